@@ -1,0 +1,35 @@
+"""Penstock trains Keras 3 models on data larger than memory.
+
+```python
+import penstock as ps
+
+data = ps.from_hdf5("cats.h5", x="image", y="label")
+train, val = data.split(0.8, seed=0)
+model.fit(train.batch(32, shuffle=True), validation_data=val.batch(256), epochs=10)
+```
+"""
+
+from penstock import errors
+from penstock.dataset import Dataset, concat
+from penstock.errors import PenstockError
+from penstock.formats import from_hdf5, open
+from penstock.keras import connect_when_imported as _connect_when_imported
+from penstock.loading import Loader, Report
+from penstock.spec import Field, Spec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Dataset",
+    "Field",
+    "Loader",
+    "PenstockError",
+    "Report",
+    "Spec",
+    "concat",
+    "errors",
+    "from_hdf5",
+    "open",
+]
+
+_connect_when_imported()

@@ -1,0 +1,99 @@
+"""The errors that Penstock raises.
+
+Each one can be caught as `PenstockError`, by its own name, or as the built-in
+error that fits it:
+
+    PenstockError
+    ├── OptionError (ValueError)          an argument that cannot be honoured
+    │   └── MemoryBudgetError             a budget below what one batch or one block needs
+    ├── FieldNotFoundError (KeyError)     a name that the data does not have
+    ├── MissingFileError (FileNotFoundError)
+    ├── NoPermissionError (PermissionError)
+    ├── LockedFileError (BlockingIOError)
+    ├── DataError (ValueError)            data that cannot be used
+    │   ├── FileFormatError               a file of another format, or a damaged one
+    │   ├── ShapeError                    scalar, empty, or fields of unequal length
+    │   └── TypeNotSupportedError (TypeError)
+    ├── ReadError (OSError)               a read that failed: names file, field and rows
+    │   └── ChangedFileError              the file is not the one that was opened
+    ├── StateError (ValueError)           a saved position that belongs to something else
+    └── MissingDependencyError (ImportError)
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PenstockError(Exception):
+    """Base of every error that Penstock raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument and OSError its errno:
+        # a message written for a person is shown as it was written.
+        return str(self.args[0]) if self.args else ""
+
+
+class OptionError(PenstockError, ValueError):
+    """An argument that cannot be honoured."""
+
+
+class MemoryBudgetError(OptionError):
+    """A memory budget that is too small; the message says the least that works."""
+
+
+class FieldNotFoundError(PenstockError, KeyError):
+    """A field name that the data does not have."""
+
+
+class MissingFileError(PenstockError, FileNotFoundError):
+    """A path at which there is no file."""
+
+
+class NoPermissionError(PenstockError, PermissionError):
+    """A file that this process may not read."""
+
+
+class LockedFileError(PenstockError, BlockingIOError):
+    """A file that another process holds open for writing."""
+
+
+class DataError(PenstockError, ValueError):
+    """Data that cannot be used as it is."""
+
+
+class FileFormatError(DataError):
+    """A file of another format, or a damaged one."""
+
+
+class ShapeError(DataError):
+    """Scalar or empty data, or fields of unequal length."""
+
+
+class TypeNotSupportedError(DataError, TypeError):
+    """A type that has no fixed-size NumPy form, such as variable-length strings."""
+
+
+class ReadError(PenstockError, OSError):
+    """A read that failed; the message names the file, the field and the rows."""
+
+
+class ChangedFileError(ReadError):
+    """The file at a path is no longer the one that was opened."""
+
+
+class StateError(PenstockError, ValueError):
+    """A saved position that does not belong to this loader."""
+
+
+class MissingDependencyError(PenstockError, ImportError):
+    """An optional library that is not installed; the message names the extra."""
+
+
+def field_not_found(name: str, available: Iterable[str], where: str) -> FieldNotFoundError:
+    """The error for an unknown field name, with the near ones and all that is there."""
+    names = list(available)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    shown = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
+    there = f" It holds: {shown}." if names else " It holds no dataset."
+    return FieldNotFoundError(f"There is no field {name!r} in {where}.{hint}{there}")

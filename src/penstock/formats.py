@@ -1,0 +1,124 @@
+"""From a path to a data set: one function for each format."""
+
+import os
+from typing import Any
+
+from penstock.dataset import Dataset
+from penstock.errors import FieldNotFoundError, OptionError
+from penstock.loading import Part, View
+from penstock.order import Span
+from penstock.spec import Spec, Structure, leaves, map_structure
+
+
+def from_hdf5(
+    path: str | os.PathLike[str],
+    x: Structure = None,
+    y: Structure = None,
+    sample_weight: str | None = None,
+    *,
+    start: int = 0,
+    end: int | None = None,
+) -> Dataset:
+    """Samples in datasets of an HDF5 file.
+
+    Nothing but the file's index is read until samples are asked for. Contiguous data, and
+    chunks that are uncompressed or compressed with gzip (with or without the
+    shuffle filter), are read directly and decoded on all cores; everything else goes through
+    h5py, slower and just as right.
+
+    Args:
+        path: The file.
+        x: The model's input: the name of a dataset such as `"image"` or `"group/image"`, a
+            list of names for several inputs, or a dict of names for named inputs. None takes
+            the only dataset that `y` and `sample_weight` leave.
+        y: The target, likewise; None for data without one.
+        sample_weight: Name of a dataset with a weight for each sample.
+        start: First row used.
+        end: Row before which to stop; None for the end of the data.
+
+    Returns:
+        A `Dataset`. Fields keep their dtype, in native byte order.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        FileFormatError: If it is no HDF5 file, or is damaged.
+        LockedFileError: If another process is writing to it.
+        FieldNotFoundError: If it has no such dataset.
+        ShapeError: If a dataset is scalar or empty, or they differ in length.
+        TypeNotSupportedError: If a dataset holds variable-length values.
+        OptionError: If `start` and `end` do not name rows of the data.
+
+    Example:
+
+    ```python
+    data = ps.from_hdf5("cats.h5", x="image", y="label")
+    data = ps.from_hdf5("cats.h5", x={"photo": "image", "age": "meta/age"}, y="label")
+    ```
+    """
+    from penstock.sources.hdf5 import HDF5Source, list_datasets
+
+    for part, names in (("x", x), ("y", y), ("sample_weight", sample_weight)):
+        _check_names(part, names)
+    if sample_weight is not None and y is None:
+        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
+    if x is None:
+        taken = {*leaves(y), *leaves(sample_weight)}
+        left = [name for name in list_datasets(path) if name not in taken]
+        if len(left) != 1:
+            raise FieldNotFoundError(
+                f"Which dataset of {os.fspath(path)!r} is x? Say it with x=. "
+                f"It holds: {', '.join(left) or 'no other dataset'}."
+            )
+        x = left[0]
+    source = HDF5Source(path, [*leaves(x), *leaves(y), *leaves(sample_weight)])
+    rows = _rows(start, end, source.length)
+    as_tuples = [map_structure(str, part) for part in (x, y, sample_weight)]
+    return Dataset(View((Part(source, rows),)), Spec(source.fields, *as_tuples))
+
+
+def open(  # noqa: A001 - the name that users expect, as in `gzip.open`
+    path: str | os.PathLike[str], x: Structure = None, y: Structure = None, **options: Any
+) -> Dataset:
+    """Samples in a file of a format that is found out by looking at its content.
+
+    Args:
+        path: The file. HDF5 is the format known so far.
+        x: The model's input, as in `from_hdf5`.
+        y: The target, likewise.
+        **options: Passed on to the function for the format.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        FileFormatError: If the content is of no known format; says what it looks like.
+
+    Example:
+
+    ```python
+    data = ps.open("cats.h5", x="image", y="label")
+    ```
+    """
+    return from_hdf5(path, x, y, **options)
+
+
+def _check_names(part: str, names: Structure) -> None:
+    for name in leaves(names):
+        if not isinstance(name, str):
+            raise OptionError(
+                f"Expected {part}= to be a dataset's name, or a list or dict of names. "
+                f"Received: {name!r}"
+            )
+
+
+def _rows(start: int, end: int | None, length: int) -> Span:
+    stop = length if end is None else end
+    for name, value in (("start", start), ("end", stop)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise OptionError(f"Expected {name} to be an integer. Received: {value!r}")
+    if not 0 <= start < stop <= length:
+        raise OptionError(
+            f"Expected 0 <= start < end <= {length}, the number of rows. "
+            f"Received: start={start}, end={end}"
+        )
+    return Span(start, stop)

@@ -1,0 +1,238 @@
+"""Loaders as Keras's own: the data adapter that `fit`, `evaluate` and `predict` get for them.
+
+Every backend asks one function, `get_data_adapter`, for an adapter, with all of
+the caller's arguments in hand. `connect` wraps it, so that Penstock alone decides
+order and read-ahead, and so that an argument that cannot be honoured is refused
+instead of dropped. Should a later Keras move that function, loaders still work as
+plain `PyDataset`s, with a warning.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+
+from penstock import dataset
+from penstock.dataset import with_class_weight
+from penstock.errors import OptionError, PenstockError, TypeNotSupportedError
+from penstock.loading import Batch, Batches, Loader
+from penstock.spec import leaves, map_structure
+
+try:
+    from keras.src.trainers import data_adapters
+    from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
+    _original = data_adapters.get_data_adapter
+except (ImportError, AttributeError):
+    data_adapters = None
+    DataAdapter = object
+
+
+class KerasLoader(Loader, keras.utils.PyDataset):  # type: ignore[misc]
+    """A loader that is a `keras.utils.PyDataset` as well."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        keras.utils.PyDataset.__init__(self)
+        Loader.__init__(self, *args, **kwargs)
+
+
+def connect() -> None:
+    """Makes Keras take loaders; safe to call again."""
+    dataset.new_loader = KerasLoader
+    if data_adapters is None:
+        warnings.warn(
+            f"Keras {keras.__version__} has no get_data_adapter where Penstock looks for it. "
+            "Loaders work as a plain PyDataset: slower, with fit's own order of batches, and "
+            "without checks of fit's other arguments. A newer Penstock may know this Keras.",
+            stacklevel=2,
+        )
+    elif data_adapters.get_data_adapter is _original:
+        data_adapters.get_data_adapter = _get_data_adapter
+
+
+def _get_data_adapter(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
+    shuffle: bool | str = False,
+    class_weight: Mapping[int, float] | None = None,
+    **others: Any,
+) -> Any:
+    if not isinstance(x, Loader):
+        return _original(
+            x,
+            y=y,
+            sample_weight=sample_weight,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            **others,
+        )
+    fit = _fit_frame(sys._getframe(1))
+    validating = fit is not None and "epoch_iterator" in fit.f_locals
+    _refuse("y", y, "y= of from_hdf5() and the like")
+    _refuse("sample_weight", sample_weight, "sample_weight= of from_hdf5() and the like")
+    if fit is not None:
+        split = fit.f_locals.get("validation_split")
+        _refuse("validation_split", split or None, "data.split() before batch()")
+    # Beside validation data, batch_size= may be meant for training arrays.
+    if batch_size not in (None, x.batch_size) and not validating:
+        raise OptionError(
+            f"batch_size={batch_size} beside a loader whose batches have {x.batch_size} rows. "
+            "The batch size is said in batch()."
+        )
+    # Only fit shuffles; evaluate, predict and validation ask for row order.
+    training = bool(shuffle)
+    if training and fit is not None and fit.f_locals.get("initial_epoch"):
+        x.go_to_epoch(fit.f_locals["initial_epoch"])
+    return LoaderAdapter(x, training, class_weight, steps_per_epoch)
+
+
+def _refuse(argument: str, value: Any, instead: str) -> None:
+    if value is not None:
+        raise OptionError(
+            f"{argument}= was given beside a Penstock loader, which brings its own. "
+            f"Leave it out and use {instead}."
+        )
+
+
+def _fit_frame(frame: FrameType | None) -> FrameType | None:
+    """The running call of `fit` that asks for an adapter, if it is one.
+
+    Its local names are the one place where `initial_epoch` and `validation_split` can be seen.
+    """
+    for _ in range(4):
+        if frame is None:
+            return None
+        if frame.f_code.co_name == "fit" and "validation_data" in frame.f_locals:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+class LoaderAdapter(DataAdapter):  # type: ignore[misc]
+    """Feeds a trainer from a loader.
+
+    Args:
+        loader: Where batches come from.
+        training: Whether the loader's order and position are followed; else rows
+            come in row order, and the position stays.
+        class_weight: Weights of classes, from `fit`.
+        steps: `steps_per_epoch` from `fit`: batches then come without end, so that
+            an epoch of the trainer may be shorter or longer than the loader's.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        training: bool,
+        class_weight: Mapping[int, float] | None = None,
+        steps: int | None = None,
+    ) -> None:
+        self._loader = loader
+        self._training = training
+        self._endless = training and steps is not None
+        self._finish = None
+        if class_weight is not None:
+            self._finish = with_class_weight(loader._finish, class_weight)
+        # Before the first epoch a trainer may draw one batch to learn the shapes.
+        self._probing = training
+
+    def _batches(self) -> Iterator[Batch]:
+        if self._probing:
+            yield self._probe()
+            if self._probing:
+                raise PenstockError(
+                    "This version of Keras trains on the batch that it draws to learn the shapes; "
+                    "rows would be used twice. Please report it, with the version of Keras."
+                )
+            return
+        batches = Batches(
+            self._loader,
+            endless=self._endless,
+            in_row_order=not self._training,
+            finish=self._finish,
+        )
+        try:
+            yield from batches
+        finally:
+            batches.close()
+
+    def _probe(self) -> Batch:
+        batch = self._loader.peek(self._finish)
+        for array in leaves(batch):
+            if array.dtype.kind not in "biufc":
+                raise TypeNotSupportedError(
+                    f"Keras trains on numbers, and this batch holds values of type {array.dtype}. "
+                    "Turn them into numbers with map()."
+                )
+        return batch
+
+    def get_numpy_iterator(self) -> Iterator[Batch]:
+        """Batches as they are."""
+        return self._batches()
+
+    def get_jax_iterator(self) -> Iterator[Batch]:
+        """Batches as they are: JAX takes NumPy arrays."""
+        return self._batches()
+
+    def get_torch_dataloader(self) -> Iterator[Batch]:
+        """Batches as tensors on the model's device; on the CPU they share the arrays' memory."""
+        import torch
+
+        def tensor(array: np.ndarray) -> Any:
+            if not array.flags.writeable:
+                array = array.copy()
+            return keras.ops.convert_to_tensor(torch.from_numpy(array))
+
+        return _Reiterable(lambda: (map_structure(tensor, b) for b in self._batches()))
+
+    def get_tf_dataset(self) -> Any:
+        """Batches as a `tf.data.Dataset`."""
+        import tensorflow as tf
+
+        signature = map_structure(
+            lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), self._probe()
+        )
+        return tf.data.Dataset.from_generator(self._batches, output_signature=signature)
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches in an epoch; None if they come without end."""
+        return None if self._endless else len(self._loader)
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a batch."""
+        return self._loader.batch_size
+
+    @property
+    def has_partial_batch(self) -> bool:
+        """Whether the last batch is smaller than the others."""
+        return bool(self._loader._rows % self._loader.batch_size)
+
+    @property
+    def partial_batch_size(self) -> int | None:
+        """Rows of the last batch, if it is smaller than the others."""
+        return self._loader._rows % self._loader.batch_size or None
+
+    def on_epoch_end(self) -> None:
+        """The trainer's reset before the first epoch comes here too: probing is over."""
+        self._probing = False
+
+
+class _Reiterable:
+    """An iterable that starts over each time, as a DataLoader does."""
+
+    def __init__(self, start: Callable[[], Iterator[Batch]]) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._start()

@@ -1,0 +1,222 @@
+"""From an order to batches, without threads: what the threads in `prefetch` must agree with."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.loading.timing import Ledger, Timing
+from penstock.loading.view import View
+from penstock.order import Order, RowOrder, Window
+from penstock.sources import Cost, Read, empty_arrays
+from penstock.spec import Field, Indices
+
+Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
+
+
+class Piece(NamedTuple):
+    """The rows that one batch takes from one window: places `start .. stop - 1` of the epoch."""
+
+    batch: int
+    window: int
+    start: int
+    stop: int
+
+
+class Resident:
+    """Fields that stay in memory as a whole, for as long as the loader lives."""
+
+    def __init__(self, view: View, names: tuple[str, ...], ledger: Ledger) -> None:
+        self._view = view
+        self._fields = [f for f in view.fields if f.name in names]
+        self._ledger = ledger
+        self.arrays: Arrays = {}
+        self.complete = not self._fields
+
+    def reads(self) -> list[Read]:
+        """Starts over, and returns the reads that fill the arrays."""
+        if not self.arrays:
+            self.arrays = empty_arrays(self._fields, len(self._view))
+            self._ledger.take(_nbytes(self.arrays))
+        return self._view.reads(np.arange(len(self._view)), self.arrays)
+
+
+class LoadedWindow(ABC):
+    """A window from which batches are gathered, once its reads have run."""
+
+    def __init__(self, window: Window, reads: list[Read], nbytes: int) -> None:
+        self.window = window
+        self.reads = reads
+        self.nbytes = nbytes
+
+    @abstractmethod
+    def gather(self, start: int, stop: int, out: Arrays) -> Cost:
+        """Fills `out` with the rows at places `start .. stop - 1` of the epoch.
+
+        Returns what was read for it.
+        """
+
+
+class HeldWindow(LoadedWindow):
+    """Rows held decoded in memory; they leave in the window's order."""
+
+    def __init__(self, window: Window, view: View, fields: list[Field], resident: Resident) -> None:
+        positions = window.positions()
+        self._arrays = empty_arrays(fields, window.size)
+        reads = view.reads(positions, self._arrays)
+        for name, values in resident.arrays.items():
+            self._arrays[name] = values[positions]
+        order = 0 if window.order is None else window.order.nbytes
+        super().__init__(window, reads, _nbytes(self._arrays) + order)
+
+    def gather(self, start: int, stop: int, out: Arrays) -> Cost:
+        low, high = start - self.window.start, stop - self.window.start
+        for name, values in self._arrays.items():
+            if self.window.order is None:
+                out[name][:] = values[low:high]
+            else:
+                # "clip" keeps take from copying through a buffer of its own.
+                order = self.window.order[low:high]
+                np.take(values, order, axis=0, out=out[name], mode="clip")
+        return Cost()
+
+
+class AddressedWindow(LoadedWindow):
+    """Rows read one by one when a batch needs them; holds only where they are."""
+
+    def __init__(
+        self,
+        window: Window,
+        order: RowOrder,
+        view: View,
+        fields: list[Field],
+        resident: Resident,
+    ) -> None:
+        self._positions = order.places(window.start, window.start + window.size)
+        self._view = view
+        self._fields = fields
+        self._resident = resident
+        super().__init__(window, [], self._positions.nbytes)
+
+    def gather(self, start: int, stop: int, out: Arrays) -> Cost:
+        positions = self._positions[start - self.window.start : stop - self.window.start]
+        for name, values in self._resident.arrays.items():
+            np.take(values, positions, axis=0, out=out[name], mode="clip")
+        names = [f.name for f in self._fields]
+        if not names:
+            return Cost()
+        if self._view.addressable(names):
+            return self._view.read_rows(positions, {name: out[name] for name in names})
+        values, cost = self._view.read_any(positions, names)
+        for name, array in values.items():
+            out[name][:] = array
+        return cost
+
+
+@dataclass
+class Epoch:
+    """Everything that decides what one epoch hands out.
+
+    Attributes:
+        view: The rows.
+        order: Which rows come when.
+        resident: Fields that stay in memory.
+        batch_size: Rows in a batch.
+        rows: Rows that are handed out; the last batch may be smaller than the others.
+        finish: Turns the arrays of a batch into what the user gets.
+    """
+
+    view: View
+    order: Order
+    resident: Resident
+    batch_size: int
+    rows: int
+    finish: Callable[[Arrays], Any]
+    timing: Timing = field(default_factory=Timing)
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    @property
+    def _fields(self) -> list[Field]:
+        kept = self.resident.arrays
+        return [f for f in self.view.fields if f.name not in kept]
+
+    def bounds(self, batch: int) -> tuple[int, int]:
+        """The places of the epoch that a batch takes, as `[start, stop)`."""
+        start = batch * self.batch_size
+        return start, min(start + self.batch_size, self.rows)
+
+    def pieces(self, first: int) -> Iterator[Piece]:
+        """What batch `first` and those after it take from each window, in order."""
+        window = self.order.find(first * self.batch_size)
+        for batch in range(first, len(self)):
+            start, stop = self.bounds(batch)
+            while start < stop:
+                if start >= self.order.starts[window + 1]:
+                    window += 1
+                    continue
+                end = min(stop, int(self.order.starts[window + 1]))
+                yield Piece(batch, window, start, end)
+                start = end
+
+    def empty_batch(self, batch: int) -> Arrays:
+        """Fresh arrays for a batch."""
+        start, stop = self.bounds(batch)
+        return empty_arrays(self.view.fields, stop - start)
+
+    def open_window(self, index: int) -> LoadedWindow:
+        """A window, before its reads have run."""
+        window = self.order.window(index)
+        if isinstance(self.order, RowOrder):
+            return AddressedWindow(window, self.order, self.view, self._fields, self.resident)
+        return HeldWindow(window, self.view, self._fields, self.resident)
+
+    def gather(self, loaded: LoadedWindow, piece: Piece, out: Arrays) -> None:
+        """Fills a piece's share of the arrays of its batch."""
+        first, _ = self.bounds(piece.batch)
+        part = {n: a[piece.start - first : piece.stop - first] for n, a in out.items()}
+        began = time.perf_counter()
+        cost = loaded.gather(piece.start, piece.stop, part)
+        self.timing.add_cost(cost)
+        self.timing.add(
+            gather=time.perf_counter() - began - (cost.read + cost.decode) / 1e9,
+        )
+
+    def complete(self, arrays: Arrays) -> Any:
+        """Finishes a batch whose pieces are all there."""
+        began = time.perf_counter()
+        result = self.finish(arrays)
+        self.timing.add(transform=time.perf_counter() - began)
+        return result
+
+
+def batches(epoch: Epoch, first: int = 0) -> Iterator[Any]:
+    """The batches of an epoch from `first` on, made in the calling thread."""
+    run = [epoch.resident.reads()] if not epoch.resident.complete else []
+    for read in (read for reads in run for read in reads):
+        epoch.timing.add_cost(read())
+    epoch.resident.complete = True
+    loaded: LoadedWindow | None = None
+    index = -1
+    arrays: Arrays = {}
+    for piece in epoch.pieces(first):
+        if loaded is None or piece.window != index:
+            index, loaded = piece.window, epoch.open_window(piece.window)
+            for read in loaded.reads:
+                epoch.timing.add_cost(read())
+        start, stop = epoch.bounds(piece.batch)
+        if piece.start == start:
+            arrays = epoch.empty_batch(piece.batch)
+        epoch.gather(loaded, piece, arrays)
+        if piece.stop == stop:
+            yield epoch.complete(arrays)
+
+
+def _nbytes(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays.values())

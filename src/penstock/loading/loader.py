@@ -1,0 +1,402 @@
+"""The object that hands out batches: one order, one budget, one position."""
+
+import secrets
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from penstock.errors import MemoryBudgetError, OptionError, StateError
+from penstock.loading.budget import MOST_AHEAD, share
+from penstock.loading.fill import Arrays, Epoch, Resident, batches
+from penstock.loading.prefetch import Prefetch, stop_with
+from penstock.loading.report import Report, Shuffle
+from penstock.loading.state import State
+from penstock.loading.timing import Ledger, Timing
+from penstock.loading.view import View
+from penstock.order import Order, RowOrder, SequentialOrder, WindowOrder, batch_edges
+from penstock.resources import cpu_count, default_memory, parse_bytes
+
+Batch = Any
+Finish = Callable[[Arrays], Batch]
+
+SHUFFLES = (True, False, "exact", "batch")
+
+SEQUENTIAL_BYTES = 16_000_000
+"""Rows in file order gain nothing from large windows."""
+
+
+class Place(NamedTuple):
+    """A place in the stream of epochs.
+
+    Attributes:
+        epoch: From 0.
+        batch: Batches of it that were handed out.
+        capacity: Rows in a window of this epoch, 0 where rows come one by one.
+    """
+
+    epoch: int
+    batch: int
+    capacity: int
+
+
+class Loader:
+    """Batches of a data set, epoch after epoch; made by `Dataset.batch`.
+
+    `for batch in loader` runs one epoch, each time the next one, also when the one
+    before was broken off. `model.fit`, `evaluate` and `predict` take a loader as `x`.
+
+    Attributes:
+        batch_size: Rows in a batch.
+        shuffle: `True`, `False`, `"exact"` or `"batch"`.
+        seed: Of the order; drawn once if none was given.
+        drop_remainder: Whether a smaller last batch is left out.
+        memory: The budget in bytes.
+        workers: Threads that read, decode and gather.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        finish: Finish,
+        batch_size: int,
+        *,
+        shuffle: bool | str = False,
+        seed: int | None = None,
+        drop_remainder: bool = False,
+        memory: int | str | None = None,
+        workers: int | None = None,
+    ) -> None:
+        _check_options(batch_size, shuffle, seed, workers)
+        if drop_remainder and len(view) < batch_size:
+            raise OptionError(
+                f"drop_remainder=True leaves nothing: {len(view)} rows are less than one batch "
+                f"of {batch_size}."
+            )
+        self._view = view
+        self._finish = finish
+        self.batch_size = int(batch_size)
+        self.shuffle = shuffle
+        self.seed = secrets.randbits(31) if seed is None else int(seed)
+        self.drop_remainder = bool(drop_remainder)
+        self.memory = default_memory() if memory is None else parse_bytes(memory)
+        self.workers = cpu_count() if workers is None else int(workers)
+        self._budget = share(
+            view, self.batch_size, self.memory, self.workers, exact=shuffle == "exact"
+        )
+        self._timing = Timing()
+        self._ledger = Ledger()
+        self._resident = Resident(view, self._budget.resident, self._ledger)
+        row_by_row = self._budget.row_by_row or shuffle is False
+        self._capacity = 0 if row_by_row else self._budget.capacity
+        self._position = self._next = Place(0, 0, self._capacity)
+        self._check_mixing()
+
+    # Length and position.
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return -(-self._rows // self.batch_size)
+
+    @property
+    def _rows(self) -> int:
+        """Rows that an epoch hands out."""
+        if self.drop_remainder:
+            return len(self._view) // self.batch_size * self.batch_size
+        return len(self._view)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, or the next one to start."""
+        return self._position[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position: what was handed out so far, in a form that JSON keeps.
+
+        Small, and its size does not depend on the data's.
+
+        Example:
+
+        ```python
+        for i, (x, y) in enumerate(loader):
+            if i == 99:
+                saved = loader.state_dict()
+                break
+        loader.load_state_dict(saved)    # the next loop starts with batch 100
+        ```
+        """
+        return self._state().to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes to a saved position: the next epoch that is started goes on from there.
+
+        Under another memory budget than the saved one, the epoch under way keeps its
+        windows, so that no row is lost or repeated.
+
+        Raises:
+            StateError: If the state was saved for other data, batches or order.
+            MemoryBudgetError: If this budget cannot hold the saved windows.
+        """
+        saved = State.from_dict(state)
+        saved.check_fits(self._state())
+        if saved.batch > len(self):
+            raise StateError(f"The state is at batch {saved.batch} of {len(self)}.")
+        self._check_capacity(saved.capacity)
+        self.seed = saved.seed
+        if saved.batch == len(self):
+            self._next = Place(saved.epoch + 1, 0, self._capacity)
+        else:
+            self._next = Place(saved.epoch, saved.batch, saved.capacity)
+        self._position = self._next
+
+    def _check_capacity(self, capacity: int) -> None:
+        """Makes sure that this budget can go on with windows of `capacity` rows."""
+        held = len(self._view) if self._budget.row_by_row else 2 * self._budget.capacity
+        if capacity > held or (capacity == 0 and self._capacity):
+            what = f"windows of {capacity} rows" if capacity else "all rows in memory"
+            raise MemoryBudgetError(
+                f"The saved epoch was under way with {what}, which memory={self.memory} cannot "
+                "hold. Give the loader the memory that it had when the state was saved."
+            )
+
+    def _state(self) -> State:
+        return State(
+            seed=self.seed,
+            epoch=self._position.epoch,
+            batch=self._position.batch,
+            batch_size=self.batch_size,
+            drop_remainder=self.drop_remainder,
+            shuffle=self.shuffle,
+            capacity=self._position.capacity,
+            length=len(self._view),
+            fingerprint=self._fingerprint,
+        )
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return self._view.fingerprint()
+
+    # Batches.
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One epoch: the next one, or the rest of the one that `load_state_dict` went to."""
+        return Batches(self)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Batch `index` of the epoch under way, made on the spot: for a look, not for speed."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"batch {index} is out of range for {len(self)} batches")
+        return next(batches(self._describe(self._position, False, None), index % len(self)))
+
+    def peek(self, finish: Finish | None = None) -> Batch:
+        """A batch of the first rows, as `batch_size` and `map` make it; moves nothing.
+
+        For looking at shapes and dtypes: the rows come in row order.
+        """
+        positions = np.arange(min(self.batch_size, len(self._view)))
+        arrays, _ = self._view.read_any(positions, [f.name for f in self._view.fields])
+        return (finish or self._finish)(dict(arrays))
+
+    def go_to_epoch(self, epoch: int) -> None:
+        """Makes `epoch` the next one to start, from its first batch.
+
+        Does nothing if the loader stands in that epoch already, so that a position
+        from `load_state_dict` is kept.
+        """
+        if epoch != self._next.epoch:
+            self._next = self._position = Place(epoch, 0, self._capacity)
+
+    def _describe(self, place: Place, in_row_order: bool, finish: Finish | None) -> Epoch:
+        shuffle = False if in_row_order else self.shuffle
+        return Epoch(
+            view=self._view,
+            order=self._order(place.epoch, shuffle, place.capacity),
+            resident=self._resident,
+            batch_size=self.batch_size,
+            rows=self._rows,
+            finish=finish or self._finish,
+            timing=self._timing,
+        )
+
+    def _order(self, epoch: int, shuffle: bool | str, capacity: int) -> Order:
+        key = (self.seed, epoch)
+        if self._budget.row_by_row and not capacity:
+            size = self.batch_size if shuffle == "batch" else 1
+            return RowOrder(len(self._view), key if shuffle else None, size)
+        edges = self._view.edges([field.name for field in self._view.fields])
+        if not shuffle:
+            row = sum(field.nbytes for field in self._view.fields)
+            few = max(int(np.diff(edges).max()), SEQUENTIAL_BYTES // row)
+            return SequentialOrder(edges, min(self._budget.capacity, few))
+        if shuffle == "batch":
+            edges = batch_edges(edges, self.batch_size, capacity)
+            return WindowOrder(edges, key, capacity, self.batch_size)
+        return WindowOrder(edges, key, capacity)
+
+    def _start(self, place: Place, in_row_order: bool, finish: Finish | None) -> Prefetch:
+        return Prefetch(
+            self._describe(place, in_row_order, finish),
+            place.batch,
+            workers=self._budget.workers,
+            ahead=self._budget.ahead,
+            most=MOST_AHEAD,
+            windows=1 if place.capacity > self._budget.capacity else 2,
+            ledger=self._ledger,
+        )
+
+    # Reporting.
+
+    def report(self) -> Report:
+        """Where the time and the memory went since the loader was made."""
+        sums = self._timing.sums()
+        seconds = sums.pop("elapsed")
+        return Report(
+            **sums,  # type: ignore[arg-type]
+            seconds=seconds,
+            wait_share=sums["wait_for_data"] / seconds if seconds else 0.0,
+            peak_bytes=self._ledger.peak,
+            budget=self._budget.total,
+            workers=self._budget.workers,
+            resident=self._budget.resident,
+            shuffle=vars(self._mixing()),
+            paths={
+                name: {"path": path.path, "reason": path.reason}
+                for name, path in self._view.paths().items()
+            },
+        )
+
+    def _mixing(self) -> Shuffle:
+        if self.shuffle is False:
+            return Shuffle("none")
+        if self.shuffle == "batch":
+            return Shuffle("batch")
+        if not self._capacity:
+            return Shuffle("exact", None, 1.0)
+        order = self._order(0, True, self._capacity)
+        assert isinstance(order, WindowOrder)
+        blocks = len(order.blocks(0))
+        return Shuffle("windows", blocks, 1 + (self.batch_size - 1) / blocks)
+
+    def _check_mixing(self) -> None:
+        mixing = self._mixing()
+        if mixing.mode == "windows" and mixing.blocks_per_window < 4 * self.batch_size:  # type: ignore[operator]
+            warnings.warn(
+                f"A window mixes {mixing.blocks_per_window} blocks for batches of "
+                f"{self.batch_size}: if neighbouring rows are alike (sorted by class, say), a batch "
+                f"statistic varies up to {mixing.variance_bound:.2f} times as much as under an "
+                "exact shuffle. More memory=, or smaller chunks in the file, mix better.",
+                stacklevel=4,
+            )
+        slow = [
+            name
+            for name, path in self._view.paths().items()
+            if name not in self._budget.resident and not self._view.addressable([name])
+        ]
+        if self.shuffle == "exact" and slow:
+            warnings.warn(
+                f"shuffle='exact' decodes a whole block for nearly every row of {slow[0]!r}, which "
+                "does not fit into memory=. shuffle=True is far faster and nearly as random.",
+                stacklevel=4,
+            )
+
+
+class Batches(Iterator[Batch]):
+    """Hands out batches and moves the loader's position along.
+
+    Threads start with the first batch, and end with the last one or with this object.
+
+    Args:
+        loader: Whose batches.
+        endless: Whether the next epoch follows when one is over.
+        in_row_order: Hands out rows in row order and leaves the loader's position alone.
+        finish: Turns the arrays of a batch into what is handed out, in place of the loader's own.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        *,
+        endless: bool = False,
+        in_row_order: bool = False,
+        finish: Finish | None = None,
+    ) -> None:
+        self._loader = loader
+        self._endless = endless
+        self._in_row_order = in_row_order
+        self._finish = finish
+        self._prefetch: Prefetch | None = None
+        self._place = Place(0, 0, 0)
+        self._mark = 0.0
+        self._over = False
+
+    def __next__(self) -> Batch:
+        if self._over:
+            raise StopIteration
+        if self._prefetch is None:
+            self._begin()
+        assert self._prefetch is not None
+        try:
+            batch = self._prefetch.take()
+        except BaseException:
+            self.close()
+            raise
+        self._note()
+        return batch
+
+    def close(self) -> None:
+        """Stops the threads; nothing comes after it."""
+        self._over = True
+        if self._prefetch is not None:
+            self._finalizer()
+            self._prefetch = None
+
+    def _begin(self) -> None:
+        loader = self._loader
+        self._mark = time.perf_counter()
+        if self._in_row_order:
+            self._place = Place(0, 0, 0)
+        else:
+            self._place = loader._next
+            loader._next = Place(self._place.epoch + 1, 0, loader._capacity)
+        self._prefetch = loader._start(self._place, self._in_row_order, self._finish)
+        self._finalizer = stop_with(self, self._prefetch)
+
+    def _note(self) -> None:
+        loader = self._loader
+        start = self._place.batch * loader.batch_size
+        rows = min(start + loader.batch_size, loader._rows) - start
+        row = sum(field.nbytes for field in loader._view.fields)
+        self._place = self._place._replace(batch=self._place.batch + 1)
+        last = self._place.batch == len(loader)
+        if not self._in_row_order:
+            after = Place(self._place.epoch + 1, 0, loader._capacity)
+            loader._position = after if last else self._place
+        now = time.perf_counter()
+        loader._timing.add(
+            samples=rows, batches=1, bytes_decoded=rows * row, epochs=last, elapsed=now - self._mark
+        )
+        self._mark = now
+        if last:
+            # The threads end here: most trainers never ask for the batch after the last one.
+            self.close()
+            self._over = not self._endless
+
+
+def _check_options(batch_size: int, shuffle: bool | str, seed: int | None, workers: int | None) -> None:
+    if not _is_int(batch_size) or batch_size < 1:
+        raise OptionError(f"Expected batch_size to be an integer >= 1. Received: {batch_size!r}")
+    if not any(shuffle is s or (isinstance(s, str) and shuffle == s) for s in SHUFFLES):
+        raise OptionError(
+            f"Expected shuffle to be True, False, 'exact' or 'batch'. Received: {shuffle!r}"
+        )
+    if seed is not None and (not _is_int(seed) or seed < 0):
+        raise OptionError(f"Expected seed to be an integer >= 0 or None. Received: {seed!r}")
+    if workers is not None and (not _is_int(workers) or workers < 1):
+        raise OptionError(f"Expected workers to be an integer >= 1 or None. Received: {workers!r}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

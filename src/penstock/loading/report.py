@@ -1,0 +1,117 @@
+"""Where a loader's time and memory went, for a person and for a program."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from penstock.resources import format_bytes
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """How well an order mixes.
+
+    Attributes:
+        mode: "exact", "windows", "batch" or "none".
+        blocks_per_window: Blocks that are mixed at a time; None where single rows are.
+        variance_bound: A batch statistic varies at most this much more than under
+            an exact shuffle: `1 + (batch_size - 1) / blocks_per_window`; None where there is no
+            such bound.
+    """
+
+    mode: str
+    blocks_per_window: int | None = None
+    variance_bound: float | None = None
+
+    def __str__(self) -> str:
+        if self.mode == "windows":
+            return (
+                f"windows of {self.blocks_per_window} blocks; a batch statistic varies at most "
+                f"{self.variance_bound:.2f} times as much as under an exact shuffle"
+            )
+        return {
+            "exact": "exact: a uniform permutation of all rows",
+            "batch": "batches of neighbouring rows in random order",
+            "none": "none: row order",
+        }[self.mode]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a loader did since it was made.
+
+    Times are in seconds. `read`, `decode`, `gather` and `transform` are summed over
+    threads; `wait_for_room` is what the threads spent idle, because enough was
+    ready; `wait_for_data` is what the consumer spent waiting for a batch.
+
+    Attributes:
+        samples: Rows handed out.
+        batches: Batches handed out.
+        epochs: Epochs finished.
+        seconds: From the first request for a batch to the last, epochs added up.
+        wait_share: `wait_for_data / seconds`.
+        bytes_read: Bytes fetched from files.
+        bytes_decoded: Bytes of the samples handed out, before `map`.
+        repaired: Blocks that the fast path could not decode and h5py did.
+        peak_bytes: The most bytes that the loader held at a time.
+        budget: The most that it was allowed to hold.
+        resident: Fields held in memory as a whole.
+        shuffle: Quality of the order.
+        paths: For each field, which way it is read and why.
+    """
+
+    samples: int
+    batches: int
+    epochs: int
+    seconds: float
+    wait_for_data: float
+    wait_share: float
+    wait_for_room: float
+    read: float
+    decode: float
+    gather: float
+    transform: float
+    bytes_read: int
+    bytes_decoded: int
+    repaired: int
+    peak_bytes: int
+    budget: int
+    workers: int
+    resident: tuple[str, ...]
+    shuffle: dict[str, Any]
+    paths: dict[str, dict[str, str]]
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples handed out for each second of iterating."""
+        return self.samples / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as a dict that `json.dumps` takes."""
+        return {**asdict(self), "samples_per_second": self.samples_per_second}
+
+    def __str__(self) -> str:
+        rows = [
+            ("samples", f"{self.samples:,} in {self.batches:,} batches, {self.epochs} epochs"),
+            ("speed", f"{self.samples_per_second:,.0f} samples/s over {self.seconds:.2f} s"),
+            ("waited for data", f"{self.wait_for_data:.2f} s ({self.wait_share:.0%})"),
+            (
+                "threads",
+                f"read {self.read:.2f} s, decode {self.decode:.2f} s, gather {self.gather:.2f} s, "
+                f"map {self.transform:.2f} s, idle {self.wait_for_room:.2f} s "
+                f"({self.workers} workers)",
+            ),
+            (
+                "bytes",
+                f"{format_bytes(self.bytes_read)} read, "
+                f"{format_bytes(self.bytes_decoded)} handed out",
+            ),
+            ("memory", f"peak {format_bytes(self.peak_bytes)} of {format_bytes(self.budget)}"),
+            ("shuffle", str(Shuffle(**self.shuffle))),
+        ]
+        if self.repaired:
+            rows.append(("repaired", f"{self.repaired} blocks had to be read through h5py"))
+        for name, path in self.paths.items():
+            kept = ", kept in memory" if name in self.resident else ""
+            rows.append((f"field {name}", f"{path['path']}: {path['reason']}{kept}"))
+        width = max(len(label) for label, _ in rows)
+        return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)

@@ -1,0 +1,89 @@
+"""The position of a loader as a small JSON-able dict, and the checks before it is taken back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from penstock.errors import StateError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a loader stands: what was handed out, not what was made ahead.
+
+    Attributes:
+        seed: Of the order.
+        epoch: The epoch under way, from 0.
+        batch: Batches of it that were handed out.
+        batch_size: Rows in a batch.
+        drop_remainder: Whether a smaller last batch is left out.
+        shuffle: The kind of order.
+        capacity: Rows in a window, on which the order depends; 0 where it does not.
+        length: Rows in the data set.
+        fingerprint: Of the data.
+        version: Of this format.
+    """
+
+    seed: int
+    epoch: int
+    batch: int
+    batch_size: int
+    drop_remainder: bool
+    shuffle: bool | str
+    capacity: int
+    length: int
+    fingerprint: str
+    version: int = VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """This state as a dict of numbers and strings."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> "State":
+        """The state saved in a dict.
+
+        Raises:
+            StateError: If it is none, or of a version not known here.
+        """
+        names = {f.name for f in fields(cls)}
+        if not isinstance(state, Mapping) or set(state) != names:
+            keys = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+            raise StateError(
+                f"Expected a dict that state_dict() returned, with the keys {sorted(names)}. "
+                f"Received: {keys}"
+            )
+        if state["version"] != VERSION:
+            raise StateError(
+                f"The state has version {state['version']!r}; this Penstock reads {VERSION}."
+            )
+        for name in ("seed", "epoch", "batch", "capacity"):
+            if not isinstance(state[name], int) or state[name] < 0:
+                raise StateError(f"Expected {name} to be an integer >= 0 in the state. "
+                                 f"Received: {state[name]!r}")
+        return cls(**state)
+
+    def check_fits(self, current: "State") -> None:
+        """Makes sure that this state is one of a loader like `current`'s.
+
+        Raises:
+            StateError: If it was saved for other data, batches or order; says which.
+        """
+        for name, what in _MUST_AGREE.items():
+            saved, here = getattr(self, name), getattr(current, name)
+            if saved != here:
+                raise StateError(
+                    f"The state was saved with another {what}: {saved!r} there, {here!r} here. "
+                    "Make the loader as it was made then."
+                )
+
+
+_MUST_AGREE = {
+    "batch_size": "batch size",
+    "drop_remainder": "drop_remainder",
+    "shuffle": "shuffle",
+    "length": "number of rows",
+    "fingerprint": "data set (fingerprint)",
+}

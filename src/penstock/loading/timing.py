@@ -1,0 +1,66 @@
+"""Where the time and the memory go, counted while a loader works."""
+
+import threading
+from dataclasses import dataclass, field, fields
+
+from penstock.sources import Cost
+
+
+@dataclass
+class Timing:
+    """Sums over all threads since the loader was made; seconds unless said otherwise."""
+
+    read: float = 0.0
+    decode: float = 0.0
+    gather: float = 0.0
+    transform: float = 0.0
+    wait_for_data: float = 0.0
+    wait_for_room: float = 0.0
+    elapsed: float = 0.0
+    bytes_read: int = 0
+    bytes_decoded: int = 0
+    repaired: int = 0
+    samples: int = 0
+    batches: int = 0
+    epochs: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, **amounts: float) -> None:
+        """Adds to the named sums."""
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self, name, getattr(self, name) + amount)
+
+    def add_cost(self, cost: Cost) -> None:
+        """Adds what a read cost."""
+        self.add(
+            read=cost.read / 1e9,
+            decode=cost.decode / 1e9,
+            bytes_read=cost.stored,
+            repaired=cost.repaired,
+        )
+
+    def sums(self) -> dict[str, float]:
+        """All sums, by name."""
+        with self._lock:
+            return {f.name: getattr(self, f.name) for f in fields(self) if f.name[0] != "_"}
+
+
+class Ledger:
+    """Bytes held now, and the most that were held at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.held = 0
+        self.peak = 0
+
+    def take(self, amount: int) -> None:
+        """Notes `amount` more bytes."""
+        with self._lock:
+            self.held += amount
+            self.peak = max(self.peak, self.held)
+
+    def give(self, amount: int) -> None:
+        """Notes `amount` fewer bytes."""
+        with self._lock:
+            self.held -= amount

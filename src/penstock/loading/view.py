@@ -1,0 +1,139 @@
+"""The rows of a data set: selections of one or more sources, one after the other."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+
+from penstock.order import Selection, stream_key
+from penstock.order.permutation import Permutation
+from penstock.sources import Arrays, Cost, Read, ReadPath, Source, empty_arrays, run_reads
+from penstock.spec import Field, Indices
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of one source."""
+
+    source: Source
+    selection: Selection
+
+
+@dataclass(frozen=True)
+class View:
+    """Rows addressed by position `0 .. len - 1`, over one or more sources of equal fields."""
+
+    parts: tuple[Part, ...]
+
+    @cached_property
+    def _offsets(self) -> Indices:
+        """The position at which each part starts, and the length."""
+        return np.cumsum([0, *(len(part.selection) for part in self.parts)])
+
+    def __len__(self) -> int:
+        return int(self._offsets[-1])
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields of a row."""
+        return self.parts[0].source.fields
+
+    def edges(self, names: Sequence[str]) -> Indices:
+        """The positions at which blocks start, and the length; blocks without rows left out."""
+        found = [
+            part.selection.rank(part.source.edges(names)) + offset
+            for part, offset in zip(self.parts, self._offsets, strict=False)
+        ]
+        return np.unique(np.concatenate([[0], *found]))
+
+    def addressable(self, names: Sequence[str]) -> bool:
+        """Whether reading one row costs about one row."""
+        return all(part.source.addressable(names) for part in self.parts)
+
+    def scratch(self, names: Sequence[str]) -> int:
+        """The most bytes that one running read holds besides its output."""
+        return max(part.source.scratch(names) for part in self.parts)
+
+    def paths(self) -> dict[str, ReadPath]:
+        """How each field is read; for several sources, the way of the first."""
+        return self.parts[0].source.paths()
+
+    def fingerprint(self) -> str:
+        """A short text that differs when the rows differ."""
+        text = " ".join(f"{p.source.fingerprint()}/{p.selection.digest()}" for p in self.parts)
+        return blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def reads(self, positions: Indices, out: Arrays) -> list[Read]:
+        """The reads that fill `out[name][i]` with the row at `positions[i]`, which ascend."""
+        cuts = np.searchsorted(positions, self._offsets).tolist()
+        found: list[Read] = []
+        for part, offset, (a, b) in self._zip_parts(itertools.pairwise(cuts)):
+            if a < b:
+                rows = part.selection.rows(positions[a:b] - offset)
+                found += part.source.reads(rows, {name: o[a:b] for name, o in out.items()})
+        return found
+
+    def read_rows(self, positions: Indices, out: Arrays) -> Cost:
+        """Fills `out[name][i]` with the row at `positions[i]`, in any order."""
+        if len(self.parts) == 1:
+            part = self.parts[0]
+            return part.source.read_rows(part.selection.rows(positions), out)
+        total = Cost()
+        owner = np.searchsorted(self._offsets, positions, side="right") - 1
+        for number in np.unique(owner).tolist():
+            part = self.parts[number]
+            here = np.flatnonzero(owner == number)
+            rows = part.selection.rows(positions[here] - self._offsets[number])
+            some = empty_arrays([f for f in self.fields if f.name in out], len(here))
+            total += part.source.read_rows(rows, some)
+            for name, values in some.items():
+                out[name][here] = values
+        return total
+
+    def read_any(self, positions: Indices, names: Sequence[str]) -> tuple[Arrays, Cost]:
+        """Reads rows in any order, also twice, each block once; and what it cost."""
+        wanted, place = np.unique(positions, return_inverse=True)
+        arrays = empty_arrays([f for f in self.fields if f.name in names], len(wanted))
+        cost = run_reads(self.reads(wanted, arrays))
+        if np.array_equal(wanted, positions):
+            return arrays, cost
+        return {name: array[place] for name, array in arrays.items()}, cost
+
+    def part(self, start: int, stop: int) -> "View":
+        """The rows at positions `start .. stop - 1`."""
+        parts = []
+        for part, offset, _ in self._zip_parts(self.parts):
+            low, high = max(start - offset, 0), min(stop - offset, len(part.selection))
+            if low < high:
+                parts.append(Part(part.source, part.selection.part(low, high)))
+        return View(tuple(parts) or (self._nothing(),))
+
+    def random_parts(self, edges: Sequence[int], seed: int) -> list["View"]:
+        """Cuts the rows at random: part i gets those whose place in a permutation is in
+        `[edges[i], edges[i + 1])`; rows keep their order within a part."""
+        places = Permutation(len(self), stream_key(seed, "split"))
+        views = []
+        for low, high in itertools.pairwise(edges):
+            parts = []
+            for part, offset, _ in self._zip_parts(self.parts):
+
+                def keep(
+                    positions: Indices, offset: int = offset, low: int = low, high: int = high
+                ) -> np.ndarray:
+                    place = places(positions + offset)
+                    return (place >= low) & (place < high)
+
+                selection = part.selection.where(keep)
+                if len(selection):
+                    parts.append(Part(part.source, selection))
+            views.append(View(tuple(parts) or (self._nothing(),)))
+        return views
+
+    def _nothing(self) -> Part:
+        return Part(self.parts[0].source, self.parts[0].selection.part(0, 0))
+
+    def _zip_parts(self, items):  # type: ignore[no-untyped-def]
+        return zip(self.parts, self._offsets.tolist(), items, strict=False)

@@ -1,0 +1,27 @@
+"""Which rows come when: arithmetic on integers, without files, threads or clocks."""
+
+from penstock.order.permutation import Indices, Permutation, stream_key
+from penstock.order.selection import Selection, Span, Subset
+from penstock.order.windows import (
+    Order,
+    RowOrder,
+    SequentialOrder,
+    Window,
+    WindowOrder,
+    batch_edges,
+)
+
+__all__ = [
+    "Indices",
+    "Order",
+    "Permutation",
+    "RowOrder",
+    "Selection",
+    "SequentialOrder",
+    "Span",
+    "Subset",
+    "Window",
+    "WindowOrder",
+    "batch_edges",
+    "stream_key",
+]

@@ -1,0 +1,110 @@
+"""A keyed permutation of the integers below n that needs no memory.
+
+A Feistel network over a rectangle of at least n cells, with cycle walking for
+the cells beyond n (Black and Rogaway, "Ciphers with Arbitrary Finite Domains",
+2002). The rectangle is nearly square, a x b with a * b just above n, and each
+round adds a keyed hash of one coordinate to the other, modulo its side; so
+hardly any cell lies beyond n, and walking is rare. The hash is the finaliser of
+SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+Generators", 2014).
+
+It is used for order, not for secrecy.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from math import isqrt
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.spec import Indices
+
+ROUNDS = 6
+"""Rounds for a domain of at least `SMALL` integers."""
+
+SMALL = 4096
+SMALL_ROUNDS = 16
+"""A small domain has few round functions to tell apart, and needs more rounds of them."""
+
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+def stream_key(*parts: int | str) -> tuple[int, ...]:
+    """Round keys for a stream of randomness named by `parts`, such as seed, epoch and use.
+
+    The same on every machine and in every version: BLAKE2b of the parts' text.
+    """
+    text = "\x1f".join(str(part) for part in parts).encode()
+    digest = hashlib.blake2b(text, person=b"penstock").digest()
+    digest += hashlib.blake2b(digest, person=b"penstock").digest()
+    return tuple(int.from_bytes(digest[i : i + 8], "little") for i in range(0, len(digest), 8))
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """A permutation of `0 .. n - 1`, chosen by `key`.
+
+    Args:
+        n: Number of integers, at least 0.
+        key: Round keys from `stream_key`.
+
+    Example:
+
+    ```python
+    p = Permutation(10, stream_key(0, 0, "rows"))
+    p(np.arange(10))    # each of 0 .. 9 once
+    ```
+    """
+
+    n: int
+    key: tuple[int, ...]
+
+    @cached_property
+    def _sides(self) -> tuple[np.uint64, np.uint64]:
+        a = max(isqrt(self.n), 2)
+        return np.uint64(a), np.uint64(max(-(-self.n // a), 2))
+
+    def __call__(self, positions: npt.ArrayLike) -> Indices:
+        """Maps positions to their images.
+
+        Args:
+            positions: Integers in `[0, n)`, shape `(k,)`.
+
+        Returns:
+            int64 array of shape `(k,)`; distinct positions have distinct images.
+        """
+        cells = np.asarray(positions, dtype=np.uint64)
+        if self.n <= 1:
+            return np.zeros(cells.shape, np.int64)
+        images = self._network(cells)
+        outside = np.flatnonzero(images >= self.n)
+        while outside.size:
+            images[outside] = self._network(images[outside])
+            outside = outside[images[outside] >= self.n]
+        return images.view(np.int64)
+
+    def _network(self, cells: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        a, b = self._sides
+        left, right = np.divmod(cells, b)
+        rounds = ROUNDS if self.n >= SMALL else SMALL_ROUNDS
+        for i, key in enumerate(self.key[:rounds]):
+            if i % 2:
+                right = (right + _hash(left, key)) % b
+            else:
+                left = (left + _hash(right, key)) % a
+        left *= b
+        left += right
+        return left
+
+
+def _hash(values: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:
+    """32 well mixed bits for each value."""
+    mixed = values + np.uint64(key)
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= _MIX_1
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= _MIX_2
+    mixed >>= np.uint64(32)
+    return mixed

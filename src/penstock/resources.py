@@ -1,0 +1,156 @@
+"""What this process may use: CPUs and memory; and sizes as people write them."""
+
+import math
+import os
+import re
+from pathlib import Path
+
+from penstock.errors import OptionError
+
+_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
+
+DEFAULT_MEMORY_CAP = 2 * 2**30
+
+
+def parse_bytes(size: int | str) -> int:
+    """The number of bytes in a size such as `"256MB"`, `"1.5 GiB"` or `4096`.
+
+    `kB`, `MB` and `GB` are powers of 1000, `KiB`, `MiB` and `GiB` powers of 1024.
+
+    Raises:
+        OptionError: If `size` is not a size, or not positive.
+
+    Example:
+
+    ```python
+    parse_bytes("256MB")    # 256000000
+    parse_bytes("1 GiB")    # 1073741824
+    ```
+    """
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        if match:
+            number, prefix, suffix = match.groups()
+            base = 1024 if suffix.lower().startswith("i") else 1000
+            size = int(float(number) * base ** _UNITS[prefix.lower()])
+    if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
+        raise OptionError(
+            f"Expected a number of bytes or a size such as '256MB' or '1GiB'. Received: {size!r}"
+        )
+    return size
+
+
+def format_bytes(n: float) -> str:
+    """A number of bytes as people read it, in powers of 1000: `"1.5 GB"`."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(n) < 999.5 or unit == "TB":
+            return f"{n:.0f} {unit}" if unit == "B" or abs(n) >= 99.95 else f"{n:.1f} {unit}"
+        n /= 1000
+    raise AssertionError("unreachable")
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use: its affinity mask, cut by the cgroup's quota."""
+    try:
+        available = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        available = os.cpu_count() or 1
+    quota = _cgroup_cpu_quota()
+    return max(1, min(available, math.ceil(quota))) if quota else available
+
+
+def memory_limit() -> int:
+    """Bytes that this process may still take: cgroup limit or free RAM, whichever is less."""
+    free = _free_ram()
+    limits = [limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60]
+    return min([free, *limits])
+
+
+def default_memory() -> int:
+    """The byte budget of a loader that was given none: a quarter of the limit, 2 GiB at most."""
+    return min(memory_limit() // 4, DEFAULT_MEMORY_CAP)
+
+
+def peak_rss() -> int:
+    """The most memory that this process has held so far, in bytes (0 where it is not known)."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if os.uname().sysname == "Darwin" else peak * 1024)
+
+
+def _free_ram() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 4 * DEFAULT_MEMORY_CAP
+
+
+def _cgroup_paths(controller: str) -> list[Path]:
+    """This process's folder for `controller`, and every folder above it, in either version."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    root = Path("/sys/fs/cgroup")
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            base = root
+        elif controller in controllers.split(","):
+            base = root / controllers
+        else:
+            continue
+        # In a container the path may be the host's: then only the root is there.
+        inner = base / path.strip("/")
+        found += [p for p in (inner, *inner.parents) if p == base or base in p.parents]
+    return found
+
+
+def _read_number(path: Path) -> int | None:
+    try:
+        return int(path.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _cgroup_memory_limits() -> list[int]:
+    limits = []
+    for folder in _cgroup_paths("memory"):
+        for name in ("memory.limit_in_bytes", "memory.max"):
+            limit = _read_number(folder / name)
+            if limit is not None:
+                limits.append(limit)
+    return limits
+
+
+def _cgroup_cpu_quota() -> float | None:
+    quotas = []
+    for folder in _cgroup_paths("cpu"):
+        quota = _read_number(folder / "cpu.cfs_quota_us")
+        period = _read_number(folder / "cpu.cfs_period_us")
+        if quota and period and quota > 0:
+            quotas.append(quota / period)
+        try:
+            text = (folder / "cpu.max").read_text().split()
+            if text[0] != "max":
+                quotas.append(int(text[0]) / int(text[1]))
+        except (OSError, ValueError, IndexError):
+            continue
+    return min(quotas, default=None)

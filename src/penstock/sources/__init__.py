@@ -1,0 +1,13 @@
+"""Where samples live: one file or folder for each format."""
+
+from penstock.sources.base import (
+    Arrays,
+    Cost,
+    Read,
+    ReadPath,
+    Source,
+    empty_arrays,
+    run_reads,
+)
+
+__all__ = ["Arrays", "Cost", "Read", "ReadPath", "Source", "empty_arrays", "run_reads"]

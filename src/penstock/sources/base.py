@@ -1,0 +1,109 @@
+"""What every source of samples offers, and what it may assume of those who call it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.spec import Field, Indices
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Cost(NamedTuple):
+    """What a read cost.
+
+    Attributes:
+        read: Nanoseconds spent fetching bytes.
+        decode: Nanoseconds spent decoding and placing them.
+        stored: Bytes fetched.
+        repaired: Blocks that the fast path could not decode and a slower one did.
+    """
+
+    read: int = 0
+    decode: int = 0
+    stored: int = 0
+    repaired: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":  # type: ignore[override]
+        return Cost(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+Read = Callable[[], Cost]
+"""An independent piece of reading: may be called once, in any thread, beside the others."""
+
+
+@dataclass(frozen=True)
+class ReadPath:
+    """How a field is read, and why so.
+
+    Attributes:
+        path: `"direct rows"`, `"direct chunks"` or `"h5py"`, for example.
+        reason: One line for a person.
+    """
+
+    path: str
+    reason: str
+
+
+class Source(ABC):
+    """Where samples live: one format, one location.
+
+    A source knows its `length` and `fields`, pickles as path and index, and may be read from any
+    number of threads at once. `names` says which fields a call is about.
+    """
+
+    length: int
+    fields: tuple[Field, ...]
+
+    @abstractmethod
+    def edges(self, names: Sequence[str]) -> Indices:
+        """The rows at which blocks start, and the length: int64, shape `(blocks + 1,)`."""
+
+    @abstractmethod
+    def addressable(self, names: Sequence[str]) -> bool:
+        """Whether reading one row costs about one row."""
+
+    @abstractmethod
+    def scratch(self, names: Sequence[str]) -> int:
+        """The most bytes that one running read holds besides its output."""
+
+    @abstractmethod
+    def reads(self, rows: Indices, out: Arrays) -> list[Read]:
+        """The reads that together fill `out[name][i]` with row `rows[i]`.
+
+        Args:
+            rows: Ascending, distinct row numbers, int64, shape `(k,)`.
+            out: C-contiguous arrays of shape `(k, *field.shape)` in the field's dtype.
+
+        Raises:
+            ReadError: From a read that fails; names file, field and rows.
+        """
+
+    @abstractmethod
+    def read_rows(self, rows: Indices, out: Arrays) -> Cost:
+        """Fills `out[name][i]` with row `rows[i]`, for rows in any order: addressable fields."""
+
+    @abstractmethod
+    def paths(self) -> dict[str, ReadPath]:
+        """How each field is read."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A short text that differs when the data differ, and not when they were moved."""
+
+
+def run_reads(reads: Sequence[Read]) -> Cost:
+    """Runs reads one after the other, and sums what they cost."""
+    total = Cost()
+    for read in reads:
+        total += read()
+    return total
+
+
+def empty_arrays(fields: Sequence[Field], rows: int) -> dict[str, npt.NDArray[Any]]:
+    """Fresh arrays for `rows` rows of `fields`."""
+    return {field.name: np.empty((rows, *field.shape), field.dtype) for field in fields}

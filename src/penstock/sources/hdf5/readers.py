@@ -1,0 +1,277 @@
+"""The three ways of reading a dataset: rows by address, chunks by address, and libhdf5."""
+
+import itertools
+import math
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import ReadError
+from penstock.sources.base import Cost, Read
+from penstock.sources.file import Bytes, File
+from penstock.sources.hdf5.codecs import ChunkError, decode, scratch
+from penstock.sources.hdf5.layout import UNALLOCATED, Layout
+from penstock.spec import Indices
+
+Array = npt.NDArray[Any]
+
+JOB_BYTES = 1 << 20
+"""About as much as one read produces: enough to hide the cost of handing it to a thread."""
+
+ROW_BLOCK_BYTES = 1 << 20
+
+
+class FieldReader(ABC):
+    """Reads one field; safe in any thread.
+
+    Args:
+        layout: How the field is stored.
+        file: The file, for reads by address.
+        library: The file, for reads through libhdf5.
+    """
+
+    addressable = False
+
+    def __init__(self, layout: Layout, file: File, library: "Library") -> None:
+        self.layout = layout
+        self.field = layout.field
+        self._file = file
+        self._library = library
+        self._swapped = layout.stored != layout.field.dtype
+
+    @property
+    def block_rows(self) -> int:
+        """Rows in one block."""
+        return self.layout.chunk_rows or max(1, ROW_BLOCK_BYTES // self.field.nbytes)
+
+    @property
+    def scratch(self) -> int:
+        """The most bytes that one running read holds besides its output."""
+        return 0
+
+    @abstractmethod
+    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
+        """Independent reads that fill `out[i]` with row `rows[i]`; rows ascend."""
+
+    def read_rows(self, rows: Indices, out: Array) -> Cost:
+        """Fills `out[i]` with row `rows[i]`, in any order."""
+        raise NotImplementedError
+
+    def _pieces(self, rows: Indices) -> Iterator[tuple[int, int]]:
+        """Cuts `rows` at block edges into pieces of about `JOB_BYTES`."""
+        block = self.block_rows
+        blocks_per_job = max(1, JOB_BYTES // (block * self.field.nbytes))
+        jobs = rows // (block * blocks_per_job)
+        cuts = [0, *(np.flatnonzero(np.diff(jobs)) + 1).tolist(), len(rows)]
+        return itertools.pairwise(cuts)
+
+
+class RowReader(FieldReader):
+    """Uncompressed data in which every row has an address: contiguous, or whole rows in chunks."""
+
+    addressable = True
+
+    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
+        for start, stop in self._pieces(rows):
+            yield partial(self.read_rows, rows[start:stop], out[start:stop])
+
+    def read_rows(self, rows: Indices, out: Array) -> Cost:
+        began = time.perf_counter_ns()
+        size = self.field.nbytes
+        target = out.reshape(-1).view(np.uint8).reshape(-1, size)
+        offsets = self._offsets(rows)
+        breaks = np.flatnonzero(np.diff(offsets) != size) + 1
+        try:
+            if len(breaks) * 4 < len(rows):
+                for start, stop in itertools.pairwise([0, *breaks.tolist(), len(rows)]):
+                    self._file.read_into(target[start:stop].reshape(-1), int(offsets[start]))
+            else:
+                self._file.gather(offsets, target)
+            self._file.check_unchanged()
+        except ReadError as error:
+            raise _located(error, self.field.name, rows) from error
+        if self._swapped:
+            out.byteswap(inplace=True)
+        return Cost(read=time.perf_counter_ns() - began, stored=target.nbytes)
+
+    def _offsets(self, rows: Indices) -> Indices:
+        size = self.field.nbytes
+        if self.layout.chunks is None:
+            return self.layout.start + rows * size
+        chunk, inside = np.divmod(rows, self.layout.chunks.shape[0])
+        return self.layout.chunks.offsets[chunk, 0] + inside * size
+
+
+class ChunkReader(FieldReader):
+    """Chunks read by address and decoded in the calling thread."""
+
+    def __init__(self, layout: Layout, file: File, library: "Library") -> None:
+        super().__init__(layout, file, library)
+        assert layout.chunks is not None
+        self._chunks = layout.chunks
+        self._chunk_bytes = math.prod(self._chunks.shape) * layout.stored.itemsize
+        self._places = list(self._place_chunks())
+        # A chunk that holds whole rows as they leave can be decoded in place.
+        self._in_place = (
+            self._chunks.shape[1:] == self.field.shape and not self._swapped
+        )
+
+    @property
+    def scratch(self) -> int:
+        buffers = 1 + len(self._chunks.filters)
+        return int(self._chunks.sizes.max(initial=0)) + buffers * self._chunk_bytes
+
+    def _place_chunks(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """For each chunk in a row of chunks: where it goes in a sample, and what of it is inside."""
+        axes = []
+        for size, chunk in zip(self.field.shape, self._chunks.shape[1:], strict=True):
+            starts = range(0, size, chunk)
+            axes.append([(slice(a, min(a + chunk, size)), slice(0, min(chunk, size - a))) for a in starts])
+        for combination in itertools.product(*axes):
+            yield tuple(a for a, _ in combination), tuple(b for _, b in combination)
+
+    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
+        for start, stop in self._pieces(rows):
+            yield partial(self._read_some, rows[start:stop], out[start:stop])
+
+    def _read_some(self, rows: Indices, out: Array) -> Cost:
+        numbers = rows // self._chunks.shape[0]
+        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
+        self._announce(numbers[cuts[:-1]])
+        total = Cost()
+        for start, stop in itertools.pairwise(cuts):
+            total += self._read_chunk_row(int(numbers[start]), rows[start:stop], out[start:stop])
+        try:
+            self._file.check_unchanged()
+        except ReadError as error:
+            raise _located(error, self.field.name, rows) from error
+        return total
+
+    def _announce(self, numbers: Indices) -> None:
+        for number in numbers[1:].tolist():
+            offset = int(self._chunks.offsets[number, 0])
+            if offset != UNALLOCATED:
+                self._file.will_need(offset, int(self._chunks.sizes[number].sum()))
+
+    def _read_chunk_row(self, number: int, rows: Indices, out: Array) -> Cost:
+        height = self._chunks.shape[0]
+        first = number * height
+        whole = len(rows) == height
+        wanted: slice | Indices = slice(None, len(rows)) if whole else rows - first
+        if not whole and int(rows[-1] - rows[0]) == len(rows) - 1:
+            wanted = slice(int(rows[0]) - first, int(rows[-1]) - first + 1)
+        total = Cost()
+        for k, (place, inside) in enumerate(self._places):
+            try:
+                if whole and self._in_place:
+                    total += self._load(number, k, out.reshape(-1).view(np.uint8))
+                    continue
+                chunk = scratch("chunk", self._chunk_bytes)
+                total += self._load(number, k, chunk)
+            except ChunkError:
+                self._library.read(self.field.name, rows, out)
+                return total + Cost(repaired=1)
+            began = time.perf_counter_ns()
+            values = chunk.view(self.layout.stored).reshape(self._chunks.shape)
+            out[(slice(None), *place)] = values[(slice(None), *inside)][wanted]
+            total += Cost(decode=time.perf_counter_ns() - began)
+        return total
+
+    def _load(self, number: int, k: int, out: Bytes) -> Cost:
+        """Fills `out` with the decoded bytes of one chunk."""
+        began = time.perf_counter_ns()
+        offset, size = int(self._chunks.offsets[number, k]), int(self._chunks.sizes[number, k])
+        if offset == UNALLOCATED:
+            out.view(self.layout.stored)[:] = self.layout.fill
+            return Cost(decode=time.perf_counter_ns() - began)
+        mask = int(self._chunks.masks[number, k])
+        if self._may_be_stored_raw(number, k, size):
+            raise ChunkError("a partial edge chunk as long as a raw one may be unfiltered")
+        stored = scratch("stored", size)
+        try:
+            self._file.read_into(stored, offset)
+        except ReadError as error:
+            raise ChunkError(str(error)) from error
+        between = time.perf_counter_ns()
+        decode(stored, self._chunks.filters, mask, out)
+        return Cost(between - began, time.perf_counter_ns() - between, size)
+
+    def _may_be_stored_raw(self, number: int, k: int, size: int) -> bool:
+        """HDF5 may leave partial edge chunks unfiltered without marking them so."""
+        if size != self._chunk_bytes or not self._chunks.filters:
+            return False
+        height = self._chunks.shape[0]
+        _, inside = self._places[k]
+        kept = tuple(part.stop for part in inside)
+        return kept != self._chunks.shape[1:] or (number + 1) * height > self.layout.length
+
+
+class LibraryReader(FieldReader):
+    """Everything else, through h5py: correct, one read at a time."""
+
+    @property
+    def scratch(self) -> int:
+        return 2 * self.block_rows * self.field.nbytes
+
+    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
+        for start, stop in self._pieces(rows):
+            yield partial(self._read_some, rows[start:stop], out[start:stop])
+
+    def _read_some(self, rows: Indices, out: Array) -> Cost:
+        began = time.perf_counter_ns()
+        self._library.read(self.field.name, rows, out)
+        return Cost(read=time.perf_counter_ns() - began, stored=out.nbytes)
+
+
+class Library:
+    """The file as h5py sees it, opened once for each process, used by one thread at a time."""
+
+    _lock = threading.RLock()
+
+    def __init__(self, path: str, file: File) -> None:
+        self._path = path
+        self._file = file
+        self._handle: tuple[int, h5py.File] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_path": self._path, "_file": self._file, "_handle": None}
+
+    def read(self, name: str, rows: Indices, out: Array) -> None:
+        """Fills `out[i]` with row `rows[i]`; rows ascend and lie close together.
+
+        Raises:
+            ReadError: With libhdf5's words, if it cannot read them.
+        """
+        first, last = int(rows[0]), int(rows[-1])
+        try:
+            with self._lock:
+                block = self._open()[name][first : last + 1]
+            self._file.check_unchanged()
+        except ReadError as error:
+            raise _located(error, name, rows) from error
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise ReadError(
+                f"Rows {first} to {last} of {name!r} in {self._path!r} cannot be read; the file is "
+                f"damaged there. libhdf5 says: {error}. "
+                "Copy the file again, or leave these rows out with start= and end=."
+            ) from error
+        out[:] = block if len(block) == len(rows) else block[rows - first]
+
+    def _open(self) -> h5py.File:
+        # After a fork the parent's handle must not be used: libhdf5's state went along with it.
+        if self._handle is None or self._handle[0] != os.getpid():
+            self._handle = (os.getpid(), h5py.File(self._path, "r", locking="best-effort"))
+        return self._handle[1]
+
+
+def _located(error: ReadError, name: str, rows: Indices) -> ReadError:
+    low, high = int(rows.min()), int(rows.max())
+    return type(error)(f"Reading rows {low} to {high} of {name!r} failed: {error}")

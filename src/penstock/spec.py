@@ -1,0 +1,115 @@
+"""What a sample is: fields, their shapes and dtypes, and how they form x, y and sample_weight."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Structure = Any
+"""A nest of tuples and dicts: of field names in a `Spec`, of arrays in a batch."""
+
+Indices = npt.NDArray[np.int64]
+"""Row numbers or positions."""
+
+PARTS = ("x", "y", "sample_weight")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named column of samples.
+
+    Attributes:
+        name: The field's name, as in the file.
+        shape: Shape of one sample, without the sample axis.
+        dtype: NumPy dtype of one element.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one sample."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.shape} {self.dtype}"
+
+
+@dataclass(frozen=True)
+class Spec(Mapping[str, Field]):
+    """The fields of a sample and their places in a batch.
+
+    A mapping from field name to `Field`; `x`, `y` and `sample_weight` hold the
+    names in the structure in which the model gets them.
+
+    Example:
+
+    ```python
+    data.spec["image"].shape    # (32, 32, 3)
+    data.spec.y                 # "label"
+    print(data.spec)
+    ```
+    """
+
+    fields: tuple[Field, ...]
+    x: Structure
+    y: Structure = None
+    sample_weight: Structure = None
+
+    def __getitem__(self, name: str) -> Field:
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(field.name for field in self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one sample over all fields."""
+        return sum(field.nbytes for field in self.fields)
+
+    @property
+    def parts(self) -> tuple[Structure, ...]:
+        """The structure of a batch: `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
+        if self.sample_weight is not None:
+            return (self.x, self.y, self.sample_weight)
+        return (self.x,) if self.y is None else (self.x, self.y)
+
+    def __str__(self) -> str:
+        lines = []
+        for part in PARTS:
+            for name in leaves(getattr(self, part)):
+                lines.append(f"{part}: {self[name]}")
+        return "\n".join(lines)
+
+
+def leaves(structure: Structure) -> list[Any]:
+    """The leaves of a nest of tuples, lists and dicts, in order; None has none."""
+    if structure is None:
+        return []
+    if isinstance(structure, Mapping):
+        return [leaf for value in structure.values() for leaf in leaves(value)]
+    if isinstance(structure, (tuple, list)):
+        return [leaf for value in structure for leaf in leaves(value)]
+    return [structure]
+
+
+def map_structure(fn: Callable[[Any], Any], structure: Structure) -> Structure:
+    """The same nest with `fn` applied to each leaf; lists become tuples, as Keras treats them."""
+    if structure is None:
+        return None
+    if isinstance(structure, Mapping):
+        return {key: map_structure(fn, value) for key, value in structure.items()}
+    if isinstance(structure, (tuple, list)):
+        return tuple(map_structure(fn, value) for value in structure)
+    return fn(structure)
