@@ -1,6 +1,7 @@
 """The object that a user holds: rows of a source, their structure, and what is done to batches."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -222,7 +223,7 @@ class Dataset:
         )
         if class_weight is not None:
             finished = with_class_weight(finished, class_weight)
-        return new_loader(
+        loader = new_loader(
             self._view,
             finished,
             batch_size,
@@ -232,6 +233,9 @@ class Dataset:
             memory=memory,
             workers=workers,
         )
+        for advice in loader.advice():
+            warnings.warn(advice, stacklevel=2)
+        return loader
 
 
 def concat(*data: Dataset) -> Dataset:

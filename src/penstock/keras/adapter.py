@@ -201,7 +201,12 @@ class LoaderAdapter(DataAdapter):  # type: ignore[misc]
         signature = map_structure(
             lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), self._probe()
         )
-        return tf.data.Dataset.from_generator(self._batches, output_signature=signature)
+        options = tf.data.Options()
+        # Read-ahead is done already; more of it would count batches that were not trained on.
+        options.experimental_optimization.inject_prefetch = False
+        options.autotune.enabled = False
+        batches = tf.data.Dataset.from_generator(self._batches, output_signature=signature)
+        return batches.with_options(options)
 
     @property
     def num_batches(self) -> int | None:

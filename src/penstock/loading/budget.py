@@ -19,7 +19,9 @@ AHEAD = 1 / 8
 RESIDENT = 1 / 16
 """Share for fields that are small enough to stay in memory as a whole."""
 
-MOST_AHEAD = 64
+AHEAD_BYTES = 6_000_000
+"""More than this is never ready ahead: the next window is read anyway, and memory that is
+used again soon is still in the processor's cache."""
 
 INDEX_BYTES = 16
 """Bytes a row for its position and its place in the order of a window."""
@@ -79,7 +81,7 @@ def share(view: View, batch_size: int, total: int, workers: int, exact: bool) ->
             f"memory={format_bytes(total)} is too little: a batch of {batch_size} rows takes "
             f"{format_bytes(batch)}{blocks}. The least that works here is memory={least}."
         )
-    ahead = max(int(total * AHEAD), 2 * batch)
+    ahead = max(min(int(total * AHEAD), AHEAD_BYTES), 2 * batch)
     rest = int(total * (1 - WINDOWS - RESIDENT)) - ahead
     threads = min(workers, max(1, rest // scratch)) if scratch else workers
     capacity = int(total * WINDOWS / 2) // (row + INDEX_BYTES)

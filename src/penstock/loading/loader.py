@@ -2,7 +2,6 @@
 
 import secrets
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from penstock.errors import MemoryBudgetError, OptionError, StateError
-from penstock.loading.budget import MOST_AHEAD, share
+from penstock.loading.budget import share
 from penstock.loading.fill import Arrays, Epoch, Resident, batches
 from penstock.loading.prefetch import Prefetch, stop_with
 from penstock.loading.report import Report, Shuffle
@@ -93,7 +92,6 @@ class Loader:
         row_by_row = self._budget.row_by_row or shuffle is False
         self._capacity = 0 if row_by_row else self._budget.capacity
         self._position = self._next = Place(0, 0, self._capacity)
-        self._check_mixing()
 
     # Length and position.
 
@@ -242,7 +240,6 @@ class Loader:
             place.batch,
             workers=self._budget.workers,
             ahead=self._budget.ahead,
-            most=MOST_AHEAD,
             windows=1 if place.capacity > self._budget.capacity else 2,
             ledger=self._ledger,
         )
@@ -280,27 +277,28 @@ class Loader:
         blocks = len(order.blocks(0))
         return Shuffle("windows", blocks, 1 + (self.batch_size - 1) / blocks)
 
-    def _check_mixing(self) -> None:
+    def advice(self) -> list[str]:
+        """What a person should know about this order before training on it; often nothing."""
+        found = []
         mixing = self._mixing()
-        if mixing.mode == "windows" and mixing.blocks_per_window < 4 * self.batch_size:  # type: ignore[operator]
-            warnings.warn(
+        if mixing.blocks_per_window and mixing.blocks_per_window < 4 * self.batch_size:
+            found.append(
                 f"A window mixes {mixing.blocks_per_window} blocks for batches of "
                 f"{self.batch_size}: if neighbouring rows are alike (sorted by class, say), a batch "
                 f"statistic varies up to {mixing.variance_bound:.2f} times as much as under an "
-                "exact shuffle. More memory=, or smaller chunks in the file, mix better.",
-                stacklevel=4,
+                "exact shuffle. More memory=, or smaller chunks in the file, mix better."
             )
         slow = [
-            name
-            for name, path in self._view.paths().items()
-            if name not in self._budget.resident and not self._view.addressable([name])
+            field.name
+            for field in self._view.fields
+            if field.name not in self._budget.resident and not self._view.addressable([field.name])
         ]
         if self.shuffle == "exact" and slow:
-            warnings.warn(
+            found.append(
                 f"shuffle='exact' decodes a whole block for nearly every row of {slow[0]!r}, which "
-                "does not fit into memory=. shuffle=True is far faster and nearly as random.",
-                stacklevel=4,
+                "does not fit into memory=. shuffle=True is far faster and nearly as random."
             )
+        return found
 
 
 class Batches(Iterator[Batch]):

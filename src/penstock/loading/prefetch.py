@@ -64,7 +64,6 @@ class Prefetch:
         first: The first batch.
         workers: Threads.
         ahead: Bytes of batches that may be ready or in the making.
-        most: Batches that may be ready or in the making.
         windows: Windows that may be held at a time: 2 to read one while the other empties.
         ledger: Counts the bytes held.
     """
@@ -76,7 +75,6 @@ class Prefetch:
         *,
         workers: int,
         ahead: int,
-        most: int,
         windows: int,
         ledger: Ledger,
     ) -> None:
@@ -84,7 +82,6 @@ class Prefetch:
         self._timing = epoch.timing
         self._ledger = ledger
         self._ahead = ahead
-        self._most = most
         self._windows_held = windows
         # Reentrant: the garbage collector may call `stop` in a thread that holds it.
         self._lock = threading.RLock()
@@ -222,7 +219,7 @@ class Prefetch:
 
     def _may_start(self, batch: int) -> bool:
         waiting = batch - self._next
-        return waiting < 2 or (waiting < self._most and waiting * self._batch_bytes < self._ahead)
+        return waiting < 2 or (waiting + 1) * self._batch_bytes <= self._ahead
 
     def _open_resident(self) -> None:
         if not self._epoch.resident.complete:
