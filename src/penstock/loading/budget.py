@@ -9,15 +9,13 @@ from penstock.loading.view import View
 from penstock.resources import format_bytes
 from penstock.spec import Field
 
-WINDOWS = 3 / 4
-"""Share of the budget for windows: one that holds everything, or two, one filled while the other
-empties."""
-
-AHEAD = 1 / 8
-"""Share for batches that are ready before they are asked for."""
-
 RESIDENT = 1 / 16
-"""Share for fields that are small enough to stay in memory as a whole."""
+"""Share of the budget for fields that are small enough to stay in memory as a whole."""
+
+BESIDE = 3 / 16
+"""Share for what is held beside windows: batches made ahead, and buffers of running reads. More,
+if two batches and one read need more. The rest is for windows: one that holds everything,
+or two, one being read while the other empties."""
 
 AHEAD_BYTES = 6_000_000
 """More than this is never ready ahead: the next window is read anyway, and memory that is
@@ -68,31 +66,31 @@ def share(view: View, batch_size: int, total: int, workers: int, exact: bool) ->
     fields = view.fields
     row = sum(field.nbytes for field in fields)
     batch = batch_size * row
-    resident = _resident(fields, len(view), total)
+    scratch = view.scratch([field.name for field in fields])
+    needed = 2 * batch + scratch
+    beside = max(int(total * BESIDE), needed)
+    windows = int(total * (1 - RESIDENT)) - beside
+    resident = _resident(fields, len(view), windows, int(total * RESIDENT))
     others = [field.name for field in fields if field.name not in resident]
     row_by_row = not others or exact or view.addressable(others)
-    scratch = view.scratch([field.name for field in fields])
     largest = 0 if row_by_row else int(np.diff(view.edges(others)).max())
-    beside = (2 * batch + scratch) / (1 - WINDOWS - RESIDENT)
-    least = int(max(2 * largest * (row + INDEX_BYTES) / WINDOWS, beside)) + 1
+    least = int((needed + 2 * largest * (row + INDEX_BYTES)) / (1 - RESIDENT)) + 2
     if total < least:
         blocks = f", and the largest block holds {largest} rows" if largest else ""
         raise MemoryBudgetError(
             f"memory={format_bytes(total)} is too little: a batch of {batch_size} rows takes "
             f"{format_bytes(batch)}{blocks}. The least that works here is memory={least}."
         )
-    ahead = max(min(int(total * AHEAD), AHEAD_BYTES), 2 * batch)
-    rest = int(total * (1 - WINDOWS - RESIDENT)) - ahead
-    threads = min(workers, max(1, rest // scratch)) if scratch else workers
-    capacity = int(total * WINDOWS / 2) // (row + INDEX_BYTES)
+    ahead = max(min(beside // 2, AHEAD_BYTES), 2 * batch)
+    threads = min(workers, max(1, (beside - ahead) // scratch)) if scratch else workers
+    capacity = windows // 2 // (row + INDEX_BYTES)
     return Budget(total, resident, row_by_row, capacity, ahead, threads)
 
 
-def _resident(fields: tuple[Field, ...], rows: int, total: int) -> tuple[str, ...]:
+def _resident(fields: tuple[Field, ...], rows: int, windows: int, room: int) -> tuple[str, ...]:
     """The fields that stay: all if they fit the windows' share, else the smallest ones."""
-    if rows * sum(field.nbytes for field in fields) <= total * WINDOWS:
+    if rows * sum(field.nbytes for field in fields) <= windows:
         return tuple(field.name for field in fields)
-    room = int(total * RESIDENT)
     kept: list[str] = []
     for field in sorted(fields, key=lambda f: f.nbytes):
         room -= field.nbytes * rows

@@ -227,7 +227,9 @@ class LibraryReader(FieldReader):
 
     def _read_some(self, rows: Indices, out: Array) -> Cost:
         began = time.perf_counter_ns()
-        self._library.read(self.field.name, rows, out)
+        blocks = np.flatnonzero(np.diff(rows // self.block_rows)) + 1
+        for start, stop in itertools.pairwise([0, *blocks.tolist(), len(rows)]):
+            self._library.read(self.field.name, rows[start:stop], out[start:stop])
         return Cost(read=time.perf_counter_ns() - began, stored=out.nbytes)
 
 
@@ -268,7 +270,9 @@ class Library:
     def _open(self) -> h5py.File:
         # After a fork the parent's handle must not be used: libhdf5's state went along with it.
         if self._handle is None or self._handle[0] != os.getpid():
-            self._handle = (os.getpid(), h5py.File(self._path, "r", locking="best-effort"))
+            # No chunk is read twice in a row, so a cache of chunks would only take memory.
+            file = h5py.File(self._path, "r", locking="best-effort", rdcc_nbytes=0)
+            self._handle = (os.getpid(), file)
         return self._handle[1]
 
 

@@ -1,0 +1,49 @@
+"""What every test shares."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Before anything imports Keras; `make test-backends` sets others.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+# Machines that run tests are noisy: how long one example takes says nothing.
+settings.register_profile(
+    "penstock",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("penstock")
+
+
+class Images(NamedTuple):
+    """A file of images that carry their row number, and what is in it."""
+
+    path: Path
+    image: np.ndarray
+    label: np.ndarray
+    id: np.ndarray
+
+
+@pytest.fixture
+def make_images(tmp_path):
+    """Writes a file of n images of 4x4x3 uint8, with `label` = id % 10 and `id` = row number."""
+
+    def make(n=1000, name="images.h5", contiguous=False, **storage):
+        rng = np.random.default_rng(n)
+        image = rng.integers(0, 256, (n, 4, 4, 3), np.uint8)
+        ids = np.arange(n)
+        storage = storage or {"chunks": (min(n, 16), 4, 4, 3), "compression": "gzip"}
+        path = tmp_path / name
+        with h5py.File(path, "w") as file:
+            file.create_dataset("image", data=image, **({} if contiguous else storage))
+            file["label"] = ids % 10
+            file["id"] = ids
+        return Images(path, image, ids % 10, ids)
+
+    return make

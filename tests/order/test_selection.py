@@ -1,0 +1,69 @@
+"""Spans and subsets of rows, against plain NumPy."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.order import Span, Subset
+
+masks = st.lists(st.booleans(), min_size=1, max_size=400).map(np.array)
+
+
+def subset_of(mask):
+    return Span(0, len(mask)).where(lambda positions: mask[positions])
+
+
+@given(mask=masks)
+def test_a_subset_holds_the_rows_that_were_kept(mask):
+    """Positions are the kept rows in ascending order, one by one and in runs."""
+    subset = subset_of(mask)
+    rows = np.flatnonzero(mask)
+    assert len(subset) == len(rows)
+    assert np.array_equal(subset.rows(np.arange(len(rows))), rows)
+    assert np.array_equal(subset.rows(np.arange(len(rows))[::-1]), rows[::-1])
+    for start in range(0, len(rows), 37):
+        assert np.array_equal(subset.run(start, len(rows)), rows[start:])
+
+
+@given(mask=masks)
+def test_rank_counts_the_kept_rows_below(mask):
+    """Also at the end and beyond it."""
+    subset = subset_of(mask)
+    rows = np.arange(len(mask) + 70)
+    below = [int(mask[:r].sum()) for r in rows]
+    assert subset.rank(rows).tolist() == below
+
+
+@given(mask=masks, data=st.data())
+def test_a_part_of_a_subset_is_a_slice_of_its_rows(mask, data):
+    """Parts of parts stay right."""
+    rows = np.flatnonzero(mask)
+    start = data.draw(st.integers(0, len(rows)))
+    stop = data.draw(st.integers(start, len(rows)))
+    part = subset_of(mask).part(start, stop)
+    assert np.array_equal(part.run(0, len(part)), rows[start:stop])
+
+
+@given(start=st.integers(0, 1000), length=st.integers(0, 1000))
+def test_a_span_is_its_range(start, length):
+    """Rows, ranks and parts of a span."""
+    span = Span(start, start + length)
+    assert len(span) == length
+    assert span.run(0, length).tolist() == list(range(start, start + length))
+    ranks = span.rank(np.array([0, start, start + length, start + length + 5]))
+    assert ranks.tolist() == [0, 0, length, length]
+    assert span.part(0, length) == span
+
+
+def test_a_subset_costs_two_bits_a_row():
+    """A million rows, half of them kept: a quarter of a megabyte."""
+    subset = Span(0, 1_000_000).where(lambda positions: positions % 2 == 0)
+    assert isinstance(subset, Subset)
+    assert subset._words.nbytes + subset._before.nbytes <= 1_000_000 * 2 / 8 + 64
+
+
+def test_equal_selections_have_equal_digests():
+    """And others have others."""
+    one, same = (Span(0, 100).where(lambda p: p % 3 == 0) for _ in range(2))
+    other = Span(0, 100).where(lambda p: p % 3 == 1)
+    assert one.digest() == same.digest() != other.digest()
