@@ -21,6 +21,8 @@ def test_a_subset_holds_the_rows_that_were_kept(mask):
     assert len(subset) == len(rows)
     assert np.array_equal(subset.rows(np.arange(len(rows))), rows)
     assert np.array_equal(subset.rows(np.arange(len(rows))[::-1]), rows[::-1])
+    assert np.array_equal(subset.ascending(np.arange(len(rows))), rows)
+    assert np.array_equal(subset.ascending(np.arange(len(rows))[::3]), rows[::3])
     for start in range(0, len(rows), 37):
         assert np.array_equal(subset.run(start, len(rows)), rows[start:])
 

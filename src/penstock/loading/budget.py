@@ -21,8 +21,8 @@ AHEAD_BYTES = 6_000_000
 """More than this is never ready ahead: the next window is read anyway, and memory that is
 used again soon is still in the processor's cache."""
 
-INDEX_BYTES = 16
-"""Bytes a row for its position and its place in the order of a window."""
+INDEX_BYTES = 24
+"""Bytes a row of a window for its position, its row in the file, and its place in the order."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ class View:
         found: list[Read] = []
         for part, offset, (a, b) in self._zip_parts(itertools.pairwise(cuts)):
             if a < b:
-                rows = part.selection.rows(positions[a:b] - offset)
+                here = positions[a:b] - offset if offset else positions[a:b]
+                rows = part.selection.ascending(here)
                 found += part.source.reads(rows, {name: o[a:b] for name, o in out.items()})
         return found
 

@@ -1,21 +1,42 @@
 """One file on disk: positional reads that hold no lock, and many small reads in one call."""
 
 import ctypes
+import difflib
+import itertools
 import mmap
 import os
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import ChangedFileError, MissingFileError, NoPermissionError, ReadError
+from penstock.errors import (
+    ChangedFileError,
+    MissingFileError,
+    NoPermissionError,
+    PenstockError,
+    ReadError,
+)
 
 Bytes = npt.NDArray[np.uint8]
 
 _IOV_MAX = 1024
+
+_SAMPLES = 16
+_SAMPLE_BYTES = 4096
+
+_opening = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A fork waits for an opening that is under way: the child gets the lock free.
+    os.register_at_fork(
+        before=_opening.acquire,
+        after_in_parent=_opening.release,
+        after_in_child=_opening.release,
+    )
 
 
 class Identity(NamedTuple):
@@ -29,6 +50,16 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> "Identity":
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def change_to(self, now: "Identity") -> str | None:
+        """What happened to a file that had this identity and has another one now."""
+        if now == self:
+            return None
+        if now.size != self.size:
+            return f"had {self.size} bytes and now has {now.size}"
+        if (now.device, now.inode) != (self.device, self.inode):
+            return "was replaced by another file"
+        return "was written to"
 
 
 class File:
@@ -49,16 +80,14 @@ class File:
         self.path = path
         try:
             self.identity = Identity.of(os.stat(path))
-        except FileNotFoundError:
-            raise MissingFileError(f"There is no file at {path!r}.") from None
-        except PermissionError:
-            raise NoPermissionError(f"No permission to look at {path!r}.") from None
+        except OSError as error:
+            raise opening_error(path, error) from None
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._mapping: tuple[mmap.mmap, int] | None = None
+        self._mappable = _copy_within_process is not None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "identity": self.identity}
@@ -71,14 +100,12 @@ class File:
     def descriptor(self) -> int:
         """The open file descriptor."""
         if self._descriptor is None:
-            with self._lock:
+            with _opening:
                 if self._descriptor is None:
                     try:
                         descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-                    except FileNotFoundError:
-                        raise MissingFileError(f"There is no file at {self.path!r}.") from None
-                    except PermissionError:
-                        raise NoPermissionError(f"No permission to read {self.path!r}.") from None
+                    except OSError as error:
+                        raise opening_error(self.path, error) from None
                     weakref.finalize(self, os.close, descriptor)
                     self._descriptor = descriptor
         return self._descriptor
@@ -89,15 +116,18 @@ class File:
         Raises:
             ChangedFileError: If its size or its modification time is another one now.
         """
-        now = Identity.of(os.fstat(self.descriptor))
-        if now != self.identity:
-            what = (
-                f"had {self.identity.size} bytes and now has {now.size}"
-                if now.size != self.identity.size
-                else "was written to"
-            )
+        self.check_same(Identity.of(os.fstat(self.descriptor)))
+
+    def check_same(self, now: Identity) -> None:
+        """Makes sure that a file at this path is the one that was opened.
+
+        Raises:
+            ChangedFileError: If it is another one, or was written to.
+        """
+        change = self.identity.change_to(now)
+        if change:
             raise ChangedFileError(
-                f"{self.path!r} {what} since it was opened; what was read may be mixed. "
+                f"{self.path!r} {change} since it was opened; what was read may be mixed. "
                 "Open the data again once nothing writes to the file."
             )
 
@@ -112,14 +142,18 @@ class File:
             try:
                 got = os.preadv(self.descriptor, [out[done:]], offset + done)
             except OSError as error:
+                if isinstance(error, PenstockError):
+                    raise
                 raise ReadError(
                     f"Reading {out.nbytes} bytes at offset {offset} of {self.path!r} failed: "
                     f"{error.strerror}."
                 ) from error
             if got == 0:
+                self.check_unchanged()
                 raise ReadError(
-                    f"{self.path!r} ends at byte {offset + done}, but {out.nbytes} bytes were "
-                    f"expected at offset {offset}: the file is truncated."
+                    f"{self.path!r} ends at byte {self.identity.size}, but {out.nbytes} bytes were "
+                    f"expected at offset {offset}: the file is truncated. "
+                    "Copy or download it again."
                 )
             done += got
 
@@ -133,11 +167,19 @@ class File:
 
         One system call for up to 1,024 rows where the system has one, and a read
         for each row elsewhere.
+
+        Raises:
+            ReadError: If the file ends before, or the system reports a fault.
         """
-        if _copy_within_process is None:
-            self._gather_one_by_one(offsets, out)
+        if not len(offsets):
             return
         address = self._mapped_address()
+        # The mapping ends where the file did: beyond it lies other memory of this process.
+        last = self.identity.size - out.shape[1]
+        inside = 0 <= int(offsets.min()) and int(offsets.max()) <= last
+        if _copy_within_process is None or address is None or not inside:
+            self._gather_one_by_one(offsets, out)
+            return
         remote = np.empty((len(offsets), 2), np.uint64)
         remote[:, 0] = offsets + address
         remote[:, 1] = out.shape[1]
@@ -152,16 +194,71 @@ class File:
         for row, offset in zip(out, offsets.tolist(), strict=True):
             self.read_into(row, offset)
 
-    def _mapped_address(self) -> int:
-        if self._mapping is None:
-            with self._lock:
+    def _mapped_address(self) -> int | None:
+        """Where the file is mapped; None if it cannot be."""
+        if self._mapping is None and self._mappable:
+            with _opening:
                 if self._mapping is None:
-                    mapping = mmap.mmap(self.descriptor, self.identity.size, prot=mmap.PROT_READ)
-                    if hasattr(mmap, "MADV_RANDOM"):
-                        mapping.madvise(mmap.MADV_RANDOM)
-                    address = np.frombuffer(mapping, np.uint8).ctypes.data
-                    self._mapping = (mapping, address)
-        return self._mapping[1]
+                    self._mapping = self._map()
+                    self._mappable = self._mapping is not None
+        return self._mapping[1] if self._mapping else None
+
+    def _map(self) -> tuple[mmap.mmap, int] | None:
+        try:
+            mapping = mmap.mmap(self.descriptor, self.identity.size, prot=mmap.PROT_READ)
+        except (OSError, ValueError) as error:
+            if isinstance(error, PenstockError):
+                raise
+            # The file is shorter now, its file system maps nothing, or addresses are rationed.
+            return None
+        if hasattr(mmap, "MADV_RANDOM"):
+            mapping.madvise(mmap.MADV_RANDOM)
+        return mapping, np.frombuffer(mapping, np.uint8).ctypes.data
+
+    def sample(self) -> bytes:
+        """Bytes from 16 places spread over the file, its start and its end among them.
+
+        Raises:
+            ReadError: If they cannot be read, or the file was written to.
+        """
+        size = min(self.identity.size, _SAMPLE_BYTES)
+        offsets = np.linspace(0, self.identity.size - size, _SAMPLES).astype(np.int64)
+        out = np.empty((_SAMPLES, size), np.uint8)
+        self._gather_one_by_one(offsets, out)
+        self.check_unchanged()
+        return out.tobytes()
+
+
+def opening_error(path: str, error: OSError) -> PenstockError:
+    """The error for a file that the system did not open."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return MissingFileError(f"There is no file at {path!r}.{_near(Path(path))}")
+    if isinstance(error, PermissionError):
+        return NoPermissionError(
+            f"No permission to read {path!r}. Ask its owner, or copy it to a place of your own."
+        )
+    return ReadError(f"{path!r} cannot be opened: {error.strerror}.")
+
+
+def _near(path: Path) -> str:
+    """What a person may have meant by a path at which there is no file."""
+    if "://" in str(path) or ":/" in str(path):
+        return " Penstock reads files on this machine: download it first."
+    file = next((parent for parent in path.parents if parent.is_file()), None)
+    if file:
+        return f" {str(file)!r} is a file: give that path, and name what is inside it with x=."
+    here = "" if path.is_absolute() else f" The current folder is {os.getcwd()!r}."
+    if not path.parent.is_dir():
+        return f" There is no folder {str(path.parent)!r} either.{here}"
+    if any(mark in path.name for mark in "*?["):
+        return " Wildcards are not expanded: open each file, and join the data with ps.concat()."
+    try:
+        with os.scandir(path.parent) as found:
+            names = [entry.name for entry in itertools.islice(found, 10_000)]
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, 3, 0.6)
+    return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else here
 
 
 def _load_copy_within_process() -> Callable[[Bytes, npt.NDArray[np.uint64]], bool] | None:

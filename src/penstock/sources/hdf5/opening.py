@@ -1,42 +1,57 @@
 """Opens an HDF5 file and finds its datasets, or says in plain words why that fails."""
 
 import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import h5py
+from h5py import h5f
 
 from penstock.errors import (
     DataError,
     FieldNotFoundError,
     FileFormatError,
     LockedFileError,
-    MissingFileError,
-    NoPermissionError,
+    OptionError,
+    PenstockError,
     field_not_found,
 )
+from penstock.sources.content import HEAD_BYTES, looks_like
+from penstock.sources.file import opening_error
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-_LOOKS = (
-    (b"\x93NUMPY", "a NumPy .npy file"),
-    (b"PK\x03\x04", "a ZIP archive (.npz and .keras files are ZIP archives too)"),
-    (b"\x1f\x8b", "gzip data; decompress it first"),
-    (b"BZh", "bzip2 data; decompress it first"),
-    (b"\xfd7zXZ\x00", "xz data; decompress it first"),
-    (b"\x28\xb5\x2f\xfd", "zstd data; decompress it first"),
-    (b"PAR1", "a Parquet file"),
-    (b"ARROW1", "an Arrow file"),
-    (b"CDF\x01", "a netCDF-3 file; convert it to netCDF-4, which is HDF5"),
-    (b"CDF\x02", "a netCDF-3 file; convert it to netCDF-4, which is HDF5"),
-    (b"MATLAB 5.0", "a MATLAB file of before version 7.3; save it with -v7.3, which is HDF5"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"%PDF", "a PDF document"),
-    (b"\x80\x04\x95", "a Python pickle"),
-    (b"\x80\x05\x95", "a Python pickle"),
-    (b"version https://git-lfs", "a Git LFS pointer; run 'git lfs pull' to get the data"),
-    (b"<!DOCTYPE", "a web page; the download may have failed"),
-    (b"<html", "a web page; the download may have failed"),
-)
+_OTHERS_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
+_HELD_BY_OTHERS = ("11", "35")
+"""EAGAIN on Linux and on BSD; any other errno says that the file system knows no locks."""
+
+
+def path_of(path: Any) -> str:
+    """The path as text.
+
+    Raises:
+        OptionError: If it is none.
+    """
+    if isinstance(path, (h5py.File, h5py.Group, h5py.Dataset)):
+        raise OptionError(
+            f"Expected the path of an HDF5 file. Received an open {path!r}. Give its path, "
+            "file.filename, and close it: Penstock opens the file in each process by itself."
+        )
+    if isinstance(path, (list, tuple)):
+        raise OptionError(
+            f"Expected the path of one HDF5 file. Received {len(path)} of them. "
+            "Open each by itself, and join the data with ps.concat()."
+        )
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        text = ""
+    if not text or "\0" in text:
+        raise OptionError(f"Expected the path of an HDF5 file. Received: {path!r}")
+    return text
 
 
 def open_file(path: str) -> h5py.File:
@@ -45,31 +60,36 @@ def open_file(path: str) -> h5py.File:
     Raises:
         MissingFileError: If there is no file.
         NoPermissionError: If it may not be read.
-        LockedFileError: If another process holds it open for writing.
+        LockedFileError: If it is open for writing.
         FileFormatError: If it is no HDF5 file, or a damaged one.
     """
-    if os.path.isdir(path):
-        raise FileFormatError(f"{path!r} is a folder. Expected the path of one HDF5 file.")
+    size = _check_content(path)
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = file.read(256)
-            found = _signature_offset(file, size)
-    except FileNotFoundError:
-        raise MissingFileError(f"There is no file at {path!r}.{_near_files(path)}") from None
-    except PermissionError:
-        raise NoPermissionError(
-            f"No permission to read {path!r}. Ask its owner, or copy it."
-        ) from None
-    if found is None:
-        raise FileFormatError(
-            f"{path!r} is no HDF5 file: it looks like {_looks_like(start)}. "
-            "Expected a file that h5py can open."
-        )
-    try:
-        return h5py.File(path, "r")
+        file = _open_with_some_lock(path)
     except OSError as error:
         raise _explain(path, size, error) from error
+    if file.id.get_intent() & h5f.ACC_RDWR:
+        # libhdf5 hands out the writer's own view, which may be ahead of the disk.
+        file.close()
+        raise LockedFileError(
+            f"{path!r} is open for writing in this process. Close it first; "
+            "in a notebook, look for an h5py.File that was never closed."
+        )
+    return file
+
+
+@contextmanager
+def damage_explained(path: str) -> Iterator[None]:
+    """Turns what h5py raises on damaged metadata into a FileFormatError that names the file."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, PenstockError):
+            raise
+        raise FileFormatError(
+            f"{path!r} is damaged: what it says about its contents cannot be read. "
+            f"Copy or download it again, or repair it. libhdf5 says: {error}"
+        ) from error
 
 
 def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
@@ -79,26 +99,17 @@ def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
         FieldNotFoundError: If there is none; the message lists what is there.
         DataError: If it lies in another file.
     """
-    link = file.get(name, getlink=True) if name in file else None
-    if isinstance(link, h5py.ExternalLink):
-        raise DataError(
-            f"{name!r} in {path!r} is a link into another file, {link.filename!r}. "
-            "Open that file instead."
-        )
-    try:
-        found = file[name]
-    except KeyError as error:
-        if link is not None:
-            raise DataError(f"{name!r} in {path!r} is a link to nothing: {error}.") from None
-        raise field_not_found(name, dataset_names(file), f"{path!r}") from None
+    _check_links(file, name, path)
+    found = file.get(name) if name else None
+    if found is None:
+        raise field_not_found(name, dataset_names(file), f"{path!r}")
     if isinstance(found, h5py.Group):
-        inside = [f"{name}/{inner}" for inner in dataset_names(found)]
-        listed = f" It holds: {', '.join(inside[:20])}." if inside else " It is empty."
+        inside = [f"{name.rstrip('/')}/{inner}" for inner in dataset_names(found)]
+        more = f", and {len(inside) - 20} more" if len(inside) > 20 else ""
+        listed = f" It holds: {', '.join(inside[:20])}{more}." if inside else " It is empty."
         raise FieldNotFoundError(f"{name!r} in {path!r} is a group, not a dataset.{listed}")
     if not isinstance(found, h5py.Dataset):
         raise FieldNotFoundError(f"{name!r} in {path!r} is a named type, not a dataset.")
-    if os.path.realpath(found.file.filename) != os.path.realpath(path):
-        raise DataError(f"{name!r} in {path!r} leads into another file, {found.file.filename!r}.")
     return found
 
 
@@ -113,51 +124,112 @@ def _is_dataset(item: object) -> bool:
     return isinstance(item, h5py.Dataset)
 
 
-def _signature_offset(file: object, size: int) -> int | None:
+def _check_links(file: h5py.File, name: str, path: str) -> None:
+    """Refuses a name that leads into another file, or to nothing, before it is followed.
+
+    A link may lead to a name with further links in it.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    done: list[str] = []
+    for _ in range(100):
+        if not parts:
+            return
+        done.append(parts.pop(0))
+        here = "/".join(done)
+        link = file.get(here, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise DataError(
+                f"{name!r} in {path!r} is a link into another file, {link.filename!r}, which a "
+                "file from a stranger could use to read any file. Open that file instead."
+            )
+        if isinstance(link, h5py.SoftLink):
+            if here not in file and not _leads_outside(file, link):
+                raise DataError(
+                    f"{name!r} in {path!r} is a link to {link.path!r}, which is not there. "
+                    f"The file holds: {', '.join(dataset_names(file)[:20])}."
+                )
+            target = [part for part in link.path.split("/") if part not in ("", ".")]
+            parts = target + parts
+            done = [] if link.path.startswith("/") else done[:-1]
+    raise DataError(f"{name!r} in {path!r} is a link that leads in a circle.")
+
+
+def _check_content(path: str) -> int:
+    """Makes sure that there is an HDF5 file to open; returns its size."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise FileFormatError(
+                f"{path!r} is a folder. Expected the path of one HDF5 file.{_inside(path)}"
+            )
+        if not stat.S_ISREG(status.st_mode):
+            raise FileFormatError(f"{path!r} is a device or a pipe. Expected an HDF5 file.")
+        with open(path, "rb") as file:
+            start = file.read(HEAD_BYTES)
+            found = _signature_offset(file, status.st_size)
+    except OSError as error:
+        raise opening_error(path, error) from None
+    if found is None:
+        raise FileFormatError(
+            f"{path!r} is no HDF5 file: it looks like {looks_like(start)}. "
+            "Expected a file that h5py can open."
+        )
+    return status.st_size
+
+
+def _inside(path: str) -> str:
+    """The HDF5 files in a folder, for an error message."""
+    try:
+        names = sorted(n for n in os.listdir(path) if n.endswith((".h5", ".hdf5", ".he5", ".nc")))
+    except OSError:
+        return ""
+    more = f", and {len(names) - 5} more" if len(names) > 5 else ""
+    return f" It holds: {', '.join(names[:5])}{more}." if names else ""
+
+
+def _signature_offset(file: BinaryIO, size: int) -> int | None:
     """Where the HDF5 signature is: at 0, 512, 1024, 2048 and so on."""
     offset = 0
     while offset < size:
-        file.seek(offset)  # type: ignore[attr-defined]
-        if file.read(8) == _SIGNATURE:  # type: ignore[attr-defined]
+        file.seek(offset)
+        if file.read(8) == _SIGNATURE:
             return offset
         offset = max(512, offset * 2)
     return None
 
 
-def _looks_like(start: bytes) -> str:
-    if not start:
-        return "an empty file"
-    for magic, what in _LOOKS:
-        if start.lower().startswith(magic.lower()):
-            return what
+def _open_with_some_lock(path: str) -> h5py.File:
+    """Opens `path` with the locking that the file system and other handles on it allow."""
     try:
-        text = start.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(start) - 4:
-            return f"unknown binary data that starts with {start[:8]!r}"
-        text = start[: error.start].decode("utf-8")
-    first = text.splitlines()[0] if text.splitlines() else text
-    kind = "CSV text" if first.count(",") + first.count(";") + first.count("\t") else "text"
-    return f"{kind} that starts with {first[:40]!r}"
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "flag values don't match" in str(error):
+            # This process has it open already, with another locking= than the default.
+            return _open_like_the_others(path)
+        lock = _OTHERS_LOCK.search(str(error))
+        if lock is None or lock[1] in _HELD_BY_OTHERS:
+            raise
+        return h5py.File(path, "r", locking=False)
 
 
-def _near_files(path: str) -> str:
-    import difflib
-
-    folder = os.path.dirname(path) or "."
+def _open_like_the_others(path: str) -> h5py.File:
     try:
-        near = difflib.get_close_matches(os.path.basename(path), os.listdir(folder), 3, 0.6)
+        return h5py.File(path, "r", locking=False)
     except OSError:
-        return f" There is no folder {folder!r} either."
-    return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+        return h5py.File(path, "r", locking=True)
 
 
 def _explain(path: str, size: int, error: OSError) -> Exception:
     text = str(error)
-    if "lock" in text and "unable" in text:
+    if "unable to lock file" in text:
         return LockedFileError(
             f"{path!r} is locked: another process has it open for writing. Wait until it is "
             "closed, or set HDF5_USE_FILE_LOCKING=FALSE if nothing writes to it."
+        )
+    if "already open for write" in text:
+        return LockedFileError(
+            f"{path!r} is marked as open for writing: a program writes to it, or ended without "
+            "closing it. Wait until it is closed, or clear the mark with 'h5clear -s'."
         )
     if "truncated" in text:
         return FileFormatError(
