@@ -223,7 +223,9 @@ class Loader:
         key = (self.seed, epoch)
         if self._budget.row_by_row and not capacity:
             size = self.batch_size if shuffle == "batch" else 1
-            return RowOrder(len(self._view), key if shuffle else None, size)
+            # The order does not depend on the step; what its arithmetic holds does.
+            step = min(max(self.memory >> 9, 256), 1 << 14)
+            return RowOrder(len(self._view), key if shuffle else None, size, step)
         edges = self._view.edges([field.name for field in self._view.fields])
         if not shuffle:
             row = sum(field.nbytes for field in self._view.fields)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from h5py import h5d, h5t, h5z
 
 from penstock.errors import DataError, FileFormatError, ShapeError, TypeNotSupportedError
 from penstock.sources.base import ReadPath
+from penstock.sources.hdf5.virtual import SourceFile, source_files
 from penstock.spec import Field
 
 UNALLOCATED = -1
@@ -60,6 +62,7 @@ class Layout:
         chunks: For chunked data that is read directly, its index.
         chunk_rows: Samples in a chunk, or None where there are no chunks.
         fill: The fill value of chunks that were never written.
+        sources: For virtual data, the files that it lies in.
     """
 
     field: Field
@@ -70,6 +73,7 @@ class Layout:
     chunks: Chunks | None = None
     chunk_rows: int | None = None
     fill: Any = 0
+    sources: tuple[SourceFile, ...] = ()
 
 
 def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
@@ -90,21 +94,37 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
             f"{where} keeps its data in other files (external storage), which a file from a "
             "stranger could use to read any file. Copy it into one file with h5repack."
         )
+    base: dict[str, Any] = {
+        "field": _field(dataset, name),
+        "length": len(dataset),
+        "stored": dataset.dtype,
+        "chunk_rows": dataset.chunks[0] if dataset.chunks else None,
+    }
     if kind == h5d.VIRTUAL:
-        _check_virtual(dataset, where, path)
-    field = Field(name, dataset.shape[1:], dataset.dtype.newbyteorder("="))
-    rows = dataset.chunks[0] if dataset.chunks else None
-    base = {"field": field, "length": len(dataset), "stored": dataset.dtype, "chunk_rows": rows}
+        base["sources"] = source_files(dataset, where, path)
     reason = _why_not_direct(dataset, kind)
     if reason:
         return Layout(**base, path=ReadPath("h5py", reason))
     if kind == h5d.CONTIGUOUS:
         return _contiguous(dataset, base, where, path)
-    return _chunked(dataset, base, plist)
+    return _chunked(dataset, base, plist, os.path.getsize(path))
+
+
+def _field(dataset: h5py.Dataset, name: str) -> Field:
+    dtype = dataset.dtype.newbyteorder("=")
+    # An element that is an array by itself adds its axes to the sample's, as in h5py.
+    base, inner = dtype.subdtype or (dtype, ())
+    return Field(name, dataset.shape[1:] + inner, base)
 
 
 def _check_type(dataset: h5py.Dataset, where: str) -> None:
-    dtype = dataset.dtype
+    try:
+        dtype = dataset.dtype
+    except TypeError as error:
+        raise TypeNotSupportedError(
+            f"{where} holds values that NumPy has no type for ({error}). Expected numbers of a "
+            "fixed size. Convert them, with h5py's low-level functions for example."
+        ) from error
     if h5py.check_string_dtype(dtype) is not None and dtype.kind == "O":
         raise TypeNotSupportedError(
             f"{where} holds variable-length strings. Expected numbers of a fixed size. "
@@ -117,39 +137,32 @@ def _check_type(dataset: h5py.Dataset, where: str) -> None:
         )
     if dtype.hasobject:
         raise TypeNotSupportedError(
-            f"{where} holds {dtype} values (references or nested variable-length data). "
-            "Expected numbers of a fixed size."
+            f"{where} holds {_objects_in(dtype)}. Expected numbers of a fixed size. "
+            "Leave the field out, or store what a model can use in a dataset of its own."
         )
+    if not dtype.itemsize:
+        raise TypeNotSupportedError(f"{where} holds values of no size ({dtype}). Leave it out.")
+
+
+def _objects_in(dtype: np.dtype[Any]) -> str:
+    if h5py.check_ref_dtype(dtype) is not None:
+        return "references to other parts of the file"
+    return f"compound values with parts of variable length ({dtype})"
 
 
 def _check_shape(dataset: h5py.Dataset, where: str) -> None:
     if dataset.shape is None:
-        raise ShapeError(f"{where} is empty: it has a type but no data.")
+        raise ShapeError(f"{where} is empty: it has a type but no data. Leave it out.")
     if dataset.shape == ():
         raise ShapeError(
-            f"{where} is a scalar. Expected an array whose first axis runs over samples."
+            f"{where} is a scalar. Expected an array whose first axis runs over samples. "
+            "If it describes the data, read it with h5py, and leave it out here."
         )
     if 0 in dataset.shape:
-        raise ShapeError(f"{where} is empty: its shape is {dataset.shape}.")
-
-
-def _check_virtual(dataset: h5py.Dataset, where: str, path: str) -> None:
-    """libhdf5 reads missing source files as fill values; here they are an error."""
-    folder = os.path.realpath(os.path.dirname(path) or ".")
-    for source in dataset.virtual_sources():
-        if source.file_name == ".":
-            continue
-        target = os.path.realpath(os.path.join(folder, source.file_name))
-        if os.path.commonpath([folder, target]) != folder:
-            raise DataError(
-                f"{where} is a virtual dataset that reads {source.file_name!r}, outside the folder "
-                "of the file itself. Move the files together, or copy the data into one file."
-            )
-        if not os.path.exists(target):
-            raise DataError(
-                f"{where} is a virtual dataset, and its source file {source.file_name!r} is "
-                "missing; HDF5 would read it as fill values."
-            )
+        raise ShapeError(
+            f"{where} is empty: its shape is {dataset.shape}. Write samples into it, "
+            "or choose another dataset."
+        )
 
 
 def _why_not_direct(dataset: h5py.Dataset, kind: int) -> str | None:

@@ -24,6 +24,9 @@ from penstock.sources.file import opening_error
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
+_MOST_LINKS = 1000
+"""Steps from link to link, far beyond what a file that means well takes."""
+
 _OTHERS_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
 _HELD_BY_OTHERS = ("11", "35")
 """EAGAIN on Linux and on BSD; any other errno says that the file system knows no locks."""
@@ -125,33 +128,36 @@ def _is_dataset(item: object) -> bool:
 
 
 def _check_links(file: h5py.File, name: str, path: str) -> None:
-    """Refuses a name that leads into another file, or to nothing, before it is followed.
-
-    A link may lead to a name with further links in it.
-    """
-    parts = [part for part in name.split("/") if part not in ("", ".")]
+    """Refuses a name that leads into another file, or to nothing, before libhdf5 follows it."""
+    parts = _parts(name)
     done: list[str] = []
-    for _ in range(100):
+    followed = None
+    for _ in range(_MOST_LINKS):
         if not parts:
             return
         done.append(parts.pop(0))
-        here = "/".join(done)
-        link = file.get(here, getlink=True)
+        link = file.get("/".join(done), getlink=True)
+        if link is None and followed is None:
+            return
+        if link is None:
+            raise DataError(
+                f"{name!r} in {path!r} is a link to {followed!r}, which is not there. "
+                f"The file holds: {', '.join(dataset_names(file)[:20])}."
+            )
         if isinstance(link, h5py.ExternalLink):
             raise DataError(
                 f"{name!r} in {path!r} is a link into another file, {link.filename!r}, which a "
                 "file from a stranger could use to read any file. Open that file instead."
             )
         if isinstance(link, h5py.SoftLink):
-            if here not in file and not _leads_outside(file, link):
-                raise DataError(
-                    f"{name!r} in {path!r} is a link to {link.path!r}, which is not there. "
-                    f"The file holds: {', '.join(dataset_names(file)[:20])}."
-                )
-            target = [part for part in link.path.split("/") if part not in ("", ".")]
-            parts = target + parts
-            done = [] if link.path.startswith("/") else done[:-1]
-    raise DataError(f"{name!r} in {path!r} is a link that leads in a circle.")
+            followed = link.path
+            parts = _parts(followed) + parts
+            done = [] if followed.startswith("/") else done[:-1]
+    raise DataError(f"{name!r} in {path!r} is a link that leads in a circle. Repair the file.")
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
 
 
 def _check_content(path: str) -> int:

@@ -1,16 +1,13 @@
-"""The three ways of reading a dataset: rows by address, chunks by address, and libhdf5."""
+"""The three ways of reading a dataset: rows by address, chunks by address, and through h5py."""
 
 import itertools
 import math
-import os
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +16,7 @@ from penstock.sources.base import Cost, Read
 from penstock.sources.file import Bytes, File
 from penstock.sources.hdf5.codecs import ChunkError, decode, scratch
 from penstock.sources.hdf5.layout import UNALLOCATED, Layout
+from penstock.sources.hdf5.library import Library, located
 from penstock.spec import Indices
 
 Array = npt.NDArray[Any]
@@ -27,6 +25,9 @@ JOB_BYTES = 1 << 20
 """About as much as one read produces: enough to hide the cost of handing it to a thread."""
 
 ROW_BLOCK_BYTES = 1 << 20
+
+LIBRARY_JOB_BYTES = 1 << 18
+"""Enough to hide the cost of a call into h5py; each such read holds a copy of its output."""
 
 
 class FieldReader(ABC):
@@ -39,8 +40,9 @@ class FieldReader(ABC):
     """
 
     addressable = False
+    job_bytes = JOB_BYTES
 
-    def __init__(self, layout: Layout, file: File, library: "Library") -> None:
+    def __init__(self, layout: Layout, file: File, library: Library) -> None:
         self.layout = layout
         self.field = layout.field
         self._file = file
@@ -66,12 +68,16 @@ class FieldReader(ABC):
         raise NotImplementedError
 
     def _pieces(self, rows: Indices) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` at block edges into pieces of about `JOB_BYTES`."""
-        block = self.block_rows
-        blocks_per_job = max(1, JOB_BYTES // (block * self.field.nbytes))
-        jobs = rows // (block * blocks_per_job)
+        """Cuts `rows` at block edges into pieces of about `job_bytes`."""
+        jobs = rows // self._job_rows
         cuts = [0, *(np.flatnonzero(np.diff(jobs)) + 1).tolist(), len(rows)]
-        return itertools.pairwise(cuts)
+        return itertools.pairwise(cuts if len(rows) else [])
+
+    @property
+    def _job_rows(self) -> int:
+        """Rows that one read covers at most: whole blocks."""
+        block = self.block_rows
+        return block * max(1, self.job_bytes // (block * self.field.nbytes))
 
 
 class RowReader(FieldReader):
@@ -97,7 +103,7 @@ class RowReader(FieldReader):
                 self._file.gather(offsets, target)
             self._file.check_unchanged()
         except ReadError as error:
-            raise _located(error, self.field.name, rows) from error
+            raise located(error, self.field.name, rows) from error
         if self._swapped:
             out.byteswap(inplace=True)
         return Cost(read=time.perf_counter_ns() - began, stored=target.nbytes)
@@ -113,7 +119,7 @@ class RowReader(FieldReader):
 class ChunkReader(FieldReader):
     """Chunks read by address and decoded in the calling thread."""
 
-    def __init__(self, layout: Layout, file: File, library: "Library") -> None:
+    def __init__(self, layout: Layout, file: File, library: Library) -> None:
         super().__init__(layout, file, library)
         assert layout.chunks is not None
         self._chunks = layout.chunks
@@ -152,7 +158,7 @@ class ChunkReader(FieldReader):
         try:
             self._file.check_unchanged()
         except ReadError as error:
-            raise _located(error, self.field.name, rows) from error
+            raise located(error, self.field.name, rows) from error
         return total
 
     def _announce(self, numbers: Indices) -> None:
@@ -217,9 +223,12 @@ class ChunkReader(FieldReader):
 class LibraryReader(FieldReader):
     """Everything else, through h5py: correct, one read at a time."""
 
+    job_bytes = LIBRARY_JOB_BYTES
+
     @property
     def scratch(self) -> int:
-        return 2 * self.block_rows * self.field.nbytes
+        # What h5py returns, and the chunks that libhdf5 decodes for it.
+        return (self._job_rows + self.block_rows) * self.field.nbytes
 
     def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
         for start, stop in self._pieces(rows):
@@ -227,55 +236,10 @@ class LibraryReader(FieldReader):
 
     def _read_some(self, rows: Indices, out: Array) -> Cost:
         began = time.perf_counter_ns()
-        blocks = np.flatnonzero(np.diff(rows // self.block_rows)) + 1
-        for start, stop in itertools.pairwise([0, *blocks.tolist(), len(rows)]):
-            self._library.read(self.field.name, rows[start:stop], out[start:stop])
-        return Cost(read=time.perf_counter_ns() - began, stored=out.nbytes)
-
-
-class Library:
-    """The file as h5py sees it, opened once for each process, used by one thread at a time."""
-
-    _lock = threading.RLock()
-
-    def __init__(self, path: str, file: File) -> None:
-        self._path = path
-        self._file = file
-        self._handle: tuple[int, h5py.File] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path, "_file": self._file, "_handle": None}
-
-    def read(self, name: str, rows: Indices, out: Array) -> None:
-        """Fills `out[i]` with row `rows[i]`; rows ascend and lie close together.
-
-        Raises:
-            ReadError: With libhdf5's words, if it cannot read them.
-        """
-        first, last = int(rows[0]), int(rows[-1])
+        self._library.read(self.field.name, rows, out)
         try:
-            with self._lock:
-                block = self._open()[name][first : last + 1]
-            self._file.check_unchanged()
+            for source in self.layout.sources:
+                source.check_unchanged()
         except ReadError as error:
-            raise _located(error, name, rows) from error
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise ReadError(
-                f"Rows {first} to {last} of {name!r} in {self._path!r} cannot be read; the file is "
-                f"damaged there. libhdf5 says: {error}. "
-                "Copy the file again, or leave these rows out with start= and end=."
-            ) from error
-        out[:] = block if len(block) == len(rows) else block[rows - first]
-
-    def _open(self) -> h5py.File:
-        # After a fork the parent's handle must not be used: libhdf5's state went along with it.
-        if self._handle is None or self._handle[0] != os.getpid():
-            # No chunk is read twice in a row, so a cache of chunks would only take memory.
-            file = h5py.File(self._path, "r", locking="best-effort", rdcc_nbytes=0)
-            self._handle = (os.getpid(), file)
-        return self._handle[1]
-
-
-def _located(error: ReadError, name: str, rows: Indices) -> ReadError:
-    low, high = int(rows.min()), int(rows.max())
-    return type(error)(f"Reading rows {low} to {high} of {name!r} failed: {error}")
+            raise located(error, self.field.name, rows) from error
+        return Cost(read=time.perf_counter_ns() - began, stored=out.nbytes)
