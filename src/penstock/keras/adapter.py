@@ -92,7 +92,9 @@ def _get_data_adapter(
     training = bool(shuffle)
     if training and fit is not None and fit.f_locals.get("initial_epoch"):
         x.go_to_epoch(fit.f_locals["initial_epoch"])
-    return LoaderAdapter(x, training, class_weight, steps_per_epoch)
+    model = fit.f_locals.get("self") if fit is not None else None
+    probes = getattr(model, "steps_per_execution", 1)
+    return LoaderAdapter(x, training, class_weight, steps_per_epoch, probes)
 
 
 def _refuse(argument: str, value: Any, instead: str) -> None:
@@ -127,6 +129,7 @@ class LoaderAdapter(DataAdapter):  # type: ignore[misc]
         class_weight: Weights of classes, from `fit`.
         steps: `steps_per_epoch` from `fit`: batches then come without end, so that
             an epoch of the trainer may be shorter or longer than the loader's.
+        probes: How many batches the trainer may draw to learn the shapes.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class LoaderAdapter(DataAdapter):  # type: ignore[misc]
         training: bool,
         class_weight: Mapping[int, float] | None = None,
         steps: int | None = None,
+        probes: int = 1,
     ) -> None:
         self._loader = loader
         self._training = training
@@ -142,12 +146,14 @@ class LoaderAdapter(DataAdapter):  # type: ignore[misc]
         self._finish = None
         if class_weight is not None:
             self._finish = with_class_weight(loader._finish, class_weight)
-        # Before the first epoch a trainer may draw one batch to learn the shapes.
+        # Before the first epoch a trainer may draw batches to learn the shapes.
         self._probing = training
+        self._probes = probes
 
     def _batches(self) -> Iterator[Batch]:
         if self._probing:
-            yield self._probe()
+            for _ in range(self._probes):
+                yield self._probe()
             if self._probing:
                 raise PenstockError(
                     "This version of Keras trains on the batch that it draws to learn the shapes; "

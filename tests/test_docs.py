@@ -1,0 +1,95 @@
+"""What the documents and docstrings show runs, and what they link to is there."""
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import penstock
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(penstock.__file__).parent
+BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def cats(tmp_path, monkeypatch):
+    """The file that the examples read, as cats.h5 and under the other names they use."""
+    rng = np.random.default_rng(0)
+    for name in ("cats.h5", "2023.h5", "2024.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            image = rng.integers(0, 256, (1500, 32, 32, 3), np.uint8)
+            file.create_dataset("image", data=image, chunks=(64, 32, 32, 3), compression="gzip")
+            file["label"] = rng.integers(0, 2, 1500)
+            file["weight"] = np.ones(1500, np.float32)
+            file["meta/age"] = rng.random(1500)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def blocks(text):
+    return [textwrap.dedent(code) for _, code in BLOCK.findall(text)]
+
+
+def test_the_readme_runs_from_top_to_bottom(cats):
+    """Every Python block, one after the other, in one session."""
+    code = blocks((ROOT / "README.md").read_text())
+    assert len(code) >= 5
+    names = {}
+    for block in code:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["probabilities"].shape == (300, 2)
+
+
+def examples():
+    """Every example in a docstring of the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                for code in blocks(ast.get_docstring(node) or ""):
+                    name = f"{path.relative_to(PACKAGE)}:{getattr(node, 'name', '')}"
+                    yield pytest.param(code, path, id=name)
+
+
+@pytest.mark.parametrize("code, path", list(examples()))
+def test_examples_in_docstrings_run(cats, code, path):
+    """With the names of the module, and the usual ones: ps, np, data, train, model, loader."""
+    import keras
+
+    import penstock as ps
+
+    module = ".".join(("penstock", *path.relative_to(PACKAGE).with_suffix("").parts))
+    names = dict(vars(__import__(module.removesuffix(".__init__"), fromlist=["_"])))
+    data = ps.from_hdf5("cats.h5", x="image", y="label")
+    train, val = data.split(0.8, seed=0)
+    model = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    names |= {"ps": ps, "np": np, "data": data, "train": train, "val": val, "model": model}
+    names |= {"loader": train.batch(10, shuffle=True), "keras": keras}
+    exec(compile(code, str(path), "exec"), names)
+
+
+PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("benchmarks/*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """Relative links in the documents."""
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_public_function_has_an_example():
+    """What a user may call shows how."""
+    public = [penstock.from_hdf5, penstock.open, penstock.concat]
+    public += [penstock.Dataset, penstock.Dataset.split, penstock.Dataset.map]
+    public += [penstock.Dataset.batch, penstock.Loader.state_dict]
+    for item in public:
+        assert "```python" in item.__doc__, item
