@@ -229,11 +229,13 @@ class Prefetch:
     def _open(self, index: int, slot: _Slot) -> None:
         try:
             loaded = self._epoch.open_window(index)
-            self._ledger.take(loaded.nbytes)
         except BaseException as error:
             loaded, slot.error = None, error
         with self._lock:
+            if self._stopped:
+                return
             if loaded is not None:
+                self._ledger.take(loaded.nbytes)
                 slot.loaded = loaded
                 slot.reads.extend(loaded.reads)
             slot.opened = True
@@ -264,6 +266,8 @@ class Prefetch:
             except BaseException as caught:
                 error = caught
         with self._lock:
+            if self._stopped:
+                return
             if error is not None:
                 making.error = making.error or error
             making.rows_left -= piece.stop - piece.start
@@ -290,9 +294,11 @@ class Prefetch:
         if making.error is not None:
             result = _Failure(making.error)
         nbytes = making.nbytes if making.error else sum(a.nbytes for a in leaves(result))
-        self._ledger.take(nbytes)
-        self._ledger.give(making.nbytes)
         with self._lock:
+            if self._stopped:
+                return
+            self._ledger.take(nbytes)
+            self._ledger.give(making.nbytes)
             del self._making[batch]
             self._batch_bytes = max(self._batch_bytes, nbytes)
             self._done[batch] = (result, nbytes)
