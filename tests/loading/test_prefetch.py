@@ -38,12 +38,12 @@ def slow(x, y):
 loader = ps.from_hdf5(sys.argv[1], x="image", y="id").map(slow).batch(4, memory=40_000)
 iterator = iter(loader)
 next(iterator)
-print("started", flush=True)
 {rest}
 """
 
 WAIT = """
 try:
+    print("started", flush=True)
     for _ in iterator:
         pass
     time.sleep(600)
