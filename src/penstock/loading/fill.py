@@ -46,6 +46,37 @@ class Resident:
         return self._view.reads(np.arange(len(self._view)), self.arrays)
 
 
+class Buffers:
+    """Memory of windows, used again for the next one: fresh memory costs a page fault a page.
+
+    Nothing in it is ever handed out. It is kept for as long as the loader lives.
+    """
+
+    def __init__(self, fields: tuple[Field, ...], ledger: Ledger) -> None:
+        self._fields = fields
+        self._ledger = ledger
+        self._free: list[Arrays] = []
+
+    def take(self, rows: int) -> Arrays:
+        """Arrays for `rows` rows or more."""
+        while self._free:
+            arrays = self._free.pop()
+            if len(next(iter(arrays.values()))) >= rows:
+                return arrays
+            self.forget(arrays)
+        arrays = empty_arrays(self._fields, rows)
+        self._ledger.take(_nbytes(arrays))
+        return arrays
+
+    def give(self, arrays: Arrays) -> None:
+        """Takes back arrays that nothing writes to or reads from any more."""
+        self._free.append(arrays)
+
+    def forget(self, arrays: Arrays) -> None:
+        """Lets go of arrays that something may still write to."""
+        self._ledger.give(_nbytes(arrays))
+
+
 class LoadedWindow(ABC):
     """A window from which batches are gathered, once its reads have run."""
 
@@ -61,18 +92,36 @@ class LoadedWindow(ABC):
         Returns what was read for it.
         """
 
+    def close(self, idle: bool = True) -> None:  # noqa: B027 - nothing to give back by default
+        """Gives back its memory; `idle` says that no thread is reading into it any more."""
+
 
 class HeldWindow(LoadedWindow):
     """Rows held decoded in memory; they leave in the window's order."""
 
-    def __init__(self, window: Window, view: View, fields: list[Field], resident: Resident) -> None:
+    def __init__(
+        self,
+        window: Window,
+        rows: int,
+        view: View,
+        fields: list[Field],
+        resident: Resident,
+        buffers: Buffers,
+    ) -> None:
         positions = window.positions()
-        self._arrays = empty_arrays(fields, window.size)
-        reads = view.reads(positions, self._arrays)
+        self._buffers = buffers
+        self._memory = buffers.take(rows)
+        self._arrays = {name: array[: window.size] for name, array in self._memory.items()}
+        reads = view.reads(positions, {f.name: self._arrays[f.name] for f in fields})
         for name, values in resident.arrays.items():
-            self._arrays[name] = values[positions]
-        order = 0 if window.order is None else window.order.nbytes
-        super().__init__(window, reads, _nbytes(self._arrays) + order)
+            np.take(values, positions, axis=0, out=self._arrays[name], mode="clip")
+        super().__init__(window, reads, 0 if window.order is None else window.order.nbytes)
+
+    def close(self, idle: bool = True) -> None:
+        if idle:
+            self._buffers.give(self._memory)
+        else:
+            self._buffers.forget(self._memory)
 
     def gather(self, start: int, stop: int, out: Arrays) -> Cost:
         low, high = start - self.window.start, stop - self.window.start
@@ -126,6 +175,7 @@ class Epoch:
         view: The rows.
         order: Which rows come when.
         resident: Fields that stay in memory.
+        buffers: Memory for windows.
         batch_size: Rows in a batch.
         rows: Rows that are handed out; the last batch may be smaller than the others.
         finish: Turns the arrays of a batch into what the user gets.
@@ -134,6 +184,7 @@ class Epoch:
     view: View
     order: Order
     resident: Resident
+    buffers: Buffers
     batch_size: int
     rows: int
     finish: Callable[[Arrays], Any]
@@ -175,7 +226,8 @@ class Epoch:
         window = self.order.window(index)
         if isinstance(self.order, RowOrder):
             return AddressedWindow(window, self.order, self.view, self._fields, self.resident)
-        return HeldWindow(window, self.view, self._fields, self.resident)
+        rows = int(np.diff(self.order.starts).max())
+        return HeldWindow(window, rows, self.view, self._fields, self.resident, self.buffers)
 
     def gather(self, loaded: LoadedWindow, piece: Piece, out: Arrays) -> None:
         """Fills a piece's share of the arrays of its batch."""
@@ -207,6 +259,8 @@ def batches(epoch: Epoch, first: int = 0) -> Iterator[Any]:
     arrays: Arrays = {}
     for piece in epoch.pieces(first):
         if loaded is None or piece.window != index:
+            if loaded is not None:
+                loaded.close()
             index, loaded = piece.window, epoch.open_window(piece.window)
             for read in loaded.reads:
                 epoch.timing.add_cost(read())

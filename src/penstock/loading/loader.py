@@ -10,7 +10,7 @@ import numpy as np
 
 from penstock.errors import MemoryBudgetError, OptionError, StateError
 from penstock.loading.budget import share
-from penstock.loading.fill import Arrays, Epoch, Resident, batches
+from penstock.loading.fill import Arrays, Buffers, Epoch, Resident, batches
 from penstock.loading.prefetch import Prefetch, stop_with
 from penstock.loading.report import Report, Shuffle
 from penstock.loading.state import State
@@ -89,6 +89,7 @@ class Loader:
         self._timing = Timing()
         self._ledger = Ledger()
         self._resident = Resident(view, self._budget.resident, self._ledger)
+        self._buffers = Buffers(view.fields, self._ledger)
         row_by_row = self._budget.row_by_row or shuffle is False
         self._capacity = 0 if row_by_row else self._budget.capacity
         self._position = self._next = Place(0, 0, self._capacity)
@@ -213,6 +214,7 @@ class Loader:
             view=self._view,
             order=self._order(place.epoch, shuffle, place.capacity),
             resident=self._resident,
+            buffers=self._buffers,
             batch_size=self.batch_size,
             rows=self._rows,
             finish=finish or self._finish,

@@ -144,11 +144,16 @@ class Prefetch:
             self._stopped = True
             self._work.notify_all()
             self._arrived.notify_all()
-        if threading.current_thread() not in self._threads and self._pid == os.getpid():
+        ended = threading.current_thread() not in self._threads and self._pid == os.getpid()
+        if ended:
             for thread in self._threads:
                 thread.join()
         with self._lock:
-            held = sum(s.loaded.nbytes for s in self._windows.values() if s.loaded)
+            held = 0
+            for slot in self._windows.values():
+                if slot.loaded is not None:
+                    held += slot.loaded.nbytes
+                    slot.loaded.close(idle=ended)
             held += sum(m.nbytes for m in self._making.values())
             held += sum(nbytes for _, nbytes in self._done.values())
             self._windows.clear()
@@ -282,6 +287,7 @@ class Prefetch:
         slot = self._windows.pop(index)
         if slot.loaded is not None:
             self._ledger.give(slot.loaded.nbytes)
+            slot.loaded.close(idle=not slot.running)
         self._work.notify_all()
 
     def _complete(self, batch: int, making: _Making) -> None:
