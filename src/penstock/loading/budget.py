@@ -13,9 +13,12 @@ RESIDENT = 1 / 16
 """Share of the budget for fields that are small enough to stay in memory as a whole."""
 
 BESIDE = 3 / 16
-"""Share for what is held beside windows: batches made ahead, and buffers of running reads. More,
-if two batches and one read need more. The rest is for windows: one that holds everything,
-or two, one being read while the other empties."""
+"""The most that is set aside for batches made ahead and for buffers of running reads, unless two
+batches and one read need more. All else is for windows: one that holds everything, or
+two, one being read while the other empties."""
+
+SCRATCHES = 16
+"""Running reads that are provided for, on machines with many cores."""
 
 AHEAD_BYTES = 6_000_000
 """More than this is never ready ahead: the next window is read anyway, and memory that is
@@ -68,27 +71,30 @@ def share(view: View, batch_size: int, total: int, workers: int, exact: bool) ->
     batch = batch_size * row
     scratch = view.scratch([field.name for field in fields])
     needed = 2 * batch + scratch
-    beside = max(int(total * BESIDE), needed)
-    windows = int(total * (1 - RESIDENT)) - beside
-    resident = _resident(fields, len(view), windows, int(total * RESIDENT))
+    wanted = AHEAD_BYTES + 2 * batch + SCRATCHES * scratch
+    beside = max(needed, min(int(total * BESIDE), wanted))
+    resident = _resident(fields, len(view), total - beside, int(total * RESIDENT))
     others = [field.name for field in fields if field.name not in resident]
     row_by_row = not others or exact or view.addressable(others)
     largest = 0 if row_by_row else int(np.diff(view.edges(others)).max())
-    least = int((needed + 2 * largest * (row + INDEX_BYTES)) / (1 - RESIDENT)) + 2
+    blocks = 2 * largest * (row + INDEX_BYTES)
+    least = int((needed + blocks) / (1 - RESIDENT)) + 2
     if total < least:
-        blocks = f", and the largest block holds {largest} rows" if largest else ""
+        what = f", and the largest block holds {largest} rows" if largest else ""
         raise MemoryBudgetError(
             f"memory={format_bytes(total)} is too little: a batch of {batch_size} rows takes "
-            f"{format_bytes(batch)}{blocks}. The least that works here is memory={least}."
+            f"{format_bytes(batch)}{what}. The least that works here is memory={least}."
         )
+    left = total - len(view) * sum(f.nbytes for f in fields if f.name in resident)
+    beside = max(needed, min(beside, left - blocks))
     ahead = max(min(beside // 2, AHEAD_BYTES), 2 * batch)
     threads = min(workers, max(1, (beside - ahead) // scratch)) if scratch else workers
-    capacity = windows // 2 // (row + INDEX_BYTES)
+    capacity = (left - beside) // 2 // (row + INDEX_BYTES)
     return Budget(total, resident, row_by_row, capacity, ahead, threads)
 
 
 def _resident(fields: tuple[Field, ...], rows: int, windows: int, room: int) -> tuple[str, ...]:
-    """The fields that stay: all if they fit the windows' share, else the smallest ones."""
+    """The fields that stay: all if they fit `windows` bytes, else the smallest in `room`."""
     if rows * sum(field.nbytes for field in fields) <= windows:
         return tuple(field.name for field in fields)
     kept: list[str] = []

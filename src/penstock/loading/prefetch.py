@@ -238,6 +238,8 @@ class Prefetch:
             loaded, slot.error = None, error
         with self._lock:
             if self._stopped:
+                if loaded is not None:
+                    loaded.close()
                 return
             if loaded is not None:
                 self._ledger.take(loaded.nbytes)
