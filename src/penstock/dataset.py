@@ -1,5 +1,6 @@
 """The object that a user holds: rows of a source, their structure, and what is done to batches."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -121,7 +122,7 @@ class Dataset:
         """
         edges = _split_edges(sizes, len(self))
         if seed is None:
-            views = [self._view.part(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+            views = [self._view.part(a, b) for a, b in itertools.pairwise(edges)]
         else:
             _check_seed(seed)
             views = self._view.random_parts(edges, seed)
@@ -379,8 +380,9 @@ def _split_edges(sizes: Sequence[Any], n: int) -> list[int]:
     if all(isinstance(size, (int, np.integer)) for size in sizes):
         edges = np.cumsum([0, *sizes]).tolist()
         if min(sizes) < 0 or edges[-1] > n:
-            raise OptionError(f"Expected numbers of rows that add up to at most {n}. "
-                              f"Received: {list(sizes)}")
+            raise OptionError(
+                f"Expected numbers of rows that add up to at most {n}. Received: {list(sizes)}"
+            )
         return edges if edges[-1] == n else [*edges, n]
     if not all(isinstance(size, (float, np.floating)) and 0 < size < 1 for size in sizes):
         raise OptionError(

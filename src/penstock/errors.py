@@ -92,8 +92,19 @@ class MissingDependencyError(PenstockError, ImportError):
 def field_not_found(name: str, available: Iterable[str], where: str) -> FieldNotFoundError:
     """The error for an unknown field name, with the near ones and all that is there."""
     names = list(available)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = _near(name, names)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     shown = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
     there = f" It holds: {shown}." if names else " It holds no dataset."
     return FieldNotFoundError(f"There is no field {name!r} in {where}.{hint}{there}")
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """The names that may be meant, whatever the case, and also without their groups."""
+    forms: dict[str, list[str]] = {}
+    for other in names:
+        for form in {other.lower(), other.lower().rsplit("/", 1)[-1]}:
+            forms.setdefault(form, []).append(other)
+    wanted = name.lower()
+    close = [wanted] if wanted in forms else difflib.get_close_matches(wanted, forms, 3, 0.5)
+    return list(dict.fromkeys(other for form in close for other in forms[form]))[:3]

@@ -86,11 +86,9 @@ class Spec(Mapping[str, Field]):
         return (self.x,) if self.y is None else (self.x, self.y)
 
     def __str__(self) -> str:
-        lines = []
-        for part in PARTS:
-            for name in leaves(getattr(self, part)):
-                lines.append(f"{part}: {self[name]}")
-        return "\n".join(lines)
+        return "\n".join(
+            f"{part}: {self[name]}" for part in PARTS for name in leaves(getattr(self, part))
+        )
 
 
 def leaves(structure: Structure) -> list[Any]:

@@ -136,9 +136,7 @@ def test_steps_per_epoch_loses_and_repeats_no_batch(data, steps):
     recorder = Recorder(loader)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        small_model().fit(
-            loader, epochs=4, steps_per_epoch=steps, verbose=0, callbacks=[recorder]
-        )
+        small_model().fit(loader, epochs=4, steps_per_epoch=steps, verbose=0, callbacks=[recorder])
     assert recorder.steps == [steps] * 4
     assert recorder.positions == [divmod(i, 7) for i in range(1, 4 * steps + 1)]
 
@@ -149,6 +147,27 @@ def test_the_position_is_what_was_trained_on(data):
     recorder = Recorder(loader)
     small_model().fit(loader, epochs=2, verbose=0, callbacks=[recorder])
     assert recorder.positions == [divmod(i, 7) for i in range(1, 15)]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX sends batches ahead")
+@pytest.mark.parametrize("steps", [None, 5])
+def test_the_position_is_what_was_trained_on_where_a_batch_is_sent_ahead(data, monkeypatch, steps):
+    """As on an accelerator: the trainer has drawn one batch more than it has trained on."""
+    import jax
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    loader = data.batch(32, shuffle=True, seed=0)
+    recorder = Recorder(loader)
+    small_model().fit(loader, epochs=2, steps_per_epoch=steps, verbose=0, callbacks=[recorder])
+    assert recorder.positions == [divmod(i, 7) for i in range(1, 2 * (steps or 7) + 1)]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others have the type")
+def test_a_type_that_pytorch_lacks_is_named(data):
+    """Instead of a bare KeyError from inside Keras."""
+    mapped = data.map(lambda x, y: (x.astype(np.uint64), y))
+    with pytest.raises(TypeError, match="uint64"):
+        small_model().fit(mapped.batch(32), verbose=0)
 
 
 def test_initial_epoch_gives_the_orders_of_those_epochs(data):
@@ -310,9 +329,9 @@ def test_y_beside_a_loader_is_refused_in_evaluate(data):
 def test_a_batch_size_for_arrays_is_no_matter_to_a_validation_loader(data):
     """fit(arrays, batch_size=..., validation_data=loader) is sound."""
     x, y = data[:]
-    history = small_model().fit(
-        x, y, batch_size=50, validation_data=data.batch(32), verbose=0
-    ).history
+    history = (
+        small_model().fit(x, y, batch_size=50, validation_data=data.batch(32), verbose=0).history
+    )
     assert "val_loss" in history
 
 

@@ -71,7 +71,9 @@ def test_ctrl_c_arrives_while_waiting_for_data(make_images):
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("rest", ["", "sys.exit(3)", "raise SystemExit(3)", "import gc; gc.disable()"])
+@pytest.mark.parametrize(
+    "rest", ["", "sys.exit(3)", "raise SystemExit(3)", "import gc; gc.disable()"]
+)
 def test_a_program_may_end_with_an_iterator_under_way(make_images, rest):
     """It ends at once and with its own exit code."""
     with start(make_images(4000), rest) as process:

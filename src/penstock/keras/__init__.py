@@ -33,7 +33,10 @@ class _KerasWatch(MetaPathFinder):
         self._looking = False
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self,
+        name: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the protocol's
+        target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
     ) -> ModuleSpec | None:
         if name != "keras" or self._looking:
             return None

@@ -9,7 +9,7 @@ plain `PyDataset`s, with a warning.
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from penstock import dataset
 from penstock.dataset import with_class_weight
-from penstock.errors import OptionError, PenstockError, TypeNotSupportedError
+from penstock.errors import OptionError, TypeNotSupportedError
 from penstock.loading import Batch, Batches, Loader
 from penstock.spec import leaves, map_structure
 
@@ -32,7 +32,7 @@ except (ImportError, AttributeError):
     DataAdapter = object
 
 
-class KerasLoader(Loader, keras.utils.PyDataset):  # type: ignore[misc]
+class KerasLoader(Loader, keras.utils.PyDataset):
     """A loader that is a `keras.utils.PyDataset` as well."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -119,7 +119,7 @@ def _fit_frame(frame: FrameType | None) -> FrameType | None:
     return None
 
 
-class LoaderAdapter(DataAdapter):  # type: ignore[misc]
+class LoaderAdapter(DataAdapter):
     """Feeds a trainer from a loader.
 
     Args:
@@ -150,21 +150,18 @@ class LoaderAdapter(DataAdapter):  # type: ignore[misc]
         self._probing = training
         self._probes = probes
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self, ahead: int = 0) -> Iterator[Batch]:
         if self._probing:
+            # No more than this: should a trainer train on them, it runs out of data at once.
             for _ in range(self._probes):
                 yield self._probe()
-            if self._probing:
-                raise PenstockError(
-                    "This version of Keras trains on the batch that it draws to learn the shapes; "
-                    "rows would be used twice. Please report it, with the version of Keras."
-                )
             return
         batches = Batches(
             self._loader,
             endless=self._endless,
             in_row_order=not self._training,
             finish=self._finish,
+            ahead=ahead,
         )
         try:
             yield from batches
@@ -174,11 +171,13 @@ class LoaderAdapter(DataAdapter):  # type: ignore[misc]
     def _probe(self) -> Batch:
         batch = self._loader.peek(self._finish)
         for array in leaves(batch):
-            if array.dtype.kind not in "biufc":
+            try:
+                keras.ops.convert_to_tensor(array[:1])
+            except (KeyError, TypeError, ValueError) as error:
                 raise TypeNotSupportedError(
-                    f"Keras trains on numbers, and this batch holds values of type {array.dtype}. "
-                    "Turn them into numbers with map()."
-                )
+                    f"Keras on {keras.backend.backend()} has no tensors of type {array.dtype}, "
+                    "which this batch holds. Turn the values into other numbers with map()."
+                ) from error
         return batch
 
     def get_numpy_iterator(self) -> Iterator[Batch]:
@@ -186,10 +185,16 @@ class LoaderAdapter(DataAdapter):  # type: ignore[misc]
         return self._batches()
 
     def get_jax_iterator(self) -> Iterator[Batch]:
-        """Batches as they are: JAX takes NumPy arrays."""
-        return self._batches()
+        """Batches as they are: JAX takes NumPy arrays.
 
-    def get_torch_dataloader(self) -> Iterator[Batch]:
+        On an accelerator the trainer sends one batch ahead of the one that it trains on.
+        """
+        import jax
+
+        looks_ahead = jax.default_backend() != "cpu" and keras.distribution.distribution() is None
+        return self._batches(ahead=int(looks_ahead))
+
+    def get_torch_dataloader(self) -> Iterable[Batch]:
         """Batches as tensors on the model's device; on the CPU they share the arrays' memory."""
         import torch
 

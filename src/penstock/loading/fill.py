@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,10 +13,12 @@ from penstock.loading.timing import Ledger, Timing
 from penstock.loading.view import View
 from penstock.order import Order, RowOrder, Window
 from penstock.sources import Cost, Read, empty_arrays
-from penstock.spec import Field, Indices
+from penstock.spec import Field
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
+Finish = Callable[[Mapping[str, Array]], Any]
+"""Turns the arrays of a batch into what the user gets."""
 
 
 class Piece(NamedTuple):
@@ -161,8 +163,8 @@ class AddressedWindow(LoadedWindow):
             return Cost()
         if self._view.addressable(names):
             return self._view.read_rows(positions, {name: out[name] for name in names})
-        values, cost = self._view.read_any(positions, names)
-        for name, array in values.items():
+        arrays, cost = self._view.read_any(positions, names)
+        for name, array in arrays.items():
             out[name][:] = array
         return cost
 
@@ -187,7 +189,7 @@ class Epoch:
     buffers: Buffers
     batch_size: int
     rows: int
-    finish: Callable[[Arrays], Any]
+    finish: Finish
     timing: Timing = field(default_factory=Timing)
 
     def __len__(self) -> int:

@@ -2,7 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from penstock.errors import MemoryBudgetError, OptionError, StateError
 from penstock.loading.budget import share
-from penstock.loading.fill import Arrays, Buffers, Epoch, Resident, batches
+from penstock.loading.fill import Buffers, Epoch, Finish, Resident, batches
 from penstock.loading.prefetch import Prefetch, stop_with
 from penstock.loading.report import Report, Shuffle
 from penstock.loading.state import State
@@ -20,7 +21,6 @@ from penstock.order import Order, RowOrder, SequentialOrder, WindowOrder, batch_
 from penstock.resources import cpu_count, default_memory, parse_bytes
 
 Batch = Any
-Finish = Callable[[Arrays], Batch]
 
 SHUFFLES = (True, False, "exact", "batch")
 
@@ -288,9 +288,9 @@ class Loader:
         if mixing.blocks_per_window and mixing.blocks_per_window < 4 * self.batch_size:
             found.append(
                 f"A window mixes {mixing.blocks_per_window} blocks for batches of "
-                f"{self.batch_size}: if neighbouring rows are alike (sorted by class, say), a batch "
-                f"statistic varies up to {mixing.variance_bound:.2f} times as much as under an "
-                "exact shuffle. More memory=, or smaller chunks in the file, mix better."
+                f"{self.batch_size}: if neighbouring rows are alike (sorted by class, say), a "
+                f"batch statistic varies up to {mixing.variance_bound:.2f} times as much as under "
+                "an exact shuffle. More memory=, or smaller chunks in the file, mix better."
             )
         slow = [
             field.name
@@ -315,6 +315,8 @@ class Batches(Iterator[Batch]):
         endless: Whether the next epoch follows when one is over.
         in_row_order: Hands out rows in row order and leaves the loader's position alone.
         finish: Turns the arrays of a batch into what is handed out, in place of the loader's own.
+        ahead: 1 if the consumer asks for a batch before it uses the one before; it
+            counts as handed out one batch later then.
     """
 
     def __init__(
@@ -324,11 +326,14 @@ class Batches(Iterator[Batch]):
         endless: bool = False,
         in_row_order: bool = False,
         finish: Finish | None = None,
+        ahead: int = 0,
     ) -> None:
         self._loader = loader
         self._endless = endless
         self._in_row_order = in_row_order
         self._finish = finish
+        self._unused: deque[Place] = deque()
+        self._ahead = ahead
         self._prefetch: Prefetch | None = None
         self._place = Place(0, 0, 0)
         self._mark = 0.0
@@ -336,6 +341,7 @@ class Batches(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         if self._over:
+            self._move(0)
             raise StopIteration
         if self._prefetch is None:
             self._begin()
@@ -373,21 +379,30 @@ class Batches(Iterator[Batch]):
         row = sum(field.nbytes for field in loader._view.fields)
         self._place = self._place._replace(batch=self._place.batch + 1)
         last = self._place.batch == len(loader)
-        if not self._in_row_order:
-            after = Place(self._place.epoch + 1, 0, loader._capacity)
-            loader._position = after if last else self._place
+        after = Place(self._place.epoch + 1, 0, loader._capacity)
+        self._unused.append(after if last else self._place)
+        self._move(self._ahead)
         now = time.perf_counter()
         loader._timing.add(
             samples=rows, batches=1, bytes_decoded=rows * row, epochs=last, elapsed=now - self._mark
         )
         self._mark = now
         if last:
-            # The threads end here: most trainers never ask for the batch after the last one.
+            # The threads end here: most trainers never ask for a batch after the last one.
             self.close()
             self._over = not self._endless
 
+    def _move(self, ahead: int) -> None:
+        """Moves the loader's position to all batches but the last `ahead` ones."""
+        while len(self._unused) > ahead:
+            place = self._unused.popleft()
+            if not self._in_row_order:
+                self._loader._position = place
 
-def _check_options(batch_size: int, shuffle: bool | str, seed: int | None, workers: int | None) -> None:
+
+def _check_options(
+    batch_size: int, shuffle: bool | str, seed: int | None, workers: int | None
+) -> None:
     if not _is_int(batch_size) or batch_size < 1:
         raise OptionError(f"Expected batch_size to be an integer >= 1. Received: {batch_size!r}")
     if not any(shuffle is s or (isinstance(s, str) and shuffle == s) for s in SHUFFLES):

@@ -161,7 +161,8 @@ class Prefetch:
             self._done.clear()
         self._ledger.give(held)
 
-    # What the threads do. Any error is relayed, SystemExit too: a thread that ends would hang the rest.
+    # What the threads do. Every error is relayed, SystemExit too: without its threads the consumer
+    # would wait forever.
 
     def _run(self) -> None:
         while True:
@@ -234,7 +235,7 @@ class Prefetch:
     def _open(self, index: int, slot: _Slot) -> None:
         try:
             loaded = self._epoch.open_window(index)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - relayed
             loaded, slot.error = None, error
         with self._lock:
             if self._stopped:
@@ -252,7 +253,7 @@ class Prefetch:
         error = None
         try:
             self._timing.add_cost(read())
-        except BaseException as caught:
+        except BaseException as caught:  # noqa: BLE001 - relayed
             error = caught
         with self._lock:
             slot.running -= 1
@@ -270,7 +271,7 @@ class Prefetch:
             try:
                 assert slot.loaded is not None
                 self._epoch.gather(slot.loaded, piece, making.arrays)
-            except BaseException as caught:
+            except BaseException as caught:  # noqa: BLE001 - relayed
                 error = caught
         with self._lock:
             if self._stopped:
@@ -297,7 +298,7 @@ class Prefetch:
         if making.error is None:
             try:
                 result = self._epoch.complete(making.arrays)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - relayed
                 making.error = error
         if making.error is not None:
             result = _Failure(making.error)
@@ -321,6 +322,6 @@ class _Failure:
         self.error = error
 
 
-def stop_with(owner: object, prefetch: Prefetch) -> weakref.finalize:
+def stop_with(owner: object, prefetch: Prefetch) -> Callable[[], object]:
     """Stops `prefetch` when `owner` is gone, or the interpreter ends."""
     return weakref.finalize(owner, prefetch.stop)

@@ -96,14 +96,18 @@ class Report:
             ("waited for data", f"{self.wait_for_data:.2f} s ({self.wait_share:.0%})"),
             (
                 "threads",
-                f"read {self.read:.2f} s, decode {self.decode:.2f} s, gather {self.gather:.2f} s, "
-                f"map {self.transform:.2f} s, idle {self.wait_for_room:.2f} s "
-                f"({self.workers} workers)",
+                (
+                    f"read {self.read:.2f} s, decode {self.decode:.2f} s, "
+                    f"gather {self.gather:.2f} s, map {self.transform:.2f} s, "
+                    f"idle {self.wait_for_room:.2f} s ({self.workers} workers)"
+                ),
             ),
             (
                 "bytes",
-                f"{format_bytes(self.bytes_read)} read, "
-                f"{format_bytes(self.bytes_decoded)} handed out",
+                (
+                    f"{format_bytes(self.bytes_read)} read, "
+                    f"{format_bytes(self.bytes_decoded)} handed out"
+                ),
             ),
             ("memory", f"peak {format_bytes(self.peak_bytes)} of {format_bytes(self.budget)}"),
             ("shuffle", str(Shuffle(**self.shuffle))),

@@ -61,8 +61,9 @@ class State:
             )
         for name in ("seed", "epoch", "batch", "capacity"):
             if not isinstance(state[name], int) or state[name] < 0:
-                raise StateError(f"Expected {name} to be an integer >= 0 in the state. "
-                                 f"Received: {state[name]!r}")
+                raise StateError(
+                    f"Expected {name} to be an integer >= 0 in the state. Received: {state[name]!r}"
+                )
         return cls(**state)
 
     def check_fits(self, current: "State") -> None:

@@ -1,17 +1,20 @@
 """The rows of a data set: selections of one or more sources, one after the other."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from penstock.order import Selection, stream_key
-from penstock.order.permutation import Permutation
+from penstock.order import Permutation, Selection, stream_key
 from penstock.sources import Arrays, Cost, Read, ReadPath, Source, empty_arrays, run_reads
 from penstock.spec import Field, Indices
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,10 @@ class View:
         return View(tuple(parts) or (self._nothing(),))
 
     def random_parts(self, edges: Sequence[int], seed: int) -> list["View"]:
-        """Cuts the rows at random: part i gets those whose place in a permutation is in
-        `[edges[i], edges[i + 1])`; rows keep their order within a part."""
+        """Cuts the rows at random; rows keep their order within a part.
+
+        Part i gets those whose place in a permutation is in `[edges[i], edges[i + 1])`.
+        """
         places = Permutation(len(self), stream_key(seed, "split"))
         views = []
         for low, high in itertools.pairwise(edges):
@@ -123,7 +128,7 @@ class View:
 
                 def keep(
                     positions: Indices, offset: int = offset, low: int = low, high: int = high
-                ) -> np.ndarray:
+                ) -> npt.NDArray[np.bool_]:
                     place = places(positions + offset)
                     return (place >= low) & (place < high)
 
@@ -136,5 +141,5 @@ class View:
     def _nothing(self) -> Part:
         return Part(self.parts[0].source, self.parts[0].selection.part(0, 0))
 
-    def _zip_parts(self, items):  # type: ignore[no-untyped-def]
+    def _zip_parts(self, items: Iterable[Item]) -> Iterator[tuple[Part, int, Item]]:
         return zip(self.parts, self._offsets.tolist(), items, strict=False)

@@ -1,6 +1,6 @@
 """Which rows come when: arithmetic on integers, without files, threads or clocks."""
 
-from penstock.order.permutation import Indices, Permutation, stream_key
+from penstock.order.permutation import Permutation, stream_key
 from penstock.order.selection import Selection, Span, Subset
 from penstock.order.windows import (
     Order,
@@ -12,7 +12,6 @@ from penstock.order.windows import (
 )
 
 __all__ = [
-    "Indices",
     "Order",
     "Permutation",
     "RowOrder",

@@ -31,6 +31,7 @@ SMALL_ROUNDS = 16
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
+
 def stream_key(*parts: int | str) -> tuple[int, ...]:
     """Round keys for a stream of randomness named by `parts`, such as seed, epoch and use.
 

@@ -1,4 +1,4 @@
-"""Which rows of a source a data set holds, in ascending order: a span, or a subset in one bit a row."""
+"""Which rows of a source a data set holds, ascending: a span, or a subset in two bits a row."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.order.permutation import Indices
+from penstock.spec import Indices
 
 _STEP = 1 << 20
 _PIECE = 1 << 11
@@ -39,7 +39,7 @@ class Selection(ABC):
         if len(breaks) * 32 > len(positions):
             return self.rows(positions)
         runs = itertools.pairwise([0, *breaks.tolist(), len(positions)])
-        return np.concatenate([self.run(int(positions[a]), int(positions[b - 1]) + 1) for a, b in runs])
+        return np.concatenate([self.run(positions[a], positions[b - 1] + 1) for a, b in runs])
 
     @abstractmethod
     def rank(self, rows: Indices) -> Indices:
@@ -140,7 +140,8 @@ class Subset(Selection):
         first, last = np.searchsorted(self._before, [start, stop - 1], side="right") - 1
         bits = np.unpackbits(self._words[first : last + 1].view(np.uint8), bitorder="little")
         skip = start - int(self._before[first])
-        return np.flatnonzero(bits)[skip : skip + stop - start] + first * 64
+        rows: Indices = np.flatnonzero(bits)[skip : skip + stop - start] + first * 64
+        return rows
 
     def rank(self, rows: Indices) -> Indices:
         rows = np.minimum(rows, len(self._words) * 64)
@@ -148,7 +149,8 @@ class Subset(Selection):
         inside = word < len(self._words)
         below = (np.uint64(1) << bit.astype(np.uint64)) - np.uint64(1)
         partial = np.bitwise_count(self._words[np.where(inside, word, 0)] & below)
-        return self._before[word] + np.where(inside, partial, 0)
+        ranks: Indices = self._before[word] + np.where(inside, partial, 0)
+        return ranks
 
     def part(self, start: int, stop: int) -> Selection:
         return self.where(lambda positions: (positions >= start) & (positions < stop))

@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from penstock.order.permutation import Indices, Permutation, stream_key
+from penstock.order.permutation import Permutation, stream_key
+from penstock.spec import Indices
 
 Key = tuple[int | str, ...]
 
@@ -186,7 +187,8 @@ class WindowOrder(Order):
         spans = np.stack([self._edges[blocks[first]], self._edges[blocks[last] + 1]], axis=1)
         start, stop = self.starts[index : index + 2].tolist()
         size = stop - start
-        return Window(start, spans, RowOrder(size, (*self._key, "window", index), self._unit).rows())
+        inside = RowOrder(size, (*self._key, "window", index), self._unit)
+        return Window(start, spans, inside.rows())
 
 
 def _cuts(sizes: Indices, capacity: int) -> Indices:

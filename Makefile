@@ -1,0 +1,72 @@
+# Every environment lives in .venv/ and is made on first use from pyproject.toml and
+# constraints.txt; a stamp file in it makes the next run start at once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first Python that is new enough; `make PYTHON=/path/to/python3 ...` chooses another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$p" && break; done)
+
+JAX := .venv/jax
+TENSORFLOW := .venv/tensorflow
+TORCH := .venv/torch
+NEWEST := .venv/newest
+BENCH := .venv/bench
+
+$(JAX)/.stamp: EXTRAS := jax,demo,test,check
+$(TENSORFLOW)/.stamp: EXTRAS := tensorflow,test
+$(TORCH)/.stamp: EXTRAS := torch,test
+$(NEWEST)/.stamp: EXTRAS := jax,test
+$(BENCH)/.stamp: EXTRAS := bench,test
+
+.venv/%/.stamp: pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "Penstock needs Python 3.11 or newer, found: $$("$(or $(PYTHON),python3)" --version 2>&1 \
+	|| true). Name one with: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@echo "Making the environment $(@D) ($(EXTRAS))"
+	@"$(PYTHON)" -m venv $(@D) || { echo "$(PYTHON) cannot make an environment: install" \
+	"its venv module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	-e '.[$(EXTRAS)]'
+	@touch $@
+
+.PHONY: help demo test test-backends test-tensorflow test-torch test-newest check bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: $(JAX)/.stamp ## handwritten digits: makes an HDF5 file, trains from it, checks the accuracy
+	@KERAS_BACKEND=jax $(JAX)/bin/python examples/digits.py
+
+test: $(JAX)/.stamp ## the whole test suite, on JAX
+	@KERAS_BACKEND=jax $(JAX)/bin/python -m pytest $(ARGS)
+
+test-backends: test-tensorflow test-torch ## the Keras tests on TensorFlow and PyTorch
+
+test-tensorflow: $(TENSORFLOW)/.stamp
+	@KERAS_BACKEND=tensorflow $(TENSORFLOW)/bin/python -m pytest tests/keras $(ARGS)
+
+test-torch: $(TORCH)/.stamp
+	@KERAS_BACKEND=torch $(TORCH)/bin/python -m pytest tests/keras $(ARGS)
+
+test-newest: $(NEWEST)/.stamp ## the Keras tests with the newest Keras and h5py that are allowed
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	--upgrade-strategy eager 'keras<4' 'h5py<4'
+	@$(NEWEST)/bin/python -m pip list --format=freeze | grep -iE '^(keras|h5py|jax|numpy)='
+	@KERAS_BACKEND=jax $(NEWEST)/bin/python -m pytest tests/keras tests/sources $(ARGS)
+
+check: $(JAX)/.stamp ## lint, format, types, layers and docs
+	@$(JAX)/bin/ruff check .
+	@$(JAX)/bin/ruff format --check .
+	@$(JAX)/bin/mypy
+	@KERAS_BACKEND=jax $(JAX)/bin/python -m pytest -q tests/test_layers.py tests/test_docs.py
+
+bench: $(BENCH)/.stamp ## measures, keeps the records, makes the table and the plot
+	@$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+clean: ## removes environments, the demo's files and caches
+	@rm -rf .venv .demo build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

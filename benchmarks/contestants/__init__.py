@@ -1,0 +1,176 @@
+"""Who takes part: every way of reading the files, each in a module of its own.
+
+A module's opener takes a `ReadJob` and gives a `Reader`. Everything heavy is
+imported at the top of the module: imports are not timed, opening the data is.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from benchmarks.data import LAYOUTS
+from benchmarks.work import Batch
+
+
+@dataclass(frozen=True)
+class ReadJob:
+    """What one run in a process of its own has to do.
+
+    Attributes:
+        contestant: Name of a contestant.
+        path: The file.
+        rows: Rows in the file.
+        batch: Rows in a batch.
+        memory: Byte budget, for those who take one.
+        seed: Names the randomness.
+        threads: Threads or processes to use, where there is a choice.
+        limit: Batches after which to stop, None for whole epochs.
+        seconds: Go on for whole epochs until this much time has passed.
+        warm_up: Run an epoch before the clock starts.
+        inspect: Look at every byte and at the order; nothing is timed.
+    """
+
+    contestant: str
+    path: str
+    rows: int
+    batch: int
+    memory: str
+    seed: int
+    threads: int
+    limit: int | None
+    seconds: float
+    warm_up: bool
+    inspect: bool
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Opened data.
+
+    Attributes:
+        epoch: Gives the batches of epoch number 0, 1, ...
+        report: What the contestant has to say about itself, for the record.
+    """
+
+    epoch: Callable[[int], Iterator[Batch]]
+    report: Callable[[], dict[str, Any]] = dict
+
+
+Opener = Callable[[ReadJob], Reader]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way of reading.
+
+    Attributes:
+        name: As it is shown.
+        opener: `module:function` below this package.
+        shuffle: The order it promises.
+        needs: Libraries to import, besides NumPy and h5py.
+        layouts: The files it reads.
+        slow: Stops after a number of batches instead of a whole epoch.
+        role: "penstock", "peer" or "ceiling" (what no loader can beat).
+        in_ram: Reads arrays in memory; the file only fills them.
+        heavy: Its libraries take seconds to import.
+    """
+
+    name: str
+    opener: str
+    shuffle: str
+    needs: tuple[str, ...] = ()
+    layouts: tuple[str, ...] = tuple(LAYOUTS)
+    slow: bool = False
+    role: str = "peer"
+    in_ram: bool = False
+    heavy: bool = False
+
+    def load(self) -> Opener:
+        """Imports the module and gives its opener, which opens the data."""
+        module, function = self.opener.split(":")
+        return getattr(import_module(f"benchmarks.contestants.{module}"), function)
+
+    def missing(self) -> list[str]:
+        """The libraries that are not installed."""
+        return [name for name in self.needs if find_spec(name) is None]
+
+
+CONTESTANTS = {
+    contestant.name: contestant
+    for contestant in (
+        Contestant(
+            "Penstock shuffle=True",
+            "penstock_loader:open_shuffled",
+            shuffle="best the layout allows",
+            needs=("penstock",),
+            role="penstock",
+        ),
+        Contestant(
+            'Penstock shuffle="exact"',
+            "penstock_loader:open_exact",
+            shuffle="exact",
+            needs=("penstock",),
+            layouts=("contiguous",),
+            role="penstock",
+        ),
+        Contestant(
+            "h5py fancy indexing",
+            "h5py_indexing:open_fancy",
+            shuffle="exact",
+            slow=True,
+        ),
+        Contestant(
+            "h5py slices in order",
+            "h5py_indexing:open_slices",
+            shuffle="batch order only",
+        ),
+        Contestant(
+            "PyTorch DataLoader",
+            "torch_loader:open_loader",
+            shuffle="exact",
+            needs=("torch",),
+            slow=True,
+            heavy=True,
+        ),
+        Contestant(
+            "tf.data, 32k buffer",
+            "tf_data:open_buffered",
+            shuffle="buffer of 32,768 rows",
+            needs=("tensorflow",),
+            heavy=True,
+        ),
+        Contestant(
+            "Grain",
+            "grain_loader:open_map_dataset",
+            shuffle="exact",
+            needs=("grain",),
+            slow=True,
+            heavy=True,
+        ),
+        Contestant(
+            "NumPy take from RAM",
+            "ram:open_take",
+            shuffle="exact",
+            layouts=("contiguous",),
+            in_ram=True,
+        ),
+        Contestant(
+            "ceiling: copy in RAM",
+            "ram:open_copy",
+            shuffle="none",
+            layouts=("contiguous",),
+            role="ceiling",
+            in_ram=True,
+        ),
+        Contestant(
+            "ceiling: read and decode",
+            "ceiling:open_ceiling",
+            shuffle="none",
+            needs=("imagecodecs",),
+            role="ceiling",
+        ),
+    )
+}
+"""Every contestant by name, in the order in which they are shown."""

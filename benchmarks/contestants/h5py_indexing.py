@@ -1,0 +1,36 @@
+"""h5py alone: what `HDF5Matrix` and plain scripts do."""
+
+from collections.abc import Iterator
+
+import h5py
+import numpy as np
+
+from benchmarks.contestants import Reader, ReadJob
+from benchmarks.work import Batch
+
+
+def open_fancy(job: ReadJob) -> Reader:
+    """Random rows of each batch, sorted as h5py wants them (`HDF5Matrix`, shuffle=True)."""
+    file = h5py.File(job.path, "r")
+    images, labels = file["image"], file["label"]
+
+    def epoch(number: int) -> Iterator[Batch]:
+        order = np.random.default_rng([job.seed, number]).permutation(len(labels))
+        for start in range(0, len(order), job.batch):
+            rows = np.sort(order[start : start + job.batch])
+            yield images[rows], labels[rows]
+
+    return Reader(epoch)
+
+
+def open_slices(job: ReadJob) -> Reader:
+    """Slices of neighbouring rows, in file order (the speed of shuffle="batch" at its best)."""
+    file = h5py.File(job.path, "r")
+    images, labels = file["image"], file["label"]
+
+    def epoch(_number: int) -> Iterator[Batch]:
+        for start in range(0, len(labels), job.batch):
+            stop = start + job.batch
+            yield images[start:stop], labels[start:stop]
+
+    return Reader(epoch)

@@ -1,0 +1,63 @@
+"""What a run of the benchmarks does: one description, in full size or quick."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes and counts of one run; all of it is kept in the record.
+
+    Attributes:
+        rows: Images in each file of the read benchmark.
+        batch: Rows in a batch.
+        memory: Penstock's budget; the decoded images should not fit into it.
+        repeat: Rounds over all contestants.
+        seconds: A timed run goes on for whole epochs until it has lasted this long.
+        slow_batches: Batches after which slow contestants stop.
+        caches: States of the page cache to measure, of "warm" and "cold".
+        fit_rows: Images in an epoch of the fit benchmark.
+        fit_epochs: Epochs of a fit; the first, which compiles, is left out.
+        fit_memory: Penstock's budget in the fit benchmark.
+        limit_bytes: Memory limit on the process group; the files are 8 times larger.
+        limit_memory: Penstock's budget under that limit.
+        order_rows: Lengths at which the cost of the order is measured.
+        light: Leave out contestants whose libraries take seconds to import.
+    """
+
+    rows: int = 200_000
+    batch: int = 256
+    memory: str = "256MB"
+    repeat: int = 5
+    seconds: float = 3.0
+    slow_batches: int = 300
+    caches: tuple[str, ...] = ("warm", "cold")
+    fit_rows: int = 50_000
+    fit_epochs: int = 5
+    fit_memory: str = "64MB"
+    limit_bytes: int = 256 * 2**20
+    limit_memory: str = "64MB"
+    order_rows: tuple[int, ...] = (10_000, 1_000_000, 100_000_000)
+    light: bool = False
+
+
+FULL = Settings()
+
+QUICK = Settings(
+    rows=4096,
+    batch=64,
+    memory="6MB",
+    repeat=1,
+    seconds=0.0,
+    slow_batches=4,
+    caches=("warm",),
+    fit_rows=2048,
+    fit_epochs=2,
+    fit_memory="5MB",
+    limit_bytes=160 * 2**20,
+    limit_memory="32MB",
+    order_rows=(10_000, 100_000),
+    light=True,
+)

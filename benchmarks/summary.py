@@ -1,0 +1,62 @@
+"""The runs of the read benchmark, brought together: one line for each contestant."""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from benchmarks.contestants import CONTESTANTS
+
+
+@dataclass(frozen=True)
+class Line:
+    """Medians over the rounds of a contestant at one layout and cache.
+
+    Attributes:
+        speed: Samples a second.
+        low: Of the slowest round.
+        high: Of the fastest round.
+        first_batch: Seconds from opening the data to the first batch.
+        cpu_per_sample: CPU seconds of the process tree for one sample.
+        disturbance: The most cores that others kept busy in a round, on average over it.
+        memory: Peak bytes of the process tree that hold data, beyond those after imports.
+        quality: What `shuffle_quality` gave on the class-sorted file.
+    """
+
+    contestant: str
+    speed: float
+    low: float
+    high: float
+    first_batch: float
+    cpu_per_sample: float
+    disturbance: float
+    memory: int | None
+    quality: dict[str, Any]
+
+
+def read_lines(part: dict[str, Any], layout: str, cache: str) -> list[Line]:
+    """The lines of one table, in the contestants' order."""
+    lines = []
+    for name, contestant in CONTESTANTS.items():
+        # Data in RAM belongs in every table of warm figures.
+        where = contestant.layouts[0] if contestant.in_ram else layout
+        key = (name, where, cache)
+        runs = [r for r in part["runs"] if (r["contestant"], r["layout"], r["cache"]) == key]
+        seen = [i for i in part["inspections"] if (i["contestant"], i["layout"]) == key[:2]]
+        if runs:
+            lines.append(_line(name, runs, seen[0] if seen else {}))
+    return lines
+
+
+def _line(name: str, runs: list[dict[str, Any]], seen: dict[str, Any]) -> Line:
+    speeds = [run["samples_per_second"] for run in runs]
+    return Line(
+        contestant=name,
+        speed=median(speeds),
+        low=min(speeds),
+        high=max(speeds),
+        first_batch=median(run["first_batch_seconds"] for run in runs),
+        cpu_per_sample=median(run["cpu_seconds"] / run["rows"] for run in runs),
+        disturbance=max(run["other_cpu_seconds"] / run["seconds"] for run in runs),
+        memory=seen.get("peak_private"),
+        quality=seen.get("quality", {}),
+    )

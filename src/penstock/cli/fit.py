@@ -1,0 +1,279 @@
+"""`penstock fit`: trains a model on a file, and says how that went."""
+
+import argparse
+import contextlib
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import penstock as ps
+from penstock.cli.function import load_function
+from penstock.cli.output import check_output, published
+from penstock.cli.summary import summarise, to_text
+from penstock.dataset import Dataset
+from penstock.errors import MemoryBudgetError, OptionError, ShapeError
+from penstock.keras.backend import choose_backend
+from penstock.resources import default_memory, parse_bytes
+
+SHUFFLE: dict[str, bool | str] = {"yes": True, "exact": "exact", "batch": "batch", "no": False}
+
+DESCRIPTION = """\
+Trains a compiled Keras model on the samples of an HDF5 file, however large, and ends with a
+summary of speed, memory and metrics. Without --model it trains a baseline chosen from the
+fields: a small CNN for images, an MLP for vectors; integer labels mean classification, float
+targets regression."""
+
+EXAMPLES = """\
+examples:
+  penstock fit cats.h5 --x image --y label --epochs 3 --memory 256MB --out model.keras
+  penstock fit cats.h5 --x image --y label --model mycode.py:build --validation test.h5
+  penstock fit cats.h5 --x image --y label --model model.keras --out model.keras --json
+"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Adds `fit` to the commands."""
+    parser = commands.add_parser(
+        "fit",
+        help="train a model on a file",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("file", type=Path, metavar="FILE", help="HDF5 file with the samples")
+
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--x",
+        action="append",
+        metavar="FIELD",
+        help="what the model sees; several as a,b or by repeating --x "
+        "(default: the only field besides the others)",
+    )
+    data.add_argument("--y", action="append", metavar="FIELD", help="what it learns to predict")
+    data.add_argument("--sample-weight", metavar="FIELD", help="how much each sample counts")
+    data.add_argument("--start", type=int, default=0, metavar="ROW", help="first row (default: 0)")
+    data.add_argument("--end", type=int, metavar="ROW", help="row to stop before (default: all)")
+    data.add_argument(
+        "--validation",
+        default="0.1",
+        metavar="SHARE|FILE|none",
+        help="a share of the rows, drawn at random, or a file with the same fields (default: 0.1)",
+    )
+
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="model.keras, or mycode.py:function for a function of yours that returns a compiled "
+        "model; it is called with the training data if it takes an argument (default: a baseline)",
+    )
+    training.add_argument("--epochs", type=_positive, default=1, metavar="N", help="(default: 1)")
+    training.add_argument(
+        "--batch-size", type=_positive, default=128, metavar="N", help="(default: 128)"
+    )
+    training.add_argument(
+        "--shuffle",
+        choices=SHUFFLE,
+        default="yes",
+        help="yes: the best order that the file's layout allows; exact: a uniform permutation; "
+        "batch: neighbouring rows stay together, batches in random order; no: row order "
+        "(default: yes)",
+    )
+    training.add_argument(
+        "--seed",
+        type=_seed,
+        metavar="N",
+        help="of split, shuffle, weights and dropout (default: drawn, and shown in the summary)",
+    )
+    training.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="for samples in memory, such as 256MB, validation included "
+        "(default: a quarter of what this process may use, 2 GiB at most)",
+    )
+    training.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="threads that read and decode (default: the CPUs that this process may use)",
+    )
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", type=Path, metavar="MODEL", help="save the model: name.keras")
+    output.add_argument(
+        "--json", action="store_true", help="the summary as one JSON document on stdout"
+    )
+    output.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    output.add_argument("--debug", action="store_true", help="show where an error was raised")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trains as `options` say, and prints the summary."""
+    # With --json, stdout belongs to the document: whatever else is printed goes to stderr.
+    target = sys.stderr if options.json else sys.stdout
+    with contextlib.redirect_stdout(target):
+        summary = train(options, verbose=_verbosity(options))
+    if options.json:
+        print(json.dumps(summary, indent=2, allow_nan=False))
+    elif not options.quiet:
+        print(to_text(summary), flush=True)
+
+
+def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
+    """Trains as `options` say, and gives the summary.
+
+    Cheap checks come first, so that a mistake shows before Keras is loaded, and long before
+    hours of training.
+
+    Args:
+        options: The parsed command line.
+        verbose: As for `keras.Model.fit`.
+    """
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    memory = default_memory() if options.memory is None else parse_bytes(options.memory)
+    if options.out is not None:
+        check_output(options.out)
+    training, validation = _open(options, seed)
+    backend = choose_backend()
+    # The user's file runs before Keras is imported here.
+    own = options.model if options.model and not options.model.endswith(".keras") else None
+    function = load_function(own) if own else None
+    from penstock.keras import baseline, models
+
+    loader, validation_loader = _loaders(options, memory, seed, training, validation)
+    models.set_seed(seed)
+    if function is not None:
+        model = models.call(function, training, options.model)
+    elif options.model:
+        model = models.load(Path(options.model))
+    else:
+        model = baseline.build(training, validation=validation)
+    history = model.fit(
+        loader, validation_data=validation_loader, epochs=options.epochs, verbose=verbose
+    )
+    if options.out is not None:
+        with published(options.out) as part:
+            model.save(part)
+    return summarise(
+        file=options.file,
+        backend=backend,
+        model=f"{options.model or 'baseline'}, {model.count_params():,} parameters",
+        training=training,
+        validation=validation,
+        loader=loader,
+        validation_loader=validation_loader,
+        history=history.history,
+        saved=options.out,
+    )
+
+
+def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
+    """The samples to train on, and those to validate on."""
+    fields = {
+        "x": _names(options.x),
+        "y": _names(options.y),
+        "sample_weight": options.sample_weight,
+    }
+    data = ps.from_hdf5(options.file, start=options.start, end=options.end, **fields)
+    if options.validation == "none":
+        return data, None
+    share = _share(options.validation)
+    if share is None:
+        validation = ps.from_hdf5(options.validation, **fields)
+        _check_same_shapes(data, validation, options.validation)
+        return data, validation
+    training, validation = data.split(1 - share, seed=seed)
+    if not len(training) or not len(validation):
+        raise OptionError(
+            f"--validation {options.validation} leaves {len(training)} of {len(data)} samples to "
+            f"train on and {len(validation)} to validate on. Choose another share, a file, or none."
+        )
+    return training, validation
+
+
+def _loaders(
+    options: argparse.Namespace,
+    memory: int,
+    seed: int,
+    training: Dataset,
+    validation: Dataset | None,
+) -> tuple[ps.Loader, ps.Loader | None]:
+    """Batches of both; together they keep to the budget of `memory` bytes."""
+    # Validation needs no shuffle, and so little memory.
+    share = 0 if validation is None else memory // 4
+    try:
+        loader = training.batch(
+            options.batch_size,
+            shuffle=SHUFFLE[options.shuffle],
+            seed=seed,
+            memory=memory - share,
+            workers=options.workers,
+        )
+        if validation is None:
+            return loader, None
+        return loader, validation.batch(options.batch_size, memory=share, workers=options.workers)
+    except MemoryBudgetError as error:
+        if validation is None:
+            raise
+        raise MemoryBudgetError(
+            f"{error} (Of --memory, training gets three quarters and validation one.)"
+        ) from error
+
+
+def _check_same_shapes(training: Dataset, validation: Dataset, path: str) -> None:
+    for name, field in training.spec.items():
+        other = validation.spec[name]
+        if other.shape != field.shape:
+            raise ShapeError(
+                f"Samples to train and to validate on differ: field {name!r} has shape "
+                f"{field.shape} there and {other.shape} in {path}."
+            )
+
+
+def _names(given: list[str] | None) -> str | list[str] | None:
+    """Field names as `from_hdf5` takes them, from options such as `["a,b", "c"]`."""
+    names = [name.strip() for text in given or [] for name in text.split(",") if name.strip()]
+    if len(names) > 1:
+        return names
+    return names[0] if names else None
+
+
+def _share(text: str) -> float | None:
+    """The share that `--validation` names; None if it names a file."""
+    try:
+        share = float(text)
+    except ValueError:
+        return None
+    if not 0 < share < 1:
+        raise OptionError(
+            f"--validation takes a share between 0 and 1, a file, or none. Received: {text}"
+        )
+    return share
+
+
+def _verbosity(options: argparse.Namespace) -> int:
+    """Keras' `verbose`: a moving bar in a terminal, a line an epoch in a pipe."""
+    if options.quiet:
+        return 0
+    if options.json:
+        return 1 if sys.stderr.isatty() else 0
+    return 1 if sys.stdout.isatty() else 2
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, received {number}")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"expected 0 to 2**32 - 1, received {number}")
+    return number
