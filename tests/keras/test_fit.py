@@ -202,6 +202,36 @@ def test_fit_goes_on_from_a_loaded_position(data):
     assert recorder.positions == [divmod(i, 7) for i in range(5, 15)]
 
 
+def test_a_position_loaded_between_epochs_is_honoured(data):
+    """Although the next epoch was begun ahead of time."""
+    loader = data.batch(32, shuffle=True, seed=0)
+    start = loader.state_dict()
+
+    class Again(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            loader.load_state_dict(start)
+
+    recorder = Recorder(loader)
+    small_model().fit(loader, epochs=3, verbose=0, callbacks=[recorder, Again()])
+    assert recorder.positions == 3 * [divmod(i, 7) for i in range(1, 8)]
+    gc.collect()
+    assert not [t for t in threading.enumerate() if t.name.startswith("penstock")]
+
+
+def test_a_loop_beside_fit_takes_an_epoch_of_its_own(data):
+    """A callback that goes over the loader: no batch is lost to it, none is used twice."""
+    loader = data.batch(32, shuffle=True, seed=0)
+    epochs = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            epochs.append(loader.epoch)
+            list(loader)
+
+    small_model().fit(loader, epochs=3, verbose=0, callbacks=[Look()])
+    assert epochs == [1, 3, 5]
+
+
 def test_the_progress_bar_has_the_right_length(data, capsys):
     """From the first epoch on."""
     small_model().fit(data.batch(32), epochs=2, verbose=1)
@@ -340,6 +370,9 @@ def test_an_equal_batch_size_is_honoured(data):
     small_model().fit(data.batch(32), batch_size=32, verbose=0)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="TensorFlow has tensors of text"
+)
 def test_text_is_refused_before_training(tmp_path):
     """Keras trains on numbers."""
     with h5py.File(tmp_path / "text.h5", "w") as file:

@@ -9,6 +9,7 @@ plain `PyDataset`s, with a warning.
 
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from penstock import dataset
+from penstock import dataset as datasets
 from penstock.dataset import with_class_weight
 from penstock.errors import OptionError, TypeNotSupportedError
 from penstock.loading import Batch, Batches, Loader
@@ -42,7 +43,7 @@ class KerasLoader(Loader, keras.utils.PyDataset):
 
 def connect() -> None:
     """Makes Keras take loaders; safe to call again."""
-    dataset.new_loader = KerasLoader
+    datasets.new_loader = KerasLoader
     if data_adapters is None:
         warnings.warn(
             f"Keras {keras.__version__} has no get_data_adapter where Penstock looks for it. "
@@ -89,12 +90,20 @@ def _get_data_adapter(
             "The batch size is said in batch()."
         )
     # Only fit shuffles; evaluate, predict and validation ask for row order.
-    training = bool(shuffle)
-    if training and fit is not None and fit.f_locals.get("initial_epoch"):
-        x.go_to_epoch(fit.f_locals["initial_epoch"])
-    model = fit.f_locals.get("self") if fit is not None else None
-    probes = getattr(model, "steps_per_execution", 1)
-    return LoaderAdapter(x, training, class_weight, steps_per_epoch, probes)
+    if not shuffle:
+        return LoaderAdapter(x, False, class_weight)
+    known = fit.f_locals if fit is not None else {}
+    initial_epoch = known.get("initial_epoch", 0)
+    if initial_epoch:
+        x.go_to_epoch(initial_epoch)
+    return LoaderAdapter(
+        x,
+        True,
+        class_weight,
+        steps_per_epoch,
+        epochs=max(known.get("epochs", 1) - initial_epoch, 1),
+        probes=getattr(known.get("self"), "steps_per_execution", 1),
+    )
 
 
 def _refuse(argument: str, value: Any, instead: str) -> None:
@@ -129,6 +138,7 @@ class LoaderAdapter(DataAdapter):
         class_weight: Weights of classes, from `fit`.
         steps: `steps_per_epoch` from `fit`: batches then come without end, so that
             an epoch of the trainer may be shorter or longer than the loader's.
+        epochs: Epochs that `fit` runs, as far as is known.
         probes: How many batches the trainer may draw to learn the shapes.
     """
 
@@ -138,6 +148,7 @@ class LoaderAdapter(DataAdapter):
         training: bool,
         class_weight: Mapping[int, float] | None = None,
         steps: int | None = None,
+        epochs: int = 1,
         probes: int = 1,
     ) -> None:
         self._loader = loader
@@ -146,6 +157,8 @@ class LoaderAdapter(DataAdapter):
         self._finish = None
         if class_weight is not None:
             self._finish = with_class_weight(loader._finish, class_weight)
+        self._epochs = epochs
+        self._batches_so_far: Batches | None = None
         # Before the first epoch a trainer may draw batches to learn the shapes.
         self._probing = training
         self._probes = probes
@@ -156,17 +169,28 @@ class LoaderAdapter(DataAdapter):
             for _ in range(self._probes):
                 yield self._probe()
             return
-        batches = Batches(
-            self._loader,
-            endless=self._endless,
-            in_row_order=not self._training,
-            finish=self._finish,
-            ahead=ahead,
-        )
-        try:
-            yield from batches
-        finally:
-            batches.close()
+        if not self._training:
+            yield from Batches(self._loader, in_row_order=True, finish=self._finish)
+            return
+        batches = self._stream(ahead)
+        while True:
+            for _ in range(batches.left):
+                yield next(batches)
+            if not self._endless:
+                break
+        batches.settle()
+
+    def _stream(self, ahead: int) -> Batches:
+        """Batches that go on from epoch to epoch, so that the next one is begun ahead of time."""
+        stream = self._batches_so_far
+        if stream is None or not stream.is_next:
+            if stream is not None:
+                stream.close()
+            epochs = None if self._endless else self._epochs
+            stream = Batches(self._loader, epochs=epochs, finish=self._finish, ahead=ahead)
+            self._batches_so_far = stream
+        self._epochs = max(self._epochs - 1, 1)
+        return stream
 
     def _probe(self) -> Batch:
         batch = self._loader.peek(self._finish)
@@ -216,8 +240,16 @@ class LoaderAdapter(DataAdapter):
         # Read-ahead is done already; more of it would count batches that were not trained on.
         options.experimental_optimization.inject_prefetch = False
         options.autotune.enabled = False
-        batches = tf.data.Dataset.from_generator(self._batches, output_signature=signature)
-        return batches.with_options(options)
+        # TensorFlow keeps what it calls for as long as the program runs; the threads must not live
+        # that long.
+        start = weakref.WeakMethod(self._batches)
+
+        def batches() -> Iterator[Batch]:
+            run = start()
+            return run() if run is not None else iter(())
+
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        return dataset.with_options(options)
 
     @property
     def num_batches(self) -> int | None:

@@ -1,5 +1,6 @@
 """The object that hands out batches: one order, one budget, one position."""
 
+import itertools
 import secrets
 import time
 from collections import deque
@@ -238,13 +239,20 @@ class Loader:
             return WindowOrder(edges, key, capacity, self.batch_size)
         return WindowOrder(edges, key, capacity)
 
-    def _start(self, place: Place, in_row_order: bool, finish: Finish | None) -> Prefetch:
+    def _start(
+        self, place: Place, epochs: int | None, in_row_order: bool, finish: Finish | None
+    ) -> Prefetch:
+        """Starts threads that make batches from `place` on, to the end of `epochs` epochs."""
+        later = itertools.count(place.epoch + 1)
+        places = itertools.chain([place], (Place(e, 0, self._capacity) for e in later))
         return Prefetch(
-            self._describe(place, in_row_order, finish),
+            (self._describe(p, in_row_order, finish) for p in itertools.islice(places, epochs)),
             place.batch,
+            resident=self._resident,
             workers=self._budget.workers,
             ahead=self._budget.ahead,
             windows=1 if place.capacity > self._budget.capacity else 2,
+            timing=self._timing,
             ledger=self._ledger,
         )
 
@@ -312,7 +320,7 @@ class Batches(Iterator[Batch]):
 
     Args:
         loader: Whose batches.
-        endless: Whether the next epoch follows when one is over.
+        epochs: How many epochs follow one another; None for no end.
         in_row_order: Hands out rows in row order and leaves the loader's position alone.
         finish: Turns the arrays of a batch into what is handed out, in place of the loader's own.
         ahead: 1 if the consumer asks for a batch before it uses the one before; it
@@ -323,25 +331,25 @@ class Batches(Iterator[Batch]):
         self,
         loader: Loader,
         *,
-        endless: bool = False,
+        epochs: int | None = 1,
         in_row_order: bool = False,
         finish: Finish | None = None,
         ahead: int = 0,
     ) -> None:
         self._loader = loader
-        self._endless = endless
+        self._epochs = epochs
         self._in_row_order = in_row_order
         self._finish = finish
-        self._unused: deque[Place] = deque()
         self._ahead = ahead
+        self._unused: deque[Place] = deque()
         self._prefetch: Prefetch | None = None
-        self._place = Place(0, 0, 0)
+        self._made_ahead: int | None = 0
+        self._place = Place(0, 0, 0) if in_row_order else loader._next
         self._mark = 0.0
-        self._over = False
 
     def __next__(self) -> Batch:
-        if self._over:
-            self._move(0)
+        if self._epochs == 0:
+            self.settle()
             raise StopIteration
         if self._prefetch is None:
             self._begin()
@@ -354,9 +362,26 @@ class Batches(Iterator[Batch]):
         self._note()
         return batch
 
+    @property
+    def left(self) -> int:
+        """Batches left in the epoch under way; all of the next one at its end."""
+        return len(self._loader) - self._place.batch
+
+    @property
+    def is_next(self) -> bool:
+        """Whether the next batch is the one that the loader would begin with."""
+        return self._epochs != 0 and self._place == self._loader._next
+
+    def settle(self) -> None:
+        """Counts every batch that was handed out as used."""
+        self._move(0)
+
     def close(self) -> None:
         """Stops the threads; nothing comes after it."""
-        self._over = True
+        self._epochs = 0
+        self._stop()
+
+    def _stop(self) -> None:
         if self._prefetch is not None:
             self._finalizer()
             self._prefetch = None
@@ -364,23 +389,30 @@ class Batches(Iterator[Batch]):
     def _begin(self) -> None:
         loader = self._loader
         self._mark = time.perf_counter()
-        if self._in_row_order:
-            self._place = Place(0, 0, 0)
-        else:
+        if not self._in_row_order:
             self._place = loader._next
-            loader._next = Place(self._place.epoch + 1, 0, loader._capacity)
-        self._prefetch = loader._start(self._place, self._in_row_order, self._finish)
+        # An epoch with windows of another size than later ones is made alone.
+        alone = self._place.capacity != loader._capacity
+        self._made_ahead = 1 if alone or self._in_row_order else self._epochs
+        self._prefetch = loader._start(
+            self._place, self._made_ahead, self._in_row_order, self._finish
+        )
         self._finalizer = stop_with(self, self._prefetch)
 
     def _note(self) -> None:
+        """Counts a batch."""
         loader = self._loader
         start = self._place.batch * loader.batch_size
         rows = min(start + loader.batch_size, loader._rows) - start
         row = sum(field.nbytes for field in loader._view.fields)
+        following = Place(self._place.epoch + 1, 0, loader._capacity)
+        if not self._in_row_order:
+            loader._next = following
         self._place = self._place._replace(batch=self._place.batch + 1)
         last = self._place.batch == len(loader)
-        after = Place(self._place.epoch + 1, 0, loader._capacity)
-        self._unused.append(after if last else self._place)
+        if last:
+            self._place = following
+        self._unused.append(self._place)
         self._move(self._ahead)
         now = time.perf_counter()
         loader._timing.add(
@@ -388,9 +420,16 @@ class Batches(Iterator[Batch]):
         )
         self._mark = now
         if last:
-            # The threads end here: most trainers never ask for a batch after the last one.
-            self.close()
-            self._over = not self._endless
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        if self._epochs is not None:
+            self._epochs -= 1
+        if self._made_ahead is not None:
+            self._made_ahead -= 1
+            if self._made_ahead == 0:
+                # The threads end here: most trainers never ask for a batch after the last one.
+                self._stop()
 
     def _move(self, ahead: int) -> None:
         """Moves the loader's position to all batches but the last `ahead` ones."""

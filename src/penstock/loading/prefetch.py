@@ -3,26 +3,27 @@
 Every thread runs the same loop: take the most urgent job that may run now, run it
 without the lock, note its result. There is one lock, and all state below it:
 
-    pieces      what batches take from windows, in order; the next one whose window is loaded
-                and whose batch may be started is the most urgent job
+    steps       what batches take from windows, in order; the next one, if its window is loaded
+                and its batch may be started, is the most urgent job
     windows     at most two: one that batches are gathered from, one that is being read
-    reads       of the windows and the resident fields; they run when no piece can
+    reads       of the windows and the resident fields; they run when no step can
 
 A batch that fails is handed out in its place, as its error: the batches before it
 arrive first, on every run alike. Nothing here influences what a batch contains.
 """
 
+import itertools
 import os
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from penstock.errors import PenstockError
-from penstock.loading.fill import Arrays, Epoch, LoadedWindow, Piece
-from penstock.loading.timing import Ledger
+from penstock.loading.fill import Arrays, Epoch, LoadedWindow, Piece, Resident
+from penstock.loading.timing import Ledger, Timing
 from penstock.sources import Read
 from penstock.spec import leaves
 
@@ -56,30 +57,70 @@ class _Making:
         self.error: BaseException | None = None
 
 
+class _Step(NamedTuple):
+    """A piece of a batch.
+
+    Attributes:
+        batch: Number of the batch, counted over all epochs from the first one made.
+        epoch: The epoch that it belongs to.
+        window: Which window it comes from: number of the epoch here, number of the window there.
+        piece: The rows.
+    """
+
+    batch: int
+    epoch: Epoch
+    window: tuple[int, int]
+    piece: Piece
+
+
+def _steps(epochs: Iterable[Epoch], first: int) -> Iterator[_Step]:
+    """All pieces of all batches, in order, from batch `first` of the first epoch on."""
+    done = -first
+    for turn, epoch in enumerate(epochs):
+        for piece in epoch.pieces(first):
+            yield _Step(done + piece.batch, epoch, (turn, piece.window), piece)
+        done += len(epoch)
+        first = 0
+
+
+def _windows(epochs: Iterable[Epoch], first: int) -> Iterator[tuple[tuple[int, int], Epoch]]:
+    """All windows that those pieces come from, in order."""
+    for turn, epoch in enumerate(epochs):
+        start = epoch.order.find(first * epoch.batch_size)
+        for index in range(start, epoch.order.find(epoch.rows - 1) + 1):
+            yield (turn, index), epoch
+        first = 0
+
+
 class Prefetch:
-    """Makes the batches of one epoch ahead of time.
+    """Makes the batches of one or more epochs ahead of time.
 
     Args:
-        epoch: What to make.
-        first: The first batch.
+        epochs: What to make; the first windows of the next one are read while the last ones
+            of the one before empty.
+        first: The first batch of the first epoch.
+        resident: The fields that stay in memory.
         workers: Threads.
         ahead: Bytes of batches that may be ready or in the making.
         windows: Windows that may be held at a time: 2 to read one while the other empties.
+        timing: Counts seconds and bytes.
         ledger: Counts the bytes held.
     """
 
     def __init__(
         self,
-        epoch: Epoch,
+        epochs: Iterable[Epoch],
         first: int,
         *,
+        resident: Resident,
         workers: int,
         ahead: int,
         windows: int,
+        timing: Timing,
         ledger: Ledger,
     ) -> None:
-        self._epoch = epoch
-        self._timing = epoch.timing
+        self._resident_fields = resident
+        self._timing = timing
         self._ledger = ledger
         self._ahead = ahead
         self._windows_held = windows
@@ -87,15 +128,15 @@ class Prefetch:
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)
         self._arrived = threading.Condition(self._lock)
-        self._pieces = epoch.pieces(first)
-        self._piece: Piece | None = next(self._pieces, None)
-        self._windows: dict[int, _Slot] = {}
-        self._next_window = self._piece.window if self._piece else 0
-        self._last_window = epoch.order.find(epoch.rows - 1)
+        for_steps, for_windows = itertools.tee(epochs)
+        self._steps = _steps(for_steps, first)
+        self._step = next(self._steps, None)
+        self._coming = _windows(for_windows, first)
+        self._windows: dict[tuple[int, int], _Slot] = {}
         self._resident = _Slot()
         self._making: dict[int, _Making] = {}
         self._done: dict[int, Any] = {}
-        self._next = first
+        self._next = 0
         self._batch_bytes = 1
         self._stopped = False
         self._pid = os.getpid()
@@ -121,13 +162,13 @@ class Prefetch:
                 "This iterator was made before the process forked, and its threads stayed behind. "
                 "Start a new one from the loader in the child process."
             )
-        if self._next >= len(self._epoch):
-            raise StopIteration
         began = time.perf_counter()
         with self._lock:
             while self._next not in self._done:
                 if self._stopped:
                     raise PenstockError("This iterator was stopped. Start a new one.")
+                if self._step is None and not self._making:
+                    raise StopIteration
                 self._arrived.wait()
             result, nbytes = self._done.pop(self._next)
             self._next += 1
@@ -189,52 +230,48 @@ class Prefetch:
                 slot.running += 1
                 read = slot.reads.popleft()
                 return lambda: self._read(slot, read)
-        if (
-            self._resident.ready
-            and len(self._windows) < self._windows_held
-            and self._next_window <= self._last_window
-        ):
-            index = self._next_window
-            self._next_window += 1
-            slot = self._windows[index] = _Slot()
-            return lambda: self._open(index, slot)
-        return None
+        if not self._resident.ready or len(self._windows) >= self._windows_held:
+            return None
+        window, epoch = next(self._coming, (None, None))
+        if window is None or epoch is None:
+            return None
+        slot = self._windows[window] = _Slot()
+        return lambda: self._open(epoch, window[1], slot)
 
     def _pick_piece(self) -> Job | None:
-        piece = self._piece
-        if piece is None:
+        step = self._step
+        if step is None:
             return None
-        slot = self._windows.get(piece.window)
+        slot = self._windows.get(step.window)
         if slot is None or not slot.ready:
             return None
-        if piece.batch not in self._making and not self._may_start(piece.batch):
-            return None
-        slot.pieces_left += 1
-        self._piece = next(self._pieces, None)
-        slot.passed = self._piece is None or self._piece.window != piece.window
-        if piece.batch not in self._making:
-            arrays = {} if slot.error else self._epoch.empty_batch(piece.batch)
-            start, stop = self._epoch.bounds(piece.batch)
-            making = self._making[piece.batch] = _Making(arrays, stop - start)
+        making = self._making.get(step.batch)
+        if making is None:
+            if not self._may_start(step.batch):
+                return None
+            arrays = {} if slot.error else step.epoch.empty_batch(step.piece.batch)
+            start, stop = step.epoch.bounds(step.piece.batch)
+            making = self._making[step.batch] = _Making(arrays, stop - start)
             self._ledger.take(making.nbytes)
-        else:
-            making = self._making[piece.batch]
+        slot.pieces_left += 1
+        self._step = next(self._steps, None)
+        slot.passed = self._step is None or self._step.window != step.window
         # One change may allow more than one job.
         self._work.notify()
-        return lambda: self._gather(piece, slot, making)
+        return lambda: self._gather(step, slot, making)
 
     def _may_start(self, batch: int) -> bool:
         waiting = batch - self._next
         return waiting < 2 or (waiting + 1) * self._batch_bytes <= self._ahead
 
     def _open_resident(self) -> None:
-        if not self._epoch.resident.complete:
-            self._resident.reads.extend(self._epoch.resident.reads())
+        if not self._resident_fields.complete:
+            self._resident.reads.extend(self._resident_fields.reads())
         self._resident.opened = True
 
-    def _open(self, index: int, slot: _Slot) -> None:
+    def _open(self, epoch: Epoch, index: int, slot: _Slot) -> None:
         try:
-            loaded = self._epoch.open_window(index)
+            loaded = epoch.open_window(index)
         except BaseException as error:  # noqa: BLE001 - relayed
             loaded, slot.error = None, error
         with self._lock:
@@ -262,15 +299,15 @@ class Prefetch:
                 slot.reads.clear()
             if slot.ready:
                 if slot is self._resident:
-                    self._epoch.resident.complete = slot.error is None
+                    self._resident_fields.complete = slot.error is None
                 self._work.notify_all()
 
-    def _gather(self, piece: Piece, slot: _Slot, making: _Making) -> None:
+    def _gather(self, step: _Step, slot: _Slot, making: _Making) -> None:
         error = slot.error or self._resident.error
         if error is None:
             try:
                 assert slot.loaded is not None
-                self._epoch.gather(slot.loaded, piece, making.arrays)
+                step.epoch.gather(slot.loaded, step.piece, making.arrays)
             except BaseException as caught:  # noqa: BLE001 - relayed
                 error = caught
         with self._lock:
@@ -278,26 +315,26 @@ class Prefetch:
                 return
             if error is not None:
                 making.error = making.error or error
-            making.rows_left -= piece.stop - piece.start
+            making.rows_left -= step.piece.stop - step.piece.start
             finished = making.rows_left == 0
             slot.pieces_left -= 1
             if slot.passed and not slot.pieces_left:
-                self._drop(piece.window)
+                self._drop(step.window)
         if finished:
-            self._complete(piece.batch, making)
+            self._complete(step, making)
 
-    def _drop(self, index: int) -> None:
-        slot = self._windows.pop(index)
+    def _drop(self, window: tuple[int, int]) -> None:
+        slot = self._windows.pop(window)
         if slot.loaded is not None:
             self._ledger.give(slot.loaded.nbytes)
             slot.loaded.close(idle=not slot.running)
         self._work.notify_all()
 
-    def _complete(self, batch: int, making: _Making) -> None:
+    def _complete(self, step: _Step, making: _Making) -> None:
         result: Any
         if making.error is None:
             try:
-                result = self._epoch.complete(making.arrays)
+                result = step.epoch.complete(making.arrays)
             except BaseException as error:  # noqa: BLE001 - relayed
                 making.error = error
         if making.error is not None:
@@ -308,10 +345,10 @@ class Prefetch:
                 return
             self._ledger.take(nbytes)
             self._ledger.give(making.nbytes)
-            del self._making[batch]
+            del self._making[step.batch]
             self._batch_bytes = max(self._batch_bytes, nbytes)
-            self._done[batch] = (result, nbytes)
-            if batch == self._next:
+            self._done[step.batch] = (result, nbytes)
+            if step.batch == self._next:
                 self._arrived.notify()
 
 
