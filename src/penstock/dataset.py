@@ -134,8 +134,8 @@ class Dataset:
         Raises:
             OptionError: If `n` is negative.
         """
-        if n < 0:
-            raise OptionError(f"Expected take(n) with n >= 0. Received: {n}")
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+            raise OptionError(f"Expected take(n) with an integer n >= 0. Received: {n!r}")
         return Dataset(self._view.part(0, min(n, len(self))), self._structure, self._maps)
 
     def only(self, *names: str) -> "Dataset":
@@ -256,6 +256,9 @@ def concat(*data: Dataset) -> Dataset:
     """
     if not data:
         raise OptionError("Expected at least one data set to concatenate.")
+    for other in data:
+        if not isinstance(other, Dataset):
+            raise OptionError(f"Expected data sets to concatenate. Received: {other!r}")
     first = data[0]
     for other in data[1:]:
         if other._structure != first._structure:

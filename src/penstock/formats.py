@@ -1,7 +1,10 @@
 """From a path to a data set: one function for each format."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from penstock.dataset import Dataset
 from penstock.errors import FieldNotFoundError, OptionError
@@ -103,22 +106,35 @@ def open(  # noqa: A001 - the name that users expect, as in `gzip.open`
 
 
 def _check_names(part: str, names: Structure) -> None:
-    for name in leaves(names):
-        if not isinstance(name, str):
-            raise OptionError(
-                f"Expected {part}= to be a dataset's name, or a list or dict of names. "
-                f"Received: {name!r}"
-            )
+    found: list[Any] = []
+    # None is a leaf here, unlike in `leaves`: it would be dropped without a word.
+    waiting = [names] if names is not None else []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            waiting += item.values()
+        elif isinstance(item, (list, tuple)):
+            waiting += item
+        else:
+            found.append(item)
+    wrong = [name for name in found if not isinstance(name, str)]
+    if wrong or (names is not None and not found):
+        received = wrong[0] if wrong else names
+        shown = type(received).__name__ if hasattr(received, "shape") else repr(received)
+        raise OptionError(
+            f"Expected {part}= to be a dataset's name, or a list or dict of names. "
+            f"Received: {shown}"
+        )
 
 
 def _rows(start: int, end: int | None, length: int) -> Span:
     stop = length if end is None else end
     for name, value in (("start", start), ("end", stop)):
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
             raise OptionError(f"Expected {name} to be an integer. Received: {value!r}")
     if not 0 <= start < stop <= length:
         raise OptionError(
             f"Expected 0 <= start < end <= {length}, the number of rows. "
             f"Received: start={start}, end={end}"
         )
-    return Span(start, stop)
+    return Span(int(start), int(stop))

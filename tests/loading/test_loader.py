@@ -82,7 +82,7 @@ def test_batches_are_whole_for_every_size(
             data.batch(batch_size, drop_remainder=True)
         return
     with pytest.raises(MemoryBudgetError) as caught:
-        data.batch(batch_size, memory=1)
+        data.batch(batch_size, shuffle=shuffle, memory=1)
     least = int(str(caught.value).rsplit("memory=", 1)[1].rstrip("."))
     loader = data.batch(
         batch_size, shuffle=shuffle, drop_remainder=drop, memory=least + extra, seed=seed

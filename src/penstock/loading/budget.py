@@ -7,10 +7,9 @@ import numpy as np
 from penstock.errors import MemoryBudgetError
 from penstock.loading.view import View
 from penstock.resources import format_bytes
-from penstock.spec import Field
 
-RESIDENT = 1 / 16
-"""Share of the budget for fields that are small enough to stay in memory as a whole."""
+RESIDENT = 16
+"""One part in so many of the budget is for fields small enough to stay in memory as a whole."""
 
 BESIDE = 3 / 16
 """The most that is set aside for batches made ahead and for buffers of running reads, unless two
@@ -26,6 +25,10 @@ used again soon is still in the processor's cache."""
 
 INDEX_BYTES = 24
 """Bytes a row of a window for its position, its row in the file, and its place in the order."""
+
+
+FEWEST_ROWS = 64
+"""Rows whose places are worked out at a time, at least, where rows are read one by one."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Budget:
     workers: int
 
 
-def share(view: View, batch_size: int, total: int, workers: int, exact: bool) -> Budget:
+def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool | str) -> Budget:
     """Shares `total` bytes for batches of `batch_size` rows of `view`.
 
     Args:
@@ -61,46 +64,101 @@ def share(view: View, batch_size: int, total: int, workers: int, exact: bool) ->
         batch_size: Rows in a batch.
         total: Bytes.
         workers: Threads that were asked for.
-        exact: Whether rows are read one by one even where that costs a block each.
+        shuffle: "exact" reads rows one by one even where that costs a block each; "batch"
+            holds runs of a batch or more instead of blocks.
 
     Raises:
         MemoryBudgetError: If it is too little; says the least that works.
     """
-    fields = view.fields
-    row = sum(field.nbytes for field in fields)
-    batch = batch_size * row
-    scratch = view.scratch([field.name for field in fields])
-    needed = 2 * batch + scratch
-    wanted = AHEAD_BYTES + 2 * batch + SCRATCHES * scratch
-    beside = max(needed, min(int(total * BESIDE), wanted))
-    resident = _resident(fields, len(view), total - beside, int(total * RESIDENT))
-    others = [field.name for field in fields if field.name not in resident]
-    row_by_row = not others or exact or view.addressable(others)
-    largest = 0 if row_by_row else int(np.diff(view.edges(others)).max())
-    blocks = 2 * largest * (row + INDEX_BYTES)
-    least = int((needed + blocks) / (1 - RESIDENT)) + 2
-    if total < least:
-        what = f", and the largest block holds {largest} rows" if largest else ""
+    needs = _Needs(view, batch_size, shuffle)
+    resident = needs.resident(total)
+    largest = needs.largest_block(resident)
+    blocks = 2 * largest * (needs.row + INDEX_BYTES)
+    if total < needs.least_with(resident):
+        what = ""
+        if largest and shuffle != "batch":
+            what = f", and the largest block holds {largest} rows"
         raise MemoryBudgetError(
             f"memory={format_bytes(total)} is too little: a batch of {batch_size} rows takes "
-            f"{format_bytes(batch)}{what}. The least that works here is memory={least}."
+            f"{format_bytes(needs.batch)}{what}. The least that works here is "
+            f"memory={needs.least()}."
         )
-    left = total - len(view) * sum(f.nbytes for f in fields if f.name in resident)
-    beside = max(needed, min(beside, left - blocks))
-    ahead = max(min(beside // 2, AHEAD_BYTES), 2 * batch)
-    threads = min(workers, max(1, (beside - ahead) // scratch)) if scratch else workers
-    capacity = (left - beside) // 2 // (row + INDEX_BYTES)
-    return Budget(total, resident, row_by_row, capacity, ahead, threads)
+    left = total - needs.bytes_of(resident)
+    wanted = AHEAD_BYTES + needs.beside + SCRATCHES * needs.scratch
+    beside = max(needs.beside, min(int(total * BESIDE), wanted, left - blocks))
+    ahead = max(min(beside // 2, AHEAD_BYTES), 2 * needs.batch)
+    threads = workers
+    if needs.scratch:
+        threads = min(workers, max(1, (beside - ahead) // needs.scratch))
+    return Budget(
+        total=total,
+        resident=tuple(field.name for field in view.fields if field.name in resident),
+        row_by_row=largest == 0,
+        capacity=(left - beside) // 2 // (needs.row + INDEX_BYTES),
+        ahead=ahead,
+        workers=threads,
+    )
 
 
-def _resident(fields: tuple[Field, ...], rows: int, windows: int, room: int) -> tuple[str, ...]:
-    """The fields that stay: all if they fit `windows` bytes, else the smallest in `room`."""
-    if rows * sum(field.nbytes for field in fields) <= windows:
-        return tuple(field.name for field in fields)
-    kept: list[str] = []
-    for field in sorted(fields, key=lambda f: f.nbytes):
-        room -= field.nbytes * rows
-        if room < 0:
-            break
-        kept.append(field.name)
-    return tuple(kept)
+class _Needs:
+    """What a loader needs, whatever it is given.
+
+    Attributes:
+        row: Bytes of a row.
+        batch: Bytes of a batch.
+        scratch: Bytes that one running read holds besides its output.
+        beside: Bytes for two batches, one running read, and the arithmetic of row numbers.
+    """
+
+    def __init__(self, view: View, batch_size: int, shuffle: bool | str) -> None:
+        self._view = view
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._fields = sorted(view.fields, key=lambda field: field.nbytes)
+        self.row = sum(field.nbytes for field in view.fields)
+        self.batch = batch_size * self.row
+        self.scratch = view.scratch([field.name for field in view.fields])
+        self.beside = 2 * self.batch + self.scratch + 2 * FEWEST_ROWS * INDEX_BYTES
+        if shuffle == "exact":
+            # Rows of blocks are read in file order, and put in their own order afterwards.
+            self.beside += self.batch + batch_size * INDEX_BYTES
+
+    def bytes_of(self, names: tuple[str, ...]) -> int:
+        """Bytes of whole fields."""
+        return len(self._view) * sum(f.nbytes for f in self._fields if f.name in names)
+
+    def resident(self, total: int) -> tuple[str, ...]:
+        """The fields that stay: all if they fit, else the smallest within their share."""
+        everything = self._smallest(len(self._fields))
+        if self.bytes_of(everything) + self.beside <= total:
+            return everything
+        count = 0
+        while self.bytes_of(self._smallest(count + 1)) <= total // RESIDENT:
+            count += 1
+        return self._smallest(count)
+
+    def _smallest(self, count: int) -> tuple[str, ...]:
+        return tuple(field.name for field in self._fields[:count])
+
+    def largest_block(self, resident: tuple[str, ...]) -> int:
+        """Rows that are read together, at most; 0 where rows are read one by one."""
+        others = [field.name for field in self._fields if field.name not in resident]
+        if not others or self._shuffle == "exact" or self._view.addressable(others):
+            return 0
+        if self._shuffle == "batch":
+            return self._batch_size
+        return int(np.diff(self._view.edges(others)).max())
+
+    def least_with(self, resident: tuple[str, ...]) -> int:
+        """The least budget under which just these fields stay."""
+        if len(resident) == len(self._fields):
+            return self.bytes_of(resident) + self.beside
+        blocks = 2 * self.largest_block(resident) * (self.row + INDEX_BYTES)
+        # The smallest total whose share without RESIDENT holds the blocks and what is beside them.
+        for_blocks = (self.beside + blocks - 1) * RESIDENT // (RESIDENT - 1) + 1
+        return max(for_blocks, self.bytes_of(resident) * RESIDENT)
+
+    def least(self) -> int:
+        """The least budget that works."""
+        counts = range(len(self._fields) + 1)
+        return min(self.least_with(self._smallest(count)) for count in counts)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from penstock.errors import MemoryBudgetError, OptionError, StateError
-from penstock.loading.budget import share
+from penstock.loading.budget import FEWEST_ROWS, share
 from penstock.loading.fill import Buffers, Epoch, Finish, Resident, batches
 from penstock.loading.prefetch import Prefetch, stop_with
 from penstock.loading.report import Report, Shuffle
@@ -84,9 +84,7 @@ class Loader:
         self.drop_remainder = bool(drop_remainder)
         self.memory = default_memory() if memory is None else parse_bytes(memory)
         self.workers = cpu_count() if workers is None else int(workers)
-        self._budget = share(
-            view, self.batch_size, self.memory, self.workers, exact=shuffle == "exact"
-        )
+        self._budget = share(view, self.batch_size, self.memory, self.workers, shuffle)
         self._timing = Timing()
         self._ledger = Ledger()
         self._resident = Resident(view, self._budget.resident, self._ledger)
@@ -227,7 +225,7 @@ class Loader:
         if self._budget.row_by_row and not capacity:
             size = self.batch_size if shuffle == "batch" else 1
             # The order does not depend on the step; what its arithmetic holds does.
-            step = min(max(self.memory >> 9, 256), 1 << 14)
+            step = min(max(self.memory >> 9, FEWEST_ROWS), 1 << 14)
             return RowOrder(len(self._view), key if shuffle else None, size, step)
         edges = self._view.edges([field.name for field in self._view.fields])
         if not shuffle:

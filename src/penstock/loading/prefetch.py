@@ -343,8 +343,8 @@ class Prefetch:
         with self._lock:
             if self._stopped:
                 return
-            self._ledger.take(nbytes)
             self._ledger.give(making.nbytes)
+            self._ledger.take(nbytes)
             del self._making[step.batch]
             self._batch_bytes = max(self._batch_bytes, nbytes)
             self._done[step.batch] = (result, nbytes)

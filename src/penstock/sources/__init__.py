@@ -8,6 +8,16 @@ from penstock.sources.base import (
     Source,
     empty_arrays,
     run_reads,
+    value_bytes,
 )
 
-__all__ = ["Arrays", "Cost", "Read", "ReadPath", "Source", "empty_arrays", "run_reads"]
+__all__ = [
+    "Arrays",
+    "Cost",
+    "Read",
+    "ReadPath",
+    "Source",
+    "empty_arrays",
+    "run_reads",
+    "value_bytes",
+]

@@ -104,6 +104,18 @@ def run_reads(reads: Sequence[Read]) -> Cost:
     return total
 
 
+def value_bytes(array: npt.NDArray[Any]) -> bytes:
+    """The bytes of an array's values, without those that pad compound ones.
+
+    For comparing: as numbers, a NaN differs from itself.
+    """
+    if array.dtype.names:
+        from numpy.lib.recfunctions import repack_fields
+
+        array = repack_fields(array, recurse=True)
+    return array.tobytes()
+
+
 def empty_arrays(fields: Sequence[Field], rows: int) -> dict[str, npt.NDArray[Any]]:
     """Fresh arrays for `rows` rows of `fields`."""
     return {field.name: np.empty((rows, *field.shape), field.dtype) for field in fields}

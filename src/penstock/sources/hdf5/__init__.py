@@ -1,22 +1,38 @@
 """HDF5 files: read at the speed of disk and decoder where that is safe, through h5py elsewhere."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 
 import h5py
 import numpy as np
 
-from penstock.errors import ReadError, ShapeError
-from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source, empty_arrays, run_reads
+from penstock.errors import ChangedFileError, ReadError, ShapeError
+from penstock.sources.base import (
+    Arrays,
+    Cost,
+    Read,
+    ReadPath,
+    Source,
+    empty_arrays,
+    run_reads,
+    value_bytes,
+)
 from penstock.sources.file import File
 from penstock.sources.hdf5.layout import Layout, inspect
-from penstock.sources.hdf5.opening import dataset_names, find_dataset, open_file
+from penstock.sources.hdf5.library import Library
+from penstock.sources.hdf5.opening import (
+    damage_explained,
+    dataset_names,
+    find_dataset,
+    open_file,
+    path_of,
+)
 from penstock.sources.hdf5.readers import (
     ROW_BLOCK_BYTES,
     ChunkReader,
     FieldReader,
-    Library,
     LibraryReader,
     RowReader,
 )
@@ -29,6 +45,12 @@ _READERS: dict[str, type[FieldReader]] = {
     "direct chunks": ChunkReader,
     "h5py": LibraryReader,
 }
+
+
+_PROBES = 4
+"""Chunks that may be damaged before a field is left to h5py."""
+
+_PROBE_BYTES = 16 << 20
 
 
 class HDF5Source(Source):
@@ -46,16 +68,17 @@ class HDF5Source(Source):
     """
 
     def __init__(self, path: str | os.PathLike[str], names: Sequence[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = path_of(path)
+        self._readers: dict[str, FieldReader] = {}
         with open_file(self.path) as opened:
-            file = File(self.path)
-            library = Library(self.path, file)
-            self._readers: dict[str, FieldReader] = {}
+            self._file = File(self.path)
+            library = Library(self._file)
+            library.check_same(opened)
             for name in dict.fromkeys(names):
-                dataset = find_dataset(opened, name, self.path)
-                layout = inspect(dataset, name, self.path)
-                self._readers[name] = _reader(dataset, layout, file, library)
-        self._file = file
+                with damage_explained(f"{name!r} in {self.path!r}"):
+                    dataset = find_dataset(opened, name, self.path)
+                    layout = inspect(dataset, name, self.path)
+                    self._readers[name] = _reader(dataset, layout, self._file, library)
         self.fields = tuple(reader.field for reader in self._readers.values())
         self.length = self._common_length()
 
@@ -101,48 +124,59 @@ class HDF5Source(Source):
 
     def fingerprint(self) -> str:
         text = f"{self.length} {self._file.identity.size} {[str(f) for f in self.fields]}"
-        return blake2b(text.encode(), digest_size=8).hexdigest()
+        digest = blake2b(text.encode(), digest_size=8)
+        digest.update(self._file.sample())
+        return digest.hexdigest()
 
 
 def list_datasets(path: str | os.PathLike[str]) -> list[str]:
     """The names of all datasets in the file at `path`."""
-    with open_file(os.fspath(path)) as opened:
+    text = path_of(path)
+    with open_file(text) as opened, damage_explained(repr(text)):
         return dataset_names(opened)
 
 
 def _reader(dataset: h5py.Dataset, layout: Layout, file: File, library: Library) -> FieldReader:
     """The reader for a layout, once it has shown that it reads what h5py reads."""
     reader = _READERS[layout.path.path](layout, file, library)
-    if isinstance(reader, LibraryReader):
+    doubt = None if isinstance(reader, LibraryReader) else _doubt(reader, dataset)
+    if doubt is None:
         return reader
-    rows = _probe_rows(layout)
-    ours = empty_arrays([layout.field], len(rows))[layout.field.name]
-    try:
-        cost = run_reads(list(reader.reads(rows, ours)))
-        # As bytes: a NaN differs from itself.
-        same = cost.repaired == 0 and ours.tobytes() == _through_h5py(dataset, rows, ours)
-    except ReadError:
-        same = False
-    if same:
-        return reader
-    doubt = ReadPath("h5py", f"reading it directly ({layout.path.reason}) gave other values")
-    return LibraryReader(
-        Layout(layout.field, layout.length, layout.stored, doubt, chunk_rows=layout.chunk_rows),
-        file,
-        library,
-    )
+    slow = replace(layout, path=ReadPath("h5py", doubt), chunks=None)
+    return LibraryReader(slow, file, library)
 
 
-def _probe_rows(layout: Layout) -> Indices:
-    """The rows of the first chunk that was written, or the first rows where there are none."""
-    start = 0
+def _doubt(reader: FieldReader, dataset: h5py.Dataset) -> str | None:
+    """Why a reader cannot be relied on; None if it gives what h5py gives."""
+    doubt: str | None = "its first chunks are damaged"
+    for rows in _probes(reader.layout):
+        ours = empty_arrays([reader.field], len(rows))[reader.field.name]
+        try:
+            theirs = dataset[int(rows[0]) : int(rows[-1]) + 1]
+        except (OSError, RuntimeError):
+            continue
+        try:
+            cost = run_reads(list(reader.reads(rows, ours)))
+        except ChangedFileError:
+            raise
+        except ReadError:
+            doubt = None  # libhdf5 made something up
+            continue
+        if cost.repaired:
+            return f"{reader.layout.path.reason}: the first could only be read by libhdf5"
+        if value_bytes(ours) != value_bytes(theirs.astype(ours.dtype, copy=False)):
+            return f"{reader.layout.path.reason}: reading it directly gave other values"
+        return None
+    return doubt
+
+
+def _probes(layout: Layout) -> Iterator[Indices]:
+    """Rows to compare: of the first chunks that were written, or the first rows."""
+    height = layout.chunk_rows or 16
+    starts = [0]
     if layout.chunks is not None:
-        written = np.flatnonzero((layout.chunks.offsets >= 0).any(axis=1))
-        start = int(written[0]) * layout.chunks.shape[0] if len(written) else 0
-    count = layout.chunk_rows or 16
-    return np.arange(start, min(start + count, layout.length))
-
-
-def _through_h5py(dataset: h5py.Dataset, rows: Indices, like: np.ndarray) -> bytes:
-    values = dataset[int(rows[0]) : int(rows[-1]) + 1]
-    return values.astype(like.dtype, copy=False).tobytes()
+        written = np.flatnonzero((layout.chunks.offsets >= 0).any(axis=1))[:_PROBES]
+        starts = (written * height).tolist() or starts
+    few = max(1, _PROBE_BYTES // layout.field.nbytes)
+    for start in starts:
+        yield np.arange(start, min(start + min(height, few), layout.length))

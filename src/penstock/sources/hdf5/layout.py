@@ -2,21 +2,27 @@
 
 import math
 import os
-from array import array
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 from h5py import h5d, h5t, h5z
 
-from penstock.errors import DataError, FileFormatError, ShapeError, TypeNotSupportedError
+from penstock.errors import (
+    DataError,
+    FileFormatError,
+    MissingDependencyError,
+    ShapeError,
+    TypeNotSupportedError,
+)
 from penstock.sources.base import ReadPath
+from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index
 from penstock.sources.hdf5.virtual import SourceFile, source_files
 from penstock.spec import Field
 
-UNALLOCATED = -1
+_DIRECT_FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE)
 
 _FILTER_NAMES = {
     h5z.FILTER_DEFLATE: "gzip",
@@ -29,24 +35,12 @@ _FILTER_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Chunks:
-    """A chunked dataset's index.
+class _Filter(NamedTuple):
+    """A filter of a chunked dataset."""
 
-    Attributes:
-        shape: Shape of one chunk, samples first.
-        filters: `(id, parameters)` in the order in which they were applied.
-        offsets: int64, shape `(chunk rows, chunks in a row)`: where each chunk's bytes start, or
-            `UNALLOCATED`.
-        sizes: int64, same shape: bytes stored.
-        masks: uint32, same shape: bit i says that filter i was skipped.
-    """
-
-    shape: tuple[int, ...]
-    filters: tuple[tuple[int, tuple[int, ...]], ...]
-    offsets: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-    masks: npt.NDArray[np.uint32]
+    code: int
+    parameters: tuple[int, ...]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,7 @@ class Layout:
         length: Number of samples.
         stored: dtype of an element in the file.
         path: The way of reading that was chosen, and why.
-        start: For contiguous data, the offset of its first byte.
+        start: For contiguous data, the offset of its first byte; else 0.
         chunks: For chunked data that is read directly, its index.
         chunk_rows: Samples in a chunk, or None where there are no chunks.
         fill: The fill value of chunks that were never written.
@@ -69,7 +63,7 @@ class Layout:
     length: int
     stored: np.dtype[Any]
     path: ReadPath
-    start: int | None = None
+    start: int = 0
     chunks: Chunks | None = None
     chunk_rows: int | None = None
     fill: Any = 0
@@ -83,6 +77,8 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
         ShapeError: If it is scalar or empty.
         TypeNotSupportedError: If its type has no fixed-size NumPy form.
         DataError: If its bytes lie in other files.
+        FileFormatError: If the file ends before it does.
+        MissingDependencyError: If a filter is not installed.
     """
     where = f"{name!r} in {path!r}"
     _check_type(dataset, where)
@@ -102,12 +98,15 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
     }
     if kind == h5d.VIRTUAL:
         base["sources"] = source_files(dataset, where, path)
-    reason = _why_not_direct(dataset, kind)
+    filters = _filters_of(plist) if kind == h5d.CHUNKED else []
+    _check_filters(filters, where)
+    reason = _why_not_direct(dataset, kind, filters)
     if reason:
         return Layout(**base, path=ReadPath("h5py", reason))
+    size = Path(path).stat().st_size
     if kind == h5d.CONTIGUOUS:
-        return _contiguous(dataset, base, where, path)
-    return _chunked(dataset, base, plist, os.path.getsize(path))
+        return _contiguous(dataset, base, where, size)
+    return _chunked(dataset, base, filters, where, size)
 
 
 def _field(dataset: h5py.Dataset, name: str) -> Field:
@@ -165,7 +164,17 @@ def _check_shape(dataset: h5py.Dataset, where: str) -> None:
         )
 
 
-def _why_not_direct(dataset: h5py.Dataset, kind: int) -> str | None:
+def _check_filters(filters: list[_Filter], where: str) -> None:
+    for step in filters:
+        if not h5z.filter_avail(step.code):
+            raise MissingDependencyError(
+                f"{where} is stored with filter {step.name}, which libhdf5 cannot undo here. "
+                "Install its plugin with 'pip install hdf5plugin' and import hdf5plugin first, "
+                "or rewrite the file with 'h5repack -f GZIP=4'."
+            )
+
+
+def _why_not_direct(dataset: h5py.Dataset, kind: int, filters: list[_Filter]) -> str | None:
     """Why a dataset has to go through libhdf5; None if it need not."""
     if os.environ.get("PENSTOCK_HDF5") == "h5py":
         return "PENSTOCK_HDF5=h5py is set"
@@ -173,87 +182,73 @@ def _why_not_direct(dataset: h5py.Dataset, kind: int) -> str | None:
         return f"the file is open through the {dataset.file.driver!r} driver"
     if not h5t.py_create(dataset.dtype, logical=True).equal(dataset.id.get_type()):
         return f"its stored type is not NumPy's {dataset.dtype}"
+    if dataset.dtype.subdtype:
+        return "its elements are arrays"
     if dataset.dtype.names and dataset.dtype != dataset.dtype.newbyteorder("="):
         return "compound values in foreign byte order"
     if kind == h5d.CONTIGUOUS:
         return "nothing was written to it yet" if dataset.id.get_offset() is None else None
     if kind != h5d.CHUNKED:
         return "virtual dataset" if kind == h5d.VIRTUAL else "compact layout"
-    others = [name for code, name in filters_of(dataset) if code not in _DIRECT_FILTERS]
+    if dataset.file.userblock_size and h5py.version.hdf5_version_tuple < (2, 0):
+        return "libhdf5 before 2.0 gives wrong addresses in a file with a user block"
+    return _why_not_decoded(filters)
+
+
+def _why_not_decoded(filters: list[_Filter]) -> str | None:
+    others = [step.name for step in filters if step.code not in _DIRECT_FILTERS]
     if others:
         return f"filter {', '.join(others)} is decoded by libhdf5"
-    if [code for code, _ in filters_of(dataset)].count(h5z.FILTER_DEFLATE) > 1:
-        return "gzip is applied twice"
+    for step in filters:
+        if [other.code for other in filters].count(step.code) > 1:
+            return f"{step.name} is applied twice"
+        if step.code == h5z.FILTER_SHUFFLE and not (step.parameters and step.parameters[0] > 0):
+            return "shuffle without an element size"
     return None
 
 
-_DIRECT_FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE)
-
-
-def filters_of(dataset: h5py.Dataset) -> list[tuple[int, str]]:
-    """Identifier and name of each filter, in the order in which they are applied."""
-    plist = dataset.id.get_create_plist()
+def _filters_of(plist: Any) -> list[_Filter]:
+    """The filters, in the order in which they are applied."""
     found = []
     for i in range(plist.get_nfilters()):
-        code, _, _, label = plist.get_filter(i)
+        code, _, parameters, label = plist.get_filter(i)
         text = label.split(b"\0")[0].decode("ascii", "replace").split(";")[0]
-        found.append((code, _FILTER_NAMES.get(code) or f"{text or 'unknown'} ({code})"))
+        name = _FILTER_NAMES.get(code) or f"{code} ({text or 'unknown'})"
+        found.append(_Filter(code, tuple(parameters), name))
     return found
 
 
-def _contiguous(dataset: h5py.Dataset, base: dict[str, Any], where: str, path: str) -> Layout:
+def _contiguous(dataset: h5py.Dataset, base: dict[str, Any], where: str, size: int) -> Layout:
     start = dataset.id.get_offset()
     end = start + dataset.size * dataset.dtype.itemsize
-    size = os.path.getsize(path)
     if end > size:
         raise FileFormatError(
-            f"{where} needs {end} bytes, but the file has {size}: it is truncated."
+            f"{where} needs {end} bytes, but the file has {size}: it is truncated. "
+            "Copy or download it again."
         )
     return Layout(**base, start=start, path=ReadPath("direct rows", "contiguous, uncompressed"))
 
 
-def _chunked(dataset: h5py.Dataset, base: dict[str, Any], plist: Any) -> Layout:
-    grid = tuple(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
-    chunks = _index(dataset, grid, plist)
+def _chunked(
+    dataset: h5py.Dataset, base: dict[str, Any], filters: list[_Filter], where: str, size: int
+) -> Layout:
+    chunks = read_index(dataset, tuple((f.code, f.parameters) for f in filters), size, where)
+    if chunks is None:
+        base["chunk_rows"] = None
+        return Layout(**base, path=ReadPath("h5py", "nearly all chunks were never written"))
     base["fill"] = dataset.fillvalue
-    whole_samples = math.prod(grid[1:]) == 1
-    if chunks.filters:
-        names = " + ".join(name for _, name in filters_of(dataset))
+    chunk_bytes = math.prod(chunks.shape) * dataset.dtype.itemsize
+    if filters:
+        names = " + ".join(step.name for step in filters)
         path = ReadPath("direct chunks", f"{names}, decoded in threads")
-    elif not whole_samples:
+    elif chunks.per_row > 1:
         path = ReadPath("direct chunks", "uncompressed chunks that cut through samples")
     elif (chunks.offsets == UNALLOCATED).any():
         path = ReadPath("direct chunks", "uncompressed, some chunks never written")
-    elif dataset.chunks[1:] != dataset.shape[1:]:
+    elif chunks.shape[1:] != dataset.shape[1:]:
         path = ReadPath("direct chunks", "uncompressed chunks wider than the samples")
+    elif (chunks.sizes != chunk_bytes).any():
+        path = ReadPath("direct chunks", "uncompressed, some chunks damaged")
     else:
         path = ReadPath("direct rows", "uncompressed chunks of whole samples")
     return Layout(**base, chunks=chunks, path=path)
-
-
-def _index(dataset: h5py.Dataset, grid: tuple[int, ...], plist: Any) -> Chunks:
-    described = [plist.get_filter(i) for i in range(plist.get_nfilters())]
-    filters = tuple((code, values) for code, _, values, _ in described)
-    count = math.prod(grid)
-    offsets = np.full(count, UNALLOCATED, np.int64)
-    sizes = np.zeros(count, np.int64)
-    masks = np.zeros(count, np.uint32)
-    strides = [math.prod(grid[axis + 1 :]) for axis in range(len(grid))]
-    shape = dataset.chunks
-
-    def note(info: Any) -> None:
-        i = sum(
-            o // c * s for o, c, s in zip(info.chunk_offset, shape, strides, strict=True)
-        )
-        if info.byte_offset is not None:
-            offsets[i], sizes[i], masks[i] = info.byte_offset, info.size, info.filter_mask
-
-    dataset.id.chunk_iter(note)
-    in_rows = (grid[0], count // grid[0])
-    return Chunks(
-        shape,
-        filters,
-        offsets.reshape(in_rows),
-        sizes.reshape(in_rows),
-        masks.reshape(in_rows),
-    )

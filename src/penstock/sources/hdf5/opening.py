@@ -5,6 +5,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import h5py
@@ -24,6 +25,8 @@ from penstock.sources.file import opening_error
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
+_SUFFIXES = (".h5", ".hdf5", ".he5", ".nc")
+
 _MOST_LINKS = 1000
 """Steps from link to link, far beyond what a file that means well takes."""
 
@@ -33,7 +36,10 @@ _HELD_BY_OTHERS = ("11", "35")
 
 
 def path_of(path: Any) -> str:
-    """The path as text.
+    """The path as text, from the root and without links.
+
+    Another process, and a later read, may run in another folder, and a link may
+    lead elsewhere by then.
 
     Raises:
         OptionError: If it is none.
@@ -54,7 +60,7 @@ def path_of(path: Any) -> str:
         text = ""
     if not text or "\0" in text:
         raise OptionError(f"Expected the path of an HDF5 file. Received: {path!r}")
-    return text
+    return text if "://" in text else os.path.realpath(text)
 
 
 def open_file(path: str) -> h5py.File:
@@ -82,15 +88,15 @@ def open_file(path: str) -> h5py.File:
 
 
 @contextmanager
-def damage_explained(path: str) -> Iterator[None]:
-    """Turns what h5py raises on damaged metadata into a FileFormatError that names the file."""
+def damage_explained(what: str) -> Iterator[None]:
+    """Turns what h5py raises on damaged metadata into a FileFormatError that says where."""
     try:
         yield
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, PenstockError):
             raise
         raise FileFormatError(
-            f"{path!r} is damaged: what it says about its contents cannot be read. "
+            f"{what} is damaged: what the file says about its contents cannot be read. "
             f"Copy or download it again, or repair it. libhdf5 says: {error}"
         ) from error
 
@@ -163,14 +169,14 @@ def _parts(name: str) -> list[str]:
 def _check_content(path: str) -> int:
     """Makes sure that there is an HDF5 file to open; returns its size."""
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
             raise FileFormatError(
                 f"{path!r} is a folder. Expected the path of one HDF5 file.{_inside(path)}"
             )
         if not stat.S_ISREG(status.st_mode):
             raise FileFormatError(f"{path!r} is a device or a pipe. Expected an HDF5 file.")
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             start = file.read(HEAD_BYTES)
             found = _signature_offset(file, status.st_size)
     except OSError as error:
@@ -186,7 +192,7 @@ def _check_content(path: str) -> int:
 def _inside(path: str) -> str:
     """The HDF5 files in a folder, for an error message."""
     try:
-        names = sorted(n for n in os.listdir(path) if n.endswith((".h5", ".hdf5", ".he5", ".nc")))
+        names = sorted(p.name for p in Path(path).iterdir() if p.suffix in _SUFFIXES)
     except OSError:
         return ""
     more = f", and {len(names) - 5} more" if len(names) > 5 else ""

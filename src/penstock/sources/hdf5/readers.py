@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ import numpy.typing as npt
 from penstock.errors import ReadError
 from penstock.sources.base import Cost, Read
 from penstock.sources.file import Bytes, File
-from penstock.sources.hdf5.codecs import ChunkError, decode, scratch
-from penstock.sources.hdf5.layout import UNALLOCATED, Layout
-from penstock.sources.hdf5.library import Library, located
+from penstock.sources.hdf5.codecs import ChunkError, ShortChunkError, decode, scratch
+from penstock.sources.hdf5.index import UNALLOCATED, Chunks
+from penstock.sources.hdf5.layout import Layout
+from penstock.sources.hdf5.library import Library, damaged, located
 from penstock.spec import Indices
 
 Array = npt.NDArray[Any]
@@ -26,8 +27,8 @@ JOB_BYTES = 1 << 20
 
 ROW_BLOCK_BYTES = 1 << 20
 
-LIBRARY_JOB_BYTES = 1 << 18
-"""Enough to hide the cost of a call into h5py; each such read holds a copy of its output."""
+LIBRARY_BYTES = 1 << 12
+"""Scattered rows are read through h5py with what lies between, at least this much at a time."""
 
 
 class FieldReader(ABC):
@@ -40,7 +41,7 @@ class FieldReader(ABC):
     """
 
     addressable = False
-    job_bytes = JOB_BYTES
+    row_block_bytes = ROW_BLOCK_BYTES
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
         self.layout = layout
@@ -52,7 +53,9 @@ class FieldReader(ABC):
     @property
     def block_rows(self) -> int:
         """Rows in one block."""
-        return self.layout.chunk_rows or max(1, ROW_BLOCK_BYTES // self.field.nbytes)
+        return self.layout.chunk_rows or max(
+            1, min(self.row_block_bytes // self.field.nbytes, self.layout.length)
+        )
 
     @property
     def scratch(self) -> int:
@@ -68,16 +71,19 @@ class FieldReader(ABC):
         raise NotImplementedError
 
     def _pieces(self, rows: Indices) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` at block edges into pieces of about `job_bytes`."""
-        jobs = rows // self._job_rows
-        cuts = [0, *(np.flatnonzero(np.diff(jobs)) + 1).tolist(), len(rows)]
+        """Cuts `rows` at block edges into pieces of about `JOB_BYTES`."""
+        return self._cut(rows, JOB_BYTES)
+
+    def _cut(self, rows: Indices, nbytes: int) -> Iterator[tuple[int, int]]:
+        """Cuts `rows` where a stretch of whole blocks ends, of about `nbytes`."""
+        stretches = rows // self._stretch(nbytes)
+        cuts = [0, *(np.flatnonzero(np.diff(stretches)) + 1).tolist(), len(rows)]
         return itertools.pairwise(cuts if len(rows) else [])
 
-    @property
-    def _job_rows(self) -> int:
-        """Rows that one read covers at most: whole blocks."""
+    def _stretch(self, nbytes: int) -> int:
+        """Rows of as many blocks as make `nbytes`, at least of one."""
         block = self.block_rows
-        return block * max(1, self.job_bytes // (block * self.field.nbytes))
+        return block * max(1, nbytes // (block * self.field.nbytes))
 
 
 class RowReader(FieldReader):
@@ -111,9 +117,10 @@ class RowReader(FieldReader):
     def _offsets(self, rows: Indices) -> Indices:
         size = self.field.nbytes
         if self.layout.chunks is None:
-            return self.layout.start + rows * size
+            return rows * size + self.layout.start
         chunk, inside = np.divmod(rows, self.layout.chunks.shape[0])
-        return self.layout.chunks.offsets[chunk, 0] + inside * size
+        offsets: Indices = self.layout.chunks.offsets[chunk, 0] + inside * size
+        return offsets
 
 
 class ChunkReader(FieldReader):
@@ -121,14 +128,11 @@ class ChunkReader(FieldReader):
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
         super().__init__(layout, file, library)
-        assert layout.chunks is not None
-        self._chunks = layout.chunks
+        self._chunks = cast("Chunks", layout.chunks)
         self._chunk_bytes = math.prod(self._chunks.shape) * layout.stored.itemsize
         self._places = list(self._place_chunks())
         # A chunk that holds whole rows as they leave can be decoded in place.
-        self._in_place = (
-            self._chunks.shape[1:] == self.field.shape and not self._swapped
-        )
+        self._in_place = self._chunks.shape[1:] == self.field.shape and not self._swapped
 
     @property
     def scratch(self) -> int:
@@ -136,11 +140,13 @@ class ChunkReader(FieldReader):
         return int(self._chunks.sizes.max(initial=0)) + buffers * self._chunk_bytes
 
     def _place_chunks(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-        """For each chunk in a row of chunks: where it goes in a sample, and what of it is inside."""
+        """For each chunk in a row of them: where it goes in a sample, and what of it is inside."""
         axes = []
         for size, chunk in zip(self.field.shape, self._chunks.shape[1:], strict=True):
             starts = range(0, size, chunk)
-            axes.append([(slice(a, min(a + chunk, size)), slice(0, min(chunk, size - a))) for a in starts])
+            axes.append(
+                [(slice(a, min(a + chunk, size)), slice(0, min(chunk, size - a))) for a in starts]
+            )
         for combination in itertools.product(*axes):
             yield tuple(a for a, _ in combination), tuple(b for _, b in combination)
 
@@ -182,6 +188,8 @@ class ChunkReader(FieldReader):
                     continue
                 chunk = scratch("chunk", self._chunk_bytes)
                 total += self._load(number, k, chunk)
+            except ShortChunkError as error:
+                raise damaged(self._file.path, self.field.name, rows, str(error)) from error
             except ChunkError:
                 self._library.read(self.field.name, rows, out)
                 return total + Cost(repaired=1)
@@ -223,12 +231,13 @@ class ChunkReader(FieldReader):
 class LibraryReader(FieldReader):
     """Everything else, through h5py: correct, one read at a time."""
 
-    job_bytes = LIBRARY_JOB_BYTES
+    row_block_bytes = 1 << 16
 
     @property
     def scratch(self) -> int:
         # What h5py returns, and the chunks that libhdf5 decodes for it.
-        return (self._job_rows + self.block_rows) * self.field.nbytes
+        decoded = self.layout.chunk_rows or 0
+        return (self._stretch(LIBRARY_BYTES) + decoded) * self.field.nbytes
 
     def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
         for start, stop in self._pieces(rows):
@@ -236,7 +245,11 @@ class LibraryReader(FieldReader):
 
     def _read_some(self, rows: Indices, out: Array) -> Cost:
         began = time.perf_counter_ns()
-        self._library.read(self.field.name, rows, out)
+        if int(rows[-1] - rows[0]) == len(rows) - 1:
+            self._library.read(self.field.name, rows, out)
+        else:
+            for start, stop in self._cut(rows, LIBRARY_BYTES):
+                self._library.read(self.field.name, rows[start:stop], out[start:stop])
         try:
             for source in self.layout.sources:
                 source.check_unchanged()

@@ -1,0 +1,144 @@
+"""Writes HDF5 files in all the forms that people have, for tests."""
+
+import ctypes
+import sys
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+from h5py import h5d, h5p, h5s, h5t, h5z
+
+DONT_FILTER_PARTIAL_CHUNKS = 2
+
+
+def images(n=50, shape=(4, 4, 3), dtype="u1", seed=0):
+    """n random samples in which the low bits repeat, so that they compress somewhat."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 8, (n, *shape))
+    values[..., :1] = rng.integers(0, 256, (*values.shape[:-1], 1)) if values.ndim > 1 else 0
+    return values.astype(dtype)
+
+
+def write(path, **datasets):
+    """Writes a file of datasets: arrays, or dicts with the arguments of `create_dataset`."""
+    with h5py.File(path, "w") as file:
+        for name, value in datasets.items():
+            if isinstance(value, dict):
+                file.create_dataset(name, **value)
+            else:
+                file[name] = value
+    return path
+
+
+def gzip(data, rows=8, **more):
+    """The arguments for a dataset in gzip chunks of whole samples."""
+    return {"data": data, "chunks": (rows, *data.shape[1:]), "compression": "gzip", **more}
+
+
+def create(file, name, data, *, chunks=None, filters=(), maxshape=None, options=None, dtype=None):
+    """A dataset by HDF5's own functions: filters in any order, and options h5py does not name.
+
+    Args:
+        file: An open h5py.File.
+        name: Of the dataset.
+        data: Array.
+        chunks: Shape of a chunk, or None.
+        filters: Calls on the creation property list, as `lambda plist: plist.set_shuffle()`.
+        maxshape: As in h5py.
+        options: Called with the property list at last.
+        dtype: An h5t type, or None for the array's own.
+    """
+    plist = h5p.create(h5p.DATASET_CREATE)
+    if chunks:
+        plist.set_chunk(chunks)
+    for add in filters:
+        add(plist)
+    if options:
+        options(plist)
+    limits = maxshape and tuple(h5s.UNLIMITED if size is None else size for size in maxshape)
+    space = h5s.create_simple(data.shape, limits)
+    made = h5d.create(file.id, name.encode(), dtype or h5t.py_create(data.dtype), space, plist)
+    dataset = h5py.Dataset(made)
+    if not dataset.is_virtual:
+        dataset[...] = data
+    return dataset
+
+
+def shuffle(plist):
+    plist.set_shuffle()
+
+
+def deflate(plist):
+    plist.set_deflate(4)
+
+
+def fletcher32(plist):
+    plist.set_fletcher32()
+
+
+def scaleoffset(plist):
+    plist.set_scaleoffset(h5z.SO_INT, h5z.SO_INT_MINBITS_DEFAULT)
+
+
+def szip(plist):
+    plist.set_szip(h5z.SZIP_NN_OPTION_MASK, 8)
+
+
+def nbit(plist):
+    plist.set_filter(h5z.FILTER_NBIT, 0, ())
+
+
+def can_szip():
+    """Whether libhdf5 was built with the szip encoder."""
+    return h5z.filter_avail(h5z.FILTER_SZIP) and bool(
+        h5z.get_filter_info(h5z.FILTER_SZIP) & h5z.FILTER_CONFIG_ENCODE_ENABLED
+    )
+
+
+def dont_filter_partial_chunks(plist):
+    """Stores chunks that reach beyond the data as they are, with a mask that does not say so."""
+    library = libhdf5()
+    library.H5Pset_chunk_opts.argtypes = [ctypes.c_int64, ctypes.c_uint]
+    if library.H5Pset_chunk_opts(plist.id, DONT_FILTER_PARTIAL_CHUNKS) < 0:
+        raise RuntimeError("H5Pset_chunk_opts failed")
+
+
+def libhdf5():
+    """The libhdf5 that h5py uses; None where it is not found."""
+    if sys.platform != "linux":
+        return None
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        path = line.split()[-1]
+        if "libhdf5" in path and "_hl" not in path:
+            return ctypes.CDLL(path)
+    return None
+
+
+def store_chunk(dataset, number, values, mask):
+    """Stores chunk `number` along the first axis with the filters in `mask` skipped.
+
+    The filters are shuffle (bit 0) and gzip (bit 1).
+    """
+    raw = values.tobytes()
+    if not mask & 1:
+        raw = np.frombuffer(raw, np.uint8).reshape(-1, values.dtype.itemsize).T.tobytes()
+    if not mask & 2:
+        raw = zlib.compress(raw)
+    offset = (number * dataset.chunks[0], *(0 for _ in dataset.chunks[1:]))
+    dataset.id.write_direct_chunk(offset, raw, filter_mask=mask)
+
+
+def damage(path, name, number=0, at=10, values=b"\xff" * 8):
+    """Overwrites bytes inside a stored chunk of a dataset; 0 is the first in the file's index."""
+    with h5py.File(path, "r") as file:
+        info = file[name].id.get_chunk_info(number)
+    overwrite(path, info.byte_offset + at, values)
+    return info.chunk_offset
+
+
+def overwrite(path, offset, values):
+    """Writes bytes into a file."""
+    with Path(path).open("r+b") as file:
+        file.seek(offset)
+        file.write(values)

@@ -1,0 +1,242 @@
+"""Positional reads, gathers, and what happens when the file is not what it was."""
+
+import gc
+import mmap
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penstock.errors import ChangedFileError, MissingFileError, NoPermissionError, ReadError
+from penstock.sources import file as file_module
+from penstock.sources.file import File
+
+LONG_AGO = 10**18
+"""A modification time in nanoseconds that no later writing can have."""
+
+
+@pytest.fixture
+def content():
+    return np.random.default_rng(0).integers(0, 256, 300_001, np.uint8)
+
+
+@pytest.fixture
+def path(content, tmp_path):
+    path = tmp_path / "data.bin"
+    path.write_bytes(content.tobytes())
+    os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    return path
+
+
+@pytest.fixture
+def file(path):
+    return File(str(path))
+
+
+def test_reads_the_bytes_at_an_offset(file, content):
+    for offset, size in ((0, 10), (299_991, 10), (5, 299_996), (17, 0)):
+        out = np.zeros(size, np.uint8)
+        file.read_into(out, offset)
+        assert (out == content[offset : offset + size]).all()
+
+
+def test_reading_beyond_the_end_says_truncated(file):
+    with pytest.raises(ReadError, match=r"ends at byte 300001, but 20 .* offset 299990: .*trunc"):
+        file.read_into(np.empty(20, np.uint8), 299_990)
+
+
+def without_the_call(monkeypatch):
+    monkeypatch.setattr(file_module, "_copy_within_process", None)
+
+
+def with_a_call_that_is_refused(monkeypatch):
+    monkeypatch.setattr(file_module, "_copy_within_process", lambda out, remote: False)
+
+
+def without_mapping(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("no mapping here")
+
+    monkeypatch.setattr(file_module.mmap, "mmap", refuse)
+
+
+WAYS = [None, without_the_call, with_a_call_that_is_refused, without_mapping]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("size", [1, 7, 4096])
+@pytest.mark.parametrize("count", [0, 1, 1023, 1024, 2500])
+def test_gather_gives_the_rows_at_all_offsets(path, content, monkeypatch, way, size, count):
+    """The same bytes with one system call for many rows and with a read for each row."""
+    if way:
+        way(monkeypatch)
+    file = File(str(path))
+    offsets = np.random.default_rng(count).integers(0, len(content) - size + 1, count)
+    if count:
+        offsets[0], offsets[-1] = 0, len(content) - size
+    out = np.zeros((count + 2, size), np.uint8)
+    file.gather(offsets, out[1:-1])
+    expected = content[offsets[:, None] + np.arange(size)]
+    assert (out[1:-1] == expected).all()
+    assert not out[0].any()
+    assert not out[-1].any()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such call")
+def test_gather_takes_one_call_on_linux(file, monkeypatch):
+    """Not the way that works everywhere, by a silent accident."""
+    monkeypatch.setattr(File, "read_into", None)
+    file.gather(np.arange(2000), np.empty((2000, 3), np.uint8))
+
+
+@pytest.mark.parametrize("offset", [300_000, 2**40, -1, -(2**40)])
+def test_gather_never_reads_outside_the_file(file, offset):
+    """Beyond the mapping lies other memory of the process."""
+    with pytest.raises(ReadError):
+        file.gather(np.array([5, offset]), np.empty((2, 8), np.uint8))
+
+
+def test_will_need_changes_nothing(file, content):
+    file.will_need(0, 100)
+    out = np.empty(100, np.uint8)
+    file.read_into(out, 0)
+    assert (out == content[:100]).all()
+
+
+def test_an_unchanged_file_passes(file):
+    file.check_unchanged()
+    pickle.loads(pickle.dumps(file)).check_unchanged()
+
+
+def test_writing_is_noticed(path, file):
+    file.check_unchanged()
+    with path.open("r+b") as opened:
+        opened.write(b"x")
+    with pytest.raises(ChangedFileError, match=r"data\.bin' was written to since .* Open the data"):
+        file.check_unchanged()
+
+
+@pytest.mark.parametrize("size", [0, 4096, 300_000, 300_002])
+def test_another_size_is_noticed(path, file, size):
+    os.truncate(path, size)
+    with pytest.raises(ChangedFileError, match=f"had 300001 bytes and now has {size} since"):
+        file.check_unchanged()
+
+
+def test_an_open_file_stays_the_one_that_was_opened(path, file, content, tmp_path):
+    """A file that is replaced lives on for those who have it open."""
+    out = np.empty(10, np.uint8)
+    file.read_into(out, 0)
+    replace(path, tmp_path)
+    file.read_into(out, 10)
+    file.check_unchanged()
+    assert (out == content[10:20]).all()
+
+
+def test_a_replaced_file_is_noticed_by_those_who_open_it(path, file, tmp_path):
+    """Even one of the same size and time."""
+    copy = pickle.loads(pickle.dumps(file))
+    replace(path, tmp_path)
+    for late in (copy, file):
+        with pytest.raises(ChangedFileError, match="was replaced by another file"):
+            late.check_unchanged()
+
+
+def replace(path, folder):
+    other = folder / "other.bin"
+    other.write_bytes(bytes(path.stat().st_size))
+    os.utime(other, ns=(LONG_AGO, LONG_AGO))
+    other.replace(path)
+
+
+def test_a_file_that_is_gone_is_missing(path, file):
+    path.unlink()
+    with pytest.raises(MissingFileError, match=r"no file at .*data\.bin"):
+        file.read_into(np.empty(1, np.uint8), 0)
+
+
+def test_a_file_that_may_not_be_opened_says_so(path, file, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(file_module.os, "open", refuse)
+    with pytest.raises(NoPermissionError, match=r"No permission to read .*data\.bin"):
+        file.read_into(np.empty(1, np.uint8), 0)
+
+
+def test_a_fault_of_the_disk_is_relayed(file, monkeypatch):
+    file.check_unchanged()
+
+    def fail(*args):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(file_module.os, "preadv", fail)
+    with pytest.raises(ReadError, match=r"offset 7 of .*data\.bin' failed: Input/output error"):
+        file.read_into(np.empty(1, np.uint8), 7)
+
+
+def test_sample_sees_other_content_of_the_same_size(path, file, tmp_path):
+    assert file.sample() == pickle.loads(pickle.dumps(file)).sample()
+    before = file.sample()
+    replace(path, tmp_path)
+    assert File(str(path)).sample() != before
+
+
+def test_a_small_file_is_sampled_too(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert File(str(tmp_path / "a")).sample() == b"abc" * 16
+
+
+SHRINKING = """
+import os, sys
+import numpy as np
+from penstock.errors import ChangedFileError, ReadError
+from penstock.sources.file import File
+
+path, offsets = sys.argv[1], np.arange(0, 1 << 20, 4096)
+out = np.empty((len(offsets), 100), np.uint8)
+for size in (700_000, 700_001, 4096, 1, 0):
+    for map_before in (True, False):
+        open(path, "wb").write(bytes(1 << 20))
+        file = File(path)
+        if map_before:
+            file.gather(offsets, out)
+        os.truncate(path, size)
+        try:
+            file.gather(offsets, out)
+            file.check_unchanged()
+        except ReadError as error:
+            assert isinstance(error, ChangedFileError), error
+        else:
+            raise AssertionError("nothing was noticed")
+print("alive")
+"""
+
+
+def test_a_file_that_shrinks_under_its_mapping_kills_nobody(tmp_path):
+    """Plain access to the lost pages would end the process with SIGBUS."""
+    command = [sys.executable, "-c", SHRINKING, str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system has no /proc")
+def test_descriptors_are_closed_with_the_file(path):
+    gc.collect()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(100):
+        file = File(str(path))
+        file.gather(np.arange(10), np.empty((10, 5), np.uint8))
+        del file
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_the_mapping_holds_no_more_than_the_file(file, content):
+    """Its end is where the bytes of the file end."""
+    assert file._mapped_address()
+    assert isinstance(file._mapping[0], mmap.mmap)
+    assert len(file._mapping[0]) == len(content)

@@ -1,0 +1,208 @@
+"""Virtual datasets: every source is there, or it is an error."""
+
+import os
+import re
+
+import h5py
+import numpy as np
+import pytest
+from h5py import h5s
+from tests.files import create, images, write
+
+from penstock.errors import ChangedFileError, DataError
+from penstock.sources import empty_arrays, run_reads
+from penstock.sources.hdf5 import HDF5Source
+
+IMAGES = images(40)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def path(folder):
+    return folder / "virtual.h5"
+
+
+@pytest.fixture
+def parts(folder):
+    """Two files of twenty images."""
+    made = [write(folder / f"part-{k}.h5", image=IMAGES[k * 20 :][:20]) for k in range(2)]
+    for part in made:
+        os.utime(part, ns=(10**18, 10**18))
+    return made
+
+
+def join(path, *sources, shape=(20, 4, 4, 3), name="image", length=None):
+    """Writes a virtual dataset of sources, twenty rows each."""
+    length = length or 20 * len(sources)
+    layout = h5py.VirtualLayout((length, *shape[1:]), "u1")
+    for k, source in enumerate(sources):
+        layout[k * 20 : k * 20 + 20] = h5py.VirtualSource(str(source), "image", shape)[:20]
+    with h5py.File(path, "a") as file:
+        file.create_virtual_dataset(name, layout)
+    return path
+
+
+def read(source):
+    out = empty_arrays(source.fields, source.length)
+    run_reads(source.reads(np.arange(source.length), out))
+    return out["image"]
+
+
+def refused(path, *patterns):
+    with pytest.raises(DataError) as caught:
+        HDF5Source(path, ["image"])
+    for pattern in (re.escape(f"'image' in '{path}'"), *patterns):
+        assert re.search(pattern, str(caught.value)), str(caught.value)
+
+
+def test_reads_sources_beside_it(path, parts):
+    source = HDF5Source(join(path, *(part.name for part in parts)), ["image"])
+    assert (read(source) == IMAGES).all()
+
+
+def test_reads_through_absolute_paths_in_its_folder(path, parts):
+    assert (read(HDF5Source(join(path, *parts), ["image"])) == IMAGES).all()
+
+
+def test_reads_through_links_to_the_folder(path, parts, tmp_path, monkeypatch):
+    """Where the user stands, and how the folder is called, does not matter."""
+    join(path, *(part.name for part in parts))
+    (tmp_path / "link").symlink_to(path.parent)
+    monkeypatch.chdir(tmp_path)
+    assert (read(HDF5Source("link/virtual.h5", ["image"])) == IMAGES).all()
+    (tmp_path / "alias.h5").symlink_to(path)
+    assert (read(HDF5Source("alias.h5", ["image"])) == IMAGES).all()
+    monkeypatch.chdir(tmp_path / "link")
+    assert (read(HDF5Source("virtual.h5", ["image"])) == IMAGES).all()
+
+
+def test_a_missing_source_is_an_error(path, parts):
+    """libhdf5 reads it as fill values."""
+    join(path, *(part.name for part in parts))
+    parts[1].unlink()
+    refused(path, r"part-1\.h5' is missing", "fill values", "Bring it back")
+
+
+def test_a_missing_dataset_in_a_source_is_an_error(path, parts):
+    join(path, *(part.name for part in parts))
+    write(parts[1], picture=IMAGES)
+    refused(path, r"no field 'image' in .*part-1\.h5'", "holds: picture")
+
+
+def test_a_source_that_is_too_small_is_an_error(path, parts):
+    join(path, *(part.name for part in parts))
+    write(parts[1], image=IMAGES[:19])
+    refused(path, r"part-1\.h5' has shape \(19, 4, 4, 3\)", r"up to \(20, 4, 4, 3\)", "make up")
+
+
+def test_a_source_that_is_no_hdf5_is_an_error(path, parts):
+    join(path, *(part.name for part in parts))
+    parts[0].write_text("a,b\n1,2\n")
+    refused(path, r"part-0\.h5' is no HDF5 file", "CSV")
+
+
+@pytest.mark.parametrize("name", ["../outside.h5", "/etc/passwd", "../data/../outside.h5"])
+def test_a_source_outside_the_folder_is_refused(path, folder, name):
+    """A file from a stranger could read any other."""
+    write(folder.parent / "outside.h5", image=IMAGES[:20])
+    join(path, name)
+    refused(path, "outside the folder", "Move the files together")
+
+
+def test_a_link_to_outside_the_folder_is_refused(path, folder):
+    outside = write(folder.parent / "outside.h5", image=IMAGES[:20])
+    (folder / "inside.h5").symlink_to(outside)
+    refused(join(path, "inside.h5"), "outside the folder")
+
+
+def test_sources_of_sources_are_looked_at(path, folder, parts):
+    join(folder / "middle.h5", *(part.name for part in parts))
+    join(path, "middle.h5")
+    assert (read(HDF5Source(path, ["image"])) == IMAGES[:20]).all()
+    parts[0].unlink()
+    refused(path, r"part-0\.h5' is missing")
+
+
+def test_a_source_in_external_storage_is_refused(path, folder, parts):
+    with h5py.File(parts[0], "w") as file:
+        file.create_dataset(
+            "image", data=IMAGES[:20], external=[(str(folder / "raw"), 0, IMAGES.nbytes)]
+        )
+    refused(join(path, parts[0].name), r"part-0\.h5' keeps its data in more files")
+
+
+def test_a_source_behind_an_external_link_is_refused(path, parts):
+    with h5py.File(parts[0], "w") as file:
+        file["image"] = h5py.ExternalLink("part-1.h5", "image")
+    refused(join(path, parts[0].name), "a link into another file")
+
+
+def test_a_circle_of_sources_ends(path, folder):
+    """libhdf5 would follow it until the stack is full."""
+    join(path, "other.h5")
+    join(folder / "other.h5", "virtual.h5")
+    refused(path, "circle")
+
+
+def test_names_by_pattern_are_refused(path, folder):
+    """With them, a missing file cannot be told from the end."""
+    write(folder / "part-0.h5", image=IMAGES[:20])
+    one, every = (20, 4, 4, 3), (None, 4, 4, 3)
+    mapped = h5s.create_simple(one, (h5s.UNLIMITED, 4, 4, 3))
+    mapped.select_hyperslab((0,) * 4, (h5s.UNLIMITED, 1, 1, 1), one, one)
+
+    def by_pattern(plist):
+        plist.set_virtual(mapped, b"part-%b.h5", b"image", h5s.create_simple(one))
+
+    with h5py.File(path, "w", libver="latest") as file:
+        create(file, "image", np.empty((20, 4, 4, 3), "u1"), maxshape=every, options=by_pattern)
+    refused(path, "pattern", r"part-%b\.h5", "own name")
+
+
+def test_a_percent_sign_in_a_name_is_no_pattern(path, folder):
+    write(folder / "100%b.h5", image=IMAGES[:20])
+    assert (read(HDF5Source(join(path, "100%%b.h5"), ["image"])) == IMAGES[:20]).all()
+
+
+@pytest.mark.parametrize("used_before", [False, True])
+def test_a_source_that_vanishes_is_an_error(path, parts, used_before):
+    """libhdf5 would go on with fill values."""
+    source = HDF5Source(join(path, *(part.name for part in parts)), ["image"])
+    if used_before:
+        read(source)
+    parts[1].unlink()
+    with pytest.raises(
+        ChangedFileError, match=r"'image' failed: .*part-1\.h5' .* looked at any mo"
+    ):
+        read(source)
+
+
+def test_a_source_that_is_written_to_is_an_error(path, parts):
+    source = HDF5Source(join(path, *(part.name for part in parts)), ["image"])
+    read(source)
+    write(parts[1], image=IMAGES[:20])
+    with pytest.raises(ChangedFileError, match=r"part-1\.h5' of the virtual dataset was"):
+        read(source)
+
+
+def test_rows_that_no_source_has_are_fill_values(path, parts):
+    """That is what the file says, and no mistake."""
+    source = HDF5Source(join(path, parts[0].name, length=30), ["image"])
+    assert (read(source)[:20] == IMAGES[:20]).all()
+    assert not read(source)[20:].any()
+
+
+def test_unlimited_mappings_read(path, folder):
+    with h5py.File(folder / "part-0.h5", "w") as file:
+        file.create_dataset("image", data=IMAGES[:20], chunks=True, maxshape=(None, 4, 4, 3))
+    inner = h5py.VirtualSource("part-0.h5", "image", (20, 4, 4, 3), maxshape=(None, 4, 4, 3))
+    layout = h5py.VirtualLayout((20, 4, 4, 3), "u1", maxshape=(None, 4, 4, 3))
+    layout[: h5py.h5s.UNLIMITED] = inner[: h5py.h5s.UNLIMITED]
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("image", layout)
+    assert (read(HDF5Source(path, ["image"])) == IMAGES[:20]).all()

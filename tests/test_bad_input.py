@@ -1,0 +1,231 @@
+"""Data that cannot be used: each has its own error, which names file and field and a way out."""
+
+import h5py
+import numpy as np
+import pytest
+from h5py import h5d, h5s, h5t, h5z
+from tests.files import create, images, write
+from tests.refusal import refused
+
+import penstock as ps
+from penstock.errors import (
+    DataError,
+    FieldNotFoundError,
+    MissingDependencyError,
+    OptionError,
+    ShapeError,
+    TypeNotSupportedError,
+)
+
+IMAGES = images()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cats.h5"
+
+
+@pytest.fixture
+def cats(path):
+    """Fifty images and labels."""
+    return write(path, image=IMAGES, label=np.arange(50), **{"meta/age": np.arange(50.0)})
+
+
+# Names that the file does not have.
+
+
+@pytest.mark.parametrize(
+    "name, near",
+    [
+        ("imgae", "'image'"),
+        ("images", "'image'"),
+        ("Label", "'label'"),
+        ("LABEL", "'label'"),
+        ("age", "'meta/age'"),
+        ("meta/ages", "'meta/age'"),
+    ],
+)
+def test_a_missing_field_is_named_with_the_near_ones(cats, name, near):
+    all_there = "It holds: image, label, meta/age."
+    with refused(FieldNotFoundError, repr(name), str(cats), f"Did you mean {near}", all_there):
+        ps.from_hdf5(cats, x="image", y=name)
+
+
+@pytest.mark.parametrize("name", ["", "zebra", "image/x", "nope/image", "meta/../image"])
+def test_a_missing_field_lists_what_is_there(cats, name):
+    with refused(FieldNotFoundError, repr(name), "It holds: image, label, meta/age."):
+        ps.from_hdf5(cats, x=name)
+
+
+def test_a_long_list_is_cut(path):
+    write(path, **{f"field{n}": [n] for n in range(50)})
+    with refused(FieldNotFoundError, "field19", "and 30 more"):
+        ps.from_hdf5(path, x="zebra")
+
+
+def test_an_empty_file_has_no_field(path):
+    h5py.File(path, "w").close()
+    with refused(FieldNotFoundError, "It holds no dataset"):
+        ps.from_hdf5(path, x="image")
+
+
+@pytest.mark.parametrize("name", ["meta", "meta/", "/meta", "."])
+def test_a_group_lists_its_datasets(cats, name):
+    with refused(FieldNotFoundError, f"{name!r} in '{cats}' is a group", "age"):
+        ps.from_hdf5(cats, x=name)
+
+
+def test_a_group_of_nothing_says_so(path):
+    with h5py.File(path, "w") as file:
+        file.create_group("empty")
+        file["type"] = np.dtype("f4")
+    with refused(FieldNotFoundError, "is a group", "It is empty"):
+        ps.from_hdf5(path, x="empty")
+    with refused(FieldNotFoundError, "is a named type"):
+        ps.from_hdf5(path, x="type")
+
+
+def test_without_x_the_choice_is_listed(cats):
+    with refused(FieldNotFoundError, str(cats), "x=", "image, label, meta/age"):
+        ps.from_hdf5(cats)
+
+
+@pytest.mark.parametrize("x", [[], {}, ()])
+def test_an_x_of_no_fields_is_refused(cats, x):
+    with refused(OptionError, "x="):
+        ps.from_hdf5(cats, x=x)
+
+
+@pytest.mark.parametrize("x", [5, b"image", ["image", None], {"a": 1.5}, IMAGES])
+def test_a_name_that_is_no_text_is_refused(cats, x):
+    with refused(OptionError, "Expected x=", "name"):
+        ps.from_hdf5(cats, x=x)
+
+
+def test_links_inside_the_file_are_followed(cats):
+    with h5py.File(cats, "a") as file:
+        file["soft"] = h5py.SoftLink("/meta/age")
+        file["group"] = h5py.SoftLink("meta")
+        file["meta/up"] = h5py.SoftLink("age")
+        file["hard"] = file["meta/age"]
+    for name in ("soft", "group/age", "meta/up", "hard", "/meta/age", "meta//age/"):
+        (ages,) = ps.from_hdf5(cats, x=name)[:]
+        assert (ages == np.arange(50)).all()
+
+
+def test_links_to_nothing_and_in_circles_are_named(cats):
+    with h5py.File(cats, "a") as file:
+        file["dead"] = h5py.SoftLink("/meta/gone")
+        file["circle"] = h5py.SoftLink("/circle")
+    with refused(DataError, "'dead'", "'/meta/gone', which is not there", "image, label"):
+        ps.from_hdf5(cats, x="dead")
+    with refused(DataError, "'circle'", "in a circle"):
+        ps.from_hdf5(cats, x="circle")
+
+
+# Data that lie elsewhere.
+
+
+@pytest.mark.parametrize("name", ["other", "other/image", "soft"])
+def test_links_into_other_files_are_refused(cats, tmp_path, name):
+    """Also those within the same folder: a link names any file that it likes."""
+    write(tmp_path / "dogs.h5", image=IMAGES)
+    with h5py.File(cats, "a") as file:
+        file["other"] = h5py.ExternalLink("dogs.h5", "/")
+        file["soft"] = h5py.SoftLink("/other/image")
+    with refused(DataError, repr(name), str(cats), "'dogs.h5'", "Open that file instead"):
+        ps.from_hdf5(cats, x=name)
+
+
+def test_external_storage_is_refused(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("image", data=IMAGES, external=[("/etc/passwd", 0, IMAGES.nbytes)])
+    with refused(DataError, "'image'", str(path), "external storage", "h5repack"):
+        ps.from_hdf5(path, x="image")
+
+
+def test_missing_virtual_sources_are_an_error(path):
+    layout = h5py.VirtualLayout((50,), "u1")
+    layout[:] = h5py.VirtualSource("gone.h5", "image", (50,))
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("image", layout)
+    with refused(DataError, "'image'", str(path), "gone.h5' is missing", "fill values"):
+        ps.from_hdf5(path, x="image")
+
+
+# Types and shapes that a model cannot take.
+
+
+def test_variable_length_strings_say_what_to_do(path):
+    write(path, text=["a", "bcd"])
+    with refused(TypeNotSupportedError, "'text'", str(path), "variable-length strings", "vocabul"):
+        ps.from_hdf5(path, x="text")
+
+
+def test_variable_length_arrays_say_what_to_do(path):
+    write(path, ragged={"shape": (3,), "dtype": h5py.vlen_dtype("f4")})
+    with refused(TypeNotSupportedError, "'ragged'", str(path), "variable-length arrays", "Pad"):
+        ps.from_hdf5(path, x="ragged")
+
+
+@pytest.mark.parametrize("kind", [h5py.Reference, h5py.RegionReference])
+def test_references_are_refused(path, kind):
+    dtype = h5py.ref_dtype if kind is h5py.Reference else h5py.regionref_dtype
+    write(path, refs={"shape": (3,), "dtype": dtype})
+    with refused(TypeNotSupportedError, "'refs'", str(path), "references", "Leave the field out"):
+        ps.from_hdf5(path, x="refs")
+
+
+def test_compounds_with_strings_in_them_are_refused(path):
+    dtype = np.dtype([("id", "i4"), ("name", h5py.string_dtype())])
+    write(path, people={"shape": (3,), "dtype": dtype})
+    with refused(TypeNotSupportedError, "'people'", str(path), "variable length", "of its own"):
+        ps.from_hdf5(path, x="people")
+
+
+def test_types_that_numpy_does_not_know_are_refused(path):
+    with h5py.File(path, "w") as file:
+        h5d.create(file.id, b"time", h5t.UNIX_D32LE, h5s.create_simple((4,)))
+    with refused(TypeNotSupportedError, "'time'", str(path), "NumPy has no type", "Convert"):
+        ps.from_hdf5(path, x="time")
+
+
+def test_a_scalar_is_refused(path):
+    write(path, version=3)
+    with refused(ShapeError, "'version'", str(path), "scalar", "leave it out"):
+        ps.from_hdf5(path, x="version")
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 4), (5, 0), (5, 0, 3)])
+def test_empty_data_are_refused(path, shape):
+    write(path, image=np.empty(shape))
+    with refused(ShapeError, "'image'", str(path), f"empty: its shape is {shape}", "Write"):
+        ps.from_hdf5(path, x="image")
+
+
+def test_a_dataset_without_data_is_refused(path):
+    write(path, image=h5py.Empty("f4"))
+    with refused(ShapeError, "'image'", str(path), "empty", "Leave it out"):
+        ps.from_hdf5(path, x="image")
+
+
+def test_unequal_lengths_name_each(path):
+    write(path, image=IMAGES, label=np.arange(49), weight=np.ones(50))
+    lengths = "'image' has 50, 'label' has 49, 'weight' has 50"
+    with refused(ShapeError, str(path), lengths, "choose other fields"):
+        ps.from_hdf5(path, x="image", y="label", sample_weight="weight")
+
+
+def test_an_unknown_filter_names_its_number_and_a_package(path):
+    """Zstandard, as hdf5plugin writes it."""
+    with h5py.File(path, "w") as file:
+        plugin = 32015
+        if h5z.filter_avail(plugin):
+            pytest.skip("the filter is there")
+
+        def add(plist):
+            plist.set_filter(plugin, h5z.FLAG_OPTIONAL, (3,))
+
+        create(file, "image", IMAGES, chunks=(8, 4, 4, 3), filters=(add,))
+    with refused(MissingDependencyError, "'image'", str(path), "32015", "pip install hdf5plugin"):
+        ps.from_hdf5(path, x="image")
