@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.files import images, write
-from tests.refusal import refused
 
 import penstock as ps
 from penstock.errors import MemoryBudgetError, OptionError
+from tests.files import images, write
+from tests.refusal import refused
 
 IMAGES = images()
 

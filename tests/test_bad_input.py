@@ -4,8 +4,6 @@ import h5py
 import numpy as np
 import pytest
 from h5py import h5d, h5s, h5t, h5z
-from tests.files import create, images, write
-from tests.refusal import refused
 
 import penstock as ps
 from penstock.errors import (
@@ -16,6 +14,8 @@ from penstock.errors import (
     ShapeError,
     TypeNotSupportedError,
 )
+from tests.files import create, images, write
+from tests.refusal import refused
 
 IMAGES = images()
 

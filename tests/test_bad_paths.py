@@ -16,8 +16,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tests.files import images, write
-from tests.refusal import refused
 
 import penstock as ps
 from penstock.errors import (
@@ -27,6 +25,8 @@ from penstock.errors import (
     NoPermissionError,
     OptionError,
 )
+from tests.files import images, write
+from tests.refusal import refused
 
 IMAGES = images()
 

@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from tests.loading.helpers import SMALL, threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
-
-SMALL = 40_000
-
-
-def threads():
-    return [t for t in threading.enumerate() if t.name.startswith("penstock")]
 
 
 def loader_of(images, fn=None, **options):
@@ -32,6 +27,7 @@ SCRIPT = """
 import sys, threading, time, warnings
 warnings.simplefilter("ignore")
 import penstock as ps
+from tests.loading.helpers import SMALL, threads
 def slow(x, y):
     time.sleep(0.02)
     return x, y

@@ -7,8 +7,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import MemoryBudgetError, StateError
-
-SMALL = 40_000
+from tests.loading.helpers import SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
 

@@ -1,9 +1,9 @@
 """Larger images in the main forms of storage, and a function that reads them."""
 
 import numpy as np
-from tests.files import images
 
 from penstock.sources import empty_arrays, run_reads
+from tests.files import images
 
 IMAGES = images(64, (16, 16, 3))
 WHOLE = (8, 16, 16, 3)

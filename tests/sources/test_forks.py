@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from tests.files import images, write
 
 from penstock.sources import file as file_module
 from penstock.sources.hdf5 import HDF5Source, library
 from penstock.testing import check_reads
+from tests.files import images, write
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),

@@ -3,10 +3,10 @@
 import h5py
 import numpy as np
 import pytest
-from tests.sources import zoo
 
 from penstock.sources.hdf5 import HDF5Source
 from penstock.testing import SourceTests
+from tests.sources import zoo
 
 
 @pytest.fixture(scope="class", params=zoo.params())

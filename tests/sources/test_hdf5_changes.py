@@ -6,13 +6,13 @@ import sys
 
 import numpy as np
 import pytest
-from tests.files import damage, gzip, write
-from tests.sources.storage import IMAGES, STORAGE, read
 
 from penstock.errors import ChangedFileError, MissingFileError
 from penstock.sources import hdf5
 from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.opening import open_file
+from tests.files import damage, gzip, write
+from tests.sources.storage import IMAGES, STORAGE, read
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tests.files import damage, gzip, images, overwrite, store_chunk, write
-from tests.sources.storage import IMAGES, STORAGE, WHOLE, read
 
 import penstock as ps
 from penstock.errors import (
@@ -22,6 +20,8 @@ from penstock.errors import (
 )
 from penstock.sources import empty_arrays, run_reads
 from penstock.sources.hdf5 import HDF5Source, readers
+from tests.files import damage, gzip, images, overwrite, store_chunk, write
+from tests.sources.storage import IMAGES, STORAGE, WHOLE, read
 
 
 @pytest.fixture

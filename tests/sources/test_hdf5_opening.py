@@ -10,13 +10,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tests.files import gzip, images, write
 
 import penstock as ps
 from penstock.errors import ChangedFileError, LockedFileError, ReadError
 from penstock.sources import empty_arrays, run_reads
 from penstock.sources.hdf5 import HDF5Source, list_datasets, opening
 from penstock.testing import SourceTests, check_reads
+from tests.files import gzip, images, write
 
 IMAGES = images()
 EVERY = {

@@ -7,11 +7,11 @@ import h5py
 import numpy as np
 import pytest
 from h5py import h5s
-from tests.files import create, images, write
 
 from penstock.errors import ChangedFileError, DataError
 from penstock.sources import empty_arrays, run_reads
 from penstock.sources.hdf5 import HDF5Source
+from tests.files import create, images, write
 
 IMAGES = images(40)
 

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from h5py import h5d, h5f, h5t
+
 from tests.files import (
     can_szip,
     create,

@@ -1,0 +1,97 @@
+"""The byte budget: what is allocated, what is counted, and what is said of it."""
+
+import gc
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+
+from penstock.errors import MemoryBudgetError
+from tests.loading.helpers import STORAGE, dataset, ids_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+
+
+@pytest.mark.parametrize("storage", STORAGE)
+@pytest.mark.parametrize("memory", [300_000, 1_000_000])
+def test_real_allocations_stay_within_the_budget(make_images, storage, memory):
+    """What NumPy allocates for samples, as tracemalloc sees it, plus what was counted."""
+    data = dataset(make_images(20_000, **STORAGE[storage]))
+    loader = data.batch(64, shuffle=True, seed=0, memory=memory)
+    next(iter(loader))  # imports and indexes are no samples
+    gc.collect()
+    domain = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
+    tracemalloc.start()
+    try:
+        for _ in loader:
+            arrays = tracemalloc.take_snapshot().filter_traces([domain]).statistics("filename")
+            assert sum(s.size for s in arrays) <= memory * 1.05
+            break
+        peak = 0
+        for i, _ in enumerate(loader):
+            if i % 50 == 0:
+                traces = tracemalloc.take_snapshot().filter_traces([domain])
+                peak = max(peak, sum(s.size for s in traces.statistics("filename")))
+    finally:
+        tracemalloc.stop()
+    assert 0 < peak <= memory
+    assert 0 < loader.report().peak_bytes <= memory
+
+
+def test_too_little_memory_says_the_least_that_works(make_images):
+    """One byte less fails, that much works."""
+    data = dataset(make_images(20_000))
+    with pytest.raises(MemoryBudgetError) as caught:
+        data.batch(32, shuffle=True, memory="5kB")
+    least = int(str(caught.value).rsplit("memory=", 1)[1].rstrip("."))
+    with pytest.raises(MemoryBudgetError):
+        data.batch(32, shuffle=True, memory=least - 1)
+    loader = data.batch(32, shuffle=True, memory=least)
+    assert len(np.concatenate(ids_of(loader))) == 20_000
+    assert loader.report().peak_bytes <= least
+
+
+def test_data_that_fits_is_decoded_once(make_images):
+    """Three epochs read the file once, and the shuffle is exact."""
+    loader = dataset(make_images(1000)).batch(32, shuffle=True, seed=0, memory="10MB")
+    for _ in range(3):
+        list(loader)
+    report = loader.report()
+    assert report.shuffle["mode"] == "exact"
+    assert report.resident == ("image", "label", "id")
+    assert report.bytes_read <= loader._view.parts[0].source._file.identity.size
+
+
+def test_weak_mixing_is_said_once_with_the_remedy(make_images):
+    """Few blocks for a large batch: a warning at the user's line; none where all is well."""
+    data = dataset(make_images(5000))
+    with pytest.warns(UserWarning, match="blocks for batches of 64.*More memory=") as caught:
+        data.batch(64, shuffle=True, memory=150_000)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.batch(64, shuffle=True, memory="10MB")
+        data.batch(64, shuffle=False, memory=150_000)
+
+
+def test_exact_shuffle_of_blocks_warns_of_its_price(make_images):
+    """It is honoured all the same."""
+    data = dataset(make_images(5000))
+    with pytest.warns(UserWarning, match="decodes a whole block"):
+        loader = data.batch(64, shuffle="exact", memory=150_000, seed=0)
+    assert sorted(np.concatenate(ids_of(loader)).tolist()) == list(range(5000))
+    assert loader.report().shuffle["mode"] == "exact"
+
+
+def test_memory_does_not_add_up(make_images):
+    """Window memory is used again: epochs and abandoned iterators hold no more than one epoch."""
+    loader = dataset(make_images(5000)).batch(8, shuffle=True, memory=200_000)
+    list(loader)
+    held = loader._ledger.held
+    for _ in range(3):
+        next(iter(loader))
+        list(loader)
+    # Windows of another epoch may be a few rows larger.
+    assert loader._ledger.held <= held * 1.05
+    assert loader.report().peak_bytes <= 200_000
