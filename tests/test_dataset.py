@@ -234,6 +234,20 @@ def test_map_functions_that_lose_rows_are_refused(data, fn, message):
         data.map(fn)[:5]
 
 
+def test_a_map_function_may_take_the_batch_as_one_argument(data):
+    """Or its parts; a function that can take neither is refused by name."""
+    whole = data.map(lambda batch: (batch[0], batch[1] + 1))
+    assert whole[:3][1].tolist() == [1, 2, 3]
+    alone = data.map(lambda x, y: x).map(lambda x: x[:, 0])
+    assert alone[:3][0].shape == (3, 5)
+    with pytest.raises(OptionError, match=r"2 parts of a batch.*three\(a, b, c\)"):
+        data.map(three)[:3]
+
+
+def three(a, b, c):
+    return a, b, c
+
+
 def test_take_gives_the_first_rows(data):
     """All, if there are fewer; none for 0."""
     assert data.take(3)[:][1].tolist() == [0, 1, 2]

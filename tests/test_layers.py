@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors"},
     {"spec", "resources"},
-    {"sources", "order"},
+    {"sources", "order", "transform"},
     {"loading"},
     {"dataset"},
     {"formats"},

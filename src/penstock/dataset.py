@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import DataError, OptionError, ShapeError
+from penstock.errors import OptionError, ShapeError
 from penstock.loading import Batch, Loader, View
-from penstock.spec import Field, Indices, Spec, Structure, leaves, map_structure
+from penstock.spec import Indices, Spec, map_structure
+from penstock.transform import MapFn, MapStep, finish, spec_of, with_class_weight
 
 Array = npt.NDArray[Any]
-MapFn = Callable[..., Any]
 
 new_loader: Callable[..., Loader] = Loader
 """Makes loaders; `penstock.keras` puts in a class that Keras knows as one of its own."""
@@ -44,7 +44,7 @@ class Dataset:
 
     _view: View
     _structure: Spec
-    _maps: tuple[MapFn, ...] = ()
+    _maps: tuple[MapStep, ...] = ()
 
     def __len__(self) -> int:
         return len(self._view)
@@ -65,7 +65,7 @@ class Dataset:
             return self._structure
         if not len(self):
             raise ShapeError("The data set has no rows, so what map() makes of them is not known.")
-        return _spec_of(self[0:1])
+        return spec_of(self[0:1])
 
     def __getitem__(self, index: Any) -> Batch:
         """Reads rows.
@@ -160,7 +160,8 @@ class Dataset:
         Args:
             fn: Called with the parts of a batch, `fn(x)`, `fn(x, y)` or
                 `fn(x, y, sample_weight)`, as NumPy arrays (or tuples and dicts of them) whose first
-                axis runs over samples. Returns the new `(x,)`, `(x, y)` or
+                axis runs over samples. A function of one argument gets the tuple `(x, y)` of
+                a batch with several parts. Returns the new `(x,)`, `(x, y)` or
                 `(x, y, sample_weight)`; anything but a tuple is a new x alone. Must keep the number
                 of rows. May be called from several threads at a time.
 
@@ -172,7 +173,7 @@ class Dataset:
         """
         if not callable(fn):
             raise OptionError(f"Expected map() with a function. Received: {fn!r}")
-        return Dataset(self._view, self._structure, (*self._maps, fn))
+        return Dataset(self._view, self._structure, (*self._maps, MapStep(fn)))
 
     def batch(
         self,
@@ -271,78 +272,6 @@ def concat(*data: Dataset) -> Dataset:
             )
     parts = tuple(part for d in data for part in d._view.parts)
     return Dataset(View(parts), first._structure, first._maps)
-
-
-def finish(structure: Spec, maps: Sequence[MapFn], arrays: Mapping[str, Array]) -> Batch:
-    """A batch in the structure in which the model gets it, after the map functions."""
-    batch = map_structure(lambda name: arrays[name], structure.parts)
-    rows = len(next(iter(arrays.values())))
-    for fn in maps:
-        mapped = fn(*batch)
-        batch = mapped if isinstance(mapped, tuple) else (mapped,)
-        batch = map_structure(np.asarray, batch)
-        _check_mapped(batch, rows, fn)
-    return batch
-
-
-def with_class_weight(
-    finished: Callable[[Mapping[str, Array]], Batch], class_weight: Mapping[int, float]
-) -> Callable[[Mapping[str, Array]], Batch]:
-    """Adds sample weights by class to each batch.
-
-    y holds class numbers, of shape `(rows,)` or `(rows, 1)`, or one-hot rows; a class that
-    `class_weight` does not name has weight 1, as in Keras.
-    """
-    weights = {int(k): float(v) for k, v in class_weight.items()}
-
-    def weighted(arrays: Mapping[str, Array]) -> Batch:
-        batch = finished(arrays)
-        if len(batch) != 2 or not isinstance(batch[1], np.ndarray):
-            found = "no y" if len(batch) < 2 else "a sample_weight" if len(batch) > 2 else "several"
-            raise OptionError(
-                "class_weight needs batches (x, y) with one array y. "
-                f"These have {found}; give sample_weight alone, or class_weight alone."
-            )
-        x, y = batch
-        if y.ndim > 1:
-            y = y.argmax(axis=-1) if y.shape[-1] != 1 else y[..., 0]
-        classes, place = np.unique(np.round(y).astype(np.int64), return_inverse=True)
-        table = np.array([weights.get(c, 1.0) for c in classes.tolist()], np.float32)
-        return (x, batch[1], table[place].reshape(y.shape))
-
-    return weighted
-
-
-def _check_mapped(batch: Batch, rows: int, fn: MapFn) -> None:
-    name = getattr(fn, "__name__", repr(fn))
-    if not 1 <= len(batch) <= 3:
-        raise DataError(
-            f"Expected map function {name!r} to return (x,), (x, y) or (x, y, sample_weight). "
-            f"It returned a tuple of {len(batch)}."
-        )
-    for array in leaves(batch):
-        if array.ndim == 0 or len(array) != rows:
-            raise DataError(
-                f"Expected map function {name!r} to keep the {rows} rows of its batch. "
-                f"It returned an array of shape {array.shape}."
-            )
-
-
-def _spec_of(batch: Batch) -> Spec:
-    fields: list[Field] = []
-
-    def name(structure: Structure, label: str) -> Structure:
-        if isinstance(structure, Mapping):
-            return {key: name(value, f"{label}.{key}") for key, value in structure.items()}
-        if isinstance(structure, tuple):
-            return tuple(name(value, f"{label}.{i}") for i, value in enumerate(structure))
-        if structure is None:
-            return None
-        fields.append(Field(label, structure.shape[1:], structure.dtype))
-        return label
-
-    parts = [name(p, label) for p, label in zip(batch, ("x", "y", "sample_weight"), strict=False)]
-    return Spec(tuple(fields), *parts)
 
 
 def _positions(index: Any, n: int) -> tuple[Indices, bool]:

@@ -18,10 +18,10 @@ import keras
 import numpy as np
 
 from penstock import dataset as datasets
-from penstock.dataset import with_class_weight
 from penstock.errors import OptionError, TypeNotSupportedError
 from penstock.loading import Batch, Batches, Loader
 from penstock.spec import leaves, map_structure
+from penstock.transform import with_class_weight
 
 try:
     from keras.src.trainers import data_adapters

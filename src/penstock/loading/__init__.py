@@ -1,6 +1,7 @@
 """From an order to batches: reading, threads, the byte budget, and the position."""
 
-from penstock.loading.loader import Batch, Batches, Loader
+from penstock.loading.batches import Batch, Batches
+from penstock.loading.loader import Loader
 from penstock.loading.report import Report, Shuffle
 from penstock.loading.view import Part, View
 

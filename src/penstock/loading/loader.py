@@ -2,18 +2,17 @@
 
 import itertools
 import secrets
-import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from penstock.errors import MemoryBudgetError, OptionError, StateError
+from penstock.loading.batches import Batch, Batches, Place
 from penstock.loading.budget import FEWEST_ROWS, share
 from penstock.loading.fill import Buffers, Epoch, Finish, Resident, batches
-from penstock.loading.prefetch import Prefetch, stop_with
+from penstock.loading.prefetch import Prefetch
 from penstock.loading.report import Report, Shuffle
 from penstock.loading.state import State
 from penstock.loading.timing import Ledger, Timing
@@ -21,26 +20,10 @@ from penstock.loading.view import View
 from penstock.order import Order, RowOrder, SequentialOrder, WindowOrder, batch_edges
 from penstock.resources import cpu_count, default_memory, parse_bytes
 
-Batch = Any
-
 SHUFFLES = (True, False, "exact", "batch")
 
 SEQUENTIAL_BYTES = 16_000_000
 """Rows in file order gain nothing from large windows."""
-
-
-class Place(NamedTuple):
-    """A place in the stream of epochs.
-
-    Attributes:
-        epoch: From 0.
-        batch: Batches of it that were handed out.
-        capacity: Rows in a window of this epoch, 0 where rows come one by one.
-    """
-
-    epoch: int
-    batch: int
-    capacity: int
 
 
 class Loader:
@@ -309,132 +292,6 @@ class Loader:
                 "does not fit into memory=. shuffle=True is far faster and nearly as random."
             )
         return found
-
-
-class Batches(Iterator[Batch]):
-    """Hands out batches and moves the loader's position along.
-
-    Threads start with the first batch, and end with the last one or with this object.
-
-    Args:
-        loader: Whose batches.
-        epochs: How many epochs follow one another; None for no end.
-        in_row_order: Hands out rows in row order and leaves the loader's position alone.
-        finish: Turns the arrays of a batch into what is handed out, in place of the loader's own.
-        ahead: 1 if the consumer asks for a batch before it uses the one before; it
-            counts as handed out one batch later then.
-    """
-
-    def __init__(
-        self,
-        loader: Loader,
-        *,
-        epochs: int | None = 1,
-        in_row_order: bool = False,
-        finish: Finish | None = None,
-        ahead: int = 0,
-    ) -> None:
-        self._loader = loader
-        self._epochs = epochs
-        self._in_row_order = in_row_order
-        self._finish = finish
-        self._ahead = ahead
-        self._unused: deque[Place] = deque()
-        self._prefetch: Prefetch | None = None
-        self._made_ahead: int | None = 0
-        self._place = Place(0, 0, 0) if in_row_order else loader._next
-        self._mark = 0.0
-
-    def __next__(self) -> Batch:
-        if self._epochs == 0:
-            self.settle()
-            raise StopIteration
-        if self._prefetch is None:
-            self._begin()
-        assert self._prefetch is not None
-        try:
-            batch = self._prefetch.take()
-        except BaseException:
-            self.close()
-            raise
-        self._note()
-        return batch
-
-    @property
-    def left(self) -> int:
-        """Batches left in the epoch under way; all of the next one at its end."""
-        return len(self._loader) - self._place.batch
-
-    @property
-    def is_next(self) -> bool:
-        """Whether the next batch is the one that the loader would begin with."""
-        return self._epochs != 0 and self._place == self._loader._next
-
-    def settle(self) -> None:
-        """Counts every batch that was handed out as used."""
-        self._move(0)
-
-    def close(self) -> None:
-        """Stops the threads; nothing comes after it."""
-        self._epochs = 0
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._prefetch is not None:
-            self._finalizer()
-            self._prefetch = None
-
-    def _begin(self) -> None:
-        loader = self._loader
-        self._mark = time.perf_counter()
-        if not self._in_row_order:
-            self._place = loader._next
-        # An epoch with windows of another size than later ones is made alone.
-        alone = self._place.capacity != loader._capacity
-        self._made_ahead = 1 if alone or self._in_row_order else self._epochs
-        self._prefetch = loader._start(
-            self._place, self._made_ahead, self._in_row_order, self._finish
-        )
-        self._finalizer = stop_with(self, self._prefetch)
-
-    def _note(self) -> None:
-        """Counts a batch."""
-        loader = self._loader
-        start = self._place.batch * loader.batch_size
-        rows = min(start + loader.batch_size, loader._rows) - start
-        row = sum(field.nbytes for field in loader._view.fields)
-        following = Place(self._place.epoch + 1, 0, loader._capacity)
-        if not self._in_row_order:
-            loader._next = following
-        self._place = self._place._replace(batch=self._place.batch + 1)
-        last = self._place.batch == len(loader)
-        if last:
-            self._place = following
-        self._unused.append(self._place)
-        self._move(self._ahead)
-        now = time.perf_counter()
-        loader._timing.add(
-            samples=rows, batches=1, bytes_decoded=rows * row, epochs=last, elapsed=now - self._mark
-        )
-        self._mark = now
-        if last:
-            self._end_epoch()
-
-    def _end_epoch(self) -> None:
-        if self._epochs is not None:
-            self._epochs -= 1
-        if self._made_ahead is not None:
-            self._made_ahead -= 1
-            if self._made_ahead == 0:
-                # The threads end here: most trainers never ask for a batch after the last one.
-                self._stop()
-
-    def _move(self, ahead: int) -> None:
-        """Moves the loader's position to all batches but the last `ahead` ones."""
-        while len(self._unused) > ahead:
-            place = self._unused.popleft()
-            if not self._in_row_order:
-                self._loader._position = place
 
 
 def _check_options(

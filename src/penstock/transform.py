@@ -1,0 +1,125 @@
+"""What is done to batches on their way: structure, map functions, class weights."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import DataError, OptionError
+from penstock.spec import Field, Spec, Structure, leaves, map_structure
+
+Array = npt.NDArray[Any]
+Batch = Any
+MapFn = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class MapStep:
+    """A map function, and how it wants to be called."""
+
+    fn: MapFn
+    _takes_whole: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
+
+    def __call__(self, batch: tuple[Any, ...]) -> Any:
+        """What the function makes of a batch."""
+        parts = len(batch)
+        if parts not in self._takes_whole:
+            self._takes_whole[parts] = self._looks_for_whole(parts)
+        return self.fn(batch) if self._takes_whole[parts] else self.fn(*batch)
+
+    @property
+    def name(self) -> str:
+        """The function's name, for messages."""
+        return getattr(self.fn, "__name__", repr(self.fn))
+
+    def _looks_for_whole(self, parts: int) -> bool:
+        """Whether the function takes a batch of several parts as one argument."""
+        try:
+            signature = inspect.signature(self.fn)
+        except (TypeError, ValueError):  # some built-in functions do not tell
+            return False
+        for count in (parts, 1):
+            try:
+                signature.bind(*range(count))
+            except TypeError:
+                continue
+            return count < parts
+        raise OptionError(
+            f"Expected a map function that takes the {parts} parts of a batch, or the batch as "
+            f"one argument. Received: {self.name}{signature}"
+        )
+
+
+def finish(structure: Spec, maps: Sequence[MapStep], arrays: Mapping[str, Array]) -> Batch:
+    """A batch in the structure in which the model gets it, after the map functions."""
+    batch = map_structure(lambda name: arrays[name], structure.parts)
+    rows = len(next(iter(arrays.values())))
+    for step in maps:
+        mapped = step(batch)
+        batch = mapped if isinstance(mapped, tuple) else (mapped,)
+        batch = map_structure(np.asarray, batch)
+        _check_mapped(batch, rows, step.name)
+    return batch
+
+
+def with_class_weight(
+    finished: Callable[[Mapping[str, Array]], Batch], class_weight: Mapping[int, float]
+) -> Callable[[Mapping[str, Array]], Batch]:
+    """Adds sample weights by class to each batch.
+
+    y holds class numbers, of shape `(rows,)` or `(rows, 1)`, or one-hot rows; a class that
+    `class_weight` does not name has weight 1, as in Keras.
+    """
+    weights = {int(k): float(v) for k, v in class_weight.items()}
+
+    def weighted(arrays: Mapping[str, Array]) -> Batch:
+        batch = finished(arrays)
+        if len(batch) != 2 or not isinstance(batch[1], np.ndarray):
+            found = "no y" if len(batch) < 2 else "a sample_weight" if len(batch) > 2 else "several"
+            raise OptionError(
+                "class_weight needs batches (x, y) with one array y. "
+                f"These have {found}; give sample_weight alone, or class_weight alone."
+            )
+        x, y = batch
+        if y.ndim > 1:
+            y = y.argmax(axis=-1) if y.shape[-1] != 1 else y[..., 0]
+        classes, place = np.unique(np.round(y).astype(np.int64), return_inverse=True)
+        table = np.array([weights.get(c, 1.0) for c in classes.tolist()], np.float32)
+        return (x, batch[1], table[place].reshape(y.shape))
+
+    return weighted
+
+
+def _check_mapped(batch: Batch, rows: int, name: str) -> None:
+    if not 1 <= len(batch) <= 3:
+        raise DataError(
+            f"Expected map function {name!r} to return (x,), (x, y) or (x, y, sample_weight). "
+            f"It returned a tuple of {len(batch)}."
+        )
+    for array in leaves(batch):
+        if array.ndim == 0 or len(array) != rows:
+            raise DataError(
+                f"Expected map function {name!r} to keep the {rows} rows of its batch. "
+                f"It returned an array of shape {array.shape}."
+            )
+
+
+def spec_of(batch: Batch) -> Spec:
+    """The fields of a batch that map functions made, named after their places in it."""
+    fields: list[Field] = []
+
+    def name(structure: Structure, label: str) -> Structure:
+        if isinstance(structure, Mapping):
+            return {key: name(value, f"{label}.{key}") for key, value in structure.items()}
+        if isinstance(structure, tuple):
+            return tuple(name(value, f"{label}.{i}") for i, value in enumerate(structure))
+        if structure is None:
+            return None
+        fields.append(Field(label, structure.shape[1:], structure.dtype))
+        return label
+
+    parts = [name(p, label) for p, label in zip(batch, ("x", "y", "sample_weight"), strict=False)]
+    return Spec(tuple(fields), *parts)
