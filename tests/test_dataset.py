@@ -177,6 +177,11 @@ def test_split_refuses_what_it_cannot_honour(data, sizes, seed):
         data.split(*sizes, seed=seed)
 
 
+def test_tiny_shares_get_a_row_as_well(data):
+    """Where there are enough."""
+    assert [len(part) for part in data.take(10).split(0.5, 0.001)] == [5, 1, 4]
+
+
 def test_split_takes_several_shares_and_counts(data):
     """What is left over makes one more part."""
     assert [len(p) for p in data.split(0.5, 0.25, 0.25)] == [102, 50, 51]
@@ -263,6 +268,27 @@ def test_only_gives_other_fields_of_the_same_rows(data):
     assert np.array_equal(train.only("label")[:][0], train[:][1])
     with pytest.raises(OptionError, match="no field 'nope'"):
         data.only("nope")
+
+
+def test_only_reads_only_those_fields(data, images, tmp_path):
+    """In batches too, and after data sets of labels alone were joined."""
+    labels = data.only("label")
+    loader = labels.batch(50)
+    assert np.concatenate([x for (x,) in loader]).tolist() == list(range(N))
+    assert loader.report().bytes_read <= N * 8
+    assert list(loader.report().paths) == ["label"]
+    both = ps.concat(labels, ps.from_hdf5(images[0], x="label"))
+    assert sum(len(x) for (x,) in both.batch(50)) == 2 * N
+    with pytest.raises(OptionError, match="at least one"):
+        data.only()
+
+
+def test_empty_parts_join_without_trace(data):
+    """What a split left empty adds nothing."""
+    nothing = data.split(0.5, seed=0)[0].take(0).take(0)
+    assert ps.concat(nothing, data)[:][1].tolist() == list(range(N))
+    assert sum(len(y) for _, y in ps.concat(nothing, data, nothing).batch(50)) == N
+    assert len(ps.concat(nothing, nothing)) == 0
 
 
 def test_a_data_set_survives_pickling(data):

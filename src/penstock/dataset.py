@@ -4,7 +4,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -146,13 +146,16 @@ class Dataset:
         """
         if self._maps:
             raise OptionError("only() comes before map(): a mapped data set has other fields.")
+        if not names:
+            raise OptionError("Expected only() with at least one name.")
         for name in names:
             if name not in self._structure:
                 raise OptionError(
                     f"There is no field {name!r}. There are: {', '.join(self._structure)}"
                 )
         fields = tuple(self._structure[name] for name in dict.fromkeys(names))
-        return Dataset(self._view, Spec(fields, names[0] if len(names) == 1 else names))
+        view = replace(self._view, names=tuple(field.name for field in fields))
+        return Dataset(view, Spec(fields, names[0] if len(names) == 1 else names))
 
     def map(self, fn: MapFn) -> "Dataset":
         """Changes batches on their way: `fn` runs in the worker threads.
@@ -270,8 +273,9 @@ def concat(*data: Dataset) -> Dataset:
             raise OptionError(
                 "The data sets have different map functions. Concatenate them first, then map()."
             )
-    parts = tuple(part for d in data for part in d._view.parts)
-    return Dataset(View(parts), first._structure, first._maps)
+    parts = tuple(part for d in data for part in d._view.parts if len(part.selection))
+    view = replace(first._view, parts=parts or first._view.parts)
+    return Dataset(view, first._structure, first._maps)
 
 
 def _positions(index: Any, n: int) -> tuple[Indices, bool]:
@@ -328,7 +332,9 @@ def _split_edges(sizes: Sequence[Any], n: int) -> list[int]:
     count = len(sizes) + (not whole)
     inner = [math.floor(share * n + 0.5) for share in np.cumsum(sizes)[: count - 1].tolist()]
     if n >= count:
-        inner = [min(max(edge, i + 1), n - (count - 1 - i)) for i, edge in enumerate(inner)]
+        for i, edge in enumerate(inner):
+            before = inner[i - 1] if i else 0
+            inner[i] = min(max(edge, before + 1), n - (count - 1 - i))
     return [0, *inner, n]
 
 

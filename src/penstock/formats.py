@@ -76,7 +76,10 @@ def from_hdf5(
     source = HDF5Source(path, [*leaves(x), *leaves(y), *leaves(sample_weight)])
     rows = _rows(start, end, source.length)
     as_tuples = [map_structure(str, part) for part in (x, y, sample_weight)]
-    return Dataset(View((Part(source, rows),)), Spec(source.fields, *as_tuples))
+    return Dataset(
+        View((Part(source, rows),), tuple(field.name for field in source.fields)),
+        Spec(source.fields, *as_tuples),
+    )
 
 
 def open(  # noqa: A001 - the name that users expect, as in `gzip.open`

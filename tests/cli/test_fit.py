@@ -251,3 +251,13 @@ def test_a_loss_that_is_not_finite_is_null_in_json(fit, file, tmp_path):
     model = f"{tmp_path}/nan.py:build"
     summary = fit("--x", "vector", "--y", "target", "--model", model, "--epochs", "3")
     assert summary["metrics"]["loss"] is None
+
+
+def test_a_model_file_that_exits_is_an_error(penstock, file, tmp_path):
+    """Not a successful end of the command."""
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    code, out, err = penstock(
+        "fit", file, "--x", "image", "--y", "label", "--model", f"{tmp_path}/leaves.py:build"
+    )
+    assert (code, out) == (2, "")
+    assert "sys.exit" in err

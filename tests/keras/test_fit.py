@@ -51,6 +51,14 @@ def small_model(outputs=3):
     return model
 
 
+def no_threads_stay():
+    """Threads whose iterator the collector found were told to end, and do."""
+    threads = [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 @pytest.fixture
 def images(tmp_path):
     """203 images in gzip chunks; the class can be seen in the picture."""
@@ -215,7 +223,7 @@ def test_a_position_loaded_between_epochs_is_honoured(data):
     small_model().fit(loader, epochs=3, verbose=0, callbacks=[recorder, Again()])
     assert recorder.positions == 3 * [divmod(i, 7) for i in range(1, 8)]
     gc.collect()
-    assert not [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    no_threads_stay()
 
 
 def test_a_loop_beside_fit_takes_an_epoch_of_its_own(data):
@@ -421,7 +429,7 @@ def test_a_failing_callback_leaves_no_thread(data):
 
     run()
     gc.collect()
-    assert not [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    no_threads_stay()
 
 
 def test_early_stopping_ends_cleanly(data):
@@ -435,7 +443,62 @@ def test_early_stopping_ends_cleanly(data):
     small_model().fit(data.batch(8), epochs=5, callbacks=[Stop(), recorder], verbose=0)
     gc.collect()
     assert recorder.steps == [3]
-    assert not [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    no_threads_stay()
+
+
+def test_shuffle_false_beside_a_shuffling_loader_is_refused(data):
+    """The order is said in batch(); beside a loader in row order it says the same thing twice."""
+    with pytest.raises(OptionError, match="shuffle=False"):
+        small_model().fit(data.batch(32, shuffle=True), shuffle=False, verbose=0)
+    loader = data.batch(32)
+    recorder = Recorder(loader)
+    small_model().fit(
+        loader, shuffle=False, epochs=2, steps_per_epoch=10, verbose=0, callbacks=[recorder]
+    )
+    assert recorder.positions == [divmod(i, 7) for i in range(1, 21)]
+
+
+def test_evaluate_in_a_callback_leaves_training_alone(data):
+    """Also on the loader that is being trained from."""
+    loader = data.batch(32, shuffle=True, seed=0)
+    recorder = Recorder(loader)
+
+    class Evaluate(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.evaluate(loader, verbose=0)
+
+    small_model().fit(loader, epochs=2, verbose=0, callbacks=[recorder, Evaluate()])
+    assert recorder.positions == [divmod(i, 7) for i in range(1, 15)]
+
+
+def test_a_restored_run_goes_on_with_the_orders_of_its_epochs(data, tmp_path):
+    """BackupAndRestore starts at a later epoch than fit was told."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise RuntimeError("power cut")
+
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(RuntimeError, match="power cut"):
+        small_model().fit(
+            data.batch(32, shuffle=True, seed=0), epochs=3, verbose=0, callbacks=[backup, Stop()]
+        )
+    loader = data.batch(32, shuffle=True, seed=0)
+    recorder = Recorder(loader)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    small_model().fit(loader, epochs=3, verbose=0, callbacks=[backup, recorder])
+    assert recorder.positions == [divmod(i, 7) for i in range(8, 22)]
+
+
+def test_predict_does_not_take_a_stop_of_the_data_for_its_end(data):
+    """StopIteration from a map function is an error, not fewer predictions."""
+
+    def stop(x, y):
+        raise StopIteration
+
+    with pytest.raises(Exception, match="StopIteration"):
+        small_model().predict(data.map(stop).batch(32), verbose=0)
 
 
 def test_a_loader_is_a_pydataset(data):

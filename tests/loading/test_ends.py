@@ -3,6 +3,7 @@
 import gc
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -101,6 +102,70 @@ def test_two_iterators_at_a_time_take_an_epoch_each(make_images):
         rows = np.concatenate([pair[side][1][1] for pair in pairs])
         assert sorted(rows.tolist()) == list(range(300))
     assert not np.array_equal(pairs[0][0][1][1], pairs[0][1][1][1])
+
+
+def test_a_stop_iteration_in_a_map_function_is_an_error(make_images):
+    """It would look like the end of the data."""
+
+    def stop(x, y):
+        raise StopIteration
+
+    with pytest.raises(ps.errors.DataError, match="StopIteration"):
+        list(dataset(make_images(100)).map(stop).batch(32))
+
+
+def test_running_out_of_memory_in_a_thread_is_an_error_not_a_hang(make_images, monkeypatch):
+    """An allocation that fails where batches are begun."""
+    from penstock.loading.fill import Epoch
+
+    def fail(self, batch):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Epoch, "empty_batch", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        list(dataset(make_images(100)).batch(32))
+    assert threads() == []
+
+
+COLLECT = """
+import sys, threading, time, warnings
+warnings.simplefilter("ignore")
+import penstock as ps
+loader = ps.from_hdf5(sys.argv[1], x="image").batch(4, shuffle=True, memory=40_000, workers=4)
+class Cycle:
+    pass
+deadline = time.monotonic() + 4
+while time.monotonic() < deadline:
+    cycle = Cycle()
+    cycle.self, cycle.iterator = cycle, iter(loader)
+    next(cycle.iterator)
+    del cycle
+    for batch in loader:
+        pass
+print("alive")
+"""
+
+
+def test_collection_at_any_moment_does_not_lock_up(make_images):
+    """Iterators in cycles are collected while others count, wait and hand out."""
+    command = [sys.executable, "-c", COLLECT, make_images(600).path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "alive\n"
+
+
+def test_loops_in_two_threads_share_what_stays_in_memory(tmp_path):
+    """Big-endian values are swapped in place: once."""
+    path = tmp_path / "big.h5"
+    values = np.arange(40_000, dtype=">i4").reshape(-1, 4)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=values, chunks=(64, 4), compression="gzip")
+    for _ in range(5):
+        loader = ps.from_hdf5(path, x="x").batch(100, shuffle=False, memory="10MB", workers=2)
+        with ThreadPoolExecutor(2) as pool:
+            loops = list(pool.map(list, [loader, loader]))
+        for loop in (*loops, list(loader)):
+            batches = [x for (x,) in loop]
+            assert np.array_equal(np.concatenate(batches), values)
 
 
 FORK = """

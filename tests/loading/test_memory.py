@@ -7,7 +7,9 @@ import warnings
 import numpy as np
 import pytest
 
+import penstock as ps
 from penstock.errors import MemoryBudgetError
+from penstock.loading import Batches
 from tests.loading.helpers import STORAGE, dataset, ids_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
@@ -61,6 +63,39 @@ def test_data_that_fits_is_decoded_once(make_images):
     assert report.shuffle["mode"] == "exact"
     assert report.resident == ("image", "label", "id")
     assert report.bytes_read <= loader._view.parts[0].source._file.identity.size
+
+
+def test_a_batch_larger_than_the_data_is_one_batch(make_images):
+    """It takes the memory of the rows that are there."""
+    loader = dataset(make_images(100)).batch(10**9, shuffle=True, memory="50kB")
+    assert len(loader) == 1
+    assert len(ids_of(loader)[0]) == 100
+    with pytest.raises(MemoryBudgetError):
+        dataset(make_images(300, "b.h5")).batch(300, memory="30kB")
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+@pytest.mark.parametrize("storage", STORAGE)
+@pytest.mark.parametrize("shuffle", [True, "batch", "exact"])
+@pytest.mark.filterwarnings("ignore:shuffle='exact':UserWarning")
+def test_many_threads_stay_within_the_budget(make_images, storage, shuffle, workers):
+    """Every order on every read path, also evaluated in row order, also over two sources."""
+    images = make_images(2000, **STORAGE[storage])
+    for data in (dataset(images), ps.concat(dataset(images), dataset(images).take(500))):
+        loader = data.batch(64, shuffle=shuffle, seed=0, memory=60_000, workers=workers)
+        list(loader)
+        list(Batches(loader, in_row_order=True))
+        assert loader.report().peak_bytes <= 60_000
+
+
+def test_looking_at_batches_holds_no_memory(make_images):
+    """`loader[i]` gives its window back, and two iterators leave no more than one does."""
+    loader = dataset(make_images(5000)).batch(8, shuffle=True, seed=0, memory=200_000)
+    for i in range(5):
+        assert len(loader[i][0]) == 8
+    assert loader._ledger.held <= 200_000
+    list(zip(loader, loader, strict=True))
+    assert loader._ledger.held <= 200_000
 
 
 def test_weak_mixing_is_said_once_with_the_remedy(make_images):

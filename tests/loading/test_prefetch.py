@@ -84,6 +84,8 @@ def test_garbage_in_a_cycle_ends_the_threads(make_images):
     iterator.cycle = iterator
     del iterator
     gc.collect()
+    for thread in threads():
+        thread.join(10)
     assert threads() == []
 
 

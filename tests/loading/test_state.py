@@ -147,6 +147,28 @@ def test_other_data_are_refused(make_images):
         other.load_state_dict(one.state_dict())
 
 
+def test_other_blocks_are_refused(make_images, monkeypatch):
+    """Read another way, the same file has other blocks, and an epoch under way other windows."""
+    images = make_images(20_000, contiguous=True)
+    monkeypatch.setenv("PENSTOCK_HDF5", "h5py")
+    loader = loader_of(images, memory="500kB")
+    next(iter(loader))
+    monkeypatch.delenv("PENSTOCK_HDF5")
+    with pytest.raises(StateError, match="blocks"):
+        loader_of(images, memory="500kB").load_state_dict(loader.state_dict())
+
+
+def test_loading_a_position_cuts_off_running_iterators(make_images):
+    """They go on, but the loader no longer follows them."""
+    loader = loader_of(make_images(1000))
+    start = loader.state_dict()
+    old = iter(loader)
+    next(old)
+    loader.load_state_dict(start)
+    next(old)
+    assert loader.state_dict() == start
+
+
 @pytest.mark.parametrize("bad", [{}, [], {"epoch": 1}, None])
 def test_what_is_no_state_is_refused(make_images, bad):
     """Says what one looks like."""

@@ -40,6 +40,8 @@ def load_function(reference: str) -> Callable[..., Any]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
+    except SystemExit as error:
+        raise OptionError(f"{path} ended the program with sys.exit() while it was read.") from error
     except Exception as error:
         error.add_note(f"raised by {path}")
         raise

@@ -14,7 +14,7 @@ from types import ModuleType
 
 def connect_when_imported() -> None:
     """Calls `connect` as soon as Keras is imported; at once if it is already."""
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:
         _connect()
     elif not any(isinstance(finder, _KerasWatch) for finder in sys.meta_path):
         sys.meta_path.insert(0, _KerasWatch())
@@ -50,7 +50,8 @@ class _KerasWatch(MetaPathFinder):
 
             def execute_and_connect(module: ModuleType) -> None:
                 execute(module)
-                sys.meta_path.remove(self)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
                 _connect()
 
             spec.loader.exec_module = execute_and_connect  # type: ignore[method-assign]

@@ -89,21 +89,39 @@ def _get_data_adapter(
             f"batch_size={batch_size} beside a loader whose batches have {x.batch_size} rows. "
             "The batch size is said in batch()."
         )
-    # Only fit shuffles; evaluate, predict and validation ask for row order.
-    if not shuffle:
+    _check_distribution()
+    # evaluate, predict and validation want row order; outside fit, shuffle= tells them apart.
+    if validating or (fit is None and not shuffle):
         return LoaderAdapter(x, False, class_weight)
+    if not shuffle and x.shuffle is not False:
+        raise OptionError(
+            f"fit(shuffle=False) was given beside a loader made with shuffle={x.shuffle!r}. "
+            "The order is said in batch()."
+        )
     known = fit.f_locals if fit is not None else {}
     initial_epoch = known.get("initial_epoch", 0)
-    if initial_epoch:
-        x.go_to_epoch(initial_epoch)
     return LoaderAdapter(
         x,
         True,
         class_weight,
         steps_per_epoch,
+        model=known.get("self"),
+        initial_epoch=initial_epoch,
         epochs=max(known.get("epochs", 1) - initial_epoch, 1),
-        probes=getattr(known.get("self"), "steps_per_execution", 1),
     )
+
+
+def _check_distribution() -> None:
+    """Each process would get all rows, where Keras was told to share them out."""
+    distribution = keras.distribution.distribution()
+    if getattr(distribution, "_is_multi_process", False) and getattr(
+        distribution, "auto_shard_dataset", False
+    ):
+        raise OptionError(
+            "The distribution runs in several processes with auto_shard_dataset=True, and a "
+            "Penstock loader is not shared out by Keras. Give each process its own part of the "
+            "data, and set distribution.auto_shard_dataset = False."
+        )
 
 
 def _refuse(argument: str, value: Any, instead: str) -> None:
@@ -119,8 +137,10 @@ def _fit_frame(frame: FrameType | None) -> FrameType | None:
 
     Its local names are the one place where `initial_epoch` and `validation_split` can be seen.
     """
-    for _ in range(4):
+    for _ in range(4):  # through the iterator's constructors and Keras's wrappers
         if frame is None:
+            return None
+        if frame.f_code.co_name in ("evaluate", "predict"):
             return None
         if frame.f_code.co_name == "fit" and "validation_data" in frame.f_locals:
             return frame
@@ -138,8 +158,9 @@ class LoaderAdapter(DataAdapter):
         class_weight: Weights of classes, from `fit`.
         steps: `steps_per_epoch` from `fit`: batches then come without end, so that
             an epoch of the trainer may be shorter or longer than the loader's.
+        model: The model that is fitted, as far as is known.
+        initial_epoch: From `fit`.
         epochs: Epochs that `fit` runs, as far as is known.
-        probes: How many batches the trainer may draw to learn the shapes.
     """
 
     def __init__(
@@ -148,8 +169,9 @@ class LoaderAdapter(DataAdapter):
         training: bool,
         class_weight: Mapping[int, float] | None = None,
         steps: int | None = None,
+        model: Any = None,
+        initial_epoch: int = 0,
         epochs: int = 1,
-        probes: int = 1,
     ) -> None:
         self._loader = loader
         self._training = training
@@ -161,7 +183,9 @@ class LoaderAdapter(DataAdapter):
         self._batches_so_far: Batches | None = None
         # Before the first epoch a trainer may draw batches to learn the shapes.
         self._probing = training
-        self._probes = probes
+        self._probes = getattr(model, "steps_per_execution", 1)
+        self._model = model
+        self._initial_epoch = initial_epoch
 
     def _batches(self, ahead: int = 0) -> Iterator[Batch]:
         if self._probing:
@@ -183,6 +207,11 @@ class LoaderAdapter(DataAdapter):
     def _stream(self, ahead: int) -> Batches:
         """Batches that go on from epoch to epoch, so that the next one is begun ahead of time."""
         stream = self._batches_so_far
+        if stream is None:
+            # A callback that restores training sets this just before the first epoch.
+            epoch = getattr(self._model, "_initial_epoch", None) or self._initial_epoch
+            if epoch:
+                self._loader.go_to_epoch(epoch)
         if stream is None or not stream.is_next:
             if stream is not None:
                 stream.close()

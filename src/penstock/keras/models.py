@@ -61,6 +61,8 @@ def call(function: Callable[..., Any], data: Dataset, name: str) -> keras.Model:
         )
     try:
         model = function(data) if required else function()
+    except SystemExit as error:
+        raise OptionError(f"{name} ended the program with sys.exit().") from error
     except Exception as error:
         error.add_note(f"raised by {name}")
         raise

@@ -59,6 +59,7 @@ class Batches(Iterator[Batch]):
         self._unused: deque[Place] = deque()
         self._prefetch: Prefetch | None = None
         self._made_ahead: int | None = 0
+        self._moves = loader._moves
         self._place = Place(0, 0, 0) if in_row_order else loader._next
         self._mark = 0.0
 
@@ -85,7 +86,16 @@ class Batches(Iterator[Batch]):
     @property
     def is_next(self) -> bool:
         """Whether the next batch is the one that the loader would begin with."""
-        return self._epochs != 0 and self._place == self._loader._next
+        return (
+            self._epochs != 0
+            and self._moves == self._loader._moves
+            and self._place == self._loader._next
+        )
+
+    @property
+    def _leads(self) -> bool:
+        """Whether the loader's position follows; not once the loader was sent elsewhere."""
+        return not self._in_row_order and self._moves == self._loader._moves
 
     def settle(self) -> None:
         """Counts every batch that was handed out as used."""
@@ -106,6 +116,7 @@ class Batches(Iterator[Batch]):
         self._mark = time.perf_counter()
         if not self._in_row_order:
             self._place = loader._next
+            self._moves = loader._moves
         # An epoch with windows of another size than later ones is made alone.
         alone = self._place.capacity != loader._capacity
         self._made_ahead = 1 if alone or self._in_row_order else self._epochs
@@ -121,7 +132,7 @@ class Batches(Iterator[Batch]):
         rows = min(start + loader.batch_size, loader._rows) - start
         row = sum(field.nbytes for field in loader._view.fields)
         following = Place(self._place.epoch + 1, 0, loader._capacity)
-        if not self._in_row_order:
+        if self._leads:
             loader._next = following
         self._place = self._place._replace(batch=self._place.batch + 1)
         last = self._place.batch == len(loader)
@@ -150,5 +161,5 @@ class Batches(Iterator[Batch]):
         """Moves the loader's position to all batches but the last `ahead` ones."""
         while len(self._unused) > ahead:
             place = self._unused.popleft()
-            if not self._in_row_order:
+            if self._leads:
                 self._loader._position = place

@@ -112,16 +112,19 @@ class _Needs:
 
     def __init__(self, view: View, batch_size: int, shuffle: bool | str) -> None:
         self._view = view
-        self._batch_size = batch_size
+        self._batch_size = batch_size = min(batch_size, len(view))
         self._shuffle = shuffle
         self._fields = sorted(view.fields, key=lambda field: field.nbytes)
         self.row = sum(field.nbytes for field in view.fields)
         self.batch = batch_size * self.row
         self.scratch = view.scratch([field.name for field in view.fields])
-        self.beside = 2 * self.batch + self.scratch + 2 * FEWEST_ROWS * INDEX_BYTES
-        if shuffle == "exact":
+        if shuffle == "exact" and not view.addressable([field.name for field in view.fields]):
             # Rows of blocks are read in file order, and put in their own order afterwards.
-            self.beside += self.batch + batch_size * INDEX_BYTES
+            self.scratch += 2 * self.batch + batch_size * INDEX_BYTES
+        elif len(view.parts) > 1:
+            # Rows of each part are read together, and put in their places afterwards.
+            self.scratch += self.batch + batch_size * INDEX_BYTES
+        self.beside = 2 * self.batch + self.scratch + 2 * FEWEST_ROWS * INDEX_BYTES
 
     def bytes_of(self, names: tuple[str, ...]) -> int:
         """Bytes of whole fields."""
@@ -133,7 +136,10 @@ class _Needs:
         if self.bytes_of(everything) + self.beside <= total:
             return everything
         count = 0
-        while self.bytes_of(self._smallest(count + 1)) <= total // RESIDENT:
+        while (
+            count < len(self._fields)
+            and self.bytes_of(self._smallest(count + 1)) <= total // RESIDENT
+        ):
             count += 1
         return self._smallest(count)
 

@@ -1,8 +1,10 @@
 """From an order to batches, without threads: what the threads in `prefetch` must agree with."""
 
+import contextlib
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -38,14 +40,32 @@ class Resident:
         self._fields = [f for f in view.fields if f.name in names]
         self._ledger = ledger
         self.arrays: Arrays = {}
-        self.complete = not self._fields
+        self._complete = not self._fields
+        self._loading = threading.Lock()
 
-    def reads(self) -> list[Read]:
-        """Starts over, and returns the reads that fill the arrays."""
-        if not self.arrays:
-            self.arrays = empty_arrays(self._fields, len(self._view))
-            self._ledger.take(_nbytes(self.arrays))
-        return self._view.reads(np.arange(len(self._view)), self.arrays)
+    def begin(self) -> list[Read]:
+        """The reads that fill the arrays; none if they are filled.
+
+        Waits for another iterator that is filling them. Whoever gets reads calls `end` once none
+        of them runs any more.
+        """
+        self._loading.acquire()
+        try:
+            if self._complete:
+                self._loading.release()
+                return []
+            if not self.arrays:
+                self.arrays = empty_arrays(self._fields, len(self._view))
+                self._ledger.take(_nbytes(self.arrays))
+            return self._view.reads(np.arange(len(self._view)), self.arrays)
+        except BaseException:
+            self._loading.release()
+            raise
+
+    def end(self, complete: bool) -> None:
+        """Ends what `begin` began; `complete` says whether every read ran."""
+        self._complete = complete
+        self._loading.release()
 
 
 class Buffers:
@@ -61,18 +81,22 @@ class Buffers:
 
     def take(self, rows: int) -> Arrays:
         """Arrays for `rows` rows or more."""
-        while self._free:
-            arrays = self._free.pop()
-            if len(next(iter(arrays.values()))) >= rows:
-                return arrays
-            self.forget(arrays)
+        with contextlib.suppress(IndexError):
+            while True:
+                arrays = self._free.pop()
+                if rows <= len(next(iter(arrays.values()))) <= rows * 1.1:
+                    return arrays
+                self.forget(arrays)
         arrays = empty_arrays(self._fields, rows)
         self._ledger.take(_nbytes(arrays))
         return arrays
 
     def give(self, arrays: Arrays) -> None:
         """Takes back arrays that nothing writes to or reads from any more."""
-        self._free.append(arrays)
+        if len(self._free) < 2:
+            self._free.append(arrays)
+        else:
+            self.forget(arrays)
 
     def forget(self, arrays: Arrays) -> None:
         """Lets go of arrays that something may still write to."""
@@ -250,28 +274,42 @@ class Epoch:
         return result
 
 
-def batches(epoch: Epoch, first: int = 0) -> Iterator[Any]:
+def batches(epoch: Epoch, first: int = 0) -> Generator[Any, None, None]:
     """The batches of an epoch from `first` on, made in the calling thread."""
-    run = [epoch.resident.reads()] if not epoch.resident.complete else []
-    for read in (read for reads in run for read in reads):
-        epoch.timing.add_cost(read())
-    epoch.resident.complete = True
+    _fill_resident(epoch)
     loaded: LoadedWindow | None = None
     index = -1
     arrays: Arrays = {}
-    for piece in epoch.pieces(first):
-        if loaded is None or piece.window != index:
-            if loaded is not None:
-                loaded.close()
-            index, loaded = piece.window, epoch.open_window(piece.window)
-            for read in loaded.reads:
-                epoch.timing.add_cost(read())
-        start, stop = epoch.bounds(piece.batch)
-        if piece.start == start:
-            arrays = epoch.empty_batch(piece.batch)
-        epoch.gather(loaded, piece, arrays)
-        if piece.stop == stop:
-            yield epoch.complete(arrays)
+    try:
+        for piece in epoch.pieces(first):
+            if loaded is None or piece.window != index:
+                if loaded is not None:
+                    loaded.close()
+                index, loaded = piece.window, epoch.open_window(piece.window)
+                for read in loaded.reads:
+                    epoch.timing.add_cost(read())
+            start, stop = epoch.bounds(piece.batch)
+            if piece.start == start:
+                arrays = epoch.empty_batch(piece.batch)
+            epoch.gather(loaded, piece, arrays)
+            if piece.stop == stop:
+                yield epoch.complete(arrays)
+    finally:
+        if loaded is not None:
+            loaded.close()
+
+
+def _fill_resident(epoch: Epoch) -> None:
+    reads = epoch.resident.begin()
+    if not reads:
+        return
+    complete = False
+    try:
+        for read in reads:
+            epoch.timing.add_cost(read())
+        complete = True
+    finally:
+        epoch.resident.end(complete)
 
 
 def _nbytes(arrays: Arrays) -> int:

@@ -1,9 +1,11 @@
 """The object that hands out batches: one order, one budget, one position."""
 
+import contextlib
 import itertools
 import secrets
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from penstock.loading.timing import Ledger, Timing
 from penstock.loading.view import View
 from penstock.order import Order, RowOrder, SequentialOrder, WindowOrder, batch_edges
 from penstock.resources import cpu_count, default_memory, parse_bytes
+from penstock.spec import Indices
 
 SHUFFLES = (True, False, "exact", "batch")
 
@@ -31,6 +34,8 @@ class Loader:
 
     `for batch in loader` runs one epoch, each time the next one, also when the one
     before was broken off. `model.fit`, `evaluate` and `predict` take a loader as `x`.
+    The budget is that of one iterator; each further one that is under way at the same time
+    takes as much again.
 
     Attributes:
         batch_size: Rows in a batch.
@@ -75,6 +80,7 @@ class Loader:
         row_by_row = self._budget.row_by_row or shuffle is False
         self._capacity = 0 if row_by_row else self._budget.capacity
         self._position = self._next = Place(0, 0, self._capacity)
+        self._moves = 0
 
     # Length and position.
 
@@ -132,11 +138,11 @@ class Loader:
         else:
             self._next = Place(saved.epoch, saved.batch, saved.capacity)
         self._position = self._next
+        self._moves += 1
 
     def _check_capacity(self, capacity: int) -> None:
         """Makes sure that this budget can go on with windows of `capacity` rows."""
-        held = len(self._view) if self._budget.row_by_row else 2 * self._budget.capacity
-        if capacity > held or (capacity == 0 and self._capacity):
+        if capacity > 2 * self._budget.capacity or (capacity == 0 and self._capacity):
             what = f"windows of {capacity} rows" if capacity else "all rows in memory"
             raise MemoryBudgetError(
                 f"The saved epoch was under way with {what}, which memory={self.memory} cannot "
@@ -153,8 +159,18 @@ class Loader:
             shuffle=self.shuffle,
             capacity=self._position.capacity,
             length=len(self._view),
+            blocks=self._blocks_digest,
             fingerprint=self._fingerprint,
         )
+
+    @cached_property
+    def _edges(self) -> Indices:
+        """Where blocks start, and the length."""
+        return self._view.edges([field.name for field in self._view.fields])
+
+    @cached_property
+    def _blocks_digest(self) -> str:
+        return blake2b(self._edges.tobytes(), digest_size=8).hexdigest()
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -170,7 +186,9 @@ class Loader:
         """Batch `index` of the epoch under way, made on the spot: for a look, not for speed."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} is out of range for {len(self)} batches")
-        return next(batches(self._describe(self._position, False, None), index % len(self)))
+        made = batches(self._describe(self._position, False, None), index % len(self))
+        with contextlib.closing(made):
+            return next(made)
 
     def peek(self, finish: Finish | None = None) -> Batch:
         """A batch of the first rows, as `batch_size` and `map` make it; moves nothing.
@@ -189,6 +207,7 @@ class Loader:
         """
         if epoch != self._next.epoch:
             self._next = self._position = Place(epoch, 0, self._capacity)
+            self._moves += 1
 
     def _describe(self, place: Place, in_row_order: bool, finish: Finish | None) -> Epoch:
         shuffle = False if in_row_order else self.shuffle
@@ -210,15 +229,15 @@ class Loader:
             # The order does not depend on the step; what its arithmetic holds does.
             step = min(max(self.memory >> 9, FEWEST_ROWS), 1 << 14)
             return RowOrder(len(self._view), key if shuffle else None, size, step)
-        edges = self._view.edges([field.name for field in self._view.fields])
+        edges = self._edges
+        if "batch" in (shuffle, self.shuffle):
+            edges = batch_edges(edges, self.batch_size, capacity or self._budget.capacity)
         if not shuffle:
             row = sum(field.nbytes for field in self._view.fields)
             few = max(int(np.diff(edges).max()), SEQUENTIAL_BYTES // row)
             return SequentialOrder(edges, min(self._budget.capacity, few))
-        if shuffle == "batch":
-            edges = batch_edges(edges, self.batch_size, capacity)
-            return WindowOrder(edges, key, capacity, self.batch_size)
-        return WindowOrder(edges, key, capacity)
+        unit = self.batch_size if shuffle == "batch" else 1
+        return WindowOrder(edges, key, capacity, unit)
 
     def _start(
         self, place: Place, epochs: int | None, in_row_order: bool, finish: Finish | None

@@ -12,6 +12,7 @@ A batch that fails is handed out in its place, as its error: the batches before 
 arrive first, on every run alike. Nothing here influences what a batch contains.
 """
 
+import gc
 import itertools
 import os
 import threading
@@ -21,13 +22,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from penstock.errors import PenstockError
+from penstock.errors import DataError, PenstockError
 from penstock.loading.fill import Arrays, Epoch, LoadedWindow, Piece, Resident
 from penstock.loading.timing import Ledger, Timing
 from penstock.sources import Read
 from penstock.spec import leaves
 
 Job = Callable[[], None]
+
+ABANDONED_SECONDS = 0.5
+"""How often an idle thread looks whether its iterator is gone."""
 
 
 class _Slot:
@@ -134,11 +138,15 @@ class Prefetch:
         self._coming = _windows(for_windows, first)
         self._windows: dict[tuple[int, int], _Slot] = {}
         self._resident = _Slot()
+        self._loading_resident = False
         self._making: dict[int, _Making] = {}
         self._done: dict[int, Any] = {}
         self._next = 0
-        self._batch_bytes = 1
+        # Until the first batch is made, what map functions make of it is not known.
+        self._batch_bytes: int | None = None
         self._stopped = False
+        self._fatal: BaseException | None = None
+        self._alive = workers
         self._pid = os.getpid()
         self._threads = [
             threading.Thread(target=self._run, name=f"penstock-{i}", daemon=True)
@@ -165,6 +173,8 @@ class Prefetch:
         began = time.perf_counter()
         with self._lock:
             while self._next not in self._done:
+                if self._fatal is not None:
+                    raise self._fatal
                 if self._stopped:
                     raise PenstockError("This iterator was stopped. Start a new one.")
                 if self._step is None and not self._making:
@@ -175,52 +185,83 @@ class Prefetch:
             self._work.notify()
         self._ledger.give(nbytes)
         self._timing.add(wait_for_data=time.perf_counter() - began)
-        if isinstance(result, _Failure):
-            raise result.error
-        return result
+        if not isinstance(result, _Failure):
+            return result
+        if isinstance(result.error, StopIteration):
+            # In a loop it would look like the end of the data.
+            raise DataError("A map function raised StopIteration.") from result.error
+        raise result.error
 
     def stop(self) -> None:
-        """Ends the threads, after the jobs they are in; safe to call twice and from any thread."""
+        """Ends the threads, after the jobs they are in; safe to call twice and from any thread.
+
+        Not for the garbage collector, which may run in the middle of anything: see `abandon`.
+        """
+        if self._pid != os.getpid():
+            return
         with self._lock:
             self._stopped = True
             self._work.notify_all()
             self._arrived.notify_all()
-        ended = threading.current_thread() not in self._threads and self._pid == os.getpid()
-        if ended:
+        if threading.current_thread() not in self._threads:
             for thread in self._threads:
                 thread.join()
-        with self._lock:
-            held = 0
-            for slot in self._windows.values():
-                if slot.loaded is not None:
-                    held += slot.loaded.nbytes
-                    slot.loaded.close(idle=ended)
-            held += sum(m.nbytes for m in self._making.values())
-            held += sum(nbytes for _, nbytes in self._done.values())
-            self._windows.clear()
-            self._making.clear()
-            self._done.clear()
-        self._ledger.give(held)
+
+    def abandon(self) -> None:
+        """Tells the threads to end, without waiting for any lock or thread."""
+        self._stopped = True
+        if self._pid == os.getpid() and self._lock.acquire(blocking=False):
+            self._work.notify_all()
+            self._lock.release()
 
     # What the threads do. Every error is relayed, SystemExit too: without its threads the consumer
     # would wait forever.
 
     def _run(self) -> None:
-        while True:
+        try:
+            while (job := self._wait_for_job()) is not None:
+                job()
+        except BaseException as error:  # noqa: BLE001 - relayed
             with self._lock:
-                while (job := self._pick()) is None and not self._stopped:
-                    began = time.perf_counter()
-                    self._work.wait()
-                    self._timing.add(wait_for_room=time.perf_counter() - began)
-                if self._stopped:
-                    return
-            assert job is not None
-            job()
+                self._fatal = error
+                self._stopped = True
+                self._work.notify_all()
+                self._arrived.notify_all()
+        with self._lock:
+            self._alive -= 1
+            if self._alive == 0:
+                self._clean_up()
+
+    def _wait_for_job(self) -> Job | None:
+        """The next job; None when there will be none."""
+        with self._lock:
+            while not self._stopped:
+                job = self._pick()
+                if job is not None:
+                    return job
+                began = time.perf_counter()
+                # `abandon` may find the lock taken and be unable to wake anyone.
+                self._work.wait(ABANDONED_SECONDS)
+                self._timing.add(wait_for_room=time.perf_counter() - began)
+        return None
+
+    def _clean_up(self) -> None:
+        """Gives back what is held; the last thread does it."""
+        if self._loading_resident:
+            self._end_resident(complete=False)
+        held = sum(m.nbytes for m in self._making.values())
+        held += sum(nbytes for _, nbytes in self._done.values())
+        for slot in self._windows.values():
+            if slot.loaded is not None:
+                held += slot.loaded.nbytes
+                slot.loaded.close()
+        self._windows.clear()
+        self._making.clear()
+        self._done.clear()
+        self._ledger.give(held)
 
     def _pick(self) -> Job | None:
         """The most urgent job that may run now; called with the lock held."""
-        if self._stopped:
-            return None
         if self._resident.ready:
             job = self._pick_piece()
             if job is not None:
@@ -249,7 +290,7 @@ class Prefetch:
         if making is None:
             if not self._may_start(step.batch):
                 return None
-            arrays = {} if slot.error else step.epoch.empty_batch(step.piece.batch)
+            arrays = step.epoch.empty_batch(step.piece.batch)
             start, stop = step.epoch.bounds(step.piece.batch)
             making = self._making[step.batch] = _Making(arrays, stop - start)
             self._ledger.take(making.nbytes)
@@ -262,12 +303,18 @@ class Prefetch:
 
     def _may_start(self, batch: int) -> bool:
         waiting = batch - self._next
-        return waiting < 2 or (waiting + 1) * self._batch_bytes <= self._ahead
+        if waiting < 2:
+            return True
+        return self._batch_bytes is not None and (waiting + 1) * self._batch_bytes <= self._ahead
 
     def _open_resident(self) -> None:
-        if not self._resident_fields.complete:
-            self._resident.reads.extend(self._resident_fields.reads())
+        self._resident.reads.extend(self._resident_fields.begin())
+        self._loading_resident = bool(self._resident.reads)
         self._resident.opened = True
+
+    def _end_resident(self, complete: bool) -> None:
+        self._loading_resident = False
+        self._resident_fields.end(complete)
 
     def _open(self, epoch: Epoch, index: int, slot: _Slot) -> None:
         try:
@@ -297,9 +344,9 @@ class Prefetch:
             if error is not None and slot.error is None:
                 slot.error = error
                 slot.reads.clear()
+            if slot is self._resident and not slot.reads and not slot.running:
+                self._end_resident(complete=slot.error is None)
             if slot.ready:
-                if slot is self._resident:
-                    self._resident_fields.complete = slot.error is None
                 self._work.notify_all()
 
     def _gather(self, step: _Step, slot: _Slot, making: _Making) -> None:
@@ -346,7 +393,7 @@ class Prefetch:
             self._ledger.give(making.nbytes)
             self._ledger.take(nbytes)
             del self._making[step.batch]
-            self._batch_bytes = max(self._batch_bytes, nbytes)
+            self._batch_bytes = max(self._batch_bytes or 0, nbytes)
             self._done[step.batch] = (result, nbytes)
             if step.batch == self._next:
                 self._arrived.notify()
@@ -359,6 +406,24 @@ class _Failure:
         self.error = error
 
 
+_collecting = threading.local()
+
+
+def _note_collection(phase: str, _: object) -> None:
+    _collecting.now = phase == "start"
+
+
+gc.callbacks.append(_note_collection)
+
+
+def _end(prefetch: Prefetch) -> None:
+    """Stops `prefetch`; only tells it to stop where waiting could be waiting for oneself."""
+    if getattr(_collecting, "now", False):
+        prefetch.abandon()
+    else:
+        prefetch.stop()
+
+
 def stop_with(owner: object, prefetch: Prefetch) -> Callable[[], object]:
     """Stops `prefetch` when `owner` is gone, or the interpreter ends."""
-    return weakref.finalize(owner, prefetch.stop)
+    return weakref.finalize(owner, _end, prefetch)

@@ -22,6 +22,7 @@ class State:
         shuffle: The kind of order.
         capacity: Rows in a window, on which the order depends; 0 where it does not.
         length: Rows in the data set.
+        blocks: Digest of where its blocks start.
         fingerprint: Of the data.
         version: Of this format.
     """
@@ -34,6 +35,7 @@ class State:
     shuffle: bool | str
     capacity: int
     length: int
+    blocks: str
     fingerprint: str
     version: int = VERSION
 
@@ -87,4 +89,5 @@ _MUST_AGREE = {
     "shuffle": "shuffle",
     "length": "number of rows",
     "fingerprint": "data set (fingerprint)",
+    "blocks": "division into blocks",
 }

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from typing import TypeVar
@@ -27,9 +27,15 @@ class Part:
 
 @dataclass(frozen=True)
 class View:
-    """Rows addressed by position `0 .. len - 1`, over one or more sources of equal fields."""
+    """Rows addressed by position `0 .. len - 1`, over one or more sources of equal fields.
+
+    Attributes:
+        parts: The rows.
+        names: The fields that are read.
+    """
 
     parts: tuple[Part, ...]
+    names: tuple[str, ...]
 
     @cached_property
     def _offsets(self) -> Indices:
@@ -42,7 +48,8 @@ class View:
     @property
     def fields(self) -> tuple[Field, ...]:
         """The fields of a row."""
-        return self.parts[0].source.fields
+        there = {field.name: field for field in self.parts[0].source.fields}
+        return tuple(there[name] for name in self.names)
 
     def edges(self, names: Sequence[str]) -> Indices:
         """The positions at which blocks start, and the length; blocks without rows left out."""
@@ -62,7 +69,8 @@ class View:
 
     def paths(self) -> dict[str, ReadPath]:
         """How each field is read; for several sources, the way of the first."""
-        return self.parts[0].source.paths()
+        paths = self.parts[0].source.paths()
+        return {name: paths[name] for name in self.names}
 
     def fingerprint(self) -> str:
         """A short text that differs when the rows differ."""
@@ -113,7 +121,7 @@ class View:
             low, high = max(start - offset, 0), min(stop - offset, len(part.selection))
             if low < high:
                 parts.append(Part(part.source, part.selection.part(low, high)))
-        return View(tuple(parts) or (self._nothing(),))
+        return replace(self, parts=tuple(parts) or (self._nothing(),))
 
     def random_parts(self, edges: Sequence[int], seed: int) -> list["View"]:
         """Cuts the rows at random; rows keep their order within a part.
@@ -135,7 +143,7 @@ class View:
                 selection = part.selection.where(keep)
                 if len(selection):
                     parts.append(Part(part.source, selection))
-            views.append(View(tuple(parts) or (self._nothing(),)))
+            views.append(replace(self, parts=tuple(parts) or (self._nothing(),)))
         return views
 
     def _nothing(self) -> Part:
