@@ -28,7 +28,11 @@ class MapStep:
         parts = len(batch)
         if parts not in self._takes_whole:
             self._takes_whole[parts] = self._looks_for_whole(parts)
-        return self.fn(batch) if self._takes_whole[parts] else self.fn(*batch)
+        try:
+            return self.fn(batch) if self._takes_whole[parts] else self.fn(*batch)
+        except StopIteration as error:
+            # In a loop it would look like the end of the data.
+            raise DataError(f"Map function {self.name!r} raised StopIteration.") from error
 
     @property
     def name(self) -> str:

@@ -130,7 +130,6 @@ class Batches(Iterator[Batch]):
         loader = self._loader
         start = self._place.batch * loader.batch_size
         rows = min(start + loader.batch_size, loader._rows) - start
-        row = sum(field.nbytes for field in loader._view.fields)
         following = Place(self._place.epoch + 1, 0, loader._capacity)
         if self._leads:
             loader._next = following
@@ -142,7 +141,11 @@ class Batches(Iterator[Batch]):
         self._move(self._ahead)
         now = time.perf_counter()
         loader._timing.add(
-            samples=rows, batches=1, bytes_decoded=rows * row, epochs=last, elapsed=now - self._mark
+            samples=rows,
+            batches=1,
+            bytes_decoded=rows * loader._view.row_bytes,
+            epochs=last,
+            elapsed=now - self._mark,
         )
         self._mark = now
         if last:

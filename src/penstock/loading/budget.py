@@ -115,7 +115,7 @@ class _Needs:
         self._batch_size = batch_size = min(batch_size, len(view))
         self._shuffle = shuffle
         self._fields = sorted(view.fields, key=lambda field: field.nbytes)
-        self.row = sum(field.nbytes for field in view.fields)
+        self.row = view.row_bytes
         self.batch = batch_size * self.row
         self.scratch = view.scratch([field.name for field in view.fields])
         if shuffle == "exact" and not view.addressable([field.name for field in view.fields]):

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -219,8 +220,9 @@ class Epoch:
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
 
-    @property
+    @cached_property
     def _fields(self) -> list[Field]:
+        """Those that are read; looked at once the resident ones are there."""
         kept = self.resident.arrays
         return [f for f in self.view.fields if f.name not in kept]
 

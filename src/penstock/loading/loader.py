@@ -233,8 +233,7 @@ class Loader:
         if "batch" in (shuffle, self.shuffle):
             edges = batch_edges(edges, self.batch_size, capacity or self._budget.capacity)
         if not shuffle:
-            row = sum(field.nbytes for field in self._view.fields)
-            few = max(int(np.diff(edges).max()), SEQUENTIAL_BYTES // row)
+            few = max(int(np.diff(edges).max()), SEQUENTIAL_BYTES // self._view.row_bytes)
             return SequentialOrder(edges, min(self._budget.capacity, few))
         unit = self.batch_size if shuffle == "batch" else 1
         return WindowOrder(edges, key, capacity, unit)

@@ -19,11 +19,12 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from penstock.errors import DataError, PenstockError
-from penstock.loading.fill import Arrays, Epoch, LoadedWindow, Piece, Resident
+from penstock.errors import PenstockError
+from penstock.loading.fill import Arrays, Epoch, LoadedWindow, Resident
+from penstock.loading.steps import Step, steps_of, windows_of
 from penstock.loading.timing import Ledger, Timing
 from penstock.sources import Read
 from penstock.spec import leaves
@@ -59,41 +60,6 @@ class _Making:
         self.rows_left = rows
         self.nbytes = sum(array.nbytes for array in arrays.values())
         self.error: BaseException | None = None
-
-
-class _Step(NamedTuple):
-    """A piece of a batch.
-
-    Attributes:
-        batch: Number of the batch, counted over all epochs from the first one made.
-        epoch: The epoch that it belongs to.
-        window: Which window it comes from: number of the epoch here, number of the window there.
-        piece: The rows.
-    """
-
-    batch: int
-    epoch: Epoch
-    window: tuple[int, int]
-    piece: Piece
-
-
-def _steps(epochs: Iterable[Epoch], first: int) -> Iterator[_Step]:
-    """All pieces of all batches, in order, from batch `first` of the first epoch on."""
-    done = -first
-    for turn, epoch in enumerate(epochs):
-        for piece in epoch.pieces(first):
-            yield _Step(done + piece.batch, epoch, (turn, piece.window), piece)
-        done += len(epoch)
-        first = 0
-
-
-def _windows(epochs: Iterable[Epoch], first: int) -> Iterator[tuple[tuple[int, int], Epoch]]:
-    """All windows that those pieces come from, in order."""
-    for turn, epoch in enumerate(epochs):
-        start = epoch.order.find(first * epoch.batch_size)
-        for index in range(start, epoch.order.find(epoch.rows - 1) + 1):
-            yield (turn, index), epoch
-        first = 0
 
 
 class Prefetch:
@@ -133,9 +99,9 @@ class Prefetch:
         self._work = threading.Condition(self._lock)
         self._arrived = threading.Condition(self._lock)
         for_steps, for_windows = itertools.tee(epochs)
-        self._steps = _steps(for_steps, first)
+        self._steps = steps_of(for_steps, first)
         self._step = next(self._steps, None)
-        self._coming = _windows(for_windows, first)
+        self._coming = windows_of(for_windows, first)
         self._windows: dict[tuple[int, int], _Slot] = {}
         self._resident = _Slot()
         self._loading_resident = False
@@ -185,12 +151,9 @@ class Prefetch:
             self._work.notify()
         self._ledger.give(nbytes)
         self._timing.add(wait_for_data=time.perf_counter() - began)
-        if not isinstance(result, _Failure):
-            return result
-        if isinstance(result.error, StopIteration):
-            # In a loop it would look like the end of the data.
-            raise DataError("A map function raised StopIteration.") from result.error
-        raise result.error
+        if isinstance(result, _Failure):
+            raise result.error
+        return result
 
     def stop(self) -> None:
         """Ends the threads, after the jobs they are in; safe to call twice and from any thread.
@@ -349,7 +312,7 @@ class Prefetch:
             if slot.ready:
                 self._work.notify_all()
 
-    def _gather(self, step: _Step, slot: _Slot, making: _Making) -> None:
+    def _gather(self, step: Step, slot: _Slot, making: _Making) -> None:
         error = slot.error or self._resident.error
         if error is None:
             try:
@@ -377,7 +340,7 @@ class Prefetch:
             slot.loaded.close(idle=not slot.running)
         self._work.notify_all()
 
-    def _complete(self, step: _Step, making: _Making) -> None:
+    def _complete(self, step: Step, making: _Making) -> None:
         result: Any
         if making.error is None:
             try:

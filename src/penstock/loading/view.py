@@ -38,6 +38,11 @@ class View:
     names: tuple[str, ...]
 
     @cached_property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return sum(field.nbytes for field in self.fields)
+
+    @cached_property
     def _offsets(self) -> Indices:
         """The position at which each part starts, and the length."""
         return np.cumsum([0, *(len(part.selection) for part in self.parts)])
@@ -45,7 +50,7 @@ class View:
     def __len__(self) -> int:
         return int(self._offsets[-1])
 
-    @property
+    @cached_property
     def fields(self) -> tuple[Field, ...]:
         """The fields of a row."""
         there = {field.name: field for field in self.parts[0].source.fields}
