@@ -128,3 +128,14 @@ def test_a_billion_rows_take_no_table():
     began = time.process_time()
     RowOrder(10**9, (0, 1)).places(0, 256)
     assert time.process_time() - began < 30
+
+
+def test_windows_are_the_same_forever():
+    """Saved positions depend on them: these numbers must never change without a new version."""
+    edges = np.append(np.arange(0, 100, 8), 100)
+    assert WindowOrder(edges, (7, 3), 40).rows()[:12].tolist() == GOLDEN_WINDOWS
+    assert RowOrder(100, (7, 3), 10).rows()[::10].tolist() == GOLDEN_BATCHES
+
+
+GOLDEN_WINDOWS = [78, 75, 46, 8, 41, 43, 87, 13, 9, 82, 77, 15]
+GOLDEN_BATCHES = [70, 10, 60, 30, 90, 50, 40, 20, 0, 80]
