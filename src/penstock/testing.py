@@ -48,16 +48,6 @@ class SourceTests:
     ```
     """
 
-    @pytest.fixture
-    def source(self) -> Source:
-        """The source under test."""
-        raise NotImplementedError("The subclass has a fixture `source`.")
-
-    @pytest.fixture
-    def oracle(self) -> Arrays:
-        """What the source holds."""
-        raise NotImplementedError("The subclass has a fixture `oracle`.")
-
     @pytest.fixture(scope="class")
     @classmethod
     def process(cls) -> Iterator[ProcessPoolExecutor]:

@@ -1,12 +1,15 @@
 """Where a model may be saved, and that it is saved whole or not at all."""
 
-import os
+import subprocess
+import sys
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from penstock.cli.output import check_output, published
-from penstock.errors import MissingFileError, NoPermissionError, OptionError
+from penstock.errors import MissingFileError, OptionError
 
 
 def test_a_new_name_in_a_folder_is_fine(tmp_path):
@@ -31,12 +34,27 @@ def test_refuses_what_cannot_be_saved_to(tmp_path, name, error):
         check_output(tmp_path / name)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_refuses_a_folder_without_permission(tmp_path):
+WITHOUT_RIGHTS = """
+import os, sys
+from pathlib import Path
+from penstock.cli.output import check_output
+from penstock.errors import NoPermissionError
+if os.geteuid() == 0:  # root may write anywhere
+    os.setuid(65534)
+try:
+    check_output(Path(sys.argv[1]))
+except NoPermissionError:
+    print("refused")
+"""
+
+
+def test_refuses_a_folder_without_permission():
     """Found before training, not after."""
-    tmp_path.chmod(0o500)
-    with pytest.raises(NoPermissionError):
-        check_output(tmp_path / "model.keras")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        command = [sys.executable, "-c", WITHOUT_RIGHTS, f"{folder}/model.keras"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"
 
 
 def test_publishes_a_whole_file(tmp_path):

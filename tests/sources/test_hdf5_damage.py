@@ -317,8 +317,6 @@ def test_random_damage_raises_no_other_errors(path, libver):
         file.create_dataset("lzf", data=images(20), chunks=(4, 4, 4, 3), compression="lzf")
     command = [sys.executable, "-c", MUTATE, str(path), "150"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode < 0:
-        pytest.skip(f"libhdf5 itself died of signal {-done.returncode}")
     assert not done.returncode, done.stderr
     assert int(done.stdout) > 20
 

@@ -94,7 +94,7 @@ class HDF5Source(Source):
 
     def edges(self, names: Sequence[str]) -> Indices:
         readers = [self._readers[name] for name in names]
-        blocky = [reader for reader in readers if not reader.addressable]
+        blocky = [reader for reader in readers if not isinstance(reader, RowReader)]
         if blocky:
             step = max(blocky, key=lambda reader: reader.field.nbytes).block_rows
         else:
@@ -102,7 +102,7 @@ class HDF5Source(Source):
         return np.append(np.arange(0, self.length, step), self.length)
 
     def addressable(self, names: Sequence[str]) -> bool:
-        return all(self._readers[name].addressable for name in names)
+        return all(isinstance(self._readers[name], RowReader) for name in names)
 
     def scratch(self, names: Sequence[str]) -> int:
         return max((self._readers[name].scratch for name in names), default=0)
@@ -116,7 +116,10 @@ class HDF5Source(Source):
     def read_rows(self, rows: Indices, out: Arrays) -> Cost:
         total = Cost()
         for name, array in out.items():
-            total += self._readers[name].read_rows(rows, array)
+            reader = self._readers[name]
+            if not isinstance(reader, RowReader):
+                raise TypeError(f"The rows of {name!r} have no addresses: ask addressable() first.")
+            total += reader.read_rows(rows, array)
         return total
 
     def paths(self) -> dict[str, ReadPath]:

@@ -78,7 +78,7 @@ def _check_size(size: int, expected: int) -> None:
 def _inflate(data: Bytes, out: Bytes) -> Bytes:
     try:
         decoded = _deflate_decode(data, out=out)
-    except Exception as error:  # imagecodecs has one exception class for each codec
+    except (RuntimeError, ValueError) as error:  # imagecodecs' own are RuntimeErrors
         raise ChunkError(str(error)) from error
     _check_size(len(decoded), out.size)
     return out

@@ -40,7 +40,6 @@ class FieldReader(ABC):
         library: The file, for reads through libhdf5.
     """
 
-    addressable = False
     row_block_bytes = ROW_BLOCK_BYTES
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
@@ -66,10 +65,6 @@ class FieldReader(ABC):
     def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
         """Independent reads that fill `out[i]` with row `rows[i]`; rows ascend."""
 
-    def read_rows(self, rows: Indices, out: Array) -> Cost:
-        """Fills `out[i]` with row `rows[i]`, in any order."""
-        raise NotImplementedError
-
     def _pieces(self, rows: Indices) -> Iterator[tuple[int, int]]:
         """Cuts `rows` at block edges into pieces of about `JOB_BYTES`."""
         return self._cut(rows, JOB_BYTES)
@@ -89,13 +84,12 @@ class FieldReader(ABC):
 class RowReader(FieldReader):
     """Uncompressed data in which every row has an address: contiguous, or whole rows in chunks."""
 
-    addressable = True
-
     def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
         for start, stop in self._pieces(rows):
             yield partial(self.read_rows, rows[start:stop], out[start:stop])
 
     def read_rows(self, rows: Indices, out: Array) -> Cost:
+        """Fills `out[i]` with row `rows[i]`, in any order."""
         began = time.perf_counter_ns()
         size = self.field.nbytes
         target = out.reshape(-1).view(np.uint8).reshape(-1, size)

@@ -4,6 +4,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.files import images
+
+IMAGES = images()
+"""What the file of the fixture `cats` holds."""
+
 
 @contextmanager
 def refused(kind, *parts):

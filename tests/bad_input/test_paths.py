@@ -25,22 +25,8 @@ from penstock.errors import (
     NoPermissionError,
     OptionError,
 )
-from tests.files import images, write
-from tests.refusal import refused
-
-IMAGES = images()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "cats.h5"
-
-
-@pytest.fixture
-def cats(path):
-    """Fifty images and labels."""
-    return write(path, image=IMAGES, label=np.arange(50), **{"meta/age": np.arange(50.0)})
-
+from tests.bad_input.refusal import IMAGES, refused
+from tests.files import write
 
 # Paths at which there is no HDF5 file.
 

@@ -14,22 +14,8 @@ from penstock.errors import (
     ShapeError,
     TypeNotSupportedError,
 )
-from tests.files import create, images, write
-from tests.refusal import refused
-
-IMAGES = images()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "cats.h5"
-
-
-@pytest.fixture
-def cats(path):
-    """Fifty images and labels."""
-    return write(path, image=IMAGES, label=np.arange(50), **{"meta/age": np.arange(50.0)})
-
+from tests.bad_input.refusal import IMAGES, refused
+from tests.files import create, write
 
 # Names that the file does not have.
 

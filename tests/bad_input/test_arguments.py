@@ -9,21 +9,8 @@ from hypothesis import strategies as st
 
 import penstock as ps
 from penstock.errors import MemoryBudgetError, OptionError
+from tests.bad_input.refusal import IMAGES, refused
 from tests.files import images, write
-from tests.refusal import refused
-
-IMAGES = images()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "cats.h5"
-
-
-@pytest.fixture
-def cats(path):
-    """Fifty images and labels."""
-    return write(path, image=IMAGES, label=np.arange(50), **{"meta/age": np.arange(50.0)})
 
 
 @pytest.mark.parametrize(

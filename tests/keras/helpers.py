@@ -1,0 +1,48 @@
+"""What the tests of Keras share."""
+
+import threading
+
+import keras
+
+N = 203
+"""Rows of the file of the fixture `images`."""
+
+
+class Recorder(keras.callbacks.Callback):
+    """Notes the steps of each epoch, and the loader's position after each step."""
+
+    def __init__(self, loader=None):
+        super().__init__()
+        self.loader = loader
+        self.steps = []
+        self.positions = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.steps.append(0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps[-1] += 1
+        if self.loader is not None:
+            state = self.loader.state_dict()
+            self.positions.append((state["epoch"], state["batch"]))
+
+
+def small_model(outputs=3):
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(outputs, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def no_threads_stay():
+    """Threads whose iterator the collector found were told to end, and do."""
+    threads = [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
