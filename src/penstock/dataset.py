@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import OptionError, ShapeError
+from penstock.errors import OptionError, ShapeError, check_integer
 from penstock.loading import Batch, Loader, View
 from penstock.spec import Indices, Spec, map_structure
 from penstock.transform import MapFn, MapStep, finish, spec_of, with_class_weight
@@ -124,7 +124,7 @@ class Dataset:
         if seed is None:
             views = [self._view.part(a, b) for a, b in itertools.pairwise(edges)]
         else:
-            _check_seed(seed)
+            check_integer("seed", seed, 0, or_none=True)
             views = self._view.random_parts(edges, seed)
         return tuple(Dataset(view, self._structure, self._maps) for view in views)
 
@@ -134,8 +134,7 @@ class Dataset:
         Raises:
             OptionError: If `n` is negative.
         """
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
-            raise OptionError(f"Expected take(n) with an integer n >= 0. Received: {n!r}")
+        check_integer("n of take()", n, 0)
         return Dataset(self._view.part(0, min(n, len(self))), self._structure, self._maps)
 
     def only(self, *names: str) -> "Dataset":
@@ -336,8 +335,3 @@ def _split_edges(sizes: Sequence[Any], n: int) -> list[int]:
             before = inner[i - 1] if i else 0
             inner[i] = min(max(edge, before + 1), n - (count - 1 - i))
     return [0, *inner, n]
-
-
-def _check_seed(seed: Any) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise OptionError(f"Expected seed to be an integer >= 0 or None. Received: {seed!r}")

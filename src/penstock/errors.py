@@ -22,6 +22,7 @@ error that fits it:
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class PenstockError(Exception):
@@ -108,3 +109,20 @@ def _near(name: str, names: list[str]) -> list[str]:
     wanted = name.lower()
     close = [wanted] if wanted in forms else difflib.get_close_matches(wanted, forms, 3, 0.5)
     return list(dict.fromkeys(other for form in close for other in forms[form]))[:3]
+
+
+def check_integer(
+    name: str, value: object, least: int | None = None, *, or_none: bool = False
+) -> None:
+    """Makes sure that an argument is an integer, NumPy's included and bool not; or None.
+
+    Raises:
+        OptionError: If it is none, or below `least`.
+    """
+    if or_none and value is None:
+        return
+    integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if not integer or (least is not None and value < least):  # type: ignore[operator]
+        bound = "" if least is None else f" >= {least}"
+        none = " or None" if or_none else ""
+        raise OptionError(f"Expected {name} to be an integer{bound}{none}. Received: {value!r}")

@@ -4,10 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from penstock.dataset import Dataset
-from penstock.errors import FieldNotFoundError, OptionError
+from penstock.errors import FieldNotFoundError, OptionError, check_integer
 from penstock.loading import Part, View
 from penstock.order import Span
 from penstock.spec import Spec, Structure, leaves, map_structure
@@ -133,8 +131,7 @@ def _check_names(part: str, names: Structure) -> None:
 def _rows(start: int, end: int | None, length: int) -> Span:
     stop = length if end is None else end
     for name, value in (("start", start), ("end", stop)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise OptionError(f"Expected {name} to be an integer. Received: {value!r}")
+        check_integer(name, value)
     if not 0 <= start < stop <= length:
         raise OptionError(
             f"Expected 0 <= start < end <= {length}, the number of rows. "

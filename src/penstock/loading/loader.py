@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from penstock.errors import MemoryBudgetError, OptionError, StateError
+from penstock.errors import MemoryBudgetError, OptionError, StateError, check_integer
 from penstock.loading.batches import Batch, Batches, Place
 from penstock.loading.budget import FEWEST_ROWS, share
 from penstock.loading.fill import Buffers, Epoch, Finish, Resident, batches
@@ -98,7 +98,7 @@ class Loader:
     @property
     def epoch(self) -> int:
         """The epoch under way, or the next one to start."""
-        return self._position[0]
+        return self._position.epoch
 
     def state_dict(self) -> dict[str, Any]:
         """The position: what was handed out so far, in a form that JSON keeps.
@@ -315,17 +315,10 @@ class Loader:
 def _check_options(
     batch_size: int, shuffle: bool | str, seed: int | None, workers: int | None
 ) -> None:
-    if not _is_int(batch_size) or batch_size < 1:
-        raise OptionError(f"Expected batch_size to be an integer >= 1. Received: {batch_size!r}")
+    check_integer("batch_size", batch_size, 1)
     if not any(shuffle is s or (isinstance(s, str) and shuffle == s) for s in SHUFFLES):
         raise OptionError(
             f"Expected shuffle to be True, False, 'exact' or 'batch'. Received: {shuffle!r}"
         )
-    if seed is not None and (not _is_int(seed) or seed < 0):
-        raise OptionError(f"Expected seed to be an integer >= 0 or None. Received: {seed!r}")
-    if workers is not None and (not _is_int(workers) or workers < 1):
-        raise OptionError(f"Expected workers to be an integer >= 1 or None. Received: {workers!r}")
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    check_integer("seed", seed, 0, or_none=True)
+    check_integer("workers", workers, 1, or_none=True)

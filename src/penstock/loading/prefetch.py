@@ -94,7 +94,7 @@ class Prefetch:
         self._ledger = ledger
         self._ahead = ahead
         self._windows_held = windows
-        # Reentrant: the garbage collector may call `stop` in a thread that holds it.
+        # Reentrant: the garbage collector may call `abandon` in a thread that holds it.
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)
         self._arrived = threading.Condition(self._lock)
@@ -369,6 +369,8 @@ class _Failure:
         self.error = error
 
 
+# Says of each thread whether it is in the middle of a garbage collection: a finalizer that is
+# called then may wait for nothing, while one that is called because the last reference went may.
 _collecting = threading.local()
 
 
