@@ -51,7 +51,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         fields = ", ".join(str(field) for field in self._structure.fields)
-        maps = f", {len(self._maps)} map functions" if self._maps else ""
+        maps = ", mapped" if self._maps else ""
         return f"<Dataset of {len(self):,} samples: {fields}{maps}>"
 
     @cached_property
