@@ -140,13 +140,7 @@ class Batches(Iterator[Batch]):
         self._unused.append(self._place)
         self._move(self._ahead)
         now = time.perf_counter()
-        loader._timing.add(
-            samples=rows,
-            batches=1,
-            bytes_decoded=rows * loader._view.row_bytes,
-            epochs=last,
-            elapsed=now - self._mark,
-        )
+        loader._timing.add_batch(rows, rows * loader._view.row_bytes, last, now - self._mark)
         self._mark = now
         if last:
             self._end_epoch()

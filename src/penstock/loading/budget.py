@@ -20,8 +20,11 @@ SCRATCHES = 16
 """Running reads that are provided for, on machines with many cores."""
 
 AHEAD_BYTES = 6_000_000
-"""More than this is never ready ahead: the next window is read anyway, and memory that is
-used again soon is still in the processor's cache."""
+"""More than this, or than `AHEAD_BATCHES` if they are larger, is never ready ahead: the next window
+is read anyway, and memory that is used again soon is still in the processor's cache."""
+
+AHEAD_BATCHES = 8
+"""Half of them ready or in the making, the others handed out, and waiting for their next use."""
 
 INDEX_BYTES = 24
 """Bytes a row of a window for its position, its row in the file, and its place in the order."""
@@ -45,6 +48,7 @@ class Budget:
         row_by_row: Whether every field that is not resident is read row by row.
         capacity: Rows that one window may hold, where whole blocks are read.
         ahead: Bytes of batches ready before they are asked for, or being made.
+        spare: Bytes of batches that were handed out, kept for their next use.
         workers: How many threads may read and decode at a time.
     """
 
@@ -53,6 +57,7 @@ class Budget:
     row_by_row: bool
     capacity: int
     ahead: int
+    spare: int
     workers: int
 
 
@@ -84,9 +89,11 @@ def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool |
             f"memory={needs.least()}."
         )
     left = total - needs.bytes_of(resident)
-    wanted = AHEAD_BYTES + needs.beside + SCRATCHES * needs.scratch
+    batches = max(AHEAD_BYTES, AHEAD_BATCHES * needs.batch)
+    wanted = batches + needs.beside + SCRATCHES * needs.scratch
     beside = max(needs.beside, min(int(total * BESIDE), wanted, left - blocks))
-    ahead = max(min(beside // 2, AHEAD_BYTES), 2 * needs.batch)
+    ahead = max(min(beside // 2, batches), 2 * needs.batch)
+    spare = (ahead - 2 * needs.batch) // 2
     threads = workers
     if needs.scratch:
         threads = min(workers, max(1, (beside - ahead) // needs.scratch))
@@ -95,7 +102,8 @@ def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool |
         resident=tuple(field.name for field in view.fields if field.name in resident),
         row_by_row=largest == 0,
         capacity=(left - beside) // 2 // (needs.row + INDEX_BYTES),
-        ahead=ahead,
+        ahead=ahead - spare,
+        spare=spare,
         workers=threads,
     )
 

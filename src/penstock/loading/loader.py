@@ -247,9 +247,11 @@ class Loader:
         return Prefetch(
             (self._describe(p, in_row_order, finish) for p in itertools.islice(places, epochs)),
             place.batch,
+            fields=self._view.fields,
             resident=self._resident,
             workers=self._budget.workers,
             ahead=self._budget.ahead,
+            spare=self._budget.spare,
             windows=1 if place.capacity > self._budget.capacity else 2,
             timing=self._timing,
             ledger=self._ledger,

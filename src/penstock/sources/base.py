@@ -29,7 +29,12 @@ class Cost(NamedTuple):
     repaired: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":  # type: ignore[override]
-        return Cost(*(a + b for a, b in zip(self, other, strict=True)))
+        return Cost(
+            self.read + other.read,
+            self.decode + other.decode,
+            self.stored + other.stored,
+            self.repaired + other.repaired,
+        )
 
 
 Read = Callable[[], Cost]
