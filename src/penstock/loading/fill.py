@@ -6,16 +6,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.loading.timing import Ledger, Timing
-from penstock.loading.view import View
+from penstock.loading.view import Seen, View
 from penstock.order import Order, RowOrder, Window
-from penstock.sources import Cost, Read, empty_arrays
+from penstock.sources import Cost, Read, ReadAhead, empty_arrays
 from penstock.spec import Field
 
 Array = npt.NDArray[Any]
@@ -193,8 +193,12 @@ class AddressedWindow(LoadedWindow):
         self._positions = order.places(window.start, window.start + window.size)
         self._view = view
         self._names = [f.name for f in fields]
-        self._addressable = view.addressable(self._names)
         self._resident = resident
+        self._ahead: ReadAhead | None = None
+        if self._names and view.addressable(self._names):
+            announce = partial(view.announce, names=self._names)
+            nbytes = sum(f.nbytes for f in fields)
+            self._ahead = ReadAhead(announce, self._positions, nbytes, len(fields))
         super().__init__(window, [], self._positions.nbytes)
 
     def gather(self, start: int, stop: int, out: Arrays) -> Cost:
@@ -203,7 +207,8 @@ class AddressedWindow(LoadedWindow):
             np.take(values, positions, axis=0, out=out[name], mode="clip")
         if not self._names:
             return Cost()
-        if self._addressable:
+        if self._ahead is not None:
+            self._ahead.reach(start - self.window.start)
             return self._view.read_rows(positions, {name: out[name] for name in self._names})
         arrays, cost = self._view.read_any(positions, self._names)
         for name, array in arrays.items():
@@ -233,6 +238,7 @@ class Epoch:
     rows: int
     finish: Finish
     timing: Timing = field(default_factory=Timing)
+    _seen: Seen = field(default_factory=Seen)
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
@@ -272,6 +278,8 @@ class Epoch:
         if isinstance(self.order, RowOrder):
             return AddressedWindow(window, self.order, self.view, self._fields, self.resident)
         rows = int(np.diff(self.order.starts).max())
+        names = [f.name for f in self._fields]
+        self.timing.add(repeated=self.view.note_blocks(window.positions(), names, self._seen))
         return HeldWindow(window, rows, self.view, self._fields, self.resident, self.buffers)
 
     def gather(self, loaded: LoadedWindow, piece: Piece, out: Arrays) -> Failures:

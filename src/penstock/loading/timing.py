@@ -20,6 +20,7 @@ class Timing:
     bytes_read: int = 0
     bytes_decoded: int = 0
     repaired: int = 0
+    repeated: int = 0
     samples: int = 0
     batches: int = 0
     epochs: int = 0
