@@ -89,6 +89,37 @@ def nbit(plist):
     plist.set_filter(h5z.FILTER_NBIT, 0, ())
 
 
+def optional(number, *parameters):
+    """A filter by its number; libhdf5 skips it for chunks that it does not make smaller."""
+    return lambda plist: plist.set_filter(number, h5z.FLAG_OPTIONAL, parameters)
+
+
+COMPRESSORS = {
+    "gzip": deflate,
+    "lzf": optional(h5z.FILTER_LZF),
+    "szip": szip,
+    "bzip2": optional(307, 1),
+    "blosc": optional(32001, 0, 0, 0, 0, 5, 1, 0),
+    "blosc of bits": optional(32001, 0, 0, 0, 0, 5, 2, 5),
+    "lz4": optional(32004, 0),
+    "lz4 in blocks": optional(32004, 100),
+    "bitshuffle + lz4": optional(32008, 0, 2),
+    "bitshuffle + zstd": optional(32008, 16, 3, 3),
+    "zstd": optional(32015, 3),
+    "blosc2": optional(32026, 0, 0, 0, 0, 5, 1, 1),
+    "blosc2 in blocks": optional(32026, 0, 64, 0, 0, 5, 2, 5),
+}
+"""Filters that make chunks shorter; those above 255, but for lzf, need hdf5plugin to write."""
+
+FILTERS = {
+    **COMPRESSORS,
+    "shuffle": shuffle,
+    "fletcher32": fletcher32,
+    "bitshuffle": optional(32008, 0),
+}
+"""All filters that are read without libhdf5."""
+
+
 def can_szip():
     """Whether libhdf5 was built with the szip encoder."""
     return h5z.filter_avail(h5z.FILTER_SZIP) and bool(

@@ -5,9 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from penstock.errors import ChangedFileError, ReadError, ShapeError
 from penstock.sources.base import (
@@ -21,6 +23,7 @@ from penstock.sources.base import (
     value_bytes,
 )
 from penstock.sources.file import File
+from penstock.sources.hdf5.filters import missing
 from penstock.sources.hdf5.layout import Layout, inspect
 from penstock.sources.hdf5.library import Library
 from penstock.sources.hdf5.opening import (
@@ -168,6 +171,9 @@ def _reader(dataset: h5py.Dataset, layout: Layout, file: File, library: Library)
     doubt = None if isinstance(reader, LibraryReader) else _doubt(reader, dataset)
     if doubt is None:
         return reader
+    if layout.lacking:
+        where = f"{layout.field.name!r} in {file.path!r}"
+        raise missing(layout.lacking, where, "its first chunks could not be")
     slow = replace(layout, path=ReadPath("h5py", doubt), chunks=None)
     return LibraryReader(slow, file, library)
 
@@ -177,15 +183,19 @@ def _doubt(reader: FieldReader, dataset: h5py.Dataset) -> str | None:
     doubt: str | None = "its first chunks are damaged"
     for rows in _probes(reader.layout):
         ours = empty_arrays([reader.field], len(rows))[reader.field.name]
+        cost = _try(reader, rows, ours)
+        if reader.layout.lacking:
+            if cost is not None:
+                return None
+            continue
+        if cost is None and not reader.asks:
+            doubt = None
+            continue
         try:
             theirs = dataset[int(rows[0]) : int(rows[-1]) + 1]
         except (OSError, RuntimeError):
             continue
-        try:
-            cost = run_reads(list(reader.reads(rows, ours)))
-        except ChangedFileError:
-            raise
-        except ReadError:
+        if cost is None:
             doubt = None  # libhdf5 made something up
             continue
         if cost.repaired:
@@ -194,6 +204,16 @@ def _doubt(reader: FieldReader, dataset: h5py.Dataset) -> str | None:
             return f"{reader.layout.path.reason}: reading it directly gave other values"
         return None
     return doubt
+
+
+def _try(reader: FieldReader, rows: Indices, out: npt.NDArray[Any]) -> Cost | None:
+    """Fills `out` with rows, and returns what that cost; None if they cannot be read."""
+    try:
+        return run_reads(list(reader.reads(rows, out)))
+    except ChangedFileError:
+        raise
+    except ReadError:
+        return None
 
 
 def _probes(layout: Layout) -> Iterator[Indices]:

@@ -10,13 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import FileFormatError
+from penstock.sources.hdf5.filters import Filter
 
 UNALLOCATED = -1
 
 _MOST_EMPTY = 1 << 20
-
-Filters = tuple[tuple[int, tuple[int, ...]], ...]
-"""`(id, parameters)` of each filter, in the order in which they were applied."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Chunks:
     """
 
     shape: tuple[int, ...]
-    filters: Filters
+    filters: tuple[Filter, ...]
     offsets: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
     masks: npt.NDArray[np.uint32]
@@ -43,9 +41,27 @@ class Chunks:
         """Chunks side by side that together hold whole samples."""
         return int(self.offsets.shape[1])
 
+    def start(self, number: int, k: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Where chunk `k` of a row of chunks begins in the data, which have this shape."""
+        beside: Any = np.unravel_index(k, self._beside(shape))
+        return tuple(int(i) * n for i, n in zip((number, *beside), self.shape, strict=True))
+
+    def partial(self, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """Which chunks reach beyond the data, which have this shape."""
+        cut = np.zeros((1,), bool)
+        for size, length, count in zip(shape[1:], self.shape[1:], self._beside(shape), strict=True):
+            ends = np.arange(1, count + 1) * length > size
+            cut = (cut[:, None] | ends).reshape(-1)
+        ends = np.arange(1, len(self.offsets) + 1) * self.shape[0] > shape[0]
+        return ends[:, None] | cut
+
+    def _beside(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """How many chunks lie beside each other along each axis but the first."""
+        return tuple(-(-n // c) for n, c in zip(shape[1:], self.shape[1:], strict=True))
+
 
 def read_index(
-    dataset: h5py.Dataset, filters: Filters, file_size: int, where: str
+    dataset: h5py.Dataset, filters: tuple[Filter, ...], file_size: int, where: str
 ) -> Chunks | None:
     """The index of a chunked dataset; None if nearly all its chunks were never written.
 

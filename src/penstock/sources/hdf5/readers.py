@@ -11,14 +11,16 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import ReadError
+from penstock.errors import ChangedFileError, ReadError
 from penstock.sources.ahead import ReadAhead
 from penstock.sources.base import Cost, Read
 from penstock.sources.file import Bytes, File
-from penstock.sources.hdf5.codecs import ChunkError, ShortChunkError, decode, scratch
+from penstock.sources.hdf5.decoding import ChunkError, DamagedChunkError, scratch
+from penstock.sources.hdf5.filters import bits_of, way_out
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import Library, damaged, located
+from penstock.sources.hdf5.pipeline import Pipeline
 from penstock.spec import Indices
 
 Array = npt.NDArray[Any]
@@ -46,6 +48,9 @@ class FieldReader(ABC):
     """
 
     row_block_bytes = ROW_BLOCK_BYTES
+
+    asks = True
+    """Whether libhdf5 may be given what this reader cannot read."""
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
         self.layout = layout
@@ -146,14 +151,17 @@ class ChunkReader(FieldReader):
         super().__init__(layout, file, library)
         self._chunks = cast("Chunks", layout.chunks)
         self._chunk_bytes = math.prod(self._chunks.shape) * layout.stored.itemsize
+        self._pipeline = Pipeline(self._chunks.filters, self._chunk_bytes)
+        self.asks = self._pipeline.asks
+        self._lacking = bits_of(layout.lacking, self._chunks.filters)
         self._places = list(self._place_chunks())
         # A chunk that holds whole rows as they leave can be decoded in place.
         self._in_place = self._chunks.shape[1:] == self.field.shape and not self._swapped
 
     @property
     def scratch(self) -> int:
-        buffers = 1 + len(self._chunks.filters)
-        return int(self._chunks.sizes.max(initial=0)) + buffers * self._chunk_bytes
+        stored = int(self._chunks.sizes.max(initial=0))
+        return stored + self._chunk_bytes + self._pipeline.scratch
 
     def _place_chunks(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
         """For each chunk in a row of them: where it goes in a sample, and what of it is inside."""
@@ -208,16 +216,29 @@ class ChunkReader(FieldReader):
                     continue
                 chunk = scratch("chunk", self._chunk_bytes)
                 total += self._load(number, k, chunk)
-            except ShortChunkError as error:
-                raise damaged(self._file.path, self.field.name, rows, str(error)) from error
-            except ChunkError:
-                self._library.read(self.field.name, rows, out)
+            except DamagedChunkError as error:
+                raise self._damaged(first, place, rows, error) from error
+            except ChunkError as error:
+                try:
+                    self._library.read(self.field.name, rows, out)
+                except ReadError as failure:
+                    if isinstance(failure, ChangedFileError) or not self.layout.lacking:
+                        raise
+                    raise self._damaged(first, place, rows, error) from failure
                 return total + Cost(repaired=1)
             began = time.perf_counter_ns()
             values = chunk.view(self.layout.stored).reshape(self._chunks.shape)
             out[(slice(None), *place)] = values[(slice(None), *inside)][wanted]
             total += Cost(decode=time.perf_counter_ns() - began)
         return total
+
+    def _damaged(
+        self, first: int, place: tuple[slice, ...], rows: Indices, error: ChunkError
+    ) -> ReadError:
+        words = f"the chunk at {(first, *(part.start for part in place))} {error}"
+        if self.layout.lacking:
+            words += f", and libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
+        return damaged(self._file.path, self.field.name, rows, words)
 
     def _load(self, number: int, k: int, out: Bytes) -> Cost:
         """Fills `out` with the decoded bytes of one chunk."""
@@ -227,7 +248,7 @@ class ChunkReader(FieldReader):
             out.view(self.layout.stored)[:] = self.layout.fill
             return Cost(decode=time.perf_counter_ns() - began)
         mask = int(self._chunks.masks[number, k])
-        if self._may_be_stored_raw(number, k, size):
+        if self._may_be_stored_raw(number, k, size, mask):
             raise ChunkError("a partial edge chunk as long as a raw one may be unfiltered")
         stored = scratch("stored", size)
         try:
@@ -235,13 +256,16 @@ class ChunkReader(FieldReader):
         except ReadError as error:
             raise ChunkError(str(error)) from error
         between = time.perf_counter_ns()
-        decode(stored, self._chunks.filters, mask, out)
+        self._pipeline.decode(stored, mask, out)
         return Cost(between - began, time.perf_counter_ns() - between, size)
 
-    def _may_be_stored_raw(self, number: int, k: int, size: int) -> bool:
+    def _may_be_stored_raw(self, number: int, k: int, size: int, mask: int) -> bool:
         """HDF5 may leave partial edge chunks unfiltered without marking them so."""
-        if size != self._chunk_bytes or not self._chunks.filters:
+        every = (1 << len(self._chunks.filters)) - 1
+        if size != self._chunk_bytes or mask & every == every:
             return False
+        if self._lacking & ~mask:
+            return False  # libhdf5 could not read it, if it were not: `layout` found out
         height = self._chunks.shape[0]
         _, inside = self._places[k]
         kept = tuple(part.stop for part in inside)

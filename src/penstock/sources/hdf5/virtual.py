@@ -13,6 +13,7 @@ import h5py
 
 from penstock.errors import ChangedFileError, DataError, PenstockError
 from penstock.sources.file import Identity
+from penstock.sources.hdf5.filters import filters_of, lacking, missing
 from penstock.sources.hdf5.opening import find_dataset, open_file
 
 _Node = tuple[str, str]
@@ -110,6 +111,9 @@ def _check_source(mapped: _Mapped, dataset: h5py.Dataset, main: str, where: str)
             here = f"{mapped.name!r} in {mapped.path!r}"
             if source.external:
                 raise DataError(f"{here} keeps its data in more files.")
+            filters = filters_of(source.id.get_create_plist())
+            if lacks := lacking(filters):
+                raise missing(lacks, here, "a virtual dataset is read by libhdf5")
             ends = mapped.ends or ()
             if any(end > size for end, size in zip(ends, source.shape, strict=False)):
                 raise DataError(
