@@ -62,7 +62,9 @@ class View:
             part.selection.rank(part.source.edges(names)) + offset
             for part, offset in zip(self.parts, self._offsets, strict=False)
         ]
-        return np.unique(np.concatenate([[0], *found]))
+        # They ascend already; `np.unique` would take a second for a million.
+        edges = np.concatenate([[0], *found])
+        return edges[np.diff(edges, prepend=-1) > 0]
 
     def addressable(self, names: Sequence[str]) -> bool:
         """Whether reading one row costs about one row."""

@@ -19,6 +19,7 @@ from penstock.errors import (
 )
 from penstock.sources.base import ReadPath
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index
+from penstock.sources.hdf5.limits import check_chunks, check_shape, check_type
 from penstock.sources.hdf5.virtual import SourceFile, source_files
 from penstock.spec import Field
 
@@ -55,6 +56,7 @@ class Layout:
         start: For contiguous data, the offset of its first byte; else 0.
         chunks: For chunked data that is read directly, its index.
         chunk_rows: Samples in a chunk, or None where there are no chunks.
+        chunk_bytes: Bytes of a chunk, decoded; 0 where there are none.
         fill: The fill value of chunks that were never written.
         sources: For virtual data, the files that it lies in.
     """
@@ -66,6 +68,7 @@ class Layout:
     start: int = 0
     chunks: Chunks | None = None
     chunk_rows: int | None = None
+    chunk_bytes: int = 0
     fill: Any = 0
     sources: tuple[SourceFile, ...] = ()
 
@@ -76,7 +79,7 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
     Raises:
         ShapeError: If it is scalar or empty.
         TypeNotSupportedError: If its type has no fixed-size NumPy form.
-        DataError: If its bytes lie in other files.
+        DataError: If its bytes lie in other files, or are more than any data set has.
         FileFormatError: If the file ends before it does.
         MissingDependencyError: If a filter is not installed.
     """
@@ -94,8 +97,11 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
         "field": _field(dataset, name),
         "length": len(dataset),
         "stored": dataset.dtype,
-        "chunk_rows": dataset.chunks[0] if dataset.chunks else None,
     }
+    if dataset.chunks:
+        check_chunks(dataset, where)
+        base["chunk_rows"] = dataset.chunks[0]
+        base["chunk_bytes"] = math.prod(dataset.chunks) * dataset.dtype.itemsize
     if kind == h5d.VIRTUAL:
         base["sources"] = source_files(dataset, where, path)
     filters = _filters_of(plist) if kind == h5d.CHUNKED else []
@@ -106,7 +112,7 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
     size = Path(path).stat().st_size
     if kind == h5d.CONTIGUOUS:
         return _contiguous(dataset, base, where, size)
-    return _chunked(dataset, base, filters, where, size)
+    return _chunked(dataset, base, filters, where)
 
 
 def _field(dataset: h5py.Dataset, name: str) -> Field:
@@ -117,6 +123,7 @@ def _field(dataset: h5py.Dataset, name: str) -> Field:
 
 
 def _check_type(dataset: h5py.Dataset, where: str) -> None:
+    check_type(dataset.id.get_type(), where)
     try:
         dtype = dataset.dtype
     except TypeError as error:
@@ -162,6 +169,7 @@ def _check_shape(dataset: h5py.Dataset, where: str) -> None:
             f"{where} is empty: its shape is {dataset.shape}. Write samples into it, "
             "or choose another dataset."
         )
+    check_shape(dataset.shape, dataset.dtype.itemsize, where)
 
 
 def _check_filters(filters: list[_Filter], where: str) -> None:
@@ -230,14 +238,13 @@ def _contiguous(dataset: h5py.Dataset, base: dict[str, Any], where: str, size: i
 
 
 def _chunked(
-    dataset: h5py.Dataset, base: dict[str, Any], filters: list[_Filter], where: str, size: int
+    dataset: h5py.Dataset, base: dict[str, Any], filters: list[_Filter], where: str
 ) -> Layout:
-    chunks = read_index(dataset, tuple((f.code, f.parameters) for f in filters), size, where)
+    chunks = read_index(dataset, tuple((f.code, f.parameters) for f in filters), where)
     if chunks is None:
         base["chunk_rows"] = None
         return Layout(**base, path=ReadPath("h5py", "nearly all chunks were never written"))
     base["fill"] = dataset.fillvalue
-    chunk_bytes = math.prod(chunks.shape) * dataset.dtype.itemsize
     if filters:
         names = " + ".join(step.name for step in filters)
         path = ReadPath("direct chunks", f"{names}, decoded in threads")
@@ -247,7 +254,7 @@ def _chunked(
         path = ReadPath("direct chunks", "uncompressed, some chunks never written")
     elif chunks.shape[1:] != dataset.shape[1:]:
         path = ReadPath("direct chunks", "uncompressed chunks wider than the samples")
-    elif (chunks.sizes != chunk_bytes).any():
+    elif (chunks.sizes != base["chunk_bytes"]).any():
         path = ReadPath("direct chunks", "uncompressed, some chunks damaged")
     else:
         path = ReadPath("direct rows", "uncompressed chunks of whole samples")
