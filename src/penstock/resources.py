@@ -83,6 +83,12 @@ def check_memory(nbytes: int, what: str, way_out: str) -> None:
         )
 
 
+def machine_memory() -> int:
+    """Bytes that files could be cached in at best: all RAM or the cgroup limit."""
+    limits = [limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60]
+    return min([_all_ram(), *limits])
+
+
 def default_memory() -> int:
     """The byte budget of a loader that was given none: a quarter of the limit, 2 GiB at most."""
     return min(memory_limit() // 4, DEFAULT_MEMORY_CAP)
@@ -111,6 +117,10 @@ def _free_ram() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
+    return _all_ram()
+
+
+def _all_ram() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

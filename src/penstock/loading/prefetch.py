@@ -8,8 +8,9 @@ without the lock, note its result. There is one lock, and all state below it:
     windows     at most two: one that batches are gathered from, one that is being read
     reads       of the windows and the resident fields; they run when no step can
 
-A batch that fails is handed out in its place, as its error: the batches before it
-arrive first, on every run alike. Nothing here influences what a batch contains.
+Small batches are made in groups: what each job costs is then shared. A batch that fails is handed
+out in its place, as its error: the batches before it arrive first, on every run alike. Nothing
+here influences what a batch contains.
 """
 
 import gc
@@ -19,17 +20,25 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from penstock.errors import PenstockError
-from penstock.loading.fill import Arrays, Epoch, LoadedWindow, Resident
+from penstock.loading.fill import Arrays, Epoch, Failure, LoadedWindow, Resident
+from penstock.loading.memory import BatchMemory, Block
 from penstock.loading.steps import Step, steps_of, windows_of
 from penstock.loading.timing import Ledger, Timing
 from penstock.sources import Read
-from penstock.spec import leaves
+from penstock.spec import Field, leaves
 
 Job = Callable[[], None]
+
+GROUP_BYTES = 1 << 18
+"""Batches smaller than this are made together. Somebody who keeps one of them keeps the memory of
+its group."""
+
+GROUP_SECONDS = 0.005
+"""What map functions may take for a group: the first of its batches waits for the last."""
 
 ABANDONED_SECONDS = 0.5
 """How often an idle thread looks whether its iterator is gone."""
@@ -53,13 +62,22 @@ class _Slot:
 
 
 class _Making:
-    """A batch on its way."""
+    """A group of batches on its way."""
 
-    def __init__(self, arrays: Arrays, rows: int) -> None:
-        self.arrays = arrays
+    def __init__(self, rows: int, memory: BatchMemory) -> None:
+        self.arrays: Arrays
+        self.arrays, self.blocks = memory.take(rows)
         self.rows_left = rows
-        self.nbytes = sum(array.nbytes for array in arrays.values())
-        self.error: BaseException | None = None
+        self.nbytes = sum(array.nbytes for array in self.arrays.values())
+        self.failed: list[tuple[int, int, BaseException]] = []
+
+
+class _Made(NamedTuple):
+    """Batches that are ready."""
+
+    results: deque[Any]
+    nbytes: int
+    blocks: list[tuple[str, Block]]
 
 
 class Prefetch:
@@ -69,9 +87,11 @@ class Prefetch:
         epochs: What to make; the first windows of the next one are read while the last ones
             of the one before empty.
         first: The first batch of the first epoch.
+        fields: Of a row.
         resident: The fields that stay in memory.
         workers: Threads.
         ahead: Bytes of batches that may be ready or in the making.
+        spare: Bytes of batches that were handed out, kept for their next use.
         windows: Windows that may be held at a time: 2 to read one while the other empties.
         timing: Counts seconds and bytes.
         ledger: Counts the bytes held.
@@ -82,9 +102,11 @@ class Prefetch:
         epochs: Iterable[Epoch],
         first: int,
         *,
+        fields: Sequence[Field],
         resident: Resident,
         workers: int,
         ahead: int,
+        spare: int,
         windows: int,
         timing: Timing,
         ledger: Ledger,
@@ -93,23 +115,27 @@ class Prefetch:
         self._timing = timing
         self._ledger = ledger
         self._ahead = ahead
+        self._memory = BatchMemory(fields, spare, ledger)
         self._windows_held = windows
         # Reentrant: the garbage collector may call `abandon` in a thread that holds it.
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)
         self._arrived = threading.Condition(self._lock)
         for_steps, for_windows = itertools.tee(epochs)
-        self._steps = steps_of(for_steps, first)
-        self._step = next(self._steps, None)
+        self._steps = steps_of(for_steps, first, self._together)
         self._coming = windows_of(for_windows, first)
         self._windows: dict[tuple[int, int], _Slot] = {}
         self._resident = _Slot()
         self._loading_resident = False
         self._making: dict[int, _Making] = {}
-        self._done: dict[int, Any] = {}
+        self._made: dict[int, _Made] = {}
         self._next = 0
+        self._handing_out = _Made(deque(), 0, [])
+        self._held = 0
         # Until the first batch is made, what map functions make of it is not known.
         self._batch_bytes: int | None = None
+        self._batch_seconds = 0.0
+        self._step = next(self._steps, None)
         self._stopped = False
         self._fatal: BaseException | None = None
         self._alive = workers
@@ -136,9 +162,21 @@ class Prefetch:
                 "This iterator was made before the process forked, and its threads stayed behind. "
                 "Start a new one from the loader in the child process."
             )
+        if not self._handing_out.results:
+            self._take_group()
+        result = self._handing_out.results.popleft()
+        if isinstance(result, Failure):
+            raise result.error
+        return result
+
+    def _take_group(self) -> None:
+        """Waits for the next batches that were made together."""
         began = time.perf_counter()
         with self._lock:
-            while self._next not in self._done:
+            # The group before counted as held while batches of it were left.
+            self._give_back(self._handing_out)
+            self._handing_out = _Made(deque(), 0, [])
+            while self._next not in self._made:
                 if self._fatal is not None:
                     raise self._fatal
                 if self._stopped:
@@ -146,14 +184,21 @@ class Prefetch:
                 if self._step is None and not self._making:
                     raise StopIteration
                 self._arrived.wait()
-            result, nbytes = self._done.pop(self._next)
+            self._handing_out = self._made.pop(self._next)
             self._next += 1
-            self._work.notify()
-        self._ledger.give(nbytes)
+            if len(self._handing_out.results) == 1:
+                self._give_back(self._handing_out)
+                self._handing_out = _Made(self._handing_out.results, 0, [])
+            # Threads that have enough ready sleep until half of it is gone.
+            if self._held * 2 <= self._ahead or len(self._made) < 2:
+                self._work.notify()
         self._timing.add(wait_for_data=time.perf_counter() - began)
-        if isinstance(result, _Failure):
-            raise result.error
-        return result
+
+    def _give_back(self, made: _Made) -> None:
+        """Counts batches as handed out; their memory is used again when nothing refers to it."""
+        self._held -= made.nbytes
+        self._ledger.give(made.nbytes)
+        self._memory.give(made.blocks)
 
     def stop(self) -> None:
         """Ends the threads, after the jobs they are in; safe to call twice and from any thread.
@@ -212,15 +257,16 @@ class Prefetch:
         """Gives back what is held; the last thread does it."""
         if self._loading_resident:
             self._end_resident(complete=False)
-        held = sum(m.nbytes for m in self._making.values())
-        held += sum(nbytes for _, nbytes in self._done.values())
+        held = self._held
         for slot in self._windows.values():
             if slot.loaded is not None:
                 held += slot.loaded.nbytes
                 slot.loaded.close()
         self._windows.clear()
         self._making.clear()
-        self._done.clear()
+        self._made.clear()
+        self._memory.clear()
+        self._held = 0
         self._ledger.give(held)
 
     def _pick(self) -> Job | None:
@@ -249,13 +295,13 @@ class Prefetch:
         slot = self._windows.get(step.window)
         if slot is None or not slot.ready:
             return None
-        making = self._making.get(step.batch)
+        making = self._making.get(step.group)
         if making is None:
-            if not self._may_start(step.batch):
+            if not self._may_start(step.piece.group.batches):
                 return None
-            arrays = step.epoch.empty_batch(step.piece.batch)
-            start, stop = step.epoch.bounds(step.piece.batch)
-            making = self._making[step.batch] = _Making(arrays, stop - start)
+            start, stop = step.epoch.bounds(step.piece.group)
+            making = self._making[step.group] = _Making(stop - start, self._memory)
+            self._held += making.nbytes
             self._ledger.take(making.nbytes)
         slot.pieces_left += 1
         self._step = next(self._steps, None)
@@ -264,11 +310,22 @@ class Prefetch:
         self._work.notify()
         return lambda: self._gather(step, slot, making)
 
-    def _may_start(self, batch: int) -> bool:
-        waiting = batch - self._next
-        if waiting < 2:
+    def _may_start(self, count: int) -> bool:
+        """Whether `count` more batches may be made now."""
+        if len(self._making) + len(self._made) < 2:
             return True
-        return self._batch_bytes is not None and (waiting + 1) * self._batch_bytes <= self._ahead
+        if self._batch_bytes is None:
+            return False
+        return self._held + count * self._batch_bytes <= self._ahead
+
+    def _together(self) -> int:
+        """How many batches to make together."""
+        if not self._batch_bytes:
+            return 1
+        count = min(GROUP_BYTES, self._ahead // 8) // self._batch_bytes
+        if self._batch_seconds:
+            count = min(count, int(GROUP_SECONDS / self._batch_seconds))
+        return max(1, count)
 
     def _open_resident(self) -> None:
         self._resident.reads.extend(self._resident_fields.begin())
@@ -313,19 +370,19 @@ class Prefetch:
                 self._work.notify_all()
 
     def _gather(self, step: Step, slot: _Slot, making: _Making) -> None:
+        piece = step.piece
+        first, _ = step.epoch.bounds(piece.group)
         error = slot.error or self._resident.error
         if error is None:
-            try:
-                assert slot.loaded is not None
-                step.epoch.gather(slot.loaded, step.piece, making.arrays)
-            except BaseException as caught:  # noqa: BLE001 - relayed
-                error = caught
+            assert slot.loaded is not None
+            failed = step.epoch.gather(slot.loaded, piece, making.arrays)
+        else:
+            failed = [(piece.start - first, piece.stop - first, error)]
         with self._lock:
             if self._stopped:
                 return
-            if error is not None:
-                making.error = making.error or error
-            making.rows_left -= step.piece.stop - step.piece.start
+            making.failed += failed
+            making.rows_left -= piece.stop - piece.start
             finished = making.rows_left == 0
             slot.pieces_left -= 1
             if slot.passed and not slot.pieces_left:
@@ -341,32 +398,29 @@ class Prefetch:
         self._work.notify_all()
 
     def _complete(self, step: Step, making: _Making) -> None:
-        result: Any
-        if making.error is None:
-            try:
-                result = step.epoch.complete(making.arrays)
-            except BaseException as error:  # noqa: BLE001 - relayed
-                making.error = error
-        if making.error is not None:
-            result = _Failure(making.error)
-        nbytes = making.nbytes if making.error else sum(a.nbytes for a in leaves(result))
+        began = time.perf_counter()
+        group = step.piece.group
+        results = step.epoch.complete(group, making.arrays, making.failed)
+        seconds = (time.perf_counter() - began) / group.batches
+        sizes = [
+            making.nbytes // group.batches
+            if isinstance(result, Failure)
+            else sum(array.nbytes for array in leaves(result))
+            for result in results
+        ]
+        nbytes = sum(sizes)
         with self._lock:
             if self._stopped:
                 return
+            self._held += nbytes - making.nbytes
             self._ledger.give(making.nbytes)
             self._ledger.take(nbytes)
-            del self._making[step.batch]
-            self._batch_bytes = max(self._batch_bytes or 0, nbytes)
-            self._done[step.batch] = (result, nbytes)
-            if step.batch == self._next:
+            del self._making[step.group]
+            self._batch_bytes = max(self._batch_bytes or 0, *sizes)
+            self._batch_seconds = max(self._batch_seconds, seconds)
+            self._made[step.group] = _Made(deque(results), nbytes, making.blocks)
+            if step.group == self._next:
                 self._arrived.notify()
-
-
-class _Failure:
-    """A batch that could not be made."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
 
 
 # Says of each thread whether it is in the middle of a garbage collection: a finalizer that is

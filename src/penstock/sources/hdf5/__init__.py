@@ -1,5 +1,6 @@
 """HDF5 files: read at the speed of disk and decoder where that is safe, through h5py elsewhere."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -31,7 +32,6 @@ from penstock.sources.hdf5.opening import (
     path_of,
 )
 from penstock.sources.hdf5.readers import (
-    ROW_BLOCK_BYTES,
     ChunkReader,
     FieldReader,
     LibraryReader,
@@ -96,13 +96,36 @@ class HDF5Source(Source):
     def edges(self, names: Sequence[str]) -> Indices:
         readers = [self._readers[name] for name in names]
         blocky = [reader for reader in readers if not isinstance(reader, RowReader)]
-        if blocky:
-            step = max(blocky, key=lambda reader: reader.field.nbytes).block_rows
-        else:
-            step = max(1, ROW_BLOCK_BYTES // sum(reader.field.nbytes for reader in readers))
+        largest = max(blocky or readers, key=lambda reader: reader.field.nbytes)
+        step = largest.run_rows if isinstance(largest, RowReader) else largest.block_rows
         # A file may declare more rows than there is memory for the edges of blocks.
         step *= max(1, -(-self.length // (step * MOST_BLOCKS)))
         return np.append(np.arange(0, self.length, step), self.length)
+
+    def announce(self, rows: Indices, names: Sequence[str]) -> bool:
+        readers = [self._readers[name] for name in names]
+        return sum(r.announce(rows) for r in readers if isinstance(r, RowReader)) > 0
+
+    def repeated(self, names: Sequence[str], together: int, windows: int) -> float:
+        readers = [self._readers[name] for name in names]
+        decoding = [r for r in readers if not isinstance(r, RowReader)]
+        if not decoding:
+            return 0.0
+        stretch = together * max(decoding, key=lambda reader: reader.field.nbytes).block_rows
+        again = 0.0
+        for reader in decoding:
+            height = reader.block_rows
+            # A block and a stretch that overlap meet once in each least common multiple at an edge.
+            touched = 1 + (height - math.gcd(height, stretch)) / stretch
+            again += reader.field.nbytes * (min(touched, windows) - 1)
+        return again / sum(reader.field.nbytes for reader in readers)
+
+    def blocks_of(self, name: str, rows: Indices) -> Indices | None:
+        reader = self._readers[name]
+        if isinstance(reader, RowReader):
+            return None
+        numbers = rows // reader.block_rows
+        return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
 
     def addressable(self, names: Sequence[str]) -> bool:
         return all(isinstance(self._readers[name], RowReader) for name in names)
