@@ -5,12 +5,14 @@ import os
 import re
 from pathlib import Path
 
-from penstock.errors import OptionError
+from penstock.errors import MemoryBudgetError, OptionError
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
 
 DEFAULT_MEMORY_CAP = 2 * 2**30
+
+_FEW_BYTES = 1 << 24
 
 
 def parse_bytes(size: int | str) -> int:
@@ -65,6 +67,20 @@ def memory_limit() -> int:
     free = _free_ram()
     limits = [limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60]
     return min([free, *limits])
+
+
+def check_memory(nbytes: int, what: str, way_out: str) -> None:
+    """Makes sure that this process may take so many bytes, before the system kills it for them.
+
+    Raises:
+        MemoryBudgetError: If not.
+    """
+    # Looking costs more than a few bytes are worth.
+    if nbytes > _FEW_BYTES and nbytes > (limit := memory_limit()):
+        raise MemoryBudgetError(
+            f"{what} would take {format_bytes(nbytes)}, and this process may take "
+            f"{format_bytes(limit)}. {way_out}"
+        )
 
 
 def machine_memory() -> int:

@@ -1,6 +1,5 @@
 """The rest of the zoo: datasets behind every filter that is read without libhdf5, and others."""
 
-import h5py
 import hdf5plugin
 import numpy as np
 

@@ -85,7 +85,9 @@ class View:
             edges = part.source.edges(names)
             edges = np.append(edges[:-1:together], edges[-1])
             found.append(part.selection.rank(edges) + offset)
-        return np.unique(np.concatenate([[0], *found]))
+        # They ascend already; `np.unique` would take a second for a million.
+        joined = np.concatenate([[0], *found])
+        return joined[np.diff(joined, prepend=-1) > 0]
 
     def repeated(self, names: Sequence[str], together: int, windows: int) -> float:
         """Bytes decoded again for each byte decoded, on average; see `Source.repeated`."""

@@ -20,6 +20,7 @@ from penstock.sources.base import ReadPath
 from penstock.sources.hdf5.decoding import FilterNotDecodedError
 from penstock.sources.hdf5.filters import Filter, bits_of, filters_of, lacking, missing
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index
+from penstock.sources.hdf5.limits import check_chunks, check_shape, check_type
 from penstock.sources.hdf5.pipeline import Pipeline
 from penstock.sources.hdf5.virtual import SourceFile, source_files
 from penstock.spec import Field
@@ -37,6 +38,7 @@ class Layout:
         start: For contiguous data, the offset of its first byte; else 0.
         chunks: For chunked data that is read directly, its index.
         chunk_rows: Samples in a chunk, or None where there are no chunks.
+        chunk_bytes: Bytes of a chunk, decoded; 0 where there are none.
         fill: The fill value of chunks that were never written.
         sources: For virtual data, the files that it lies in.
         lacking: Filters that libhdf5 cannot undo here: it cannot be asked about a chunk.
@@ -49,6 +51,7 @@ class Layout:
     start: int = 0
     chunks: Chunks | None = None
     chunk_rows: int | None = None
+    chunk_bytes: int = 0
     fill: Any = 0
     sources: tuple[SourceFile, ...] = ()
     lacking: tuple[Filter, ...] = ()
@@ -60,7 +63,7 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
     Raises:
         ShapeError: If it is scalar or empty.
         TypeNotSupportedError: If its type has no fixed-size NumPy form.
-        DataError: If its bytes lie in other files.
+        DataError: If its bytes lie in other files, or are more than any data set has.
         FileFormatError: If the file ends before it does.
         MissingDependencyError: If a filter is not installed.
     """
@@ -78,8 +81,11 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
         "field": _field(dataset, name),
         "length": len(dataset),
         "stored": dataset.dtype,
-        "chunk_rows": dataset.chunks[0] if dataset.chunks else None,
     }
+    if dataset.chunks:
+        check_chunks(dataset, where)
+        base["chunk_rows"] = dataset.chunks[0]
+        base["chunk_bytes"] = _chunk_bytes(dataset)
     if kind == h5d.VIRTUAL:
         base["sources"] = source_files(dataset, where, path)
     filters = filters_of(plist) if kind == h5d.CHUNKED else ()
@@ -90,7 +96,7 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
     size = Path(path).stat().st_size
     if kind == h5d.CONTIGUOUS:
         return _contiguous(dataset, base, where, size)
-    return _chunked(dataset, base, filters, where, size)
+    return _chunked(dataset, base, filters, where)
 
 
 def _through_h5py(base: dict[str, Any], reason: str, where: str) -> Layout:
@@ -107,6 +113,7 @@ def _field(dataset: h5py.Dataset, name: str) -> Field:
 
 
 def _check_type(dataset: h5py.Dataset, where: str) -> None:
+    check_type(dataset.id.get_type(), where)
     try:
         dtype = dataset.dtype
     except TypeError as error:
@@ -152,6 +159,7 @@ def _check_shape(dataset: h5py.Dataset, where: str) -> None:
             f"{where} is empty: its shape is {dataset.shape}. Write samples into it, "
             "or choose another dataset."
         )
+    check_shape(dataset.shape, dataset.dtype.itemsize, where)
 
 
 def _why_not_direct(dataset: h5py.Dataset, kind: int, filters: tuple[Filter, ...]) -> str | None:
@@ -199,9 +207,8 @@ def _chunked(
     base: dict[str, Any],
     filters: tuple[Filter, ...],
     where: str,
-    size: int,
 ) -> Layout:
-    chunks = read_index(dataset, filters, size, where)
+    chunks = read_index(dataset, filters, where)
     if chunks is None:
         base["chunk_rows"] = None
         return _through_h5py(base, "nearly all chunks were never written", where)
@@ -217,7 +224,7 @@ def _chunked(
         path = ReadPath("direct chunks", "uncompressed, some chunks never written")
     elif chunks.shape[1:] != dataset.shape[1:]:
         path = ReadPath("direct chunks", "uncompressed chunks wider than the samples")
-    elif (chunks.sizes != _chunk_bytes(dataset)).any():
+    elif (chunks.sizes != base["chunk_bytes"]).any():
         path = ReadPath("direct chunks", "uncompressed, some chunks damaged")
     else:
         path = ReadPath("direct rows", "uncompressed chunks of whole samples")

@@ -280,8 +280,8 @@ class LibraryReader(FieldReader):
     @property
     def scratch(self) -> int:
         # What h5py returns, and the chunks that libhdf5 decodes for it.
-        decoded = self.layout.chunk_rows or 0
-        return (self._stretch(LIBRARY_BYTES) + decoded) * self.field.nbytes
+        decoded = max((self.layout.chunk_rows or 0) * self.field.nbytes, self.layout.chunk_bytes)
+        return self._stretch(LIBRARY_BYTES) * self.field.nbytes + decoded
 
     def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
         for start, stop in self._pieces(rows):
