@@ -1,8 +1,10 @@
 """Writes HDF5 files in all the forms that people have, for tests."""
 
 import ctypes
+import os
 import sys
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -142,3 +144,16 @@ def overwrite(path, offset, values):
     with Path(path).open("r+b") as file:
         file.seek(offset)
         file.write(values)
+
+
+@contextmanager
+def as_nobody():
+    """Root may read everything; other users see what the modes say."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -1,4 +1,4 @@
-"""What this process may use: CPUs and memory; and sizes as people write them."""
+"""What this process may use: CPUs, memory and open files; and sizes as people write them."""
 
 import math
 import os
@@ -70,6 +70,16 @@ def memory_limit() -> int:
 def default_memory() -> int:
     """The byte budget of a loader that was given none: a quarter of the limit, 2 GiB at most."""
     return min(memory_limit() // 4, DEFAULT_MEMORY_CAP)
+
+
+def open_files_limit() -> int:
+    """How many files this process may have open at a time."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 512
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**20 if soft == resource.RLIM_INFINITY else soft
 
 
 def peak_rss() -> int:

@@ -1,7 +1,6 @@
 """Positional reads, gathers, and what happens when the file is not what it was."""
 
 import gc
-import mmap
 import os
 import pickle
 import subprocess
@@ -13,7 +12,9 @@ import pytest
 
 from penstock.errors import ChangedFileError, MissingFileError, NoPermissionError, ReadError
 from penstock.sources import file as file_module
+from penstock.sources import opened
 from penstock.sources.file import File
+from tests.files import as_nobody
 
 LONG_AGO = 10**18
 """A modification time in nanoseconds that no later writing can have."""
@@ -58,10 +59,7 @@ def with_a_call_that_is_refused(monkeypatch):
 
 
 def without_mapping(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError("no mapping here")
-
-    monkeypatch.setattr(file_module.mmap, "mmap", refuse)
+    monkeypatch.setattr(opened.OpenFile, "map", lambda file, size: False)
 
 
 WAYS = [None, without_the_call, with_a_call_that_is_refused, without_mapping]
@@ -159,22 +157,21 @@ def test_a_file_that_is_gone_is_missing(path, file):
         file.read_into(np.empty(1, np.uint8), 0)
 
 
-def test_a_file_that_may_not_be_opened_says_so(path, file, monkeypatch):
-    def refuse(*args):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(file_module.os, "open", refuse)
-    with pytest.raises(NoPermissionError, match=r"No permission to read .*data\.bin"):
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user numbers")
+def test_a_file_that_may_not_be_opened_says_so(open_folder):
+    path = open_folder / "data.bin"
+    path.write_bytes(b"abc")
+    file = File(str(path))
+    path.chmod(0)
+    with as_nobody(), pytest.raises(NoPermissionError, match=r"No permission to read .*data\.bin"):
         file.read_into(np.empty(1, np.uint8), 0)
 
 
 def test_a_fault_of_the_disk_is_relayed(file, monkeypatch):
-    file.check_unchanged()
-
     def fail(*args):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(file_module.os, "preadv", fail)
+    monkeypatch.setattr(opened.OpenFile, "read_at", fail)
     with pytest.raises(ReadError, match=r"offset 7 of .*data\.bin' failed: Input/output error"):
         file.read_into(np.empty(1, np.uint8), 7)
 
@@ -196,6 +193,7 @@ import os, sys
 import numpy as np
 from penstock.errors import ChangedFileError, ReadError
 from penstock.sources.file import File
+from tests.files import as_nobody
 
 path, offsets = sys.argv[1], np.arange(0, 1 << 20, 4096)
 out = np.empty((len(offsets), 100), np.uint8)
@@ -237,6 +235,6 @@ def test_descriptors_are_closed_with_the_file(path):
 
 def test_the_mapping_holds_no_more_than_the_file(file, content):
     """Its end is where the bytes of the file end."""
-    assert file._mapped_address()
-    assert isinstance(file._mapping[0], mmap.mmap)
-    assert len(file._mapping[0]) == len(content)
+    held = file.open()
+    assert held.map(len(content))
+    assert len(held._mapping) == len(content)

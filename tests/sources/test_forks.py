@@ -68,7 +68,9 @@ def held_for_a_moment(lock):
     thread.join()
 
 
-@pytest.mark.parametrize("lock", [file_module._opening, library._lock], ids=["opening", "h5py"])
+@pytest.mark.parametrize(
+    "lock", [file_module._pool.lock, library._pool.lock], ids=["opening", "h5py"]
+)
 @pytest.mark.parametrize("used_before", [False, True])
 def test_a_fork_waits_for_what_is_under_way(source, lock, used_before):
     """The child does not inherit a lock that nobody would release."""

@@ -38,7 +38,7 @@ from penstock.sources.hdf5.readers import (
 )
 from penstock.spec import Indices
 
-__all__ = ["HDF5Source", "list_datasets"]
+__all__ = ["HDF5Source", "list_datasets", "path_of"]
 
 _READERS: dict[str, type[FieldReader]] = {
     "direct rows": RowReader,

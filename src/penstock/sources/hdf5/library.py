@@ -1,7 +1,6 @@
 """A file as h5py sees it."""
 
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,10 @@ import numpy.typing as npt
 from penstock.errors import MissingFileError, PenstockError, ReadError
 from penstock.sources.file import File, Identity
 from penstock.sources.hdf5.opening import open_file
+from penstock.sources.opened import Pool, next_use
 from penstock.spec import Indices
 
-_lock = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    # A fork waits for a read that is under way: the child gets the lock free, and libhdf5 at rest.
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-    )
+_pool = Pool(1 / 8)
 
 
 class Library:
@@ -32,9 +27,10 @@ class Library:
     def __init__(self, file: File) -> None:
         self._file = file
         self._handle: tuple[int, h5py.File] | None = None
+        self.last_use = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_file": self._file, "_handle": None}
+        return {"_file": self._file, "_handle": None, "last_use": 0}
 
     def read(self, name: str, rows: Indices, out: npt.NDArray[Any]) -> None:
         """Fills `out[i]` with row `rows[i]`; rows ascend and lie close together.
@@ -43,7 +39,7 @@ class Library:
             ReadError: With libhdf5's words, if it cannot read them.
         """
         try:
-            with _lock:
+            with _pool.lock:
                 _fill(self._open()[name], rows, out)
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             # A change explains more than what libhdf5 stumbled over.
@@ -60,12 +56,20 @@ class Library:
             raise located(error, name, rows) from error
 
     def _open(self) -> h5py.File:
+        self.last_use = next_use()
         # After a fork the parent's handle must not be used: libhdf5's state went along with it.
         if self._handle is None or self._handle[0] != os.getpid():
+            _pool.add(self)
             opened = open_file(self._file.path)
             self.check_same(opened)
             self._handle = (os.getpid(), opened)
         return self._handle[1]
+
+    def close(self) -> None:
+        """Closes the file, until the next read."""
+        if self._handle is not None and self._handle[0] == os.getpid():
+            self._handle[1].close()
+        self._handle = None
 
     def check_same(self, opened: h5py.File) -> None:
         """Makes sure that h5py opened the file that `File` describes.

@@ -49,11 +49,6 @@ def path_of(path: Any) -> str:
             f"Expected the path of an HDF5 file. Received an open {path!r}. Give its path, "
             "file.filename, and close it: Penstock opens the file in each process by itself."
         )
-    if isinstance(path, (list, tuple)):
-        raise OptionError(
-            f"Expected the path of one HDF5 file. Received {len(path)} of them. "
-            "Open each by itself, and join the data with ps.concat()."
-        )
     try:
         text = os.fsdecode(path)
     except TypeError:
