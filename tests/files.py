@@ -106,6 +106,14 @@ def dont_filter_partial_chunks(plist):
         raise RuntimeError("H5Pset_chunk_opts failed")
 
 
+def undefine_fill_value(plist):
+    """Says that there is no value for what was never written."""
+    library = libhdf5()
+    library.H5Pset_fill_value.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    if library.H5Pset_fill_value(plist.id, h5t.NATIVE_INT8.id, None) < 0:
+        raise RuntimeError("H5Pset_fill_value failed")
+
+
 def libhdf5():
     """The libhdf5 that h5py uses; None where it is not found."""
     if sys.platform != "linux":

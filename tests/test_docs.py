@@ -28,6 +28,8 @@ def cats(tmp_path, monkeypatch):
             file["label"] = rng.integers(0, 2, 1500)
             file["weight"] = np.ones(1500, np.float32)
             file["meta/age"] = rng.random(1500)
+    with h5py.File(tmp_path / "jets.h5", "w") as file:
+        file["jets"] = np.zeros(100, [("pt", "f4"), ("mass", "f4"), ("tag", "i1")])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

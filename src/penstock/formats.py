@@ -36,8 +36,10 @@ def from_hdf5(
             in natural order, `shard2` before `shard10`. A file that a list names twice is used
             twice; one that several patterns match, once.
         x: The model's input: the name of a dataset such as `"image"` or `"group/image"`, a
-            list of names for several inputs, or a dict of names for named inputs. None takes
-            the only dataset that `y` and `sample_weight` leave.
+            list of names for several inputs, or a dict of names for named inputs. A member
+            of compound values is named as in h5py, `"jets['pt']"` or `"event['jet']['pt']"`; members
+            of one dataset are read together. None takes the only dataset that `y` and
+            `sample_weight` leave.
         y: The target, likewise; None for data without one.
         sample_weight: Name of a dataset with a weight for each sample.
         start: First row used, counted over all files.
@@ -50,7 +52,7 @@ def from_hdf5(
         MissingFileError: If there is no such file, or a pattern matches none.
         FileFormatError: If it is no HDF5 file, or is damaged.
         LockedFileError: If another process is writing to it.
-        FieldNotFoundError: If it has no such dataset.
+        FieldNotFoundError: If it has no such dataset, or a dataset no such member.
         ShapeError: If a dataset is scalar or empty, or they differ in length.
         TypeNotSupportedError: If a dataset holds variable-length values.
         DataError: If files differ in the shape or dtype of a field.
@@ -62,6 +64,7 @@ def from_hdf5(
     data = ps.from_hdf5("cats.h5", x="image", y="label")
     data = ps.from_hdf5("cats.h5", x={"photo": "image", "age": "meta/age"}, y="label")
     data = ps.from_hdf5("shards/*.h5", x="image", y="label")
+    data = ps.from_hdf5("jets.h5", x=["jets['pt']", "jets['mass']"], y="jets['tag']")
     ```
     """
     from penstock.sources.hdf5 import HDF5Source, list_datasets, path_of
@@ -72,8 +75,13 @@ def from_hdf5(
         raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
     files = [path_of(file) for file in find_files(path)]
     if x is None:
-        taken = {*leaves(y), *leaves(sample_weight)}
-        left = [name for name in list_datasets(files[0]) if name not in taken]
+        taken = [name.strip("/") for name in (*leaves(y), *leaves(sample_weight))]
+        # Who takes a member of a table does not want the rest of it, the target among it, as x.
+        left = [
+            name
+            for name in list_datasets(files[0])
+            if not any(other == name or other.startswith(f"{name}[") for other in taken)
+        ]
         if len(left) != 1:
             raise FieldNotFoundError(
                 f"Which dataset of {files[0]!r} is x? Say it with x=. "

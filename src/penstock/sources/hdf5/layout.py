@@ -2,25 +2,24 @@
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
-import numpy as np
-from h5py import h5d, h5t, h5z
+from h5py import h5d, h5z
 
 from penstock.errors import (
     DataError,
     FileFormatError,
     MissingDependencyError,
     ShapeError,
-    TypeNotSupportedError,
 )
 from penstock.sources.base import ReadPath
+from penstock.sources.hdf5.columns import Column, Wanted, find_columns
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index
 from penstock.sources.hdf5.virtual import SourceFile, source_files
-from penstock.spec import Field
 
 _DIRECT_FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE)
 
@@ -48,41 +47,58 @@ class Layout:
     """How one dataset is stored.
 
     Attributes:
-        field: What the model gets; native byte order.
-        length: Number of samples.
-        stored: dtype of an element in the file.
+        name: The dataset's name.
+        columns: The fields that are read from it.
+        shape: Of the dataset, samples first.
+        itemsize: Bytes of a stored element.
         path: The way of reading that was chosen, and why.
         start: For contiguous data, the offset of its first byte; else 0.
         chunks: For chunked data that is read directly, its index.
         chunk_rows: Samples in a chunk, or None where there are no chunks.
-        fill: The fill value of chunks that were never written.
         sources: For virtual data, the files that it lies in.
     """
 
-    field: Field
-    length: int
-    stored: np.dtype[Any]
+    name: str
+    columns: tuple[Column, ...]
+    shape: tuple[int, ...]
+    itemsize: int
     path: ReadPath
     start: int = 0
     chunks: Chunks | None = None
     chunk_rows: int | None = None
-    fill: Any = 0
     sources: tuple[SourceFile, ...] = ()
 
+    @property
+    def length(self) -> int:
+        """Number of samples."""
+        return self.shape[0]
 
-def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
-    """Chooses how to read `dataset`.
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a stored sample."""
+        return math.prod(self.shape[1:]) * self.itemsize
+
+
+def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: str) -> Layout:
+    """Chooses how to read some fields of a dataset.
+
+    Args:
+        dataset: An open dataset.
+        name: Its name.
+        wanted: The fields.
+        path: Its file.
 
     Raises:
         ShapeError: If it is scalar or empty.
-        TypeNotSupportedError: If its type has no fixed-size NumPy form.
+        FieldNotFoundError: If it has no such member.
+        TypeNotSupportedError: If a field's type has no fixed-size NumPy form.
         DataError: If its bytes lie in other files.
         FileFormatError: If the file ends before it does.
         MissingDependencyError: If a filter is not installed.
     """
     where = f"{name!r} in {path!r}"
-    _check_type(dataset, where)
     _check_shape(dataset, where)
+    columns = find_columns(dataset, wanted, path)
     plist = dataset.id.get_create_plist()
     kind = plist.get_layout()
     if plist.get_external_count():
@@ -91,62 +107,23 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
             "stranger could use to read any file. Copy it into one file with h5repack."
         )
     base: dict[str, Any] = {
-        "field": _field(dataset, name),
-        "length": len(dataset),
-        "stored": dataset.dtype,
+        "name": name,
+        "columns": columns,
+        "shape": dataset.shape,
+        "itemsize": dataset.id.get_type().get_size(),
         "chunk_rows": dataset.chunks[0] if dataset.chunks else None,
     }
     if kind == h5d.VIRTUAL:
         base["sources"] = source_files(dataset, where, path)
     filters = _filters_of(plist) if kind == h5d.CHUNKED else []
     _check_filters(filters, where)
-    reason = _why_not_direct(dataset, kind, filters)
+    reason = _why_not_direct(dataset, columns, kind, filters)
     if reason:
         return Layout(**base, path=ReadPath("h5py", reason))
     size = Path(path).stat().st_size
     if kind == h5d.CONTIGUOUS:
         return _contiguous(dataset, base, where, size)
     return _chunked(dataset, base, filters, where, size)
-
-
-def _field(dataset: h5py.Dataset, name: str) -> Field:
-    dtype = dataset.dtype.newbyteorder("=")
-    # An element that is an array by itself adds its axes to the sample's, as in h5py.
-    base, inner = dtype.subdtype or (dtype, ())
-    return Field(name, dataset.shape[1:] + inner, base)
-
-
-def _check_type(dataset: h5py.Dataset, where: str) -> None:
-    try:
-        dtype = dataset.dtype
-    except TypeError as error:
-        raise TypeNotSupportedError(
-            f"{where} holds values that NumPy has no type for ({error}). Expected numbers of a "
-            "fixed size. Convert them, with h5py's low-level functions for example."
-        ) from error
-    if h5py.check_string_dtype(dtype) is not None and dtype.kind == "O":
-        raise TypeNotSupportedError(
-            f"{where} holds variable-length strings. Expected numbers of a fixed size. "
-            "Encode them first, for example as integer codes of a vocabulary."
-        )
-    if h5py.check_vlen_dtype(dtype) is not None:
-        raise TypeNotSupportedError(
-            f"{where} holds variable-length arrays. Expected samples of one shape. "
-            "Pad or cut them to one length, or store flat values with offsets."
-        )
-    if dtype.hasobject:
-        raise TypeNotSupportedError(
-            f"{where} holds {_objects_in(dtype)}. Expected numbers of a fixed size. "
-            "Leave the field out, or store what a model can use in a dataset of its own."
-        )
-    if not dtype.itemsize:
-        raise TypeNotSupportedError(f"{where} holds values of no size ({dtype}). Leave it out.")
-
-
-def _objects_in(dtype: np.dtype[Any]) -> str:
-    if h5py.check_ref_dtype(dtype) is not None:
-        return "references to other parts of the file"
-    return f"compound values with parts of variable length ({dtype})"
 
 
 def _check_shape(dataset: h5py.Dataset, where: str) -> None:
@@ -174,18 +151,17 @@ def _check_filters(filters: list[_Filter], where: str) -> None:
             )
 
 
-def _why_not_direct(dataset: h5py.Dataset, kind: int, filters: list[_Filter]) -> str | None:
+def _why_not_direct(
+    dataset: h5py.Dataset, columns: Sequence[Column], kind: int, filters: list[_Filter]
+) -> str | None:
     """Why a dataset has to go through libhdf5; None if it need not."""
     if os.environ.get("PENSTOCK_HDF5") == "h5py":
         return "PENSTOCK_HDF5=h5py is set"
     if dataset.file.driver != "sec2":
         return f"the file is open through the {dataset.file.driver!r} driver"
-    if not h5t.py_create(dataset.dtype, logical=True).equal(dataset.id.get_type()):
-        return f"its stored type is not NumPy's {dataset.dtype}"
-    if dataset.dtype.subdtype:
-        return "its elements are arrays"
-    if dataset.dtype.names and dataset.dtype != dataset.dtype.newbyteorder("="):
-        return "compound values in foreign byte order"
+    for column in columns:
+        if column.obstacle:
+            return column.obstacle
     if kind == h5d.CONTIGUOUS:
         return "nothing was written to it yet" if dataset.id.get_offset() is None else None
     if kind != h5d.CHUNKED:
@@ -220,7 +196,7 @@ def _filters_of(plist: Any) -> list[_Filter]:
 
 def _contiguous(dataset: h5py.Dataset, base: dict[str, Any], where: str, size: int) -> Layout:
     start = dataset.id.get_offset()
-    end = start + dataset.size * dataset.dtype.itemsize
+    end = start + math.prod(base["shape"]) * base["itemsize"]
     if end > size:
         raise FileFormatError(
             f"{where} needs {end} bytes, but the file has {size}: it is truncated. "
@@ -236,8 +212,7 @@ def _chunked(
     if chunks is None:
         base["chunk_rows"] = None
         return Layout(**base, path=ReadPath("h5py", "nearly all chunks were never written"))
-    base["fill"] = dataset.fillvalue
-    chunk_bytes = math.prod(chunks.shape) * dataset.dtype.itemsize
+    chunk_bytes = math.prod(chunks.shape) * base["itemsize"]
     if filters:
         names = " + ".join(step.name for step in filters)
         path = ReadPath("direct chunks", f"{names}, decoded in threads")

@@ -22,6 +22,7 @@ from penstock.errors import (
 )
 from penstock.sources.content import HEAD_BYTES, looks_like
 from penstock.sources.file import opening_error
+from penstock.sources.hdf5.columns import Members, split_member
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -117,6 +118,30 @@ def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
     return found
 
 
+def find_field(file: h5py.File, name: str, path: str) -> tuple[h5py.Dataset, str, Members]:
+    """The dataset that holds a field, its name, and the members that the field's name ends with.
+
+    `"table['pt']"` is a dataset of that name, or the member `pt` of the dataset `table`.
+
+    Raises:
+        FieldNotFoundError: If there is neither; the message lists what is there.
+        DataError: If it lies in another file.
+    """
+    base = name
+    members: Members = ()
+    while not _is_there(file, base, path):
+        parts = split_member(base)
+        if parts is None:
+            break
+        base, members = parts[0], (parts[1], *members)
+    return find_dataset(file, base, path), base, members
+
+
+def _is_there(file: h5py.File, name: str, path: str) -> bool:
+    _check_links(file, name, path)
+    return bool(name) and name in file
+
+
 def dataset_names(group: h5py.Group) -> list[str]:
     """The names of all datasets below `group`."""
     names: list[str] = []
@@ -132,13 +157,13 @@ def _check_links(file: h5py.File, name: str, path: str) -> None:
     """Refuses a name that leads into another file, or to nothing, before libhdf5 follows it."""
     parts = _parts(name)
     done: list[str] = []
-    followed = None
+    followed, beyond = None, 0  # the last link, and how many parts of the name come after it
     for _ in range(_MOST_LINKS):
         if not parts:
             return
         done.append(parts.pop(0))
         link = file.get("/".join(done), getlink=True)
-        if link is None and followed is None:
+        if link is None and (followed is None or len(parts) < beyond):
             return
         if link is None:
             raise DataError(
@@ -151,6 +176,7 @@ def _check_links(file: h5py.File, name: str, path: str) -> None:
                 "file from a stranger could use to read any file. Open that file instead."
             )
         if isinstance(link, h5py.SoftLink):
+            beyond = len(parts) if followed is None else min(beyond, len(parts))
             followed = link.path
             parts = _parts(followed) + parts
             done = [] if followed.startswith("/") else done[:-1]

@@ -4,38 +4,41 @@ import itertools
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.errors import ReadError
-from penstock.sources.base import Cost, Read
+from penstock.sources.base import Arrays, Cost, Read
 from penstock.sources.file import Bytes, File
 from penstock.sources.hdf5.codecs import ChunkError, ShortChunkError, decode, scratch
+from penstock.sources.hdf5.columns import Array, Column
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import Library, damaged, located
 from penstock.spec import Indices
-
-Array = npt.NDArray[Any]
 
 JOB_BYTES = 1 << 20
 """About as much as one read produces: enough to hide the cost of handing it to a thread."""
 
 ROW_BLOCK_BYTES = 1 << 20
 
+RECORD_BYTES = 1 << 18
+"""Compound values are fetched as they are stored, this much at a time, to pick members of them."""
+
+PAGE_BYTES = 1 << 12
+
 LIBRARY_BYTES = 1 << 12
 """Scattered rows are read through h5py with what lies between, at least this much at a time."""
 
 
-class FieldReader(ABC):
-    """Reads one field; safe in any thread.
+class DatasetReader(ABC):
+    """Reads the columns of one dataset; safe in any thread.
 
     Args:
-        layout: How the field is stored.
+        layout: How the dataset is stored.
         file: The file, for reads by address.
         library: The file, for reads through libhdf5.
     """
@@ -44,16 +47,15 @@ class FieldReader(ABC):
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
         self.layout = layout
-        self.field = layout.field
         self._file = file
         self._library = library
-        self._swapped = layout.stored != layout.field.dtype
+        self._columns = {column.field.name: column for column in layout.columns}
 
     @property
     def block_rows(self) -> int:
         """Rows in one block."""
         return self.layout.chunk_rows or max(
-            1, min(self.row_block_bytes // self.field.nbytes, self.layout.length)
+            1, min(self.row_block_bytes // self.layout.row_bytes, self.layout.length)
         )
 
     @property
@@ -62,54 +64,112 @@ class FieldReader(ABC):
         return 0
 
     @abstractmethod
-    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
-        """Independent reads that fill `out[i]` with row `rows[i]`; rows ascend."""
+    def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:
+        """Independent reads that fill `out[name][i]` with row `rows[i]`; rows ascend."""
 
-    def _pieces(self, rows: Indices) -> Iterator[tuple[int, int]]:
+    def _of(self, out: Arrays) -> list[Column]:
+        """The columns that are asked for."""
+        return [self._columns[name] for name in out]
+
+    def _alone(self, columns: Sequence[Column]) -> Column | None:
+        """The only column, if its values are the stored elements but for their byte order."""
+        return columns[0] if len(columns) == 1 and columns[0].plain else None
+
+    def _pieces(self, rows: Indices, out: Arrays) -> Iterator[tuple[Indices, Arrays]]:
         """Cuts `rows` at block edges into pieces of about `JOB_BYTES`."""
-        return self._cut(rows, JOB_BYTES)
+        return self._cut(rows, out, JOB_BYTES)
 
-    def _cut(self, rows: Indices, nbytes: int) -> Iterator[tuple[int, int]]:
+    def _cut(self, rows: Indices, out: Arrays, nbytes: int) -> Iterator[tuple[Indices, Arrays]]:
         """Cuts `rows` where a stretch of whole blocks ends, of about `nbytes`."""
         stretches = rows // self._stretch(nbytes)
         cuts = [0, *(np.flatnonzero(np.diff(stretches)) + 1).tolist(), len(rows)]
-        return itertools.pairwise(cuts if len(rows) else [])
+        for start, stop in itertools.pairwise(cuts if len(rows) else []):
+            yield rows[start:stop], part_of(out, start, stop)
 
     def _stretch(self, nbytes: int) -> int:
         """Rows of as many blocks as make `nbytes`, at least of one."""
         block = self.block_rows
-        return block * max(1, nbytes // (block * self.field.nbytes))
+        return block * max(1, nbytes // (block * self.layout.row_bytes))
 
 
-class RowReader(FieldReader):
+def part_of(out: Arrays, start: int, stop: int) -> Arrays:
+    """Rows `start .. stop - 1` of arrays."""
+    return {name: array[start:stop] for name, array in out.items()}
+
+
+class RowReader(DatasetReader):
     """Uncompressed data in which every row has an address: contiguous, or whole rows in chunks."""
 
-    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
-        for start, stop in self._pieces(rows):
-            yield partial(self.read_rows, rows[start:stop], out[start:stop])
+    @property
+    def scratch(self) -> int:
+        plain = self._alone(self.layout.columns) is not None
+        return 0 if plain else max(RECORD_BYTES, self.layout.row_bytes)
 
-    def read_rows(self, rows: Indices, out: Array) -> Cost:
-        """Fills `out[i]` with row `rows[i]`, in any order."""
+    def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:
+        for some, arrays in self._pieces(rows, out):
+            yield partial(self.read_rows, some, arrays)
+
+    def read_rows(self, rows: Indices, out: Arrays) -> Cost:
+        """Fills `out[name][i]` with row `rows[i]`, in any order."""
         began = time.perf_counter_ns()
-        size = self.field.nbytes
-        target = out.reshape(-1).view(np.uint8).reshape(-1, size)
-        offsets = self._offsets(rows)
-        breaks = np.flatnonzero(np.diff(offsets) != size) + 1
+        columns = self._of(out)
+        alone = self._alone(columns)
         try:
-            if len(breaks) * 4 < len(rows):
-                for start, stop in itertools.pairwise([0, *breaks.tolist(), len(rows)]):
-                    self._file.read_into(target[start:stop].reshape(-1), int(offsets[start]))
+            if alone is not None:
+                stored = self._read_plain(rows, alone, out[alone.field.name])
             else:
-                self._file.gather(offsets, target)
+                stored = self._read_records(rows, columns, out)
             self._file.check_unchanged()
         except ReadError as error:
-            raise located(error, self.field.name, rows) from error
-        if self._swapped:
+            raise located(error, self.layout.name, rows) from error
+        return Cost(read=time.perf_counter_ns() - began, stored=stored)
+
+    def _read_plain(self, rows: Indices, column: Column, out: Array) -> int:
+        target = out.reshape(-1).view(np.uint8).reshape(-1, self.layout.row_bytes)
+        self._fetch(rows, 0, target)
+        if column.swapped:
             out.byteswap(inplace=True)
-        return Cost(read=time.perf_counter_ns() - began, stored=target.nbytes)
+        return target.nbytes
+
+    def _read_records(self, rows: Indices, columns: Sequence[Column], out: Arrays) -> int:
+        size = self.layout.row_bytes
+        step = max(1, RECORD_BYTES // size)
+        stored = 0
+        for first in range(0, len(rows), step):
+            some = rows[first : first + step]
+            start, stop = self._needed(some, columns)
+            raw = scratch("records", len(some) * (stop - start))
+            self._fetch(some, start, raw.reshape(len(some), -1))
+            stored += raw.size
+            for column in columns:
+                values = column.values(raw, (len(some), *self.layout.shape[1:]), start)
+                out[column.field.name][first : first + step] = values
+        return stored
+
+    def _needed(self, rows: Indices, columns: Sequence[Column]) -> tuple[int, int]:
+        """The first byte of a row that is fetched, and the byte before which to stop."""
+        size = self.layout.row_bytes
+        start = min(column.offset for column in columns)
+        stop = max(column.offset + column.stored.itemsize for column in columns)
+        scattered = np.count_nonzero(np.diff(rows) == 1) * 2 < len(rows)
+        one_element = size == self.layout.itemsize
+        # What lies between neighbours comes from the disk with them, unless it fills pages.
+        worth_it = scattered or size - (stop - start) >= PAGE_BYTES
+        return (start, stop) if one_element and worth_it else (0, size)
+
+    def _fetch(self, rows: Indices, start: int, target: Bytes) -> None:
+        """Fills `target[i]` with the bytes of row `rows[i]` from byte `start` of it on."""
+        offsets = self._offsets(rows) + start
+        size = target.shape[1]
+        breaks = np.flatnonzero(np.diff(offsets) != size) + 1
+        if len(breaks) * 4 < len(rows):
+            for first, last in itertools.pairwise([0, *breaks.tolist(), len(rows)]):
+                self._file.read_into(target[first:last].reshape(-1), int(offsets[first]))
+        else:
+            self._file.gather(offsets, target)
 
     def _offsets(self, rows: Indices) -> Indices:
-        size = self.field.nbytes
+        size = self.layout.row_bytes
         if self.layout.chunks is None:
             return rows * size + self.layout.start
         chunk, inside = np.divmod(rows, self.layout.chunks.shape[0])
@@ -117,16 +177,14 @@ class RowReader(FieldReader):
         return offsets
 
 
-class ChunkReader(FieldReader):
+class ChunkReader(DatasetReader):
     """Chunks read by address and decoded in the calling thread."""
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
         super().__init__(layout, file, library)
         self._chunks = cast("Chunks", layout.chunks)
-        self._chunk_bytes = math.prod(self._chunks.shape) * layout.stored.itemsize
+        self._chunk_bytes = math.prod(self._chunks.shape) * layout.itemsize
         self._places = list(self._place_chunks())
-        # A chunk that holds whole rows as they leave can be decoded in place.
-        self._in_place = self._chunks.shape[1:] == self.field.shape and not self._swapped
 
     @property
     def scratch(self) -> int:
@@ -136,7 +194,7 @@ class ChunkReader(FieldReader):
     def _place_chunks(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
         """For each chunk in a row of them: where it goes in a sample, and what of it is inside."""
         axes = []
-        for size, chunk in zip(self.field.shape, self._chunks.shape[1:], strict=True):
+        for size, chunk in zip(self.layout.shape[1:], self._chunks.shape[1:], strict=True):
             starts = range(0, size, chunk)
             axes.append(
                 [(slice(a, min(a + chunk, size)), slice(0, min(chunk, size - a))) for a in starts]
@@ -144,21 +202,22 @@ class ChunkReader(FieldReader):
         for combination in itertools.product(*axes):
             yield tuple(a for a, _ in combination), tuple(b for _, b in combination)
 
-    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
-        for start, stop in self._pieces(rows):
-            yield partial(self._read_some, rows[start:stop], out[start:stop])
+    def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:
+        for some, arrays in self._pieces(rows, out):
+            yield partial(self._read_some, some, arrays)
 
-    def _read_some(self, rows: Indices, out: Array) -> Cost:
+    def _read_some(self, rows: Indices, out: Arrays) -> Cost:
         numbers = rows // self._chunks.shape[0]
         cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
         self._announce(numbers[cuts[:-1]])
         total = Cost()
         for start, stop in itertools.pairwise(cuts):
-            total += self._read_chunk_row(int(numbers[start]), rows[start:stop], out[start:stop])
+            arrays = part_of(out, start, stop)
+            total += self._read_chunk_row(int(numbers[start]), rows[start:stop], arrays)
         try:
             self._file.check_unchanged()
         except ReadError as error:
-            raise located(error, self.field.name, rows) from error
+            raise located(error, self.layout.name, rows) from error
         return total
 
     def _announce(self, numbers: Indices) -> None:
@@ -167,39 +226,53 @@ class ChunkReader(FieldReader):
             if offset != UNALLOCATED:
                 self._file.will_need(offset, int(self._chunks.sizes[number].sum()))
 
-    def _read_chunk_row(self, number: int, rows: Indices, out: Array) -> Cost:
-        height = self._chunks.shape[0]
-        first = number * height
-        whole = len(rows) == height
-        wanted: slice | Indices = slice(None, len(rows)) if whole else rows - first
-        if not whole and int(rows[-1] - rows[0]) == len(rows) - 1:
-            wanted = slice(int(rows[0]) - first, int(rows[-1]) - first + 1)
+    def _read_chunk_row(self, number: int, rows: Indices, out: Arrays) -> Cost:
+        columns = self._of(out)
+        wanted = self._wanted(number, rows)
+        in_place = self._in_place(rows, columns)
         total = Cost()
         for k, (place, inside) in enumerate(self._places):
+            if self._chunks.offsets[number, k] == UNALLOCATED:
+                for column in columns:
+                    out[column.field.name][(slice(None), *place)] = column.fill
+                continue
             try:
-                if whole and self._in_place:
-                    total += self._load(number, k, out.reshape(-1).view(np.uint8))
+                if in_place is not None:
+                    target = out[in_place.field.name].reshape(-1).view(np.uint8)
+                    total += self._load(number, k, target)
                     continue
                 chunk = scratch("chunk", self._chunk_bytes)
                 total += self._load(number, k, chunk)
             except ShortChunkError as error:
-                raise damaged(self._file.path, self.field.name, rows, str(error)) from error
+                raise damaged(self._file.path, self.layout.name, rows, str(error)) from error
             except ChunkError:
-                self._library.read(self.field.name, rows, out)
+                self._library.read(self.layout.name, columns, rows, out)
                 return total + Cost(repaired=1)
             began = time.perf_counter_ns()
-            values = chunk.view(self.layout.stored).reshape(self._chunks.shape)
-            out[(slice(None), *place)] = values[(slice(None), *inside)][wanted]
+            for column in columns:
+                values = column.values(chunk, self._chunks.shape)[(slice(None), *inside)]
+                out[column.field.name][(slice(None), *place)] = values[wanted]
             total += Cost(decode=time.perf_counter_ns() - began)
         return total
+
+    def _wanted(self, number: int, rows: Indices) -> slice | Indices:
+        """The rows within chunk row `number`."""
+        first = number * self._chunks.shape[0]
+        if int(rows[-1] - rows[0]) == len(rows) - 1:
+            return slice(int(rows[0]) - first, int(rows[-1]) - first + 1)
+        return rows - first
+
+    def _in_place(self, rows: Indices, columns: Sequence[Column]) -> Column | None:
+        """The column whose array a chunk can be decoded into: as it leaves, and all of it."""
+        alone = self._alone(columns)
+        whole = len(rows) == self._chunks.shape[0] and len(self._places) == 1
+        fits = whole and self._chunks.shape[1:] == self.layout.shape[1:]
+        return alone if alone is not None and fits and not alone.swapped else None
 
     def _load(self, number: int, k: int, out: Bytes) -> Cost:
         """Fills `out` with the decoded bytes of one chunk."""
         began = time.perf_counter_ns()
         offset, size = int(self._chunks.offsets[number, k]), int(self._chunks.sizes[number, k])
-        if offset == UNALLOCATED:
-            out.view(self.layout.stored)[:] = self.layout.fill
-            return Cost(decode=time.perf_counter_ns() - began)
         mask = int(self._chunks.masks[number, k])
         if self._may_be_stored_raw(number, k, size):
             raise ChunkError("a partial edge chunk as long as a raw one may be unfiltered")
@@ -222,7 +295,7 @@ class ChunkReader(FieldReader):
         return kept != self._chunks.shape[1:] or (number + 1) * height > self.layout.length
 
 
-class LibraryReader(FieldReader):
+class LibraryReader(DatasetReader):
     """Everything else, through h5py: correct, one read at a time."""
 
     row_block_bytes = 1 << 16
@@ -230,23 +303,26 @@ class LibraryReader(FieldReader):
     @property
     def scratch(self) -> int:
         # What h5py returns, and the chunks that libhdf5 decodes for it.
-        decoded = self.layout.chunk_rows or 0
-        return (self._stretch(LIBRARY_BYTES) + decoded) * self.field.nbytes
+        plain = self._alone(self.layout.columns) is not None
+        rows = self._stretch(LIBRARY_BYTES if plain else JOB_BYTES)
+        return (rows + (self.layout.chunk_rows or 0)) * self.layout.row_bytes
 
-    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
-        for start, stop in self._pieces(rows):
-            yield partial(self._read_some, rows[start:stop], out[start:stop])
+    def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:
+        for some, arrays in self._pieces(rows, out):
+            yield partial(self._read_some, some, arrays)
 
-    def _read_some(self, rows: Indices, out: Array) -> Cost:
+    def _read_some(self, rows: Indices, out: Arrays) -> Cost:
         began = time.perf_counter_ns()
+        name, columns = self.layout.name, self._of(out)
         if int(rows[-1] - rows[0]) == len(rows) - 1:
-            self._library.read(self.field.name, rows, out)
+            self._library.read(name, columns, rows, out)
         else:
-            for start, stop in self._cut(rows, LIBRARY_BYTES):
-                self._library.read(self.field.name, rows[start:stop], out[start:stop])
+            for some, arrays in self._cut(rows, out, LIBRARY_BYTES):
+                self._library.read(name, columns, some, arrays)
         try:
             for source in self.layout.sources:
                 source.check_unchanged()
         except ReadError as error:
-            raise located(error, self.field.name, rows) from error
-        return Cost(read=time.perf_counter_ns() - began, stored=out.nbytes)
+            raise located(error, name, rows) from error
+        stored = sum(array.nbytes for array in out.values())
+        return Cost(read=time.perf_counter_ns() - began, stored=stored)
