@@ -36,9 +36,9 @@ def from_hdf5(
             in natural order, `shard2` before `shard10`. A file that a list names twice is used
             twice; one that several patterns match, once.
         x: The model's input: the name of a dataset such as `"image"` or `"group/image"`, a
-            list of names for several inputs, or a dict of names for named inputs. A member
-            of compound values is named as in h5py, `"jets['pt']"` or `"event['jet']['pt']"`; members
-            of one dataset are read together. None takes the only dataset that `y` and
+            list of names for several inputs, or a dict of names for named inputs. A member of
+            compound values is named as in h5py, `"jets['pt']"` or `"event['jet']['pt']"`;
+            members of one dataset are read together. None takes the only dataset that `y` and
             `sample_weight` leave.
         y: The target, likewise; None for data without one.
         sample_weight: Name of a dataset with a weight for each sample.

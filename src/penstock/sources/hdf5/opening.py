@@ -157,13 +157,14 @@ def _check_links(file: h5py.File, name: str, path: str) -> None:
     """Refuses a name that leads into another file, or to nothing, before libhdf5 follows it."""
     parts = _parts(name)
     done: list[str] = []
-    followed, beyond = None, 0  # the last link, and how many parts of the name come after it
+    followed, beyond = None, 0  # a link, and how many parts of the name come after it
     for _ in range(_MOST_LINKS):
         if not parts:
             return
         done.append(parts.pop(0))
         link = file.get("/".join(done), getlink=True)
-        if link is None and (followed is None or len(parts) < beyond):
+        within = followed is not None and len(parts) >= beyond
+        if link is None and not within:
             return
         if link is None:
             raise DataError(
@@ -176,10 +177,10 @@ def _check_links(file: h5py.File, name: str, path: str) -> None:
                 "file from a stranger could use to read any file. Open that file instead."
             )
         if isinstance(link, h5py.SoftLink):
-            beyond = len(parts) if followed is None else min(beyond, len(parts))
-            followed = link.path
-            parts = _parts(followed) + parts
-            done = [] if followed.startswith("/") else done[:-1]
+            if not within:
+                followed, beyond = link.path, len(parts)
+            parts = _parts(link.path) + parts
+            done = [] if link.path.startswith("/") else done[:-1]
     raise DataError(f"{name!r} in {path!r} is a link that leads in a circle. Repair the file.")
 
 
