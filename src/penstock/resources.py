@@ -73,13 +73,13 @@ def default_memory() -> int:
 
 
 def open_files_limit() -> int:
-    """How many files this process may have open at a time."""
+    """How many files this process may have open at a time, 4,096 at most."""
     try:
         import resource
     except ImportError:  # Windows
         return 512
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2**20 if soft == resource.RLIM_INFINITY else soft
+    return 4096 if soft == resource.RLIM_INFINITY else min(soft, 4096)
 
 
 def peak_rss() -> int:

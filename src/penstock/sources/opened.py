@@ -1,5 +1,6 @@
 """Files as this process has them open: no more at a time than the system allows."""
 
+import heapq
 import io
 import itertools
 import mmap
@@ -135,8 +136,9 @@ class Pool:
     def add(self, holder: Holder) -> None:
         """Takes in one that is about to open its file, and makes room for it."""
         most = max(_FEWEST_OPEN, int(open_files_limit() * self._share))
-        others = sorted(self._holders - {holder}, key=lambda other: other.last_use)
-        for other in others[: max(0, len(others) + 1 - most)]:
-            self._holders.discard(other)
-            other.close()
+        over = len(self._holders) + 1 - most
+        if over > 0:
+            for other in heapq.nsmallest(over, self._holders, key=lambda one: one.last_use):
+                self._holders.discard(other)
+                other.close()
         self._holders.add(holder)

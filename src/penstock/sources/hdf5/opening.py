@@ -104,18 +104,7 @@ def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
         FieldNotFoundError: If there is none; the message lists what is there.
         DataError: If it lies in another file.
     """
-    _check_links(file, name, path)
-    found = file.get(name) if name else None
-    if found is None:
-        raise field_not_found(name, dataset_names(file), f"{path!r}")
-    if isinstance(found, h5py.Group):
-        inside = [f"{name.rstrip('/')}/{inner}" for inner in dataset_names(found)]
-        more = f", and {len(inside) - 20} more" if len(inside) > 20 else ""
-        listed = f" It holds: {', '.join(inside[:20])}{more}." if inside else " It is empty."
-        raise FieldNotFoundError(f"{name!r} in {path!r} is a group, not a dataset.{listed}")
-    if not isinstance(found, h5py.Dataset):
-        raise FieldNotFoundError(f"{name!r} in {path!r} is a named type, not a dataset.")
-    return found
+    return _checked(_get(file, name, path), file, name, path)
 
 
 def find_field(file: h5py.File, name: str, path: str) -> tuple[h5py.Dataset, str, Members]:
@@ -129,17 +118,32 @@ def find_field(file: h5py.File, name: str, path: str) -> tuple[h5py.Dataset, str
     """
     base = name
     members: Members = ()
-    while not _is_there(file, base, path):
+    while (found := _get(file, base, path)) is None:
         parts = split_member(base)
         if parts is None:
             break
         base, members = parts[0], (parts[1], *members)
-    return find_dataset(file, base, path), base, members
+    return _checked(found, file, base, path), base, members
 
 
-def _is_there(file: h5py.File, name: str, path: str) -> bool:
+def _get(file: h5py.File, name: str, path: str) -> Any:
+    """What `name` stands for; None if there is nothing."""
     _check_links(file, name, path)
-    return bool(name) and name in file
+    return file.get(name) if name else None
+
+
+def _checked(found: Any, file: h5py.File, name: str, path: str) -> h5py.Dataset:
+    """What was found, if it is a dataset."""
+    if found is None:
+        raise field_not_found(name, dataset_names(file), f"{path!r}")
+    if isinstance(found, h5py.Group):
+        inside = [f"{name.rstrip('/')}/{inner}" for inner in dataset_names(found)]
+        more = f", and {len(inside) - 20} more" if len(inside) > 20 else ""
+        listed = f" It holds: {', '.join(inside[:20])}{more}." if inside else " It is empty."
+        raise FieldNotFoundError(f"{name!r} in {path!r} is a group, not a dataset.{listed}")
+    if not isinstance(found, h5py.Dataset):
+        raise FieldNotFoundError(f"{name!r} in {path!r} is a named type, not a dataset.")
+    return found
 
 
 def dataset_names(group: h5py.Group) -> list[str]:
