@@ -1,8 +1,10 @@
 """Writes HDF5 files in all the forms that people have, for tests."""
 
 import ctypes
+import os
 import sys
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -138,6 +140,14 @@ def dont_filter_partial_chunks(plist):
         raise RuntimeError("H5Pset_chunk_opts failed")
 
 
+def undefine_fill_value(plist):
+    """Says that there is no value for what was never written."""
+    library = libhdf5()
+    library.H5Pset_fill_value.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    if library.H5Pset_fill_value(plist.id, h5t.NATIVE_INT8.id, None) < 0:
+        raise RuntimeError("H5Pset_fill_value failed")
+
+
 def libhdf5():
     """The libhdf5 that h5py uses; None where it is not found."""
     if sys.platform != "linux":
@@ -176,3 +186,16 @@ def overwrite(path, offset, values):
     with Path(path).open("r+b") as file:
         file.seek(offset)
         file.write(values)
+
+
+@contextmanager
+def as_nobody():
+    """Root may read everything; other users see what the modes say."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
