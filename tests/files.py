@@ -90,6 +90,10 @@ def szip(plist):
     plist.set_szip(h5z.SZIP_NN_OPTION_MASK, 8)
 
 
+def szip_entropy(plist):
+    plist.set_szip(h5z.SZIP_EC_OPTION_MASK, 16)
+
+
 def nbit(plist):
     plist.set_filter(h5z.FILTER_NBIT, 0, ())
 
@@ -103,6 +107,7 @@ COMPRESSORS = {
     "gzip": deflate,
     "lzf": optional(h5z.FILTER_LZF),
     "szip": szip,
+    "szip without differences": szip_entropy,
     "bzip2": optional(307, 1),
     "blosc": optional(32001, 0, 0, 0, 0, 5, 1, 0),
     "blosc of bits": optional(32001, 0, 0, 0, 0, 5, 2, 5),
