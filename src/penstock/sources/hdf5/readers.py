@@ -35,6 +35,9 @@ as reading in order, or better, with many reads in flight."""
 LIBRARY_BYTES = 1 << 12
 """Scattered rows are read through h5py with what lies between, at least this much at a time."""
 
+LIBRARY_CHUNKS = 1 << 12
+"""Chunks that h5py reads at once, where samples are not cut into more."""
+
 
 class FieldReader(ABC):
     """Reads one field; safe in any thread.
@@ -265,14 +268,22 @@ class LibraryReader(FieldReader):
 
     def _read_some(self, rows: Indices, out: Array) -> Cost:
         began = time.perf_counter_ns()
-        if int(rows[-1] - rows[0]) == len(rows) - 1:
-            self._library.read(self.field.name, rows, out)
-        else:
-            for start, stop in self._cut(rows, LIBRARY_BYTES):
-                self._library.read(self.field.name, rows[start:stop], out[start:stop])
+        whole = int(rows[-1] - rows[0]) == len(rows) - 1
+        for start, stop in [(0, len(rows))] if whole else self._cut(rows, LIBRARY_BYTES):
+            for a, b in self._few_chunks(rows[start:stop]):
+                some = slice(start + a, start + b)
+                self._library.read(self.field.name, rows[some], out[some])
         try:
             for source in self.layout.sources:
                 source.check_unchanged()
         except ReadError as error:
             raise located(error, self.field.name, rows) from error
         return Cost(read=time.perf_counter_ns() - began, stored=out.nbytes)
+
+    def _few_chunks(self, rows: Indices) -> Iterator[tuple[int, int]]:
+        """Cuts `rows` into pieces that few chunks hold: libhdf5 takes 7 kB for each."""
+        if not self.layout.chunk_shape:
+            return itertools.pairwise([0, len(rows)])
+        stretch = max(1, LIBRARY_CHUNKS // self.layout.chunks_beside) * self.layout.chunk_shape[0]
+        cuts = (np.flatnonzero(np.diff(rows // stretch)) + 1).tolist()
+        return itertools.pairwise([0, *cuts, len(rows)])
