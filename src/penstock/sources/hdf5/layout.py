@@ -38,8 +38,9 @@ class Layout:
         path: The way of reading that was chosen, and why.
         start: For contiguous data, the offset of its first byte; else 0.
         chunks: For chunked data that is read directly, its index.
-        chunk_rows: Samples in a chunk, or None where there are no chunks.
-        chunk_bytes: Bytes of a chunk, decoded; 0 where there are none.
+        chunk_shape: Shape of one chunk, samples first; () where there are none.
+        chunk_rows: Samples in a chunk, or None where there are no chunks, or hardly any were
+            written.
         sources: For virtual data, the files that it lies in.
         lacking: Filters that libhdf5 cannot undo here: it cannot be asked about a chunk.
     """
@@ -51,8 +52,8 @@ class Layout:
     path: ReadPath
     start: int = 0
     chunks: Chunks | None = None
+    chunk_shape: tuple[int, ...] = ()
     chunk_rows: int | None = None
-    chunk_bytes: int = 0
     sources: tuple[SourceFile, ...] = ()
     lacking: tuple[Filter, ...] = ()
 
@@ -65,6 +66,17 @@ class Layout:
     def row_bytes(self) -> int:
         """Bytes of a stored sample."""
         return math.prod(self.shape[1:]) * self.itemsize
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a chunk, decoded; 0 where there are none."""
+        return math.prod(self.chunk_shape) * self.itemsize if self.chunk_shape else 0
+
+    @property
+    def chunks_beside(self) -> int:
+        """Chunks that together hold one sample."""
+        pairs = zip(self.shape[1:], self.chunk_shape[1:], strict=False)
+        return math.prod(-(-size // chunk) for size, chunk in pairs)
 
 
 def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: str) -> Layout:
@@ -103,8 +115,8 @@ def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: st
     }
     if dataset.chunks:
         check_chunks(dataset, where)
+        base["chunk_shape"] = dataset.chunks
         base["chunk_rows"] = dataset.chunks[0]
-        base["chunk_bytes"] = _chunk_bytes(dataset)
     if kind == h5d.VIRTUAL:
         base["sources"] = source_files(dataset, where, path)
     filters = filters_of(plist) if kind == h5d.CHUNKED else ()
@@ -200,7 +212,7 @@ def _chunked(
         path = ReadPath("direct chunks", "uncompressed, some chunks never written")
     elif chunks.shape[1:] != dataset.shape[1:]:
         path = ReadPath("direct chunks", "uncompressed chunks wider than the samples")
-    elif (chunks.sizes != base["chunk_bytes"]).any():
+    elif (chunks.sizes != math.prod(chunks.shape) * dataset.dtype.itemsize).any():
         path = ReadPath("direct chunks", "uncompressed, some chunks damaged")
     else:
         path = ReadPath("direct rows", "uncompressed chunks of whole samples")

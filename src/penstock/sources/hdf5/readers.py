@@ -23,6 +23,8 @@ LIBRARY_BYTES = 1 << 12
 """Scattered rows are read through h5py with what lies between, at least this much at a time."""
 
 LIBRARY_BLOCK_BYTES = 1 << 16
+LIBRARY_CHUNKS = 1 << 12
+"""Chunks that h5py reads at once, where samples are not cut into more."""
 
 
 class DatasetReader(ABC):
@@ -105,7 +107,9 @@ class LibraryReader(DatasetReader):
         name, columns = self.layout.name, self._of(out)
         whole = int(rows[-1] - rows[0]) == len(rows) - 1
         for start, stop in [(0, len(rows))] if whole else self._cut(rows, LIBRARY_BYTES):
-            self._library.read(name, columns, rows[start:stop], part_of(out, start, stop))
+            for a, b in self._few_chunks(rows[start:stop]):
+                some = slice(start + a, start + b)
+                self._library.read(name, columns, rows[some], part_of(out, some.start, some.stop))
         try:
             for source in self.layout.sources:
                 source.check_unchanged()
@@ -113,6 +117,14 @@ class LibraryReader(DatasetReader):
             raise located(error, name, rows) from error
         stored = sum(array.nbytes for array in out.values())
         return Cost(read=time.perf_counter_ns() - began, stored=stored)
+
+    def _few_chunks(self, rows: Indices) -> Iterator[tuple[int, int]]:
+        """Cuts `rows` into pieces that few chunks hold: libhdf5 takes 7 kB for each."""
+        if not self.layout.chunk_shape:
+            return itertools.pairwise([0, len(rows)])
+        stretch = max(1, LIBRARY_CHUNKS // self.layout.chunks_beside) * self.layout.chunk_shape[0]
+        cuts = (np.flatnonzero(np.diff(rows // stretch)) + 1).tolist()
+        return itertools.pairwise([0, *cuts, len(rows)])
 
     def _cut(self, rows: Indices, nbytes: int) -> Iterator[tuple[int, int]]:
         """Cuts `rows` where a stretch of whole blocks ends, of about `nbytes`."""
