@@ -125,6 +125,10 @@ class HDF5Source(Source):
     def paths(self) -> dict[str, ReadPath]:
         return {name: reader.layout.path for name, reader in self._readers.items()}
 
+    def layout(self, name: str) -> Layout:
+        """How a field is stored."""
+        return self._readers[name].layout
+
     def fingerprint(self) -> str:
         text = f"{self.length} {self._file.identity.size} {[str(f) for f in self.fields]}"
         digest = blake2b(text.encode(), digest_size=8)

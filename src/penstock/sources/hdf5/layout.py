@@ -98,7 +98,7 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
     }
     if kind == h5d.VIRTUAL:
         base["sources"] = source_files(dataset, where, path)
-    filters = _filters_of(plist) if kind == h5d.CHUNKED else []
+    filters = filters_of(plist) if kind == h5d.CHUNKED else []
     _check_filters(filters, where)
     reason = _why_not_direct(dataset, kind, filters)
     if reason:
@@ -207,7 +207,7 @@ def _why_not_decoded(filters: list[_Filter]) -> str | None:
     return None
 
 
-def _filters_of(plist: Any) -> list[_Filter]:
+def filters_of(plist: Any) -> list[_Filter]:
     """The filters, in the order in which they are applied."""
     found = []
     for i in range(plist.get_nfilters()):
