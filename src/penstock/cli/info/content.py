@@ -9,6 +9,7 @@ import numpy.typing as npt
 from penstock.cli.info.advice import Advice
 from penstock.cli.info.mixing import Setting, mixing, view_of
 from penstock.cli.info.roles import Roles, numbers
+from penstock.cli.info.storing import NEARLY
 from penstock.errors import ChangedFileError, MemoryBudgetError, ReadError
 from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.survey import Found, Survey
@@ -49,6 +50,7 @@ def advise(path: str, survey: Survey, roles: Roles | None, setting: Setting) -> 
         setting: What the order is judged for.
     """
     found = [advice for item in survey.datasets() for advice in _unwritten(path, item, roles)]
+    found += _too_short(survey)
     return found + list(_sorted_rows(path, survey, roles, setting))
 
 
@@ -85,6 +87,28 @@ def _unwritten(path: str, item: Found, roles: Roles | None) -> Iterator[Advice]:
         yield Advice("unwritten-rows", (item.name,), text)
 
 
+# Rows that are missing.
+
+
+def _too_short(survey: Survey) -> Iterator[Advice]:
+    """Datasets that are a little shorter than several others beside them."""
+    lengths: dict[tuple[str, int], list[str]] = {}
+    for item in survey.datasets():
+        if item.source:
+            place = item.name.rpartition("/")[0], item.source.length
+            lengths.setdefault(place, []).append(item.name)
+    for (folder, length), names in lengths.items():
+        for (other_folder, more), others in lengths.items():
+            near = folder == other_folder and length < more <= length * (1 + NEARLY)
+            if near and len(names) == 1 and len(others) > 1:
+                text = (
+                    f"It has {length:,} rows, and {', '.join(others[:3])} have {more:,}: fields of "
+                    f"one data set need the same number. Write the other {more - length:,}, or "
+                    "leave this field out."
+                )
+                yield Advice("unequal-lengths", (names[0],), text)
+
+
 # Rows sorted by class.
 
 
@@ -95,6 +119,8 @@ def _sorted_rows(
     if not usable:
         return
     main = max(usable, key=lambda item: (item.storage and item.storage.decoded_bytes) or 0)
+    if roles:
+        main = next(item for item in usable if item.name == roles.x)
     columns = [item for item in usable if _is_column(item) and _length(item) == _length(main)]
     if roles and roles.y in [item.name for item in columns]:
         columns = [item for item in columns if item.name == roles.y]
@@ -157,10 +183,12 @@ def _runs(source: HDF5Source, name: str) -> str | None:
         return None
     if len(different) > MOST_CLASSES:
         return None
-    neighbours = places.shape[-1]
-    length = f"about {1 / changes:,.0f}" if changes else f"more than {neighbours:,}"
-    seen = "" if rows.size == source.length else " were seen"
-    return f"{len(different):,} values{seen}, in runs of {length} rows"
+    if rows.size == source.length:
+        return (
+            f"{len(different):,} values, in runs of about {rows.size / (pairs.sum() + 1):,.0f} rows"
+        )
+    length = f"about {1 / changes:,.0f}" if changes else f"more than {places.shape[-1]:,}"
+    return f"{len(different):,} values were seen, in runs of {length} rows"
 
 
 def _places(source: HDF5Source, name: str) -> npt.NDArray[Any] | None:

@@ -63,6 +63,8 @@ def _assign(fields: dict[str, Field]) -> Roles | None:
     """Gives each of several datasets of one length its part, if only one way is likely."""
     weight = _named(fields, _WEIGHTS)
     left = {name: field for name, field in fields.items() if name != weight}
+    if len(left) == 1:
+        return Roles(*left)
     y = _named(left, _Y)
     x = _named({name: field for name, field in left.items() if name != y}, _X)
     if x is None:
@@ -73,11 +75,9 @@ def _assign(fields: dict[str, Field]) -> Roles | None:
     if x is None:
         return None
     others = {name: field for name, field in left.items() if name != x}
-    if y is None and others:
-        if len(others) > 1:
-            return None
-        (y,) = others
-    return Roles(x, y, weight if y is not None else None)
+    if y is None and len(others) > 1:
+        return None
+    return Roles(x, y or next(iter(others)), weight)
 
 
 def _named(fields: dict[str, Field], names: frozenset[str]) -> str | None:

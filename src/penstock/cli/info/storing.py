@@ -72,7 +72,7 @@ class Item(NamedTuple):
         """Whether whole chunks have to be read to get one row."""
         storage = self.storage
         if self.source is None:
-            return bool(storage.filters) or storage.pieces > 1
+            return not storage.in_whole_rows
         return storage.chunk_shape is not None and not self.source.addressable([self.name])
 
     @property
@@ -195,10 +195,11 @@ class _Rules:
 
     def _small_chunks(self, item: Item) -> str:
         storage = item.storage
-        if storage.chunk_bytes >= SMALL_CHUNK or storage.written < MANY_CHUNKS:
+        if not self._is_small(item):
             return ""
         main = self._largest_beside(item)
-        if not item.in_blocks or (main and main.rows == item.rows):
+        if main and main.rows == item.rows and not self._is_small(main):
+            # They are read together, and fit.
             return ""
         return (
             f"{storage.written:,} chunks hold {format_bytes(storage.chunk_bytes)} each. A chunk "
@@ -207,6 +208,11 @@ class _Rules:
             f"{self._good(item)} next to nothing."
         )
 
+    def _is_small(self, item: Item) -> bool:
+        storage = item.storage
+        small = storage.chunk_bytes < SMALL_CHUNK and storage.written >= MANY_CHUNKS
+        return small and item.in_blocks
+
     def _good(self, item: Item) -> str:
         rows = self._good_rows(item)
         size = format_bytes(rows * item.storage.row_bytes)
@@ -214,8 +220,7 @@ class _Rules:
 
     def _uneven_chunks(self, item: Item) -> str:
         main = self._largest_beside(item)
-        # Smaller fields are loaded once, and stay in memory.
-        if main is None or not item.in_blocks or _bytes(item) <= self._setting.memory // RESIDENT:
+        if main is None:
             return ""
         times = _times_decoded(item.rows, main.rows, item.storage.length)
         if times < MUCH_AGAIN:
@@ -230,15 +235,17 @@ class _Rules:
         folder = item.name.rpartition("/")[0]
         beside = [i for i in self._items if i.name.rpartition("/")[0] == folder and i != item]
         length = item.storage.length
-        lengths = {i.storage.length for i in beside}
-        shorter = [n for n in lengths if n < length <= n * (1 + NEARLY)]
-        if length in lengths or not shorter:
+        shorter = [i for i in beside if i.storage.length < length]
+        if not shorter or any(i.storage.length == length for i in beside):
             return ""
-        self._shorter[item.name] = rows = max(shorter)
-        other = next(i.name for i in beside if i.storage.length == rows)
+        other = max(shorter, key=lambda i: i.storage.length)
+        rows = other.storage.length
+        if length > rows * (1 + NEARLY):
+            return ""
+        self._shorter[item.name] = rows
         return (
-            f"It has {length:,} rows and {other} {rows:,}: fields of one data set need the same "
-            f"number. If the first {rows:,} belong together, leave the rest of {item.name} out."
+            f"It has {length:,} rows and {other.name} {rows:,}: fields of one data set need the "
+            f"same number. If the first {rows:,} belong together, leave the others out."
         )
 
     def _large_chunks(self, item: Item, path: str) -> Iterator[Advice]:
@@ -305,7 +312,7 @@ class _Rules:
 
     def _new_rows(self, item: Item) -> int:
         main = self._largest_beside(item)
-        if "uneven-chunks" not in self._kinds[item.name] or main is None:
+        if main is None:
             return self._good_rows(item)
         return self._new_rows(main) if self._kinds.get(main.name, set()) & _RECHUNKED else main.rows
 
@@ -318,7 +325,13 @@ class _Rules:
         return min(1 << rows.bit_length() - 1, item.storage.length)
 
     def _largest_beside(self, item: Item) -> Item | None:
-        """The largest other field of the same length whose blocks decide what is read together."""
+        """The largest other field of the same length, whose chunks decide what is read together.
+
+        None for a field that is loaded once and then stays in memory, whatever the others do.
+        """
+        memory = self._setting.memory
+        if not item.in_blocks or _bytes(item) <= memory // RESIDENT:
+            return None
         length, row_bytes = item.storage.length, item.storage.row_bytes
         others = [
             other
@@ -327,7 +340,8 @@ class _Rules:
             and other.storage.length == length
             and other.storage.row_bytes > row_bytes
         ]
-        return max(others, key=lambda other: other.storage.row_bytes, default=None)
+        main = max(others, key=lambda other: other.storage.row_bytes, default=None)
+        return main if main and _bytes(main) + _bytes(item) > memory else None
 
 
 def _bytes(item: Item) -> int:

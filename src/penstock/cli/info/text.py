@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from penstock.resources import format_bytes
 
-_NARROWEST = 40
+_NARROWEST = 60
 _GAP = "  "
 
 _HEADS = ("", "shape", "type", "in memory", "in file")
 _MOST_COLUMNS = (40, 30, 14, 12, 16)
 """Columns that a cell may take, where there is room."""
 
-_FEWEST_COLUMNS = (16, 14, 8, 9, 9)
+_FEWEST_COLUMNS = (14, 12, 8, 9, 9)
 
 _PLACES = {
     "contiguous": "in one piece",

@@ -78,6 +78,14 @@ class Storage:
         return self.layout == "virtual" or bool(self.stored_bytes)
 
     @property
+    def in_whole_rows(self) -> bool:
+        """Whether every sample lies in one piece, as it is."""
+        if self.chunk_shape is None or self.shape is None:
+            return self.layout == "contiguous"
+        there = self.written == self.chunks and not self.filters
+        return there and self.chunk_shape[1:] == self.shape[1:]
+
+    @property
     def pieces(self) -> int:
         """Chunks that hold parts of one sample."""
         if not self.shape or not self.chunk_shape:

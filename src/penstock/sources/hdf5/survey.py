@@ -36,8 +36,8 @@ MOST_LEVELS = 16
 MOST_CHUNKS = 4_000_000
 """After so many chunks (seconds of reading indexes), how further datasets are read stays open."""
 
-LARGEST_CHUNK = 1 << 30
-"""Bytes of a chunk that is still decoded to see how it is read."""
+LARGEST_CHUNK = 1 << 28
+"""Bytes of a chunk that is still decoded to see how it is read, which takes a few times as much."""
 
 _FIRST_PART = re.compile(r"\. |; |: |, which ")
 """Where the first part of an error's sentence ends."""
@@ -243,7 +243,7 @@ class _Looking:
 
     def _too_much(self, storage: Storage) -> str:
         """Why finding out how a dataset is read would take too much time or memory; else ""."""
-        if storage.filters and storage.chunk_bytes > LARGEST_CHUNK:
+        if storage.chunk_bytes > LARGEST_CHUNK and not storage.in_whole_rows:
             return f"not tried: one chunk takes {format_bytes(storage.chunk_bytes)}"
         if self._chunks_left <= 0:
             return "not tried: the datasets before it have very many chunks"
