@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -19,7 +18,7 @@ from penstock.cli import main
 from penstock.cli.info.text import clean
 from penstock.sources.hdf5 import HDF5Source
 from tests.cli.conftest import command
-from tests.files import gzip, images, overwrite, write
+from tests.files import damage, gzip, images, overwrite, write
 from tests.sources import zoo
 
 README = Path(__file__).parents[2] / "README.md"
@@ -101,8 +100,8 @@ def test_what_cannot_be_used_says_why_in_a_few_words(info, path):
     assert {name: item["problem"] for name, item in found.items() if item["problem"]} == {
         "version": "is a scalar",
         "text": "holds variable-length strings",
-        "none": "is empty",
-        "nothing": "is empty",
+        "none": "is empty: it has a type but no data",
+        "nothing": "is empty: its shape is (0, 4)",
         "ragged": "holds variable-length arrays",
         "refs": "holds references to other parts of the file",
         "raw": "keeps its data in other files (external storage)",
@@ -285,12 +284,12 @@ def test_columns_line_up(penstock, file):
 
 def test_ascii_terminals_get_ascii(file, path):
     """Lines are drawn with plain characters, and names written with escapes."""
-    write(path, **{"größe": np.arange(5), "plain": np.arange(5)})
+    write(path, größe=np.arange(5), plain=np.arange(5))
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([command(), "info", path], capture_output=True, env=env, check=True)
     text = done.stdout.decode("ascii")
-    assert "|- gr\\xf6\\xdfe" in text or "|- gr\\xf6" in text
-    assert "`- " in text or "|- " in text
+    assert "|- gr\\xf6\\xdfe  " in text
+    assert "`- plain  " in text
 
 
 def test_nothing_but_lines_goes_into_a_pipe(process, file):
@@ -367,7 +366,7 @@ def test_a_damaged_dataset_is_exit_code_2_after_the_others_are_shown(penstock, p
     code, out, err = penstock("info", path)
     assert code == 2
     assert "label" in out
-    assert "damaged: it" in out
+    assert "The index of the chunks is damaged: chunks overlap" in out
     assert err.startswith("penstock: error: ")
     assert "'image'" in err
     code, out, _ = penstock("info", path, "--json")
@@ -375,6 +374,27 @@ def test_a_damaged_dataset_is_exit_code_2_after_the_others_are_shown(penstock, p
     found = named(json.loads(out))
     assert found["image"]["damaged"]
     assert not found["label"]["damaged"]
+
+
+def test_a_dataset_whose_beginning_nobody_can_read_is_exit_code_2(penstock, path):
+    """Though its index is fine."""
+    write(path, image=gzip(images()), label=np.arange(50))
+    for number in range(4):
+        damage(path, "image", number)
+    code, out, err = penstock("info", path)
+    assert code == 2
+    assert "it is damaged: its first chunks are damaged" in out
+    assert "its first chunks are damaged" in err
+
+
+def test_damage_that_is_met_on_the_way_is_exit_code_2(penstock, path):
+    """In labels that are looked through for their order."""
+    write(path, label=gzip(np.arange(500) % 10, 50))
+    damage(path, "label", 7)
+    code, out, err = penstock("info", path)
+    assert code == 2
+    assert "1. label: damaged" in out
+    assert "Rows 350 to 399 of 'label'" in err
 
 
 def test_a_file_that_is_being_written_is_exit_code_1(penstock, file):

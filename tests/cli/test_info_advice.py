@@ -35,19 +35,29 @@ def path(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def advice(penstock):
-    """The advice on a file, by kind."""
+def all_advice(penstock):
+    """The advice on a file, in a list."""
 
     def run(path, *arguments):
         code, out, _ = penstock("info", path, "--json", *arguments)
         assert code == 0
-        return {one["kind"]: one for one in json.loads(out)["advice"]}
+        return json.loads(out)["advice"]
+
+    return run
+
+
+@pytest.fixture
+def advice(all_advice):
+    """The advice on a file, by kind."""
+
+    def run(path, *arguments):
+        return {one["kind"]: one for one in all_advice(path, *arguments)}
 
     return run
 
 
 def run_in_shell(command):
-    """Runs a command as a person would, with the `python` of this process, and gives the new file."""
+    """Runs a command as a person would, and gives the file that it made."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     before = set(Path().iterdir())
     done = subprocess.run(
@@ -220,22 +230,19 @@ def test_h5py_mends_it_where_h5repack_would_not(advice, path, name):
     assert_same_data(path, made)
 
 
-@pytest.mark.parametrize(
-    "trap",
-    [
-        lambda file: file.create_dataset("a,b", data=np.arange(5)),
-        lambda file: file.create_dataset("lzf", data=np.arange(50), compression="lzf"),
-        lambda file: file.create_virtual_dataset("virtual", virtual_of_nothing()),
-        lambda file: [file.create_group(f"other {i}") for i in range(300)],
-    ],
-    ids=["a name with a comma", "a plugin's filter", "virtual data", "more than was looked at"],
-)
+TRAPS = {
+    "a plugin's filter": lambda file: file.create_dataset("a", data=range(50), compression="lzf"),
+    "virtual data": lambda file: file.create_virtual_dataset("a", virtual_of_nothing()),
+    "more than was looked at": lambda file: [file.create_group(f"other {i}") for i in range(300)],
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
 def test_h5repack_is_not_named_where_it_would_lose_data(advice, path, trap):
     """It says nothing, and ends with exit code 0, when it leaves out what it cannot decode."""
     with h5py.File(path, "w") as file:
-        name = "a,c" if trap.__code__.co_consts[1] == "a,b" else "image"
-        repeated(file, name, (MANY_CHUNKS, 64), (1, 64))
-        trap(file)
+        repeated(file, "image", (MANY_CHUNKS, 64), (1, 64))
+        TRAPS[trap](file)
     assert "h5repack" not in advice(path)["small-chunks"]["command"]
 
 
@@ -254,9 +261,9 @@ def test_newer_formats_are_not_left_to_h5repack(advice, path):
 
 
 def test_names_are_quoted_for_the_shell(advice, path):
-    """Spaces, quotes, dollars; and what no shell takes goes another way."""
+    """Spaces, commas, quotes, dollars; and what no shell takes goes another way."""
     hostile = 'it\'s $(touch pwned) "x"; `touch pwned`'
-    for name in (hostile, "new\nline \x1b[31m", "größe"):
+    for name in (hostile, f"{hostile}, and more", "new\nline \x1b[31m", "größe"):
         with h5py.File(path, "w") as file:
             repeated(file, name, (MANY_CHUNKS, 64), (1, 64), data=images(1, (64,)))
         target = path.rename(f"-{hostile}.h5" if name == hostile else "cats.h5")
@@ -427,7 +434,7 @@ def test_long_columns_are_sampled(advice, path, storage):
     assert "values were seen, in runs of" in one["text"]
 
 
-def test_rows_that_nobody_wrote_are_named(advice, path):
+def test_rows_that_nobody_wrote_are_named(all_advice, path):
     with h5py.File(path, "w") as file:
         file.create_dataset("contiguous", (50, 5), "i2")
         file.create_dataset("chunks", (50, 5), "i2", chunks=(10, 5))
@@ -435,21 +442,14 @@ def test_rows_that_nobody_wrote_are_named(advice, path):
         tail[:33] = 1
         holes = file.create_dataset("holes", (50, 5), "i2", chunks=(10, 5))
         holes[:10] = holes[40:] = 1
-    document = {}
-    for one in advice_list(advice, path):
-        document[one["datasets"][0]] = one
-    assert document["contiguous"]["kind"] == document["chunks"]["kind"] == "never-written"
-    assert "all 50 rows" in document["chunks"]["text"]
-    assert "1 of its 5 chunks" in document["tail"]["text"]
-    assert "Rows 40 to 49" in document["tail"]["text"]
-    assert len(eval(document["tail"]["command"], {"ps": ps})) == 40
-    assert "3 of its 5 chunks" in document["holes"]["text"]
-    assert document["holes"]["command"] is None
-
-
-def advice_list(advice, path):
-    run = advice.__closure__[0].cell_contents
-    return json.loads(run("info", path, "--json")[1])["advice"]
+    found = {one["datasets"][0]: one for one in all_advice(path)}
+    assert found["contiguous"]["kind"] == found["chunks"]["kind"] == "never-written"
+    assert "all 50 rows" in found["chunks"]["text"]
+    assert "1 of its 5 chunks" in found["tail"]["text"]
+    assert "Rows 40 to 49" in found["tail"]["text"]
+    assert len(eval(found["tail"]["command"], {"ps": ps})) == 40
+    assert "3 of its 5 chunks" in found["holes"]["text"]
+    assert found["holes"]["command"] is None
 
 
 def test_a_field_that_is_a_little_longer_is_cut(advice, path):

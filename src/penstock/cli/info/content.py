@@ -59,7 +59,7 @@ def advise(path: str, survey: Survey, roles: Roles | None, setting: Setting) -> 
 
 def _unwritten(path: str, item: Found, roles: Roles | None) -> Iterator[Advice]:
     storage, source = item.storage, item.source
-    if storage is None or source is None or not storage.decoded_bytes:
+    if storage is None or source is None or item.error or not storage.decoded_bytes:
         return
     nothing = f"Nothing was ever written to it: all {storage.length:,} rows read as its fill value."
     if storage.layout == "contiguous" and not storage.stored_bytes:

@@ -108,9 +108,7 @@ def _h5repack(path: str, target: str, changes: Sequence[Change]) -> str:
     for change in changes:
         layout = f"CHUNK={'x'.join(map(str, change.chunks))}" if change.chunks else "CONTI"
         options += ["-l", f"{change.name}:{layout}"]
-        if change.filters == "gzip":
-            options += ["-f", f"{change.name}:SHUF", "-f", f"{change.name}:GZIP=4"]
-        elif change.filters == "none":
+        if change.filters == "none":
             options += ["-f", f"{change.name}:NONE"]
     files = [f"./{name}" if name.startswith("-") else name for name in (path, target)]
     return shlex.join(["h5repack", *options, *files])

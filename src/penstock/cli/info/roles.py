@@ -53,7 +53,7 @@ def guess(datasets: list[Found]) -> Roles | None:
 
 def numbers(item: Found) -> Field | None:
     """A dataset's field, if it holds numbers that a model may take."""
-    if item.source is None or item.storage is None or not item.storage.mostly_written:
+    if item.error or not item.source or not item.storage or not item.storage.mostly_written:
         return None
     field = item.source.fields[0]
     return field if field.dtype.kind in "biuf" else None

@@ -114,21 +114,21 @@ class _Rules:
         self._items = [
             Item(item.name, item.storage, item.source)
             for item in survey.datasets()
-            if item.storage and item.storage.row_bytes and (item.source or item.note)
+            if item.storage and item.storage.row_bytes and not item.error
         ]
         self._kinds: dict[str, set[str]] = {}
         self._shorter: dict[str, int] = {}
 
     def advice(self, path: str) -> Iterator[Advice]:
         """What is wrong; what a rewrite mends has no command yet."""
-        forced = os.environ.get("PENSTOCK_HDF5") == "h5py"
-        if forced:
+        if os.environ.get("PENSTOCK_HDF5") == "h5py":
             text = "PENSTOCK_HDF5=h5py is set, so that all data go through h5py, on one core."
             names = tuple(item.name for item in self._items)
             yield Advice("slow-path", names, text, "shell", "unset PENSTOCK_HDF5")
+            return
         for item in self._items:
             texts = {
-                "slow-path": "" if forced else self._slow_path(item),
+                "slow-path": self._slow_path(item),
                 "useless-filters": self._useless_filters(item),
                 "cut-samples": self._cut_samples(item),
                 "small-chunks": self._small_chunks(item),

@@ -152,10 +152,11 @@ def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
         name += f"  ({clean(item['note'] or 'a named type')})"
     elif item["note"]:
         details.append(("", item["note"]))
-    if item["problem"]:
-        details.append(
-            ("", f"{'damaged' if item['damaged'] else 'cannot be used'}: it {item['problem']}")
-        )
+    problem = item["problem"]
+    if problem:
+        # Most errors go on after the name of the dataset.
+        said = f"it {problem}" if problem[0].islower() else problem
+        details.append(("", said if item["damaged"] else f"cannot be used: {said}"))
     cells: tuple[str, ...] = (name,)
     if item.get("layout"):
         cells, more = _dataset(name, item)
@@ -168,7 +169,7 @@ def _dataset(name: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], list[
     stored, decoded, filters = item["stored_bytes"], item["decoded_bytes"], item["filters"]
     in_file = "" if stored is None else format_bytes(stored)
     if filters and item["ratio"] is not None:
-        in_file += f" ({item['ratio']:.0%})"
+        in_file += f" ({item['ratio']:.0%})" if item["ratio"] >= 0.01 else " (<1%)"
     shape = "no data" if item["shape"] is None else str(tuple(item["shape"]))
     in_memory = "" if decoded is None else format_bytes(decoded)
     details = []

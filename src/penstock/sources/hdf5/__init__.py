@@ -47,6 +47,9 @@ _READERS: dict[str, type[FieldReader]] = {
 }
 
 
+DAMAGED = "its first chunks are damaged"
+"""Why a field is left to h5py of which nobody could read the beginning."""
+
 _PROBES = 4
 """Chunks that may be damaged before a field is left to h5py."""
 
@@ -155,7 +158,7 @@ def _reader(dataset: h5py.Dataset, layout: Layout, file: File, library: Library)
 
 def _doubt(reader: FieldReader, dataset: h5py.Dataset) -> str | None:
     """Why a reader cannot be relied on; None if it gives what h5py gives."""
-    doubt: str | None = "its first chunks are damaged"
+    doubt: str | None = DAMAGED
     for rows in _probes(reader.layout):
         ours = empty_arrays([reader.field], len(rows))[reader.field.name]
         try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d
+from h5py import h5d, h5z
 
 from penstock.sources.hdf5.layout import filters_of
 
@@ -17,8 +17,14 @@ _LAYOUTS = {
     h5d.VIRTUAL: "virtual",
 }
 
-BUILT_IN_FILTERS = range(1, 256)
-"""Numbers of the filters that are part of HDF5: its own tools know them; others are plugins."""
+_PORTABLE = (
+    h5z.FILTER_DEFLATE,
+    h5z.FILTER_SHUFFLE,
+    h5z.FILTER_FLETCHER32,
+    h5z.FILTER_NBIT,
+    h5z.FILTER_SCALEOFFSET,
+)
+"""Filters that every build of HDF5 has; szip is an option, and others are plugins."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Storage:
         chunk_shape: Shape of one chunk.
         chunk_bytes: Bytes of one chunk once it is decoded.
         filters: What was done to each chunk, in that order.
-        portable: Whether HDF5's own tools know these filters.
+        portable: Whether HDF5's own tools know these filters, wherever they were built.
         chunks: How many chunks the shape takes.
         written: How many of them there are; the others read as the fill value.
         stored_bytes: Bytes in the file; None where the values lie elsewhere in it.
@@ -120,7 +126,7 @@ def describe(dataset: h5py.Dataset) -> Storage:
         chunk_shape=chunk_shape,
         chunk_bytes=math.prod(chunk_shape) * item if chunk_shape else 0,
         filters=tuple(step.name for step in filters),
-        portable=all(step.code in BUILT_IN_FILTERS for step in filters),
+        portable=all(step.code in _PORTABLE for step in filters),
         chunks=chunks,
         written=dataset.id.get_num_chunks() if chunk_shape and chunks else 0,
         stored_bytes=dataset.id.get_storage_size() if fixed else None,

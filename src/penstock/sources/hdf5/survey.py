@@ -19,7 +19,7 @@ from penstock.errors import (
     ReadError,
 )
 from penstock.resources import format_bytes
-from penstock.sources.hdf5 import HDF5Source
+from penstock.sources.hdf5 import DAMAGED, HDF5Source
 from penstock.sources.hdf5.attributes import read_attributes
 from penstock.sources.hdf5.opening import damage_explained, link_end, open_file, path_of
 from penstock.sources.hdf5.storage import Storage, describe
@@ -39,7 +39,7 @@ MOST_CHUNKS = 4_000_000
 LARGEST_CHUNK = 1 << 28
 """Bytes of a chunk that is still decoded to see how it is read, which takes a few times as much."""
 
-_FIRST_PART = re.compile(r"\. |; |: |, which ")
+_FIRST_PART = re.compile(r"\. |; |, which ")
 """Where the first part of an error's sentence ends."""
 
 _MOST_SORTED = 100_000
@@ -66,7 +66,7 @@ class Found:
         inside: For a group, how many objects it holds.
         children: Those of them that were looked at.
         storage: For a dataset, how it is stored.
-        source: For a dataset that can be used, what reads it.
+        source: For a dataset that can be read, what reads it.
         error: Why it cannot be used.
     """
 
@@ -82,7 +82,8 @@ class Found:
 
     def problem(self, path: str) -> str:
         """Why it cannot be used, in a few words: how the error begins."""
-        words = str(self.error or "").removeprefix(f"{self.name!r} in {path!r} ")
+        where = f"{self.name!r} in {path!r}"
+        words = str(self.error or "").removeprefix(f"{where} ").replace(f" of {where}", "")
         return _FIRST_PART.split(words)[0].rstrip(".")
 
     @property
@@ -239,7 +240,15 @@ class _Looking:
             found.note = self._too_much(found.storage)
             if not found.note:
                 found.source = HDF5Source(self._path, [found.name])
+                self._check_readable(found.name, found.source)
         return None
+
+    def _check_readable(self, name: str, source: HDF5Source) -> None:
+        if source.paths()[name].reason == DAMAGED:
+            raise FileFormatError(
+                f"{name!r} in {self._path!r} is damaged: {DAMAGED}. "
+                "Copy or download the file again."
+            )
 
     def _too_much(self, storage: Storage) -> str:
         """Why finding out how a dataset is read would take too much time or memory; else ""."""
