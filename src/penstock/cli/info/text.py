@@ -16,6 +16,9 @@ _MOST_COLUMNS = (40, 30, 14, 12, 16)
 
 _FEWEST_COLUMNS = (14, 12, 8, 9, 9)
 
+_MOST_ALIKE = 20
+"""Pieces of advice that one command mends, and that are read one by one."""
+
 _PLACES = {
     "contiguous": "in one piece",
     "compact": "in the file's table of contents",
@@ -222,23 +225,33 @@ def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
     yield from _wrap("", f"Advice for {judged}:", width)
     yield ""
     groups: dict[Any, list[Any]] = {}
-    for number, one in enumerate(found):
-        # Without a command, each stands alone.
-        groups.setdefault((one["language"], one["command"] or number), []).append(one)
+    for one in found:
+        # Without a command, those of one kind stand together.
+        groups.setdefault((one["language"], one["command"] or one["kind"]), []).append(one)
     number = 0
     for (language, command), ones in groups.items():
         first = number + 1
-        for one in ones:
+        for one in ones[:_MOST_ALIKE]:
             number += 1
-            title = f"{number}. {', '.join(one['datasets'][:5])}: {one['kind'].replace('-', ' ')}"
-            yield from _wrap("", title, width, "   ")
-            yield from _wrap("   ", one["text"], width)
+            yield from _item(number, one, width)
+        if len(ones) > _MOST_ALIKE:
+            number = first + len(ones) - 1
+            yield f"   and {len(ones) - _MOST_ALIKE:,} more (--json has them)"
         if language:
             span = f" (for {first} to {number} together)" if number > first else ""
             yield f"   {'In Python' if language == 'python' else 'In a shell'}{span}:"
             yield ""
             yield from command.splitlines()
         yield ""
+
+
+def _item(number: int, one: Mapping[str, Any], width: int) -> Iterator[str]:
+    names = ", ".join(
+        _shorten(clean(name), _MOST_COLUMNS[0], "...") for name in one["datasets"][:3]
+    )
+    more = ", ..." * (len(one["datasets"]) > 3)
+    yield from _wrap("", f"{number}. {names}{more}: {one['kind'].replace('-', ' ')}", width, "   ")
+    yield from _wrap("   ", one["text"], width)
 
 
 def _next(known: Mapping[str, Any]) -> Iterator[str]:

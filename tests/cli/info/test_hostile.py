@@ -20,12 +20,7 @@ SECONDS = 10
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "hostile.h5"
-
-
-@pytest.fixture
-def info(penstock):
+def look(penstock):
     """Runs `penstock info` both ways, within bounds; gives the document and the text."""
 
     def run(path, *arguments):
@@ -43,14 +38,14 @@ def info(penstock):
 
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_a_group_of_very_many_links_shows_the_first(info, path, libver):
+def test_a_group_of_very_many_links_shows_the_first(look, path, libver):
     """And how many more there are."""
     with h5py.File(path, "w", libver=libver) as file:
         group = file.create_group("many")
         file["label"] = np.arange(5)
         for i in range(150_000):
             h5o.link(file["label"].id, group.id, b"%06d" % i)
-    document, text = info(path)
+    document, text = look(path)
     many = next(item for item in document["objects"] if item["name"] == "many")
     assert (many["objects"], many["listed"]) == (150_000, MOST_IN_A_GROUP)
     assert not document["complete"]
@@ -58,56 +53,56 @@ def test_a_group_of_very_many_links_shows_the_first(info, path, libver):
     assert document["next"]["x"] == "label"
 
 
-def test_very_many_datasets_are_cut_off_fairly(info, path):
+def test_very_many_datasets_are_cut_off_fairly(look, path):
     """Those near the root come first, and a large group does not hide the others."""
     with h5py.File(path, "w") as file:
         for i in range(20):
             for j in range(100):
                 file[f"{i:02}/{j:03}"] = np.arange(3)
         file["zz"] = np.arange(3)
-    document, _ = info(path)
+    document, _ = look(path)
     names = {item["name"] for item in document["objects"]}
     assert len(names) == MOST_OBJECTS + 1
     assert "zz" in names
     assert sum(name.startswith("02/") for name in names) == MOST_IN_A_GROUP
-    document, _ = info(path, "--limit", "5000")
+    document, _ = look(path, "--limit", "5000")
     assert document["complete"]
     assert document["datasets"] == 2001
 
 
-def test_very_deep_groups_are_cut_off(info, path):
+def test_very_deep_groups_are_cut_off(look, path):
     with h5py.File(path, "w") as file:
         group = file.id
         for _ in range(10_000):
             group = h5g.create(group, b"g")
         file["label"] = np.arange(5)
-    document, text = info(path)
+    document, text = look(path)
     assert len(document["objects"]) == MOST_LEVELS + 2
     assert "1 object, not looked at" in text
 
 
-def test_groups_in_circles_end(info, path):
+def test_groups_in_circles_end(look, path):
     with h5py.File(path, "w") as file:
         file["a/b/c/label"] = np.arange(5)
         file["a/b/c/up"] = file["a"]
         file["a/root"] = file["/"]
         file["soft"] = h5py.SoftLink("/a/b/c/up/b")
-    document, _ = info(path)
+    document, _ = look(path)
     assert document["groups"] == 3
     assert document["datasets"] == 1
 
 
-def test_a_chain_of_links_ends(info, path):
+def test_a_chain_of_links_ends(look, path):
     with h5py.File(path, "w") as file:
         for i in range(2000):
             file[f"link {i}"] = h5py.SoftLink(f"/link {i + 1}")
-    document, text = info(path, "--limit", "300")
+    document, text = look(path, "--limit", "300")
     assert document["objects"][0]["objects"] == 2000
     assert "leads in a circle" in text
 
 
 @pytest.mark.parametrize("chunks", [None, (1 << 40,), (1 << 20,)])
-def test_monstrous_shapes_cost_nothing(info, path, chunks):
+def test_monstrous_shapes_cost_nothing(look, path, chunks):
     """A small file may declare any size."""
     with h5py.File(path, "w") as file:
         try:
@@ -115,17 +110,17 @@ def test_monstrous_shapes_cost_nothing(info, path, chunks):
         except ValueError:
             pytest.skip("this libhdf5 writes no chunk of that size")
         file.create_dataset("label", (1 << 60,), "u1", chunks=chunks)
-    document, text = info(path, "--memory", "10MB")
+    document, text = look(path, "--memory", "10MB")
     assert document["objects"][1]["decoded_bytes"] == 1 << 60
     assert "TB" in text
 
 
-def test_monstrous_ranks_and_sizes_stay_on_their_line(info, path):
+def test_monstrous_ranks_and_sizes_stay_on_their_line(look, path):
     with h5py.File(path, "w") as file:
         kind = h5t.create(h5t.OPAQUE, 60_000)
         kind.set_tag(b"x" * 200)
         h5d.create(file.id, b"data", kind, h5s.create_simple((2,) * 32))
-    _, text = info(path)
+    _, text = look(path)
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
@@ -146,18 +141,18 @@ def test_a_chunk_that_decodes_to_a_gigabyte_is_not_decoded(path):
     assert int(done.stdout.split()[-1]) < 500_000_000
 
 
-def test_attributes_are_bounded(info, path):
+def test_attributes_are_bounded(look, path):
     with h5py.File(path, "w", libver="latest") as file:
         file["label"] = np.arange(5)
         for i in range(5000):
             file["label"].attrs[f"a{i}"] = "x" * 5000
         file.attrs["large"] = np.zeros(2_000_000)
-    document, text = info(path)
+    document, text = look(path)
     assert len(document["objects"][1]["attributes"]) <= 4
     assert len(text) < 5000
 
 
-def test_large_indexes_take_seconds(info, path):
+def test_large_indexes_take_seconds(look, path):
     """A hundred thousand chunks in each of several datasets."""
     with h5py.File(path, "w") as file:
         for name in "abc":
@@ -165,16 +160,16 @@ def test_large_indexes_take_seconds(info, path):
             raw = zlib.compress(bytes(8))
             for i in range(100_000):
                 made.id.write_direct_chunk((i, 0), raw)
-    document, _ = info(path)
+    document, _ = look(path)
     assert all(item["path"] == "direct chunks" for item in document["objects"][1:])
 
 
-def test_after_very_many_chunks_no_more_indexes_are_read(info, path, monkeypatch):
+def test_after_very_many_chunks_no_more_indexes_are_read(look, path, monkeypatch):
     """What is known without them is shown all the same."""
     monkeypatch.setattr("penstock.sources.hdf5.survey.MOST_CHUNKS", 10)
     storage = {"data": images(100), "chunks": (2, 4, 4, 3), "compression": "gzip"}
     write(path, a=storage, b=storage)
-    document, text = info(path)
+    document, text = look(path)
     first, second = document["objects"][1:]
     assert first["path"] == "direct chunks"
     assert second["path"] is None
