@@ -47,6 +47,9 @@ _READERS: dict[str, type[DatasetReader]] = {
 }
 
 
+DAMAGED = "its first chunks are damaged"
+"""Why a field is left to h5py of which nobody could read the beginning."""
+
 _PROBES = 4
 """Chunks that may be damaged before a field is left to h5py."""
 
@@ -175,6 +178,10 @@ class HDF5Source(Source):
     def paths(self) -> dict[str, ReadPath]:
         return {name: reader.layout.path for name, reader in self._readers.items()}
 
+    def layout(self, name: str) -> Layout:
+        """How a field is stored."""
+        return self._readers[name].layout
+
     def fingerprint(self) -> str:
         text = f"{self.length} {self._file.identity.size} {[str(f) for f in self.fields]}"
         digest = blake2b(text.encode(), digest_size=8)
@@ -206,7 +213,7 @@ def _doubt(reader: DatasetReader, dataset: h5py.Dataset) -> str | None:
     """Why a reader cannot be relied on; None if it gives what h5py gives."""
     if max(reader.layout.row_bytes, reader.layout.chunk_bytes) > MOST_COMPARED:
         return f"{reader.layout.path.reason}: too large to compare with h5py"
-    doubt: str | None = "its first chunks are damaged"
+    doubt: str | None = DAMAGED
     columns = reader.layout.columns
     for rows in _probes(reader.layout):
         ours = empty_arrays([column.field for column in columns], len(rows))

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import h5py
 from h5py import h5f, h5g, h5l
@@ -211,33 +211,56 @@ def _hard_links(group: h5g.GroupID) -> list[bytes]:
 
 def _check_links(file: h5py.File, name: str, path: str) -> None:
     """Refuses a name that leads into another file, or to nothing, before libhdf5 follows it."""
+    end = link_end(file, name)
+    if end is None:
+        return
+    where = f"{name!r} in {path!r}"
+    if end.kind == "missing":
+        raise DataError(
+            f"{where} is a link to {end.target!r}, which is not there. "
+            f"The file holds: {some_of(_some_names(file))}."
+        )
+    if end.kind == "external":
+        raise DataError(
+            f"{where} is a link into another file, {end.target!r}, which a "
+            "file from a stranger could use to read any file. Open that file instead."
+        )
+    raise DataError(f"{where} is a link that leads in a circle. Repair the file.")
+
+
+class LinkEnd(NamedTuple):
+    """Where a name ends that leads to no object of its file.
+
+    Attributes:
+        kind: "missing", "external" or "circle".
+        target: What is missing, or the other file.
+    """
+
+    kind: str
+    target: str = ""
+
+
+def link_end(file: h5py.File, name: str) -> LinkEnd | None:
+    """Follows the links on the way to `name`, within the file; None if they end at an object."""
     parts = _parts(name)
     done: list[str] = []
     followed, beyond = None, 0  # a link, and how many parts of the name come after it
     for _ in range(MOST_GROUPS_DEEP):
         if not parts:
-            return
+            return None
         done.append(parts.pop(0))
         link = file.get("/".join(done), getlink=True)
         within = followed is not None and len(parts) >= beyond
-        if link is None and not within:
-            return
         if link is None:
-            raise DataError(
-                f"{name!r} in {path!r} is a link to {followed!r}, which is not there. "
-                f"The file holds: {some_of(_some_names(file))}."
-            )
+            return LinkEnd("missing", str(followed)) if within else None
         if isinstance(link, h5py.ExternalLink):
-            raise DataError(
-                f"{name!r} in {path!r} is a link into another file, {link.filename!r}, which a "
-                "file from a stranger could use to read any file. Open that file instead."
-            )
+            return LinkEnd("external", link.filename)
         if isinstance(link, h5py.SoftLink):
             if not within:
                 followed, beyond = link.path, len(parts)
             parts = _parts(link.path) + parts
             done = [] if link.path.startswith("/") else done[:-1]
-    raise DataError(f"{name!r} in {path!r} is a link that leads in a circle. Repair the file.")
+    return LinkEnd("circle")
 
 
 def _parts(name: str) -> list[str]:
