@@ -51,7 +51,8 @@ class Layout:
         columns: The fields that are read from it.
         shape: Of the dataset, samples first.
         itemsize: Bytes of a stored element.
-        path: The way of reading that was chosen, and why.
+        path: The way of reading that was chosen, and why. `"virtual"` is not one: the sources
+            of the dataset decide.
         start: For contiguous data, the offset of its first byte; else 0.
         chunks: For chunked data that is read directly, its index.
         chunk_rows: Samples in a chunk, or None where there are no chunks.
@@ -97,10 +98,12 @@ def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: st
         MissingDependencyError: If a filter is not installed.
     """
     where = f"{name!r} in {path!r}"
-    _check_shape(dataset, where)
-    columns = find_columns(dataset, wanted, path)
     plist = dataset.id.get_create_plist()
     kind = plist.get_layout()
+    # How long virtual data are depends on which of their sources are there.
+    sources = source_files(dataset, where, path) if kind == h5d.VIRTUAL else ()
+    _check_shape(dataset, where)
+    columns = find_columns(dataset, wanted, path)
     if plist.get_external_count():
         raise DataError(
             f"{where} keeps its data in other files (external storage), which a file from a "
@@ -112,14 +115,15 @@ def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: st
         "shape": dataset.shape,
         "itemsize": dataset.id.get_type().get_size(),
         "chunk_rows": dataset.chunks[0] if dataset.chunks else None,
+        "sources": sources,
     }
-    if kind == h5d.VIRTUAL:
-        base["sources"] = source_files(dataset, where, path)
     filters = _filters_of(plist) if kind == h5d.CHUNKED else []
     _check_filters(filters, where)
     reason = _why_not_direct(dataset, columns, kind, filters)
     if reason:
         return Layout(**base, path=ReadPath("h5py", reason))
+    if kind == h5d.VIRTUAL:
+        return Layout(**base, path=ReadPath("virtual", "its sources say how"))
     size = Path(path).stat().st_size
     if kind == h5d.CONTIGUOUS:
         return _contiguous(dataset, base, where, size)
@@ -162,10 +166,12 @@ def _why_not_direct(
     for column in columns:
         if column.obstacle:
             return column.obstacle
+    if kind == h5d.VIRTUAL:
+        return None
     if kind == h5d.CONTIGUOUS:
         return "nothing was written to it yet" if dataset.id.get_offset() is None else None
     if kind != h5d.CHUNKED:
-        return "virtual dataset" if kind == h5d.VIRTUAL else "compact layout"
+        return "compact layout"
     if dataset.file.userblock_size and h5py.version.hdf5_version_tuple < (2, 0):
         return "libhdf5 before 2.0 gives wrong addresses in a file with a user block"
     return _why_not_decoded(filters)

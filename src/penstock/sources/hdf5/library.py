@@ -77,9 +77,10 @@ class Library:
 
     def close(self) -> None:
         """Closes the file, until the next read."""
-        if self._handle is not None and self._handle[0] == os.getpid():
-            self._handle[1].close()
-        self._handle = None
+        with _pool.lock:
+            if self._handle is not None and self._handle[0] == os.getpid():
+                self._handle[1].close()
+            self._handle = None
 
     def check_same(self, opened: h5py.File) -> None:
         """Makes sure that h5py opened the file that `File` describes.

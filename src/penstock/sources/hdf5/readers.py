@@ -39,16 +39,14 @@ class DatasetReader(ABC):
 
     Args:
         layout: How the dataset is stored.
-        file: The file, for reads by address.
-        library: The file, for reads through libhdf5.
+        file: Its file.
     """
 
     row_block_bytes = ROW_BLOCK_BYTES
 
-    def __init__(self, layout: Layout, file: File, library: Library) -> None:
+    def __init__(self, layout: Layout, file: File) -> None:
         self.layout = layout
         self._file = file
-        self._library = library
         self._columns = {column.field.name: column for column in layout.columns}
 
     @property
@@ -57,6 +55,20 @@ class DatasetReader(ABC):
         return self.layout.chunk_rows or max(
             1, min(self.row_block_bytes // self.layout.row_bytes, self.layout.length)
         )
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.layout.length // self.block_rows)
+
+    def edges(self) -> Indices:
+        """The rows at which blocks start, and the length."""
+        return np.append(np.arange(0, self.layout.length, self.block_rows), self.layout.length)
+
+    @property
+    def addressable(self) -> bool:
+        """Whether reading one row costs about one row."""
+        return False
 
     @property
     def scratch(self) -> int:
@@ -99,6 +111,10 @@ def part_of(out: Arrays, start: int, stop: int) -> Arrays:
 
 class RowReader(DatasetReader):
     """Uncompressed data in which every row has an address: contiguous, or whole rows in chunks."""
+
+    @property
+    def addressable(self) -> bool:
+        return True
 
     @property
     def scratch(self) -> int:
@@ -178,10 +194,17 @@ class RowReader(DatasetReader):
 
 
 class ChunkReader(DatasetReader):
-    """Chunks read by address and decoded in the calling thread."""
+    """Chunks read by address and decoded in the calling thread.
+
+    Args:
+        layout: How the dataset is stored.
+        file: Its file.
+        library: The same file, for chunks that cannot be decoded here.
+    """
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
-        super().__init__(layout, file, library)
+        super().__init__(layout, file)
+        self._library = library
         self._chunks = cast("Chunks", layout.chunks)
         self._chunk_bytes = math.prod(self._chunks.shape) * layout.itemsize
         self._places = list(self._place_chunks())
@@ -296,9 +319,19 @@ class ChunkReader(DatasetReader):
 
 
 class LibraryReader(DatasetReader):
-    """Everything else, through h5py: correct, one read at a time."""
+    """Everything else, through h5py: correct, one read at a time.
+
+    Args:
+        layout: How the dataset is stored.
+        file: Its file.
+        library: The same file, as it is read.
+    """
 
     row_block_bytes = 1 << 16
+
+    def __init__(self, layout: Layout, file: File, library: Library) -> None:
+        super().__init__(layout, file)
+        self._library = library
 
     @property
     def scratch(self) -> int:

@@ -1,0 +1,199 @@
+"""From names to readers: finds datasets, and tries each way of reading before it is taken."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import h5py
+import numpy as np
+
+from penstock.errors import ChangedFileError, ReadError
+from penstock.sources.base import ReadPath, empty_arrays, run_reads, value_bytes
+from penstock.sources.file import File
+from penstock.sources.hdf5.columns import Wanted
+from penstock.sources.hdf5.joined import Run, VirtualReader
+from penstock.sources.hdf5.layout import Layout, inspect
+from penstock.sources.hdf5.library import Library, fill
+from penstock.sources.hdf5.opening import damage_explained, find_dataset, find_field, open_file
+from penstock.sources.hdf5.readers import ChunkReader, DatasetReader, LibraryReader, RowReader
+from penstock.sources.hdf5.virtual import Mapping, Rows, by_source, mappings, whole_rows
+from penstock.spec import Indices
+
+_PROBES = 4
+"""Chunks that may be damaged before a field is left to h5py."""
+
+_PROBE_BYTES = 16 << 20
+
+_MOST_BLOCKS = 1 << 22
+
+_DEEPEST = 8
+"""Virtual datasets in virtual datasets."""
+
+
+class Builder:
+    """Makes readers for the datasets of a file, and for those that they lead to.
+
+    Attributes:
+        files: Every file that is read, the first one first.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, File] = {}
+        self._libraries: dict[str, Library] = {}
+        self._made: dict[tuple[str, str, tuple[Wanted, ...]], DatasetReader] = {}
+        self._depth = 0
+
+    def readers(self, path: str, names: Iterable[str]) -> dict[str, DatasetReader]:
+        """A reader for each field of the file at `path`; fields of one dataset share theirs."""
+        with open_file(path) as opened:
+            self._take_in(path, opened)
+            found: dict[str, tuple[h5py.Dataset, str, list[Wanted]]] = {}
+            for name in names:
+                with damage_explained(f"{name!r} in {path!r}"):
+                    dataset, base, members = find_field(opened, name, path)
+                    _, _, wanted = found.setdefault(dataset.name, (dataset, base, []))
+                    wanted.append(Wanted(name, members))
+            readers = {}
+            for dataset, base, wanted in found.values():
+                reader = self._reader(dataset, base, tuple(wanted), path)
+                readers.update({one.name: reader for one in wanted})
+        for library in self._libraries.values():
+            library.close()
+        return {name: readers[name] for name in names}
+
+    def _take_in(self, path: str, opened: h5py.File) -> None:
+        """Makes sure that h5py has the file open that is read by address."""
+        if path not in self.files:
+            self.files[path] = File(path)
+            self._libraries[path] = Library(self.files[path])
+        self._libraries[path].check_same(opened)
+
+    def _reader(
+        self, dataset: h5py.Dataset, name: str, wanted: tuple[Wanted, ...], path: str
+    ) -> DatasetReader:
+        """The reader for a dataset, once it has shown that it reads what h5py reads."""
+        key = path, dataset.name, wanted
+        if key not in self._made:
+            with damage_explained(f"{name!r} in {path!r}"):
+                layout = inspect(dataset, name, wanted, path)
+                found = self._direct_reader(dataset, layout, path)
+            if isinstance(found, str):
+                for source in layout.sources:
+                    self.files.setdefault(source.path, File(source.path))
+                slow = replace(layout, path=ReadPath("h5py", found), chunks=None)
+                found = LibraryReader(slow, self.files[path], self._libraries[path])
+            self._made[key] = found
+        return self._made[key]
+
+    def _direct_reader(
+        self, dataset: h5py.Dataset, layout: Layout, path: str
+    ) -> DatasetReader | str:
+        """A reader that does without h5py, or why there is none."""
+        file = self.files[path]
+        reader: DatasetReader | str
+        if layout.path.path == "h5py":
+            return layout.path.reason
+        if layout.path.path == "virtual":
+            reader = self._joined_reader(dataset, layout, path)
+        elif layout.path.path == "direct rows":
+            reader = RowReader(layout, file)
+        else:
+            reader = ChunkReader(layout, file, self._libraries[path])
+        return reader if isinstance(reader, str) else _doubt(reader, dataset) or reader
+
+    def _joined_reader(
+        self, dataset: h5py.Dataset, layout: Layout, path: str
+    ) -> VirtualReader | str:
+        """A reader for a virtual dataset in which rows of sources follow each other."""
+        if self._depth == _DEEPEST:
+            return "virtual dataset of virtual datasets of virtual datasets, and so on"
+        runs: list[Run] = []
+        for sources in by_source(mappings(dataset, path, f"{layout.name!r} in {path!r}")).values():
+            self._depth += 1
+            found = self._runs(sources, dataset, layout)
+            self._depth -= 1
+            if isinstance(found, str):
+                return found
+            runs += found
+        every = []
+        position = 0
+        for run in sorted(runs, key=lambda run: run.start):
+            if run.start < position:
+                return "virtual dataset whose sources overlap"
+            every += [Run(position, run.start), run]
+            position = run.stop
+        every.append(Run(position, layout.length))
+        reader = VirtualReader(
+            layout, self.files[path], [run for run in every if run.start < run.stop]
+        )
+        return reader if reader.blocks <= _MOST_BLOCKS else "virtual dataset of too many pieces"
+
+    def _runs(self, parts: list[Mapping], dataset: h5py.Dataset, layout: Layout) -> list[Run] | str:
+        """What one source has of a virtual dataset, or why that cannot be read from there."""
+        path, name, *_ = parts[0]
+        with open_file(path) as opened:
+            self._take_in(path, opened)
+            source = find_dataset(opened, name, path)
+            if not source.id.get_type().equal(dataset.id.get_type()):
+                return "virtual dataset of another type than its sources"
+            places = [_place(part, source.shape) for part in parts]
+            if None in places:
+                return "virtual dataset that is not made of whole rows"
+            wanted = tuple(Wanted(one.field.name, one.members) for one in layout.columns)
+            reader = self._reader(source, name, wanted, path)
+        fields = [column.field for column in layout.columns]
+        if [column.field for column in reader.layout.columns] != fields:
+            return "virtual dataset of another shape than its sources"
+        return [Run(*rows, reader, first) for rows, first in filter(None, places)]
+
+
+def _place(part: Mapping, shape: tuple[int, ...]) -> tuple[Rows, int] | None:
+    """Rows of a virtual dataset, and the first one of its source that lies there."""
+    source = whole_rows(part.space, shape)
+    if part.rows is None or source is None:
+        return None
+    wanted, there = part.rows[1] - part.rows[0], source[1] - source[0]
+    if part.values is not None and wanted != there:
+        return None
+    start = part.rows[0]
+    return (start, start + min(wanted, there)), source[0]
+
+
+def _doubt(reader: DatasetReader, dataset: h5py.Dataset) -> str | None:
+    """Why a reader cannot be relied on; None if it gives what h5py gives."""
+    doubt: str | None = "its first chunks are damaged"
+    columns = reader.layout.columns
+    several = isinstance(reader, VirtualReader)
+    for rows in reader.probes() if isinstance(reader, VirtualReader) else _probes(reader.layout):
+        ours = empty_arrays([column.field for column in columns], len(rows))
+        theirs = empty_arrays([column.field for column in columns], len(rows))
+        try:
+            fill(dataset, columns, rows, theirs)
+        except (OSError, RuntimeError):
+            continue
+        try:
+            cost = run_reads(list(reader.reads(rows, ours)))
+        except ChangedFileError:
+            raise
+        except ReadError:
+            doubt = None  # libhdf5 made something up
+            continue
+        if cost.repaired:
+            return f"{reader.layout.path.reason}: the first could only be read by libhdf5"
+        if any(value_bytes(ours[name]) != value_bytes(theirs[name]) for name in ours):
+            return f"{reader.layout.path.reason}: reading it directly gave other values"
+        doubt = None
+        if not several:
+            break
+    return doubt
+
+
+def _probes(layout: Layout) -> Iterator[Indices]:
+    """Rows to compare: of the first chunks that were written, or the first rows."""
+    height = layout.chunk_rows or 16
+    starts = [0]
+    if layout.chunks is not None:
+        written = np.flatnonzero((layout.chunks.offsets >= 0).any(axis=1))[:_PROBES]
+        starts = (written * height).tolist() or starts
+    few = max(1, _PROBE_BYTES // layout.row_bytes)
+    for start in starts:
+        yield np.arange(start, min(start + min(height, few), layout.length))
