@@ -138,7 +138,7 @@ def test_a_source_in_external_storage_is_refused(path, folder, parts):
         file.create_dataset(
             "image", data=IMAGES[:20], external=[(str(folder / "raw"), 0, IMAGES.nbytes)]
         )
-    refused(join(path, parts[0].name), r"part-0\.h5' keeps its data in more files")
+    refused(join(path, parts[0].name), r"part-0\.h5' keeps its data in other files")
 
 
 def test_a_source_behind_an_external_link_is_refused(path, parts):

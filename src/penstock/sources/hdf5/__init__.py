@@ -22,7 +22,8 @@ class HDF5Source(Source):
 
     Args:
         path: The file.
-        names: The datasets to read; all must have the same length.
+        names: The datasets to read, or members of them; all must have the same length.
+        allow_external: Whether data may lie in any other file that this one names.
 
     Raises:
         MissingFileError, NoPermissionError, LockedFileError, FileFormatError: If the file
@@ -31,9 +32,11 @@ class HDF5Source(Source):
             cannot be used.
     """
 
-    def __init__(self, path: str | os.PathLike[str], names: Sequence[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], names: Sequence[str], *, allow_external: bool = False
+    ) -> None:
         self.path = path_of(path)
-        builder = Builder()
+        builder = Builder(allow_external)
         self._readers = builder.readers(self.path, list(dict.fromkeys(names)))
         self._files = list(builder.files.values())
         fields = {

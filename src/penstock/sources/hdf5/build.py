@@ -1,19 +1,28 @@
 """From names to readers: finds datasets, and tries each way of reading before it is taken."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 
-from penstock.errors import ChangedFileError, ReadError
+from penstock.errors import ChangedFileError, DataError, ReadError
 from penstock.sources.base import ReadPath, empty_arrays, run_reads, value_bytes
 from penstock.sources.file import File
 from penstock.sources.hdf5.columns import Wanted
+from penstock.sources.hdf5.external import ExternalData
 from penstock.sources.hdf5.joined import Run, VirtualReader
 from penstock.sources.hdf5.layout import Layout, inspect
 from penstock.sources.hdf5.library import Library, fill
-from penstock.sources.hdf5.opening import damage_explained, find_dataset, find_field, open_file
+from penstock.sources.hdf5.opening import (
+    MOST_FILES,
+    Link,
+    damage_explained,
+    find_field,
+    open_dataset,
+    open_file,
+)
 from penstock.sources.hdf5.readers import ChunkReader, DatasetReader, LibraryReader, RowReader
 from penstock.sources.hdf5.virtual import Mapping, Rows, by_source, mappings, whole_rows
 from penstock.spec import Indices
@@ -29,43 +38,79 @@ _DEEPEST = 8
 """Virtual datasets in virtual datasets."""
 
 
+class _Asked(NamedTuple):
+    """A field by the user's name, and by the one that it has in some file."""
+
+    field: str
+    name: str
+
+
 class Builder:
     """Makes readers for the datasets of a file, and for those that they lead to.
+
+    Args:
+        external: Whether data may lie in any other file.
 
     Attributes:
         files: Every file that is read, the first one first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, external: bool) -> None:
         self.files: dict[str, File] = {}
+        self._external = external
         self._libraries: dict[str, Library] = {}
         self._made: dict[tuple[str, str, tuple[Wanted, ...]], DatasetReader] = {}
         self._depth = 0
 
-    def readers(self, path: str, names: Iterable[str]) -> dict[str, DatasetReader]:
+    def readers(self, path: str, names: Sequence[str]) -> dict[str, DatasetReader]:
         """A reader for each field of the file at `path`; fields of one dataset share theirs."""
-        with open_file(path) as opened:
-            self._take_in(path, opened)
-            found: dict[str, tuple[h5py.Dataset, str, list[Wanted]]] = {}
-            for name in names:
-                with damage_explained(f"{name!r} in {path!r}"):
-                    dataset, base, members = find_field(opened, name, path)
-                    _, _, wanted = found.setdefault(dataset.name, (dataset, base, []))
-                    wanted.append(Wanted(name, members))
-            readers = {}
-            for dataset, base, wanted in found.values():
-                reader = self._reader(dataset, base, tuple(wanted), path)
-                readers.update({one.name: reader for one in wanted})
+        found: dict[str, DatasetReader] = {}
+        waiting = {path: [_Asked(name, name) for name in names]}
+        for _ in range(MOST_FILES):
+            behind: dict[str, list[_Asked]] = {}
+            for file, asked in waiting.items():
+                found |= self._readers_in(file, asked, behind)
+            waiting = behind
+        for file, asked in waiting.items():
+            raise DataError(
+                f"{asked[0].field!r} in {path!r} is a link that leads from file to file, up to "
+                f"{file!r}. Open the last one instead."
+            )
         for library in self._libraries.values():
             library.close()
-        return {name: readers[name] for name in names}
+        return {name: found[name] for name in names}
+
+    def _readers_in(
+        self, path: str, asked: Iterable[_Asked], behind: dict[str, list[_Asked]]
+    ) -> dict[str, DatasetReader]:
+        """Readers for what is in a file itself; what links lead to goes into `behind`."""
+        readers = {}
+        with open_file(path) as opened:
+            self._take_in(path, opened)
+            there: dict[str, tuple[h5py.Dataset, str, list[Wanted]]] = {}
+            for field, name in asked:
+                with damage_explained(f"{name!r} in {path!r}"):
+                    found, base, members = find_field(opened, name, path, self._external)
+                    if isinstance(found, Link):
+                        behind.setdefault(found.path, []).append(_Asked(field, found.name))
+                        continue
+                    _, _, wanted = there.setdefault(found.name, (found, base, []))
+                    wanted.append(Wanted(field, members))
+            for dataset, base, wanted in there.values():
+                reader = self._reader(dataset, base, tuple(wanted), path)
+                readers.update({one.name: reader for one in wanted})
+        return readers
 
     def _take_in(self, path: str, opened: h5py.File) -> None:
         """Makes sure that h5py has the file open that is read by address."""
+        if path not in self._libraries:
+            self._libraries[path] = Library(self._file(path))
+        self._libraries[path].check_same(opened)
+
+    def _file(self, path: str) -> File:
         if path not in self.files:
             self.files[path] = File(path)
-            self._libraries[path] = Library(self.files[path])
-        self._libraries[path].check_same(opened)
+        return self.files[path]
 
     def _reader(
         self, dataset: h5py.Dataset, name: str, wanted: tuple[Wanted, ...], path: str
@@ -74,15 +119,23 @@ class Builder:
         key = path, dataset.name, wanted
         if key not in self._made:
             with damage_explained(f"{name!r} in {path!r}"):
-                layout = inspect(dataset, name, wanted, path)
+                layout = inspect(dataset, name, wanted, path, self._external)
                 found = self._direct_reader(dataset, layout, path)
-            if isinstance(found, str):
-                for source in layout.sources:
-                    self.files.setdefault(source.path, File(source.path))
-                slow = replace(layout, path=ReadPath("h5py", found), chunks=None)
-                found = LibraryReader(slow, self.files[path], self._libraries[path])
-            self._made[key] = found
+            self._made[key] = self._slow(layout, path, found) if isinstance(found, str) else found
         return self._made[key]
+
+    def _slow(self, layout: Layout, path: str, why: str) -> DatasetReader:
+        """A reader through h5py."""
+        if layout.pieces:
+            raise DataError(
+                f"{layout.name!r} in {path!r} keeps its data in other files (external storage), "
+                f"which are read by address alone, and cannot be: {why}. Copy it into one file "
+                "with h5repack."
+            )
+        for source in layout.sources:
+            self._file(source.path)
+        slow = replace(layout, path=ReadPath("h5py", why), chunks=None)
+        return LibraryReader(slow, self._libraries[path])
 
     def _direct_reader(
         self, dataset: h5py.Dataset, layout: Layout, path: str
@@ -94,6 +147,9 @@ class Builder:
             return layout.path.reason
         if layout.path.path == "virtual":
             reader = self._joined_reader(dataset, layout, path)
+        elif layout.pieces:
+            pieces = [(self._file(one.path), one.offset, one.size) for one in layout.pieces]
+            reader = RowReader(layout, ExternalData(file, pieces))
         elif layout.path.path == "direct rows":
             reader = RowReader(layout, file)
         else:
@@ -129,17 +185,15 @@ class Builder:
 
     def _runs(self, parts: list[Mapping], dataset: h5py.Dataset, layout: Layout) -> list[Run] | str:
         """What one source has of a virtual dataset, or why that cannot be read from there."""
-        path, name, *_ = parts[0]
-        with open_file(path) as opened:
-            self._take_in(path, opened)
-            source = find_dataset(opened, name, path)
+        with open_dataset(parts[0].path, parts[0].name, self._external) as (source, path):
+            self._take_in(path, source.file)
             if not source.id.get_type().equal(dataset.id.get_type()):
                 return "virtual dataset of another type than its sources"
             places = [_place(part, source.shape) for part in parts]
             if None in places:
                 return "virtual dataset that is not made of whole rows"
             wanted = tuple(Wanted(one.field.name, one.members) for one in layout.columns)
-            reader = self._reader(source, name, wanted, path)
+            reader = self._reader(source, source.name.strip("/"), wanted, path)
         fields = [column.field for column in layout.columns]
         if [column.field for column in reader.layout.columns] != fields:
             return "virtual dataset of another shape than its sources"

@@ -45,7 +45,8 @@ class VirtualReader(DatasetReader):
     """
 
     def __init__(self, layout: Layout, file: File, runs: Sequence[Run]) -> None:
-        super().__init__(replace(layout, path=_path(runs)), file)
+        super().__init__(replace(layout, path=_path(runs)))
+        self._file = file
         self._runs = runs
         self._starts = np.array([run.start for run in runs], np.int64)
 

@@ -11,13 +11,13 @@ import h5py
 from h5py import h5d, h5z
 
 from penstock.errors import (
-    DataError,
     FileFormatError,
     MissingDependencyError,
     ShapeError,
 )
 from penstock.sources.base import ReadPath
 from penstock.sources.hdf5.columns import Column, Wanted, find_columns
+from penstock.sources.hdf5.external import Piece, external_pieces
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index
 from penstock.sources.hdf5.virtual import SourceFile, source_files
 
@@ -57,6 +57,7 @@ class Layout:
         chunks: For chunked data that is read directly, its index.
         chunk_rows: Samples in a chunk, or None where there are no chunks.
         sources: For virtual data, the files that it lies in.
+        pieces: For data in external storage, where it lies.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Layout:
     chunks: Chunks | None = None
     chunk_rows: int | None = None
     sources: tuple[SourceFile, ...] = ()
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def length(self) -> int:
@@ -80,7 +82,9 @@ class Layout:
         return math.prod(self.shape[1:]) * self.itemsize
 
 
-def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: str) -> Layout:
+def inspect(
+    dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: str, external: bool
+) -> Layout:
     """Chooses how to read some fields of a dataset.
 
     Args:
@@ -88,6 +92,7 @@ def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: st
         name: Its name.
         wanted: The fields.
         path: Its file.
+        external: Whether its bytes may lie in any other file.
 
     Raises:
         ShapeError: If it is scalar or empty.
@@ -101,14 +106,10 @@ def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: st
     plist = dataset.id.get_create_plist()
     kind = plist.get_layout()
     # How long virtual data are depends on which of their sources are there.
-    sources = source_files(dataset, where, path) if kind == h5d.VIRTUAL else ()
+    sources = source_files(dataset, where, path, external) if kind == h5d.VIRTUAL else ()
     _check_shape(dataset, where)
     columns = find_columns(dataset, wanted, path)
-    if plist.get_external_count():
-        raise DataError(
-            f"{where} keeps its data in other files (external storage), which a file from a "
-            "stranger could use to read any file. Copy it into one file with h5repack."
-        )
+    pieces = external_pieces(dataset, path, where, external)
     base: dict[str, Any] = {
         "name": name,
         "columns": columns,
@@ -116,6 +117,7 @@ def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: st
         "itemsize": dataset.id.get_type().get_size(),
         "chunk_rows": dataset.chunks[0] if dataset.chunks else None,
         "sources": sources,
+        "pieces": pieces,
     }
     filters = _filters_of(plist) if kind == h5d.CHUNKED else []
     _check_filters(filters, where)
@@ -124,6 +126,8 @@ def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: st
         return Layout(**base, path=ReadPath("h5py", reason))
     if kind == h5d.VIRTUAL:
         return Layout(**base, path=ReadPath("virtual", "its sources say how"))
+    if pieces:
+        return Layout(**base, path=ReadPath("direct rows", "uncompressed, in external storage"))
     size = Path(path).stat().st_size
     if kind == h5d.CONTIGUOUS:
         return _contiguous(dataset, base, where, size)
@@ -166,7 +170,7 @@ def _why_not_direct(
     for column in columns:
         if column.obstacle:
             return column.obstacle
-    if kind == h5d.VIRTUAL:
+    if kind == h5d.VIRTUAL or dataset.external:
         return None
     if kind == h5d.CONTIGUOUS:
         return "nothing was written to it yet" if dataset.id.get_offset() is None else None

@@ -15,6 +15,7 @@ from penstock.sources.base import Arrays, Cost, Read
 from penstock.sources.file import Bytes, File
 from penstock.sources.hdf5.codecs import ChunkError, ShortChunkError, decode, scratch
 from penstock.sources.hdf5.columns import Array, Column
+from penstock.sources.hdf5.external import ExternalData
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import Library, damaged, located
@@ -39,14 +40,12 @@ class DatasetReader(ABC):
 
     Args:
         layout: How the dataset is stored.
-        file: Its file.
     """
 
     row_block_bytes = ROW_BLOCK_BYTES
 
-    def __init__(self, layout: Layout, file: File) -> None:
+    def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._file = file
         self._columns = {column.field.name: column for column in layout.columns}
 
     @property
@@ -110,7 +109,16 @@ def part_of(out: Arrays, start: int, stop: int) -> Arrays:
 
 
 class RowReader(DatasetReader):
-    """Uncompressed data in which every row has an address: contiguous, or whole rows in chunks."""
+    """Uncompressed data in which every row has an address: contiguous, or whole rows in chunks.
+
+    Args:
+        layout: How the dataset is stored.
+        file: Its file, or the files in which its bytes lie.
+    """
+
+    def __init__(self, layout: Layout, file: File | ExternalData) -> None:
+        super().__init__(layout)
+        self._file = file
 
     @property
     def addressable(self) -> bool:
@@ -203,7 +211,8 @@ class ChunkReader(DatasetReader):
     """
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
-        super().__init__(layout, file)
+        super().__init__(layout)
+        self._file = file
         self._library = library
         self._chunks = cast("Chunks", layout.chunks)
         self._chunk_bytes = math.prod(self._chunks.shape) * layout.itemsize
@@ -323,14 +332,13 @@ class LibraryReader(DatasetReader):
 
     Args:
         layout: How the dataset is stored.
-        file: Its file.
-        library: The same file, as it is read.
+        library: Its file.
     """
 
     row_block_bytes = 1 << 16
 
-    def __init__(self, layout: Layout, file: File, library: Library) -> None:
-        super().__init__(layout, file)
+    def __init__(self, layout: Layout, library: Library) -> None:
+        super().__init__(layout)
         self._library = library
 
     @property

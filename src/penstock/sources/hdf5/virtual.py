@@ -17,7 +17,8 @@ from h5py import h5s
 
 from penstock.errors import ChangedFileError, DataError, PenstockError
 from penstock.sources.file import Identity
-from penstock.sources.hdf5.opening import find_dataset, open_file
+from penstock.sources.hdf5.external import external_pieces
+from penstock.sources.hdf5.opening import find_beside, open_dataset
 
 _Node = tuple[str, str]
 
@@ -148,16 +149,19 @@ def _count(space: Any) -> int | None:
         return None
 
 
-def source_files(dataset: h5py.Dataset, where: str, path: str) -> tuple[SourceFile, ...]:
+def source_files(
+    dataset: h5py.Dataset, where: str, path: str, external: bool
+) -> tuple[SourceFile, ...]:
     """The other files that a virtual dataset reads, directly or through further ones.
 
     Args:
         dataset: A virtual dataset.
         where: It, for error messages.
         path: Its file, from the root and without links.
+        external: Whether sources may lie anywhere, and keep data in other files.
 
     Raises:
-        DataError: If a source is missing, too small, or outside the folder of the file.
+        DataError: If a source is missing or too small, or lies where it may not.
     """
     folder = str(Path(path).parent)
     waiting = by_source(mappings(dataset, path, where))
@@ -165,20 +169,27 @@ def source_files(dataset: h5py.Dataset, where: str, path: str) -> tuple[SourceFi
     files: dict[str, SourceFile] = {}
     while waiting:
         node, read = waiting.popitem()
-        _check_folder(node[0], folder, where)
+        if not external:
+            _check_folder(node[0], folder, where)
         if not Path(node[0]).exists():
             raise DataError(
                 f"{where} is a virtual dataset, and its source file {node[0]!r} is missing; "
                 "HDF5 would read it as fill values. Bring it back, or leave the field out."
             )
-        if node[0] != path:
-            files[node[0]] = SourceFile(node[0], Identity.of(Path(node[0]).stat()))
-        further = _check_source(read, dataset, path, where)
+        try:
+            further, used = _check_source(read, external)
+        except PenstockError as error:
+            raise DataError(
+                f"{where} is a virtual dataset, and a source of it cannot be used: {error}"
+            ) from error
+        for one in used:
+            files.setdefault(one, SourceFile(one, Identity.of(Path(one).stat())))
         if node not in graph:
             graph[node] = set(further)
             for other, parts in further.items():
                 waiting.setdefault(other, []).extend(parts)
     _check_no_circle(graph, where)
+    files.pop(path, None)
     return tuple(files.values())
 
 
@@ -201,28 +212,20 @@ def _check_no_circle(graph: dict[_Node, set[_Node]], where: str) -> None:
 
 
 def _check_source(
-    read: list[Mapping], dataset: h5py.Dataset, main: str, where: str
-) -> dict[_Node, list[Mapping]]:
-    """Makes sure that all that is read of a source is there; returns what it reads in its turn."""
-    path, name, *_ = read[0]
-    try:
-        inside = path == main
-        file = dataset.file if inside else open_file(path)
-        try:
-            source = find_dataset(file, name, path)
-            here = f"{name!r} in {path!r}"
-            if source.external:
-                raise DataError(f"{here} keeps its data in more files.")
-            for mapping in read:
-                _check_bounds(mapping, source, here)
-            return by_source(mappings(source, path, here)) if source.is_virtual else {}
-        finally:
-            if not inside:
-                file.close()
-    except PenstockError as error:
-        raise DataError(
-            f"{where} is a virtual dataset, and a source of it cannot be used: {error}"
-        ) from error
+    read: list[Mapping], external: bool
+) -> tuple[dict[_Node, list[Mapping]], list[str]]:
+    """Makes sure that all that is read of a source is there.
+
+    Returns:
+        What it reads in its turn, and the files that it lies in.
+    """
+    with open_dataset(read[0].path, read[0].name, external) as (source, path):
+        here = f"{read[0].name!r} in {path!r}"
+        for mapping in read:
+            _check_bounds(mapping, source, here)
+        pieces = external_pieces(source, path, here, external)
+        further = by_source(mappings(source, path, here)) if source.is_virtual else {}
+    return further, [read[0].path, path, *(piece.path for piece in pieces)]
 
 
 def _check_bounds(mapping: Mapping, source: h5py.Dataset, here: str) -> None:
@@ -285,25 +288,14 @@ def _check_no_gap(pattern: str, path: str, count: int, where: str) -> None:
 
 
 def _find_file(name: str, path: str) -> str:
-    """Where libhdf5 finds a source file that the file at `path` names.
-
-    It looks in the current folder as well, but what is there is not known to belong together.
-    """
-    if name == ".":
-        return path
-    folder = Path(path).parent
-    prefix = os.environ.get("HDF5_VDS_PREFIX", "").replace("${ORIGIN}", str(folder))
-    folders = [Path(prefix), folder] if prefix else [folder]
-    places = [other / name for other in folders]
-    if Path(name).is_absolute():
-        # Files that moved together are found by their last names.
-        places = [Path(name), *(other / Path(name).name for other in folders)]
-    return os.path.realpath(next((p for p in places if p.exists()), Path(folder, name)))
+    """Where libhdf5 finds a source file that the file at `path` names."""
+    return path if name == "." else find_beside(name, path, "HDF5_VDS_PREFIX")
 
 
 def _check_folder(path: str, folder: str, where: str) -> None:
     if os.path.commonpath([folder, path]) != folder:
         raise DataError(
             f"{where} is a virtual dataset that reads {path!r}, outside the folder of the file "
-            "itself. Move the files together, or copy the data into one file."
+            "itself. Move the files together, copy the data into one file, or pass "
+            "allow_external=True if you trust it."
         )
