@@ -88,7 +88,8 @@ class Library:
         Raises:
             ChangedFileError: If it is another one.
         """
-        if opened.driver == "sec2":
+        # On Windows, libhdf5's descriptors are those of another C library.
+        if opened.driver == "sec2" and os.name == "posix":
             status = os.fstat(opened.id.get_vfd_handle())
         else:
             status = Path(self._file.path).stat()

@@ -5,7 +5,6 @@ nothing. Here that is an error.
 """
 
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -293,7 +292,7 @@ def _find_file(name: str, path: str) -> str:
 
 
 def _check_folder(path: str, folder: str, where: str) -> None:
-    if os.path.commonpath([folder, path]) != folder:
+    if not Path(path).is_relative_to(folder):
         raise DataError(
             f"{where} is a virtual dataset that reads {path!r}, outside the folder of the file "
             "itself. Move the files together, copy the data into one file, or pass "
