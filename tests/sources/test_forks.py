@@ -126,6 +126,7 @@ def test_the_child_opens_the_file_through_h5py_by_itself(source):
 def test_parent_and_child_read_at_once_where_reads_move_the_file(tmp_path, monkeypatch):
     """They do not share a position."""
     monkeypatch.setattr(opened, "open_file", opened.SeekingFile)
+    monkeypatch.setattr(file_module, "_copy_within_process", None)
     large = images(400, (40,))
     source = HDF5Source(write(tmp_path / "a.h5", x=large), ["x"])
 
