@@ -22,6 +22,7 @@ def from_hdf5(
     *,
     start: int = 0,
     end: int | None = None,
+    allow_external: bool = False,
 ) -> Dataset:
     """Samples in datasets of an HDF5 file, or of several as if they were one.
 
@@ -44,6 +45,9 @@ def from_hdf5(
         sample_weight: Name of a dataset with a weight for each sample.
         start: First row used, counted over all files.
         end: Row before which to stop; None for the end of the data.
+        allow_external: Whether a file may keep data in files anywhere: through external storage,
+            external links, and virtual datasets of files outside its folder. Such a file can
+            name any file that you may read, so say True only if you trust it.
 
     Returns:
         A `Dataset`. Fields keep their dtype, in native byte order.
@@ -55,7 +59,8 @@ def from_hdf5(
         FieldNotFoundError: If it has no such dataset, or a dataset no such member.
         ShapeError: If a dataset is scalar or empty, or they differ in length.
         TypeNotSupportedError: If a dataset holds variable-length values.
-        DataError: If files differ in the shape or dtype of a field.
+        DataError: If files differ in the shape or dtype of a field, or data lie in other files
+            and may not, or are missing there.
         OptionError: If `start` and `end` do not name rows of the data.
 
     Example:
@@ -71,6 +76,10 @@ def from_hdf5(
 
     for part, names in (("x", x), ("y", y), ("sample_weight", sample_weight)):
         _check_names(part, names)
+    if not isinstance(allow_external, bool):
+        raise OptionError(
+            f"Expected allow_external to be True or False. Received: {allow_external!r}"
+        )
     if sample_weight is not None and y is None:
         raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
     files = [path_of(file) for file in find_files(path)]
@@ -89,7 +98,10 @@ def from_hdf5(
             )
         x = left[0]
     names = [*leaves(x), *leaves(y), *leaves(sample_weight)]
-    opened = {file: HDF5Source(file, names) for file in dict.fromkeys(files)}
+    opened = {
+        file: HDF5Source(file, names, allow_external=allow_external)
+        for file in dict.fromkeys(files)
+    }
     sources = [opened[file] for file in files]
     _check_alike(sources)
     first = sources[0]

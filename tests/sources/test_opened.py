@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from penstock.errors import ChangedFileError, MissingFileError
+from penstock.sources import file as file_module
 from penstock.sources import opened
 from penstock.sources.file import File
+from penstock.sources.hdf5 import HDF5Source
+from penstock.testing import SourceTests, check_reads
+from tests.files import write
+from tests.sources.storage import IMAGES, STORAGE
 
 COUNT, SIZE, MOST = 40, 5000, 8
 
@@ -107,3 +112,43 @@ def test_a_file_replaced_while_it_was_closed_is_noticed(files, tmp_path):
     (tmp_path / "1").unlink()
     with pytest.raises(MissingFileError, match="1'"):
         files[1].read_into(out, 0)
+
+
+@pytest.fixture
+def without_pread(monkeypatch):
+    """What Windows lacks: reads at an offset, and gathering from mapped memory."""
+    monkeypatch.setattr(opened, "open_file", opened.SeekingFile)
+    monkeypatch.setattr(file_module, "_copy_within_process", None)
+
+
+@pytest.mark.usefixtures("without_pread")
+class TestWithoutPread(SourceTests):
+    """The whole contract, where a read has to move the file's position."""
+
+    @pytest.fixture(params=STORAGE)
+    def source(self, request, tmp_path):
+        storage = {"data": IMAGES, **STORAGE[request.param]}
+        return HDF5Source(
+            write(tmp_path / "data.h5", image=storage, id=np.arange(64)), ["image", "id"]
+        )
+
+    @pytest.fixture
+    def oracle(self):
+        return {"image": IMAGES, "id": np.arange(64)}
+
+    def test_the_position_is_moved(self, source, oracle):
+        """So that the tests above are about what they say."""
+        check_reads(source, oracle, np.arange(64))
+        assert isinstance(source._files[0].open(), opened.SeekingFile)
+
+
+@pytest.mark.usefixtures("without_pread")
+def test_large_reads_are_made_in_parts(tmp_path, monkeypatch):
+    """Some systems refuse reads of 2 GiB."""
+    monkeypatch.setattr(opened, "_LARGEST_READ", 1000)
+    for kind in (opened.OpenFile, opened.SeekingFile):
+        monkeypatch.setattr(opened, "open_file", kind)
+        (tmp_path / "a").write_bytes(content(3).tobytes())
+        out = np.empty(SIZE - 7, np.uint8)
+        File(str(tmp_path / "a")).read_into(out, 7)
+        assert (out == content(3)[7:]).all()

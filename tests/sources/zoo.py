@@ -334,7 +334,7 @@ for undefined in (False, True):
     without_fill(f"nbit, {label} fill value", H5PY, undefined, chunks=(7,), filters=(nbit,))
 
 
-@case(H5PY)
+@case(ROWS)
 def virtual(file):
     """Four files, and a fill value for the rows that none of them has."""
     layout = h5py.VirtualLayout(IMAGES.shape, "u1")
@@ -346,7 +346,7 @@ def virtual(file):
     file.create_virtual_dataset("data", layout, fillvalue=3)
 
 
-@case(H5PY)
+@case(ROWS)
 def virtual_of_virtual_in_the_file(file):
     file["plain"] = IMAGES
     for name, inner in (("middle", "plain"), ("data", "middle")):

@@ -93,10 +93,18 @@ class _Stored:
 
 
 class ChunkReader(DatasetReader):
-    """Chunks of any shape, behind filters that are decoded here."""
+    """Chunks of any shape, behind filters that are decoded here.
+
+    Args:
+        layout: How the dataset is stored.
+        file: Its file.
+        library: The same file, for chunks that cannot be decoded here.
+    """
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
-        super().__init__(layout, file, library)
+        super().__init__(layout)
+        self._file = file
+        self._library = library
         self._chunks = cast("Chunks", layout.chunks)
         self._pipeline = Pipeline(self._chunks.filters, layout.chunk_bytes)
         self.asks = self._pipeline.asks
@@ -125,9 +133,7 @@ class ChunkReader(DatasetReader):
             yield tuple(a for a, _ in combination), tuple(b for _, b in combination)
 
     def announce(self, rows: Indices) -> bool:
-        """Has the system fetch the chunks of `rows`; False if it need not or cannot."""
-        numbers = rows // self._chunks.shape[0]
-        numbers = numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
+        numbers = self.blocks_of(rows)
         offsets, sizes = self._chunks.offsets[numbers], self._chunks.sizes[numbers]
         there = sizes > 0
         return self._file.announce(offsets[there], sizes[there])

@@ -12,13 +12,13 @@ import numpy as np
 from h5py import h5d
 
 from penstock.errors import (
-    DataError,
     FileFormatError,
     ShapeError,
 )
 from penstock.sources.base import ReadPath
 from penstock.sources.hdf5.columns import Column, Wanted, find_columns
 from penstock.sources.hdf5.decoding import FilterNotDecodedError
+from penstock.sources.hdf5.external import Piece, external_pieces
 from penstock.sources.hdf5.filters import Filter, bits_of, filters_of, lacking, missing
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index
 from penstock.sources.hdf5.limits import check_chunks, check_shape, check_type
@@ -35,7 +35,8 @@ class Layout:
         columns: The fields that are read from it.
         shape: Of the dataset, samples first.
         itemsize: Bytes of a stored element.
-        path: The way of reading that was chosen, and why.
+        path: The way of reading that was chosen, and why. `"virtual"` is not one: the sources
+            of the dataset decide.
         start: For contiguous data, the offset of its first byte; else 0.
         chunks: For chunked data that is read directly, its index.
         chunk_shape: Shape of one chunk, samples first; () where there are none.
@@ -43,6 +44,7 @@ class Layout:
             written.
         sources: For virtual data, the files that it lies in.
         lacking: Filters that libhdf5 cannot undo here: it cannot be asked about a chunk.
+        pieces: For data in external storage, where it lies.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Layout:
     chunk_rows: int | None = None
     sources: tuple[SourceFile, ...] = ()
     lacking: tuple[Filter, ...] = ()
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def length(self) -> int:
@@ -79,7 +82,9 @@ class Layout:
         return math.prod(-(-size // chunk) for size, chunk in pairs)
 
 
-def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: str) -> Layout:
+def inspect(
+    dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: str, external: bool
+) -> Layout:
     """Chooses how to read some fields of a dataset.
 
     Args:
@@ -87,6 +92,7 @@ def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: st
         name: Its name.
         wanted: The fields.
         path: Its file.
+        external: Whether its bytes may lie in any other file.
 
     Raises:
         ShapeError: If it is scalar or empty.
@@ -97,33 +103,35 @@ def inspect(dataset: h5py.Dataset, name: str, wanted: Sequence[Wanted], path: st
         MissingDependencyError: If a filter is not installed.
     """
     where = f"{name!r} in {path!r}"
+    plist = dataset.id.get_create_plist()
+    kind = plist.get_layout()
+    # How long virtual data are depends on which of their sources are there.
+    sources = source_files(dataset, where, path, external) if kind == h5d.VIRTUAL else ()
     _check_shape(dataset, where)
     check_type(dataset.id.get_type(), where)
     columns = find_columns(dataset, wanted, path)
-    plist = dataset.id.get_create_plist()
-    kind = plist.get_layout()
-    if plist.get_external_count():
-        raise DataError(
-            f"{where} keeps its data in other files (external storage), which a file from a "
-            "stranger could use to read any file. Copy it into one file with h5repack."
-        )
+    pieces = external_pieces(dataset, path, where, external)
     base: dict[str, Any] = {
         "name": name,
         "columns": columns,
         "shape": dataset.shape,
         "itemsize": dataset.id.get_type().get_size(),
+        "sources": sources,
+        "pieces": pieces,
     }
     if dataset.chunks:
         check_chunks(dataset, where)
         base["chunk_shape"] = dataset.chunks
         base["chunk_rows"] = dataset.chunks[0]
-    if kind == h5d.VIRTUAL:
-        base["sources"] = source_files(dataset, where, path)
     filters = filters_of(plist) if kind == h5d.CHUNKED else ()
     base["lacking"] = lacking(filters)
     reason = _why_not_direct(dataset, columns, kind, filters)
     if reason:
         return _through_h5py(base, reason, where)
+    if kind == h5d.VIRTUAL:
+        return Layout(**base, path=ReadPath("virtual", "its sources say how"))
+    if pieces:
+        return Layout(**base, path=ReadPath("direct rows", "uncompressed, in external storage"))
     size = Path(path).stat().st_size
     if kind == h5d.CONTIGUOUS:
         return _contiguous(dataset, base, where, size)
@@ -163,10 +171,12 @@ def _why_not_direct(
     for column in columns:
         if column.obstacle:
             return column.obstacle
+    if kind == h5d.VIRTUAL or dataset.external:
+        return None
     if kind == h5d.CONTIGUOUS:
         return "nothing was written to it yet" if dataset.id.get_offset() is None else None
     if kind != h5d.CHUNKED:
-        return "virtual dataset" if kind == h5d.VIRTUAL else "compact layout"
+        return "compact layout"
     if dataset.file.userblock_size and h5py.version.hdf5_version_tuple < (2, 0):
         return "libhdf5 before 2.0 gives wrong addresses in a file with a user block"
     try:

@@ -87,9 +87,10 @@ class Library:
 
     def close(self) -> None:
         """Closes the file, until the next read."""
-        if self._handle is not None and self._handle[0] == os.getpid():
-            self._handle[1].close()
-        self._handle = None
+        with _pool.lock:
+            if self._handle is not None and self._handle[0] == os.getpid():
+                self._handle[1].close()
+            self._handle = None
 
     def check_same(self, opened: h5py.File) -> None:
         """Makes sure that h5py opened the file that `File` describes.
@@ -97,7 +98,8 @@ class Library:
         Raises:
             ChangedFileError: If it is another one.
         """
-        if opened.driver == "sec2":
+        # On Windows, libhdf5's descriptors are those of another C library.
+        if opened.driver == "sec2" and os.name == "posix":
             status = os.fstat(opened.id.get_vfd_handle())
         else:
             status = Path(self._file.path).stat()

@@ -30,6 +30,9 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _SUFFIXES = (".h5", ".hdf5", ".he5", ".nc")
 
+MOST_FILES = 16
+"""Links from file to file that are followed."""
+
 _OTHERS_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
 _HELD_BY_OTHERS = ("11", "35")
 """EAGAIN on Linux and on BSD; any other errno says that the file system knows no locks."""
@@ -96,46 +99,89 @@ def damage_explained(what: str) -> Iterator[None]:
         ) from error
 
 
-def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
-    """The dataset called `name`.
+class Link(NamedTuple):
+    """A place in another file that a name leads to."""
+
+    path: str
+    name: str
+
+
+def find_dataset(file: h5py.File, name: str, path: str, external: bool) -> h5py.Dataset | Link:
+    """The dataset called `name`, or where it is in another file.
+
+    Args:
+        file: An open file.
+        name: The dataset's name.
+        path: The file's path.
+        external: Whether links into other files may be followed.
 
     Raises:
         FieldNotFoundError: If there is none; the message lists what is there.
-        DataError: If it lies in another file.
+        DataError: If it lies in another file, and may not.
     """
-    return _checked(_get(file, name, path), file, name, path)
+    return _checked(_get(file, name, path, external), file, name, path)
 
 
-def find_field(file: h5py.File, name: str, path: str) -> tuple[h5py.Dataset, str, Members]:
+def find_field(
+    file: h5py.File, name: str, path: str, external: bool
+) -> tuple[h5py.Dataset | Link, str, Members]:
     """The dataset that holds a field, its name, and the members that the field's name ends with.
 
-    `"table['pt']"` is a dataset of that name, or the member `pt` of the dataset `table`.
+    `"table['pt']"` is a dataset of that name, or the member `pt` of the dataset `table`. A field in
+    another file is a `Link` with the name that it has there, members included.
 
     Raises:
         FieldNotFoundError: If there is neither; the message lists what is there.
-        DataError: If it lies in another file.
+        DataError: If it lies in another file, and may not.
     """
     base = name
     members: Members = ()
-    while (found := _get(file, base, path)) is None:
+    while (found := _get(file, base, path, external)) is None:
         parts = split_member(base)
         if parts is None:
             break
         base, members = parts[0], (parts[1], *members)
+    if isinstance(found, Link):
+        found = found._replace(name=found.name + name[len(base) :])
     return _checked(found, file, base, path), base, members
 
 
-def _get(file: h5py.File, name: str, path: str) -> Any:
+@contextmanager
+def open_dataset(path: str, name: str, external: bool) -> Iterator[tuple[h5py.Dataset, str]]:
+    """Opens the dataset `name` of the file at `path`; gives it, and the file that it lies in.
+
+    Raises:
+        MissingFileError, NoPermissionError, LockedFileError, FileFormatError: If a file cannot be
+            opened.
+        FieldNotFoundError: If there is no such dataset.
+        DataError: If it lies in another file, and may not, or links lead in a circle.
+    """
+    start = f"{name!r} in {path!r}"
+    for _ in range(MOST_FILES):
+        with open_file(path) as file:
+            found = find_dataset(file, name, path, external)
+            if not isinstance(found, Link):
+                yield found, path
+                return
+        path, name = found
+    raise DataError(f"{start} is a link that leads from file to file. Open the last one instead.")
+
+
+def _get(file: h5py.File, name: str, path: str, external: bool) -> Any:
     """What `name` stands for; None if there is nothing."""
-    _check_links(file, name, path)
+    link = _follow(file, name, path, external)
+    if link is not None:
+        return link
     found = file.get(name) if name else None
     if found is None and name and file.get(name, getlink=True) is not None:
         found = file[name]  # raises: there is something, and it is damaged
     return found
 
 
-def _checked(found: Any, file: h5py.File, name: str, path: str) -> h5py.Dataset:
-    """What was found, if it is a dataset."""
+def _checked(found: Any, file: h5py.File, name: str, path: str) -> h5py.Dataset | Link:
+    """What was found, if it is a dataset or leads to one."""
+    if isinstance(found, Link):
+        return found
     if found is None:
         raise field_not_found(name, _some_names(file), f"{path!r}")
     if isinstance(found, h5py.Group):
@@ -209,21 +255,28 @@ def _hard_links(group: h5g.GroupID) -> list[bytes]:
     return found[::-1]
 
 
-def _check_links(file: h5py.File, name: str, path: str) -> None:
-    """Refuses a name that leads into another file, or to nothing, before libhdf5 follows it."""
+def _follow(file: h5py.File, name: str, path: str, external: bool) -> Link | None:
+    """Where in another file a name leads, found before libhdf5 goes there; None if it does not.
+
+    Raises:
+        DataError: If it may not lead there, or leads to nothing or in a circle.
+    """
     end = link_end(file, name)
     if end is None:
-        return
+        return None
     where = f"{name!r} in {path!r}"
     if end.kind == "missing":
         raise DataError(
             f"{where} is a link to {end.target!r}, which is not there. "
             f"The file holds: {some_of(_some_names(file))}."
         )
+    if end.kind == "external" and external:
+        return Link(find_beside(end.target, path, "HDF5_EXT_PREFIX"), end.inside)
     if end.kind == "external":
         raise DataError(
-            f"{where} is a link into another file, {end.target!r}, which a "
-            "file from a stranger could use to read any file. Open that file instead."
+            f"{where} is a link into another file, {end.target!r}, which a file from a stranger "
+            "could use to read any file. Open that file instead, or pass allow_external=True if "
+            "you trust this one."
         )
     raise DataError(f"{where} is a link that leads in a circle. Repair the file.")
 
@@ -234,10 +287,12 @@ class LinkEnd(NamedTuple):
     Attributes:
         kind: "missing", "external" or "circle".
         target: What is missing, or the other file.
+        inside: The name in the other file.
     """
 
     kind: str
     target: str = ""
+    inside: str = ""
 
 
 def link_end(file: h5py.File, name: str) -> LinkEnd | None:
@@ -254,13 +309,33 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
         if link is None:
             return LinkEnd("missing", str(followed)) if within else None
         if isinstance(link, h5py.ExternalLink):
-            return LinkEnd("external", link.filename)
+            return LinkEnd("external", link.filename, "/".join(_parts(link.path) + parts))
         if isinstance(link, h5py.SoftLink):
             if not within:
                 followed, beyond = link.path, len(parts)
             parts = _parts(link.path) + parts
             done = [] if link.path.startswith("/") else done[:-1]
     return LinkEnd("circle")
+
+
+def find_beside(name: str, path: str, variable: str) -> str:
+    """Where libhdf5 finds a file that the one at `path` names.
+
+    It looks in the current folder as well, but what is there is not known to belong together.
+
+    Args:
+        name: The name, as it is in the file.
+        path: The file, from the root.
+        variable: The environment variable that may name another folder to look in first.
+    """
+    folder = Path(path).parent
+    prefix = os.environ.get(variable, "").replace("${ORIGIN}", str(folder))
+    folders = [Path(prefix), folder] if prefix else [folder]
+    places = [other / name for other in folders]
+    if Path(name).is_absolute():
+        # Files that moved together are found by their last names.
+        places = [Path(name), *(other / Path(name).name for other in folders)]
+    return os.path.realpath(next((place for place in places if place.exists()), folder / name))
 
 
 def _parts(name: str) -> list[str]:

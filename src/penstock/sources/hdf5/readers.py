@@ -10,7 +10,6 @@ import numpy as np
 
 from penstock.errors import ReadError
 from penstock.sources.base import Arrays, Cost, Read
-from penstock.sources.file import File
 from penstock.sources.hdf5.columns import Column
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import Library, located
@@ -32,17 +31,13 @@ class DatasetReader(ABC):
 
     Args:
         layout: How the dataset is stored.
-        file: The file, for reads by address.
-        library: The file, for reads through libhdf5.
     """
 
     asks = True
     """Whether libhdf5 may be given what this reader cannot read."""
 
-    def __init__(self, layout: Layout, file: File, library: Library) -> None:
+    def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._file = file
-        self._library = library
         self._columns = {column.field.name: column for column in layout.columns}
 
     @property
@@ -51,9 +46,32 @@ class DatasetReader(ABC):
         """Rows in one block."""
 
     @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.layout.length // self.block_rows)
+
+    def edges(self) -> Indices:
+        """The rows at which blocks start, and the length."""
+        return np.append(np.arange(0, self.layout.length, self.block_rows), self.layout.length)
+
+    def blocks_of(self, rows: Indices) -> Indices:
+        """The numbers of the blocks in which `rows` lie, which ascend: ascending and distinct."""
+        numbers = rows // self.block_rows
+        return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
+
+    @property
+    def addressable(self) -> bool:
+        """Whether reading one row costs about one row."""
+        return False
+
+    @property
     def scratch(self) -> int:
         """The most bytes that one running read holds besides its output."""
         return 0
+
+    def announce(self, rows: Indices) -> bool:  # noqa: ARG002 - by default
+        """Has the system fetch `rows`; False if it need not or cannot."""
+        return False
 
     @abstractmethod
     def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:
@@ -82,7 +100,16 @@ def part_of(out: Arrays, start: int, stop: int) -> Arrays:
 
 
 class LibraryReader(DatasetReader):
-    """Everything else, through h5py: correct, one read at a time."""
+    """Everything else, through h5py: correct, one read at a time.
+
+    Args:
+        layout: How the dataset is stored.
+        library: Its file.
+    """
+
+    def __init__(self, layout: Layout, library: Library) -> None:
+        super().__init__(layout)
+        self._library = library
 
     @property
     def block_rows(self) -> int:

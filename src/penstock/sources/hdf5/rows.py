@@ -10,9 +10,11 @@ import numpy as np
 from penstock.errors import ReadError
 from penstock.sources.ahead import ReadAhead
 from penstock.sources.base import Arrays, Cost, Read
-from penstock.sources.file import Bytes
+from penstock.sources.file import Bytes, File
 from penstock.sources.hdf5.columns import Array, Column
 from penstock.sources.hdf5.decoding import scratch
+from penstock.sources.hdf5.external import ExternalData
+from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import located
 from penstock.sources.hdf5.readers import DatasetReader, part_of
 from penstock.spec import Indices
@@ -28,7 +30,20 @@ PAGE_BYTES = 1 << 12
 
 
 class RowReader(DatasetReader):
-    """Data in which every row has an address."""
+    """Data in which every row has an address.
+
+    Args:
+        layout: How the dataset is stored.
+        file: Its file, or the files in which its bytes lie.
+    """
+
+    def __init__(self, layout: Layout, file: File | ExternalData) -> None:
+        super().__init__(layout)
+        self._file = file
+
+    @property
+    def addressable(self) -> bool:
+        return True
 
     @property
     def block_rows(self) -> int:
@@ -44,7 +59,6 @@ class RowReader(DatasetReader):
         return 0 if plain else max(RECORD_BYTES, self.layout.row_bytes)
 
     def announce(self, rows: Indices) -> bool:
-        """Has the system fetch `rows`; False if it need not or cannot."""
         return self._file.announce(self._offsets(rows), self.layout.row_bytes)
 
     def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:

@@ -19,8 +19,9 @@ from penstock.errors import (
     ReadError,
 )
 from penstock.resources import format_bytes
-from penstock.sources.hdf5 import DAMAGED, HDF5Source
+from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.attributes import read_attributes
+from penstock.sources.hdf5.build import DAMAGED
 from penstock.sources.hdf5.opening import damage_explained, link_end, open_file, path_of
 from penstock.sources.hdf5.storage import Storage, describe
 
