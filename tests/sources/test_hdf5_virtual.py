@@ -512,7 +512,7 @@ def test_the_report_counts_the_sources_that_h5py_reads(path, folder):
     write(folder / "part-1.h5", image={"data": IMAGES[20:], "scaleoffset": 0})
     source = HDF5Source(join(path, "part-0.h5", "part-1.h5"), ["image"])
     reason = (
-        "virtual dataset of 2 sources, 1 of them by h5py: scaleoffset is decoded by libhdf5"
+        "virtual dataset of 2 sources, 1 of them by h5py: filter scaleoffset is decoded by libhdf5"
     )
     assert (source.paths()["image"].path, source.paths()["image"].reason) == ("h5py", reason)
     assert (read(source) == IMAGES).all()
