@@ -153,6 +153,14 @@ def undefine_fill_value(plist):
         raise RuntimeError("H5Pset_fill_value failed")
 
 
+def larger_chunk_trees(plist):
+    """Asks for nodes of another size in the trees of chunks: superblocks of version 1 say which."""
+    library = libhdf5()
+    library.H5Pset_istore_k.argtypes = [ctypes.c_int64, ctypes.c_uint]
+    if library.H5Pset_istore_k(plist.id, 64) < 0:
+        raise RuntimeError("H5Pset_istore_k failed")
+
+
 def libhdf5():
     """The libhdf5 that h5py uses; None where it is not found."""
     if sys.platform != "linux":

@@ -1,5 +1,6 @@
 """Opens an HDF5 file and finds its datasets, or says in plain words why that fails."""
 
+import errno
 import os
 import re
 import stat
@@ -30,12 +31,15 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _SUFFIXES = (".h5", ".hdf5", ".he5", ".nc")
 
+_MOST_LINKS = 16
+"""Links that libhdf5 follows for one name."""
+
 MOST_FILES = 16
 """Links from file to file that are followed."""
 
-_OTHERS_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
-_HELD_BY_OTHERS = ("11", "35")
-"""EAGAIN on Linux and on BSD; any other errno says that the file system knows no locks."""
+_NO_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
+_HELD_BY_OTHERS = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
+"""Any other errno says that the file system knows no locks."""
 
 
 def path_of(path: Any) -> str:
@@ -278,7 +282,10 @@ def _follow(file: h5py.File, name: str, path: str, external: bool) -> Link | Non
             "could use to read any file. Open that file instead, or pass allow_external=True if "
             "you trust this one."
         )
-    raise DataError(f"{where} is a link that leads in a circle. Repair the file.")
+    raise DataError(
+        f"{where} is a link that leads in a circle, or over more than {_MOST_LINKS} links, where "
+        "HDF5 stops. Repair the file."
+    )
 
 
 class LinkEnd(NamedTuple):
@@ -300,9 +307,8 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
     parts = _parts(name)
     done: list[str] = []
     followed, beyond = None, 0  # a link, and how many parts of the name come after it
-    for _ in range(MOST_GROUPS_DEEP):
-        if not parts:
-            return None
+    links = 0
+    while parts:
         done.append(parts.pop(0))
         link = file.get("/".join(done), getlink=True)
         within = followed is not None and len(parts) >= beyond
@@ -315,7 +321,10 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
                 followed, beyond = link.path, len(parts)
             parts = _parts(link.path) + parts
             done = [] if link.path.startswith("/") else done[:-1]
-    return LinkEnd("circle")
+            links += 1
+            if links > _MOST_LINKS:
+                return LinkEnd("circle")
+    return None
 
 
 def find_beside(name: str, path: str, variable: str) -> str:
@@ -394,10 +403,16 @@ def _open_with_some_lock(path: str) -> h5py.File:
         if "flag values don't match" in str(error):
             # This process has it open already, with another locking= than the default.
             return _open_like_the_others(path)
-        lock = _OTHERS_LOCK.search(str(error))
-        if lock is None or lock[1] in _HELD_BY_OTHERS:
+        number = _why_no_lock(error)
+        if number is None or number in _HELD_BY_OTHERS:
             raise
         return h5py.File(path, "r", locking=False)
+
+
+def _why_no_lock(error: OSError) -> int | None:
+    """The errno with which a lock was refused; None if something else failed."""
+    found = _NO_LOCK.search(str(error))
+    return int(found[1]) if found else None
 
 
 def _open_like_the_others(path: str) -> h5py.File:
@@ -409,7 +424,14 @@ def _open_like_the_others(path: str) -> h5py.File:
 
 def _explain(path: str, size: int, error: OSError) -> Exception:
     text = str(error)
-    if "unable to lock file" in text:
+    number = _why_no_lock(error)
+    if number is not None and number not in _HELD_BY_OTHERS:
+        return LockedFileError(
+            f"{path!r} cannot be locked ({os.strerror(number)}), and HDF5_USE_FILE_LOCKING="
+            f"{os.environ.get('HDF5_USE_FILE_LOCKING')} insists on it. Set it to FALSE if "
+            "nothing writes to the file."
+        )
+    if number is not None:
         return LockedFileError(
             f"{path!r} is locked: another process has it open for writing. Wait until it is "
             "closed, or set HDF5_USE_FILE_LOCKING=FALSE if nothing writes to it."
