@@ -36,7 +36,8 @@ def make_images(tmp_path):
 
     def make(n=1000, name="images.h5", contiguous=False, **storage):
         rng = np.random.default_rng(n)
-        image = rng.integers(0, 256, (n, 4, 4, 3), np.uint8)
+        # Of 7 bits: libhdf5 1.14.6 cannot read back what its scaleoffset makes of all 8.
+        image = rng.integers(0, 128, (n, 4, 4, 3), np.uint8)
         ids = np.arange(n)
         storage = storage or {"chunks": (min(n, 16), 4, 4, 3), "compression": "gzip"}
         path = tmp_path / name

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock.dataset import Dataset
-from penstock.errors import FieldNotFoundError, OptionError, check_integer
+from penstock.errors import FieldNotFoundError, OptionError, check_integer, some_of
 from penstock.loading import Part, View
 from penstock.order import Span
 from penstock.spec import Spec, Structure, leaves, map_structure
@@ -68,7 +68,7 @@ def from_hdf5(
         if len(left) != 1:
             raise FieldNotFoundError(
                 f"Which dataset of {os.fspath(path)!r} is x? Say it with x=. "
-                f"It holds: {', '.join(left) or 'no other dataset'}."
+                f"It holds: {some_of(left) or 'no other dataset'}."
             )
         x = left[0]
     source = HDF5Source(path, [*leaves(x), *leaves(y), *leaves(sample_weight)])

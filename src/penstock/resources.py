@@ -5,12 +5,14 @@ import os
 import re
 from pathlib import Path
 
-from penstock.errors import OptionError
+from penstock.errors import MemoryBudgetError, OptionError
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
 
 DEFAULT_MEMORY_CAP = 2 * 2**30
+
+_FEW_BYTES = 1 << 24
 
 
 def parse_bytes(size: int | str) -> int:
@@ -67,6 +69,26 @@ def memory_limit() -> int:
     return min([free, *limits])
 
 
+def check_memory(nbytes: int, what: str, way_out: str) -> None:
+    """Makes sure that this process may take so many bytes, before the system kills it for them.
+
+    Raises:
+        MemoryBudgetError: If not.
+    """
+    # Looking costs more than a few bytes are worth.
+    if nbytes > _FEW_BYTES and nbytes > (limit := memory_limit()):
+        raise MemoryBudgetError(
+            f"{what} would take {format_bytes(nbytes)}, and this process may take "
+            f"{format_bytes(limit)}. {way_out}"
+        )
+
+
+def machine_memory() -> int:
+    """Bytes that files could be cached in at best: all RAM or the cgroup limit."""
+    limits = [limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60]
+    return min([_all_ram(), *limits])
+
+
 def default_memory() -> int:
     """The byte budget of a loader that was given none: a quarter of the limit, 2 GiB at most."""
     return min(memory_limit() // 4, DEFAULT_MEMORY_CAP)
@@ -95,6 +117,10 @@ def _free_ram() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
+    return _all_ram()
+
+
+def _all_ram() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

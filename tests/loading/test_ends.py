@@ -116,12 +116,12 @@ def test_a_stop_iteration_in_a_map_function_is_an_error(make_images):
 
 def test_running_out_of_memory_in_a_thread_is_an_error_not_a_hang(make_images, monkeypatch):
     """An allocation that fails where batches are begun."""
-    from penstock.loading.fill import Epoch
+    from penstock.loading.memory import BatchMemory
 
-    def fail(self, batch):
+    def fail(self, rows):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(Epoch, "empty_batch", fail)
+    monkeypatch.setattr(BatchMemory, "take", fail)
     with pytest.raises(MemoryError, match="no room"):
         list(dataset(make_images(100)).batch(32))
     assert threads() == []

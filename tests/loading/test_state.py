@@ -149,7 +149,7 @@ def test_other_data_are_refused(make_images):
 
 def test_other_blocks_are_refused(make_images, monkeypatch):
     """Read another way, the same file has other blocks, and an epoch under way other windows."""
-    images = make_images(20_000, contiguous=True)
+    images = make_images(20_000, chunks=(16, 4, 4, 3))
     monkeypatch.setenv("PENSTOCK_HDF5", "h5py")
     loader = loader_of(images, memory="500kB")
     next(iter(loader))

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +101,37 @@ def test_gather_never_reads_outside_the_file(file, offset):
         file.gather(np.array([5, offset]), np.empty((2, 8), np.uint8))
 
 
-def test_will_need_changes_nothing(file, content):
-    file.will_need(0, 100)
-    out = np.empty(100, np.uint8)
-    file.read_into(out, 0)
-    assert (out == content[:100]).all()
+def test_what_is_in_memory_is_not_announced(file, content):
+    """A look at some of it shows that it was read a moment ago."""
+    file.read_into(np.empty(len(content), np.uint8), 0)
+    assert not file.announce(np.arange(0, 200_000, 1000), 500)
+    assert not file.announce(np.empty(0, np.int64), 500)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system has no posix_fadvise")
+@pytest.mark.parametrize("sizes", [3000, np.array([3000, 9000, 5])])
+def test_what_is_announced_comes_into_memory(file, path, content, sizes):
+    """The system fetches it while nobody waits for it; what is read is the same."""
+    with path.open("rb") as opened:
+        os.fsync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        offsets = np.array([150_000, 8192, 290_000])
+        if not in_memory(opened, offsets):  # a file system in memory cannot let go of it
+            assert file.announce(offsets, sizes)
+            deadline = time.monotonic() + 10
+            while not in_memory(opened, offsets):
+                assert time.monotonic() < deadline
+        assert not in_memory(opened, [60_000]) or not file.announce(np.array([60_000]), 10)
+    out = np.empty(3000, np.uint8)
+    file.read_into(out, 8192)
+    assert (out == content[8192:11192]).all()
+
+
+def in_memory(opened, offsets):
+    try:
+        return all(os.preadv(opened.fileno(), [bytearray(1)], o, os.RWF_NOWAIT) for o in offsets)
+    except BlockingIOError:
+        return False
 
 
 def test_an_unchanged_file_passes(file):

@@ -23,7 +23,7 @@ IMAGES = images()
 STORAGE = [
     {},
     {"chunks": (8, 4, 4, 3), "compression": "gzip"},
-    {"chunks": True, "fletcher32": True},
+    {"chunks": True, "scaleoffset": 0},
 ]
 
 

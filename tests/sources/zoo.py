@@ -11,18 +11,15 @@ import pytest
 from h5py import h5d, h5f, h5t
 
 from tests.files import (
-    can_szip,
     create,
     deflate,
     dont_filter_partial_chunks,
-    fletcher32,
     images,
     libhdf5,
     nbit,
     scaleoffset,
     shuffle,
     store_chunk,
-    szip,
 )
 
 ROWS, CHUNKS, H5PY = "direct rows", "direct chunks", "h5py"
@@ -116,7 +113,7 @@ for label, dtype in TYPES.items():
     values = typed(dtype)
     simple(f"contiguous {label}", ROWS, values)
     simple(f"gzip {label}", CHUNKS, values, chunks=(7, 5), compression="gzip", shuffle=True)
-    simple(f"lzf {label}", H5PY, values, chunks=(7, 5), compression="lzf")
+    simple(f"lzf {label}", CHUNKS, values, chunks=(7, 5), compression="lzf")
 simple("big-endian compound", H5PY, typed(POINT).astype(POINT.newbyteorder(">")))
 
 # Contiguous, and chunks of whole samples without filters.
@@ -179,29 +176,13 @@ for name, path, chunks in (
     )
 
 # What libhdf5 decodes.
-simple("lzf", H5PY, IMAGES, chunks=WHOLE, compression="lzf")
-simple("incompressible lzf", H5PY, typed("u1", 50, (999,)), chunks=(7, 999), compression="lzf")
-simple("incompressible gzip", CHUNKS, typed("u1", 50, (999,)), chunks=(7, 999), compression="gzip")
-simple("shuffled lzf cuts samples", H5PY, IMAGES, chunks=CUT, compression="lzf", shuffle=True)
-simple("gzip + fletcher32", H5PY, IMAGES, chunks=WHOLE, compression="gzip", fletcher32=True)
-simple("fletcher32", H5PY, IMAGES, chunks=WHOLE, fletcher32=True)
 simple("scaleoffset of floats", H5PY, images(dtype="f4"), chunks=WHOLE, scaleoffset=2)
 for name, filters in {
-    "fletcher32, then shuffle": (fletcher32, shuffle),
-    "gzip twice": (deflate, deflate),
     "shuffle thrice": (shuffle, shuffle, shuffle),
     "scaleoffset": (scaleoffset,),
     "nbit": (nbit,),
 }.items():
     by_hand(name, H5PY, images(dtype="i4"), chunks=WHOLE, filters=filters)
-by_hand(
-    "szip",
-    H5PY,
-    images(dtype="u2"),
-    chunks=WHOLE,
-    filters=(szip,),
-    skip=None if can_szip() else "libhdf5 was built without szip",
-)
 by_hand("compact", H5PY, IMAGES, options=lambda plist: plist.set_layout(h5d.COMPACT))
 
 

@@ -21,11 +21,17 @@ class Place(NamedTuple):
         epoch: From 0.
         batch: Batches of it that were handed out.
         capacity: Rows in a window of this epoch, 0 where rows come one by one.
+        together: Neighbouring blocks that this epoch reads together.
     """
 
     epoch: int
     batch: int
     capacity: int
+    together: int = 1
+
+    def start_of(self, epoch: int) -> "Place":
+        """The start of an epoch in windows like those of this one."""
+        return self._replace(epoch=epoch, batch=0)
 
 
 class Batches(Iterator[Batch]):
@@ -60,7 +66,7 @@ class Batches(Iterator[Batch]):
         self._prefetch: Prefetch | None = None
         self._made_ahead: int | None = 0
         self._moves = loader._moves
-        self._place = Place(0, 0, 0) if in_row_order else loader._next
+        self._place = loader._usual.start_of(0) if in_row_order else loader._next
         self._mark = 0.0
 
     def __next__(self) -> Batch:
@@ -118,7 +124,7 @@ class Batches(Iterator[Batch]):
             self._place = loader._next
             self._moves = loader._moves
         # An epoch with windows of another size than later ones is made alone.
-        alone = self._place.capacity != loader._capacity
+        alone = self._place[2:] != loader._usual[2:]
         self._made_ahead = 1 if alone or self._in_row_order else self._epochs
         self._prefetch = loader._start(
             self._place, self._made_ahead, self._in_row_order, self._finish
@@ -130,7 +136,7 @@ class Batches(Iterator[Batch]):
         loader = self._loader
         start = self._place.batch * loader.batch_size
         rows = min(start + loader.batch_size, loader._rows) - start
-        following = Place(self._place.epoch + 1, 0, loader._capacity)
+        following = loader._usual.start_of(self._place.epoch + 1)
         if self._leads:
             loader._next = following
         self._place = self._place._replace(batch=self._place.batch + 1)
@@ -140,13 +146,7 @@ class Batches(Iterator[Batch]):
         self._unused.append(self._place)
         self._move(self._ahead)
         now = time.perf_counter()
-        loader._timing.add(
-            samples=rows,
-            batches=1,
-            bytes_decoded=rows * loader._view.row_bytes,
-            epochs=last,
-            elapsed=now - self._mark,
-        )
+        loader._timing.add_batch(rows, rows * loader._view.row_bytes, last, now - self._mark)
         self._mark = now
         if last:
             self._end_epoch()

@@ -6,7 +6,8 @@ import numpy as np
 
 from penstock.errors import MemoryBudgetError
 from penstock.loading.view import View
-from penstock.resources import format_bytes
+from penstock.resources import format_bytes, machine_memory
+from penstock.spec import Indices
 
 RESIDENT = 16
 """One part in so many of the budget is for fields small enough to stay in memory as a whole."""
@@ -20,12 +21,28 @@ SCRATCHES = 16
 """Running reads that are provided for, on machines with many cores."""
 
 AHEAD_BYTES = 6_000_000
-"""More than this is never ready ahead: the next window is read anyway, and memory that is
-used again soon is still in the processor's cache."""
+"""More than this, or than `AHEAD_BATCHES` if they are larger, is never ready ahead: the next window
+is read anyway, and memory that is used again soon is still in the processor's cache."""
+
+AHEAD_BATCHES = 8
+"""Half of them ready or in the making, the others handed out, and waiting for their next use."""
 
 INDEX_BYTES = 24
 """Bytes a row of a window for its position, its row in the file, and its place in the order."""
 
+
+RUN_ROW_BYTES = 1 << 15
+"""Larger rows are read one by one from any disk: as fast as runs of them, or nearly so."""
+
+WELL_MIXED = 4
+"""A window should hold this many blocks for each row of a batch: a batch statistic then varies
+at most 1.25 times as much as under an exact shuffle."""
+
+REPEATED = 0.1
+"""The share that may be decoded twice because blocks of different fields do not line up."""
+
+MOST_TOGETHER = 64
+"""Neighbouring blocks that are read together, at most."""
 
 FEWEST_ROWS = 64
 """Rows whose places are worked out at a time, at least, where rows are read one by one."""
@@ -43,16 +60,20 @@ class Budget:
         total: Bytes in all.
         resident: Names of the fields that stay in memory as a whole; all, if all fit.
         row_by_row: Whether every field that is not resident is read row by row.
+        together: Neighbouring blocks that are read together.
         capacity: Rows that one window may hold, where whole blocks are read.
         ahead: Bytes of batches ready before they are asked for, or being made.
+        spare: Bytes of batches that were handed out, kept for their next use.
         workers: How many threads may read and decode at a time.
     """
 
     total: int
     resident: tuple[str, ...]
     row_by_row: bool
+    together: int
     capacity: int
     ahead: int
+    spare: int
     workers: int
 
 
@@ -84,18 +105,24 @@ def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool |
             f"memory={needs.least()}."
         )
     left = total - needs.bytes_of(resident)
-    wanted = AHEAD_BYTES + needs.beside + SCRATCHES * needs.scratch
+    batches = max(AHEAD_BYTES, AHEAD_BATCHES * needs.batch)
+    wanted = batches + needs.beside + SCRATCHES * needs.scratch
     beside = max(needs.beside, min(int(total * BESIDE), wanted, left - blocks))
-    ahead = max(min(beside // 2, AHEAD_BYTES), 2 * needs.batch)
+    ahead = max(min(beside // 2, batches), 2 * needs.batch)
+    spare = (ahead - 2 * needs.batch) // 2
     threads = workers
     if needs.scratch:
         threads = min(workers, max(1, (beside - ahead) // needs.scratch))
+    capacity = (left - beside) // 2 // (needs.row + INDEX_BYTES)
+    row_by_row = largest == 0 and not needs.prefers_runs(resident, capacity)
     return Budget(
         total=total,
         resident=tuple(field.name for field in view.fields if field.name in resident),
-        row_by_row=largest == 0,
-        capacity=(left - beside) // 2 // (needs.row + INDEX_BYTES),
-        ahead=ahead,
+        row_by_row=row_by_row,
+        together=1 if row_by_row else needs.together(resident, capacity),
+        capacity=capacity,
+        ahead=ahead - spare,
+        spare=spare,
         workers=threads,
     )
 
@@ -146,9 +173,55 @@ class _Needs:
     def _smallest(self, count: int) -> tuple[str, ...]:
         return tuple(field.name for field in self._fields[:count])
 
+    def _others(self, resident: tuple[str, ...]) -> list[str]:
+        return [field.name for field in self._fields if field.name not in resident]
+
+    def prefers_runs(self, resident: tuple[str, ...], capacity: int) -> bool:
+        """Whether runs of addressable rows are read, and mixed in windows.
+
+        They are where `shuffle=True` leaves the choice, the data cannot stay in the machine's page
+        cache, small rows would keep a disk seeking, and a window holds enough of them.
+        """
+        others = self._others(resident)
+        if not others or self._shuffle is not True or not self._view.addressable(others):
+            return False
+        if self.bytes_of(tuple(others)) <= machine_memory():
+            return False
+        if max(f.nbytes for f in self._fields if f.name in others) > RUN_ROW_BYTES:
+            return False
+        return self._mixes(np.diff(self._view.edges(others)), capacity)
+
+    def _mixes(self, sizes: Indices, capacity: int) -> bool:
+        """Whether windows of at most `capacity` rows hold enough blocks for a batch."""
+        room = capacity - int(sizes.max())
+        if room <= 0:
+            return False
+        windows = -(-len(self._view) // room)
+        return len(sizes) // windows > WELL_MIXED * self._batch_size
+
+    def together(self, resident: tuple[str, ...], capacity: int) -> int:
+        """How many neighbouring blocks are read together.
+
+        As few as keep what is decoded twice below `REPEATED`: fields whose blocks are cut
+        elsewhere are decoded again in each window that needs rows of a block. Fewer, if windows
+        would mix too few blocks.
+        """
+        others = self._others(resident)
+        if not others or self._shuffle is not True:
+            return 1
+        windows = max(1, len(self._view) // max(capacity, 1))
+        count = 1
+        while (
+            count < MOST_TOGETHER
+            and self._view.repeated(others, count, windows) > REPEATED
+            and self._mixes(np.diff(self._view.edges(others, 2 * count)), capacity)
+        ):
+            count *= 2
+        return count
+
     def largest_block(self, resident: tuple[str, ...]) -> int:
         """Rows that are read together, at most; 0 where rows are read one by one."""
-        others = [field.name for field in self._fields if field.name not in resident]
+        others = self._others(resident)
         if not others or self._shuffle == "exact" or self._view.addressable(others):
             return 0
         if self._shuffle == "batch":

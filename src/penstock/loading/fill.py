@@ -1,197 +1,56 @@
 """From an order to batches, without threads: what the threads in `prefetch` must agree with."""
 
-import contextlib
-import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from penstock.loading.timing import Ledger, Timing
-from penstock.loading.view import View
-from penstock.order import Order, RowOrder, Window
-from penstock.sources import Cost, Read, empty_arrays
+from penstock.loading.held import (
+    AddressedWindow,
+    Array,
+    Arrays,
+    Buffers,
+    HeldWindow,
+    LoadedWindow,
+    Resident,
+)
+from penstock.loading.timing import Timing
+from penstock.loading.view import Seen, View
+from penstock.order import Order, RowOrder
+from penstock.sources import empty_arrays
 from penstock.spec import Field
 
-Array = npt.NDArray[Any]
-Arrays = dict[str, Array]
 Finish = Callable[[Mapping[str, Array]], Any]
 """Turns the arrays of a batch into what the user gets."""
 
 
-class Piece(NamedTuple):
-    """The rows that one batch takes from one window: places `start .. stop - 1` of the epoch."""
+class Group(NamedTuple):
+    """Batches that are made together: `batches` of them, from batch `first` on."""
 
-    batch: int
+    first: int
+    batches: int
+
+
+class Piece(NamedTuple):
+    """The rows that a group takes from one window: places `start .. stop - 1` of the epoch."""
+
+    group: Group
     window: int
     start: int
     stop: int
 
 
-class Resident:
-    """Fields that stay in memory as a whole, for as long as the loader lives."""
+class Failure:
+    """A batch that could not be made."""
 
-    def __init__(self, view: View, names: tuple[str, ...], ledger: Ledger) -> None:
-        self._view = view
-        self._fields = [f for f in view.fields if f.name in names]
-        self._ledger = ledger
-        self.arrays: Arrays = {}
-        self._complete = not self._fields
-        self._loading = threading.Lock()
-
-    def begin(self) -> list[Read]:
-        """The reads that fill the arrays; none if they are filled.
-
-        Waits for another iterator that is filling them. Whoever gets reads calls `end` once none
-        of them runs any more.
-        """
-        self._loading.acquire()
-        try:
-            if self._complete:
-                self._loading.release()
-                return []
-            if not self.arrays:
-                self.arrays = empty_arrays(self._fields, len(self._view))
-                self._ledger.take(_nbytes(self.arrays))
-            return self._view.reads(np.arange(len(self._view)), self.arrays)
-        except BaseException:
-            self._loading.release()
-            raise
-
-    def end(self, complete: bool) -> None:
-        """Ends what `begin` began; `complete` says whether every read ran."""
-        self._complete = complete
-        self._loading.release()
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
 
 
-class Buffers:
-    """Memory of windows, used again for the next one: fresh memory costs a page fault a page.
-
-    Nothing in it is ever handed out. It is kept for as long as the loader lives.
-    """
-
-    def __init__(self, fields: tuple[Field, ...], ledger: Ledger) -> None:
-        self._fields = fields
-        self._ledger = ledger
-        self._free: list[Arrays] = []
-
-    def take(self, rows: int) -> Arrays:
-        """Arrays for `rows` rows or more."""
-        with contextlib.suppress(IndexError):
-            while True:
-                arrays = self._free.pop()
-                if rows <= len(next(iter(arrays.values()))) <= rows * 1.1:
-                    return arrays
-                self.forget(arrays)
-        arrays = empty_arrays(self._fields, rows)
-        self._ledger.take(_nbytes(arrays))
-        return arrays
-
-    def give(self, arrays: Arrays) -> None:
-        """Takes back arrays that nothing writes to or reads from any more."""
-        if len(self._free) < 2:
-            self._free.append(arrays)
-        else:
-            self.forget(arrays)
-
-    def forget(self, arrays: Arrays) -> None:
-        """Lets go of arrays that something may still write to."""
-        self._ledger.give(_nbytes(arrays))
-
-
-class LoadedWindow(ABC):
-    """A window from which batches are gathered, once its reads have run."""
-
-    def __init__(self, window: Window, reads: list[Read], nbytes: int) -> None:
-        self.window = window
-        self.reads = reads
-        self.nbytes = nbytes
-
-    @abstractmethod
-    def gather(self, start: int, stop: int, out: Arrays) -> Cost:
-        """Fills `out` with the rows at places `start .. stop - 1` of the epoch.
-
-        Returns what was read for it.
-        """
-
-    def close(self, idle: bool = True) -> None:  # noqa: B027 - nothing to give back by default
-        """Gives back its memory; `idle` says that no thread is reading into it any more."""
-
-
-class HeldWindow(LoadedWindow):
-    """Rows held decoded in memory; they leave in the window's order."""
-
-    def __init__(
-        self,
-        window: Window,
-        rows: int,
-        view: View,
-        fields: list[Field],
-        resident: Resident,
-        buffers: Buffers,
-    ) -> None:
-        positions = window.positions()
-        self._buffers = buffers
-        self._memory = buffers.take(rows)
-        self._arrays = {name: array[: window.size] for name, array in self._memory.items()}
-        reads = view.reads(positions, {f.name: self._arrays[f.name] for f in fields})
-        for name, values in resident.arrays.items():
-            np.take(values, positions, axis=0, out=self._arrays[name], mode="clip")
-        super().__init__(window, reads, 0 if window.order is None else window.order.nbytes)
-
-    def close(self, idle: bool = True) -> None:
-        if idle:
-            self._buffers.give(self._memory)
-        else:
-            self._buffers.forget(self._memory)
-
-    def gather(self, start: int, stop: int, out: Arrays) -> Cost:
-        low, high = start - self.window.start, stop - self.window.start
-        for name, values in self._arrays.items():
-            if self.window.order is None:
-                out[name][:] = values[low:high]
-            else:
-                # "clip" keeps take from copying through a buffer of its own.
-                order = self.window.order[low:high]
-                np.take(values, order, axis=0, out=out[name], mode="clip")
-        return Cost()
-
-
-class AddressedWindow(LoadedWindow):
-    """Rows read one by one when a batch needs them; holds only where they are."""
-
-    def __init__(
-        self,
-        window: Window,
-        order: RowOrder,
-        view: View,
-        fields: list[Field],
-        resident: Resident,
-    ) -> None:
-        self._positions = order.places(window.start, window.start + window.size)
-        self._view = view
-        self._fields = fields
-        self._resident = resident
-        super().__init__(window, [], self._positions.nbytes)
-
-    def gather(self, start: int, stop: int, out: Arrays) -> Cost:
-        positions = self._positions[start - self.window.start : stop - self.window.start]
-        for name, values in self._resident.arrays.items():
-            np.take(values, positions, axis=0, out=out[name], mode="clip")
-        names = [f.name for f in self._fields]
-        if not names:
-            return Cost()
-        if self._view.addressable(names):
-            return self._view.read_rows(positions, {name: out[name] for name in names})
-        arrays, cost = self._view.read_any(positions, names)
-        for name, array in arrays.items():
-            out[name][:] = array
-        return cost
+Failures = Sequence[tuple[int, int, BaseException]]
 
 
 @dataclass
@@ -216,6 +75,7 @@ class Epoch:
     rows: int
     finish: Finish
     timing: Timing = field(default_factory=Timing)
+    _seen: Seen = field(default_factory=Seen)
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
@@ -226,28 +86,28 @@ class Epoch:
         kept = self.resident.arrays
         return [f for f in self.view.fields if f.name not in kept]
 
-    def bounds(self, batch: int) -> tuple[int, int]:
-        """The places of the epoch that a batch takes, as `[start, stop)`."""
-        start = batch * self.batch_size
-        return start, min(start + self.batch_size, self.rows)
+    def bounds(self, group: Group) -> tuple[int, int]:
+        """The places of the epoch that batches take, as `[start, stop)`."""
+        start = group.first * self.batch_size
+        return start, min(start + group.batches * self.batch_size, self.rows)
 
-    def pieces(self, first: int) -> Iterator[Piece]:
-        """What batch `first` and those after it take from each window, in order."""
+    def pieces(self, first: int, together: Callable[[], int] = lambda: 1) -> Iterator[Piece]:
+        """What batch `first` and those after it take from each window, in order.
+
+        `together` is asked again and again how many batches to make together.
+        """
         window = self.order.find(first * self.batch_size)
-        for batch in range(first, len(self)):
-            start, stop = self.bounds(batch)
+        while first < len(self):
+            group = Group(first, min(together(), len(self) - first))
+            first += group.batches
+            start, stop = self.bounds(group)
             while start < stop:
                 if start >= self.order.starts[window + 1]:
                     window += 1
                     continue
                 end = min(stop, int(self.order.starts[window + 1]))
-                yield Piece(batch, window, start, end)
+                yield Piece(group, window, start, end)
                 start = end
-
-    def empty_batch(self, batch: int) -> Arrays:
-        """Fresh arrays for a batch."""
-        start, stop = self.bounds(batch)
-        return empty_arrays(self.view.fields, stop - start)
 
     def open_window(self, index: int) -> LoadedWindow:
         """A window, before its reads have run."""
@@ -255,25 +115,76 @@ class Epoch:
         if isinstance(self.order, RowOrder):
             return AddressedWindow(window, self.order, self.view, self._fields, self.resident)
         rows = int(np.diff(self.order.starts).max())
+        names = [f.name for f in self._fields]
+        self.timing.add(repeated=self.view.note_blocks(window.positions(), names, self._seen))
         return HeldWindow(window, rows, self.view, self._fields, self.resident, self.buffers)
 
-    def gather(self, loaded: LoadedWindow, piece: Piece, out: Arrays) -> None:
-        """Fills a piece's share of the arrays of its batch."""
-        first, _ = self.bounds(piece.batch)
-        part = {n: a[piece.start - first : piece.stop - first] for n, a in out.items()}
-        began = time.perf_counter()
-        cost = loaded.gather(piece.start, piece.stop, part)
-        self.timing.add_cost(cost)
-        self.timing.add(
-            gather=time.perf_counter() - began - (cost.read + cost.decode) / 1e9,
-        )
+    def gather(self, loaded: LoadedWindow, piece: Piece, out: Arrays) -> Failures:
+        """Fills a piece's share of the arrays of its group; returns which rows of it failed."""
+        try:
+            self._gather_some(loaded, piece, piece.start, piece.stop, out)
+        except BaseException as error:  # noqa: BLE001 - relayed
+            first, _ = self.bounds(piece.group)
+            if piece.group.batches == 1:
+                return [(piece.start - first, piece.stop - first, error)]
+        else:
+            return []
+        return self._gather_apart(loaded, piece, out)
 
-    def complete(self, arrays: Arrays) -> Any:
-        """Finishes a batch whose pieces are all there."""
+    def _gather_apart(self, loaded: LoadedWindow, piece: Piece, out: Arrays) -> Failures:
+        """Batch by batch, so that only those fail whose own rows cannot be read."""
+        first, _ = self.bounds(piece.group)
+        failed = []
+        for start, stop in self._parts(piece.group):
+            low, high = max(start + first, piece.start), min(stop + first, piece.stop)
+            if low < high:
+                try:
+                    self._gather_some(loaded, piece, low, high, out)
+                except BaseException as error:  # noqa: BLE001 - relayed
+                    failed.append((start, stop, error))
+        return failed
+
+    def _gather_some(
+        self, loaded: LoadedWindow, piece: Piece, start: int, stop: int, out: Arrays
+    ) -> None:
+        first, _ = self.bounds(piece.group)
+        part = {name: array[start - first : stop - first] for name, array in out.items()}
         began = time.perf_counter()
-        result = self.finish(arrays)
+        cost = loaded.gather(start, stop, part)
+        self.timing.add_cost(cost, gather=time.perf_counter() - began)
+
+    def complete(self, group: Group, arrays: Arrays, failed: Failures = ()) -> list[Any]:
+        """Finishes the batches of a group whose pieces are all there, each by itself.
+
+        Args:
+            group: The batches.
+            arrays: Their rows.
+            failed: Places `[start, stop)` of the epoch that could not be read, and why.
+
+        Returns:
+            What the user gets; a `Failure` in place of a batch that could not be made.
+        """
+        began = time.perf_counter()
+        results = [
+            self._complete_one(arrays, start, stop, failed) for start, stop in self._parts(group)
+        ]
         self.timing.add(transform=time.perf_counter() - began)
-        return result
+        return results
+
+    def _parts(self, group: Group) -> Iterator[tuple[int, int]]:
+        """For each batch of a group, its rows, counted from the first of the group."""
+        first, last = self.bounds(group)
+        for start in range(first, last, self.batch_size):
+            yield start - first, min(start + self.batch_size, last) - first
+
+    def _complete_one(self, arrays: Arrays, start: int, stop: int, failed: Failures) -> Any:
+        for low, high, error in failed:
+            if low < stop and start < high:
+                return Failure(error)
+        try:
+            return self.finish({name: array[start:stop] for name, array in arrays.items()})
+        except BaseException as error:  # noqa: BLE001 - relayed
+            return Failure(error)
 
 
 def batches(epoch: Epoch, first: int = 0) -> Generator[Any, None, None]:
@@ -282,6 +193,7 @@ def batches(epoch: Epoch, first: int = 0) -> Generator[Any, None, None]:
     loaded: LoadedWindow | None = None
     index = -1
     arrays: Arrays = {}
+    failed: list[tuple[int, int, BaseException]] = []
     try:
         for piece in epoch.pieces(first):
             if loaded is None or piece.window != index:
@@ -290,12 +202,15 @@ def batches(epoch: Epoch, first: int = 0) -> Generator[Any, None, None]:
                 index, loaded = piece.window, epoch.open_window(piece.window)
                 for read in loaded.reads:
                     epoch.timing.add_cost(read())
-            start, stop = epoch.bounds(piece.batch)
+            start, stop = epoch.bounds(piece.group)
             if piece.start == start:
-                arrays = epoch.empty_batch(piece.batch)
-            epoch.gather(loaded, piece, arrays)
+                arrays = empty_arrays(epoch.view.fields, stop - start)
+            failed += epoch.gather(loaded, piece, arrays)
             if piece.stop == stop:
-                yield epoch.complete(arrays)
+                (batch,) = epoch.complete(piece.group, arrays, failed)
+                if isinstance(batch, Failure):
+                    raise batch.error
+                yield batch
     finally:
         if loaded is not None:
             loaded.close()
@@ -312,7 +227,3 @@ def _fill_resident(epoch: Epoch) -> None:
         complete = True
     finally:
         epoch.resident.end(complete)
-
-
-def _nbytes(arrays: Arrays) -> int:
-    return sum(array.nbytes for array in arrays.values())

@@ -13,7 +13,9 @@ import numpy as np
 from penstock.errors import MemoryBudgetError, OptionError, StateError, check_integer
 from penstock.loading.batches import Batch, Batches, Place
 from penstock.loading.budget import FEWEST_ROWS, share
-from penstock.loading.fill import Buffers, Epoch, Finish, Resident, batches
+from penstock.loading.fill import Epoch, Finish, batches
+from penstock.loading.held import Buffers, Resident
+from penstock.loading.output import Output
 from penstock.loading.prefetch import Prefetch
 from penstock.loading.report import Report, Shuffle
 from penstock.loading.state import State
@@ -21,7 +23,6 @@ from penstock.loading.timing import Ledger, Timing
 from penstock.loading.view import View
 from penstock.order import Order, RowOrder, SequentialOrder, WindowOrder, batch_edges
 from penstock.resources import cpu_count, default_memory, parse_bytes
-from penstock.spec import Indices
 
 SHUFFLES = (True, False, "exact", "batch")
 
@@ -77,9 +78,10 @@ class Loader:
         self._ledger = Ledger()
         self._resident = Resident(view, self._budget.resident, self._ledger)
         self._buffers = Buffers(view.fields, self._ledger)
-        row_by_row = self._budget.row_by_row or shuffle is False
-        self._capacity = 0 if row_by_row else self._budget.capacity
-        self._position = self._next = Place(0, 0, self._capacity)
+        in_windows = not self._budget.row_by_row and shuffle is not False
+        capacity = self._budget.capacity if in_windows else 0
+        self._usual = Place(0, 0, capacity, self._budget.together)
+        self._position = self._next = self._usual
         self._moves = 0
 
     # Length and position.
@@ -134,15 +136,18 @@ class Loader:
         self._check_capacity(saved.capacity)
         self.seed = saved.seed
         if saved.batch == len(self):
-            self._next = Place(saved.epoch + 1, 0, self._capacity)
+            self._next = self._usual.start_of(saved.epoch + 1)
         else:
-            self._next = Place(saved.epoch, saved.batch, saved.capacity)
+            self._next = Place(saved.epoch, saved.batch, saved.capacity, saved.together)
         self._position = self._next
         self._moves += 1
 
     def _check_capacity(self, capacity: int) -> None:
         """Makes sure that this budget can go on with windows of `capacity` rows."""
-        if capacity > 2 * self._budget.capacity or (capacity == 0 and self._capacity):
+        by_row = self.shuffle is False or self._view.addressable(
+            [f.name for f in self._view.fields if f.name not in self._budget.resident]
+        )
+        if capacity > 2 * self._budget.capacity or (capacity == 0 and not by_row):
             what = f"windows of {capacity} rows" if capacity else "all rows in memory"
             raise MemoryBudgetError(
                 f"The saved epoch was under way with {what}, which memory={self.memory} cannot "
@@ -158,19 +163,16 @@ class Loader:
             drop_remainder=self.drop_remainder,
             shuffle=self.shuffle,
             capacity=self._position.capacity,
+            together=self._position.together,
             length=len(self._view),
             blocks=self._blocks_digest,
             fingerprint=self._fingerprint,
         )
 
     @cached_property
-    def _edges(self) -> Indices:
-        """Where blocks start, and the length."""
-        return self._view.edges([field.name for field in self._view.fields])
-
-    @cached_property
     def _blocks_digest(self) -> str:
-        return blake2b(self._edges.tobytes(), digest_size=8).hexdigest()
+        edges = self._view.edges([field.name for field in self._view.fields])
+        return blake2b(edges.tobytes(), digest_size=8).hexdigest()
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -206,14 +208,14 @@ class Loader:
         from `load_state_dict` is kept.
         """
         if epoch != self._next.epoch:
-            self._next = self._position = Place(epoch, 0, self._capacity)
+            self._next = self._position = self._usual.start_of(epoch)
             self._moves += 1
 
     def _describe(self, place: Place, in_row_order: bool, finish: Finish | None) -> Epoch:
         shuffle = False if in_row_order else self.shuffle
         return Epoch(
             view=self._view,
-            order=self._order(place.epoch, shuffle, place.capacity),
+            order=self._order(place, shuffle),
             resident=self._resident,
             buffers=self._buffers,
             batch_size=self.batch_size,
@@ -222,34 +224,35 @@ class Loader:
             timing=self._timing,
         )
 
-    def _order(self, epoch: int, shuffle: bool | str, capacity: int) -> Order:
-        key = (self.seed, epoch)
-        if self._budget.row_by_row and not capacity:
+    def _order(self, place: Place, shuffle: bool | str) -> Order:
+        key = (self.seed, place.epoch)
+        names = [field.name for field in self._view.fields]
+        if not place.capacity and (self._budget.row_by_row or shuffle is True):
             size = self.batch_size if shuffle == "batch" else 1
             # The order does not depend on the step; what its arithmetic holds does.
             step = min(max(self.memory >> 9, FEWEST_ROWS), 1 << 14)
             return RowOrder(len(self._view), key if shuffle else None, size, step)
-        edges = self._edges
+        edges = self._view.edges(names, place.together)
         if "batch" in (shuffle, self.shuffle):
-            edges = batch_edges(edges, self.batch_size, capacity or self._budget.capacity)
+            edges = batch_edges(edges, self.batch_size, place.capacity or self._budget.capacity)
         if not shuffle:
             few = max(int(np.diff(edges).max()), SEQUENTIAL_BYTES // self._view.row_bytes)
             return SequentialOrder(edges, min(self._budget.capacity, few))
         unit = self.batch_size if shuffle == "batch" else 1
-        return WindowOrder(edges, key, capacity, unit)
+        return WindowOrder(edges, key, place.capacity, unit)
 
     def _start(
         self, place: Place, epochs: int | None, in_row_order: bool, finish: Finish | None
     ) -> Prefetch:
         """Starts threads that make batches from `place` on, to the end of `epochs` epochs."""
         later = itertools.count(place.epoch + 1)
-        places = itertools.chain([place], (Place(e, 0, self._capacity) for e in later))
+        places = itertools.chain([place], map(self._usual.start_of, later))
         return Prefetch(
             (self._describe(p, in_row_order, finish) for p in itertools.islice(places, epochs)),
             place.batch,
             resident=self._resident,
+            output=Output(self._view.fields, self._budget.ahead, self._budget.spare, self._ledger),
             workers=self._budget.workers,
-            ahead=self._budget.ahead,
             windows=1 if place.capacity > self._budget.capacity else 2,
             timing=self._timing,
             ledger=self._ledger,
@@ -281,9 +284,9 @@ class Loader:
             return Shuffle("none")
         if self.shuffle == "batch":
             return Shuffle("batch")
-        if not self._capacity:
+        if not self._usual.capacity:
             return Shuffle("exact", None, 1.0)
-        order = self._order(0, True, self._capacity)
+        order = self._order(self._usual, True)
         assert isinstance(order, WindowOrder)
         blocks = len(order.blocks(0))
         return Shuffle("windows", blocks, 1 + (self.batch_size - 1) / blocks)

@@ -8,8 +8,9 @@ without the lock, note its result. There is one lock, and all state below it:
     windows     at most two: one that batches are gathered from, one that is being read
     reads       of the windows and the resident fields; they run when no step can
 
-A batch that fails is handed out in its place, as its error: the batches before it
-arrive first, on every run alike. Nothing here influences what a batch contains.
+Small batches are made in groups: what each job costs is then shared. A batch that fails is handed
+out in its place, as its error: the batches before it arrive first, on every run alike. Nothing
+here influences what a batch contains.
 """
 
 import gc
@@ -23,11 +24,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.loading.fill import Arrays, Epoch, LoadedWindow, Resident
+from penstock.loading.fill import Epoch, Failure
+from penstock.loading.held import LoadedWindow, Resident
+from penstock.loading.output import Made, Making, Output
 from penstock.loading.steps import Step, steps_of, windows_of
 from penstock.loading.timing import Ledger, Timing
 from penstock.sources import Read
-from penstock.spec import leaves
 
 Job = Callable[[], None]
 
@@ -52,16 +54,6 @@ class _Slot:
         return self.error is not None or (self.opened and not self.reads and not self.running)
 
 
-class _Making:
-    """A batch on its way."""
-
-    def __init__(self, arrays: Arrays, rows: int) -> None:
-        self.arrays = arrays
-        self.rows_left = rows
-        self.nbytes = sum(array.nbytes for array in arrays.values())
-        self.error: BaseException | None = None
-
-
 class Prefetch:
     """Makes the batches of one or more epochs ahead of time.
 
@@ -70,8 +62,8 @@ class Prefetch:
             of the one before empty.
         first: The first batch of the first epoch.
         resident: The fields that stay in memory.
+        output: Where batches wait.
         workers: Threads.
-        ahead: Bytes of batches that may be ready or in the making.
         windows: Windows that may be held at a time: 2 to read one while the other empties.
         timing: Counts seconds and bytes.
         ledger: Counts the bytes held.
@@ -83,8 +75,8 @@ class Prefetch:
         first: int,
         *,
         resident: Resident,
+        output: Output,
         workers: int,
-        ahead: int,
         windows: int,
         timing: Timing,
         ledger: Ledger,
@@ -92,24 +84,21 @@ class Prefetch:
         self._resident_fields = resident
         self._timing = timing
         self._ledger = ledger
-        self._ahead = ahead
+        self._output = output
         self._windows_held = windows
         # Reentrant: the garbage collector may call `abandon` in a thread that holds it.
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)
         self._arrived = threading.Condition(self._lock)
         for_steps, for_windows = itertools.tee(epochs)
-        self._steps = steps_of(for_steps, first)
-        self._step = next(self._steps, None)
+        self._steps = steps_of(for_steps, first, output.together)
         self._coming = windows_of(for_windows, first)
         self._windows: dict[tuple[int, int], _Slot] = {}
         self._resident = _Slot()
         self._loading_resident = False
-        self._making: dict[int, _Making] = {}
-        self._done: dict[int, Any] = {}
         self._next = 0
-        # Until the first batch is made, what map functions make of it is not known.
-        self._batch_bytes: int | None = None
+        self._leaving: deque[Any] = deque()
+        self._step = next(self._steps, None)
         self._stopped = False
         self._fatal: BaseException | None = None
         self._alive = workers
@@ -136,24 +125,31 @@ class Prefetch:
                 "This iterator was made before the process forked, and its threads stayed behind. "
                 "Start a new one from the loader in the child process."
             )
+        if not self._leaving:
+            self._leaving = self._take_group()
+        result = self._leaving.popleft()
+        if isinstance(result, Failure):
+            raise result.error
+        return result
+
+    def _take_group(self) -> deque[Any]:
+        """Waits for the next batches that were made together."""
         began = time.perf_counter()
         with self._lock:
-            while self._next not in self._done:
+            while (results := self._output.take(self._next)) is None:
                 if self._fatal is not None:
                     raise self._fatal
                 if self._stopped:
                     raise PenstockError("This iterator was stopped. Start a new one.")
-                if self._step is None and not self._making:
+                if self._step is None and not self._output.making:
                     raise StopIteration
                 self._arrived.wait()
-            result, nbytes = self._done.pop(self._next)
             self._next += 1
-            self._work.notify()
-        self._ledger.give(nbytes)
+            # Threads that have enough ready sleep until half of it is gone.
+            if self._output.runs_low:
+                self._work.notify()
         self._timing.add(wait_for_data=time.perf_counter() - began)
-        if isinstance(result, _Failure):
-            raise result.error
-        return result
+        return results
 
     def stop(self) -> None:
         """Ends the threads, after the jobs they are in; safe to call twice and from any thread.
@@ -212,16 +208,12 @@ class Prefetch:
         """Gives back what is held; the last thread does it."""
         if self._loading_resident:
             self._end_resident(complete=False)
-        held = sum(m.nbytes for m in self._making.values())
-        held += sum(nbytes for _, nbytes in self._done.values())
         for slot in self._windows.values():
             if slot.loaded is not None:
-                held += slot.loaded.nbytes
+                self._ledger.give(slot.loaded.nbytes)
                 slot.loaded.close()
         self._windows.clear()
-        self._making.clear()
-        self._done.clear()
-        self._ledger.give(held)
+        self._output.close()
 
     def _pick(self) -> Job | None:
         """The most urgent job that may run now; called with the lock held."""
@@ -249,26 +241,17 @@ class Prefetch:
         slot = self._windows.get(step.window)
         if slot is None or not slot.ready:
             return None
-        making = self._making.get(step.batch)
+        group = step.piece.group
+        start, stop = step.epoch.bounds(group)
+        making = self._output.begin(step.group, group.batches, stop - start)
         if making is None:
-            if not self._may_start(step.batch):
-                return None
-            arrays = step.epoch.empty_batch(step.piece.batch)
-            start, stop = step.epoch.bounds(step.piece.batch)
-            making = self._making[step.batch] = _Making(arrays, stop - start)
-            self._ledger.take(making.nbytes)
+            return None
         slot.pieces_left += 1
         self._step = next(self._steps, None)
         slot.passed = self._step is None or self._step.window != step.window
         # One change may allow more than one job.
         self._work.notify()
         return lambda: self._gather(step, slot, making)
-
-    def _may_start(self, batch: int) -> bool:
-        waiting = batch - self._next
-        if waiting < 2:
-            return True
-        return self._batch_bytes is not None and (waiting + 1) * self._batch_bytes <= self._ahead
 
     def _open_resident(self) -> None:
         self._resident.reads.extend(self._resident_fields.begin())
@@ -312,20 +295,20 @@ class Prefetch:
             if slot.ready:
                 self._work.notify_all()
 
-    def _gather(self, step: Step, slot: _Slot, making: _Making) -> None:
+    def _gather(self, step: Step, slot: _Slot, making: Making) -> None:
+        piece = step.piece
+        first, _ = step.epoch.bounds(piece.group)
         error = slot.error or self._resident.error
         if error is None:
-            try:
-                assert slot.loaded is not None
-                step.epoch.gather(slot.loaded, step.piece, making.arrays)
-            except BaseException as caught:  # noqa: BLE001 - relayed
-                error = caught
+            assert slot.loaded is not None
+            failed = step.epoch.gather(slot.loaded, piece, making.arrays)
+        else:
+            failed = [(piece.start - first, piece.stop - first, error)]
         with self._lock:
             if self._stopped:
                 return
-            if error is not None:
-                making.error = making.error or error
-            making.rows_left -= step.piece.stop - step.piece.start
+            making.failed += failed
+            making.rows_left -= piece.stop - piece.start
             finished = making.rows_left == 0
             slot.pieces_left -= 1
             if slot.passed and not slot.pieces_left:
@@ -340,33 +323,16 @@ class Prefetch:
             slot.loaded.close(idle=not slot.running)
         self._work.notify_all()
 
-    def _complete(self, step: Step, making: _Making) -> None:
-        result: Any
-        if making.error is None:
-            try:
-                result = step.epoch.complete(making.arrays)
-            except BaseException as error:  # noqa: BLE001 - relayed
-                making.error = error
-        if making.error is not None:
-            result = _Failure(making.error)
-        nbytes = making.nbytes if making.error else sum(a.nbytes for a in leaves(result))
+    def _complete(self, step: Step, making: Making) -> None:
+        began = time.perf_counter()
+        results = step.epoch.complete(step.piece.group, making.arrays, making.failed)
+        made = Made(making, results, time.perf_counter() - began)
         with self._lock:
             if self._stopped:
                 return
-            self._ledger.give(making.nbytes)
-            self._ledger.take(nbytes)
-            del self._making[step.batch]
-            self._batch_bytes = max(self._batch_bytes or 0, nbytes)
-            self._done[step.batch] = (result, nbytes)
-            if step.batch == self._next:
+            self._output.finish(step.group, made)
+            if step.group == self._next:
                 self._arrived.notify()
-
-
-class _Failure:
-    """A batch that could not be made."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
 
 
 # Says of each thread whether it is in the middle of a garbage collection: a finalizer that is

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from penstock.errors import printable
 from penstock.resources import format_bytes
 
 
@@ -52,6 +53,8 @@ class Report:
         bytes_read: Bytes fetched from files.
         bytes_decoded: Bytes of the samples handed out, before `map`.
         repaired: Blocks that the fast path could not decode and h5py did.
+        repeated: Blocks that were decoded before in the same epoch, because those of different
+            fields do not line up.
         peak_bytes: The most bytes that the loader held at a time.
         budget: The most that it was allowed to hold.
         resident: Fields held in memory as a whole.
@@ -73,6 +76,7 @@ class Report:
     bytes_read: int
     bytes_decoded: int
     repaired: int
+    repeated: int
     peak_bytes: int
     budget: int
     workers: int
@@ -114,8 +118,10 @@ class Report:
         ]
         if self.repaired:
             rows.append(("repaired", f"{self.repaired} blocks had to be read through h5py"))
+        if self.repeated:
+            rows.append(("repeated", f"{self.repeated:,} blocks were decoded more than once"))
         for name, path in self.paths.items():
             kept = ", kept in memory" if name in self.resident else ""
             rows.append((f"field {name}", f"{path['path']}: {path['reason']}{kept}"))
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
+        return "\n".join(printable(f"{label:<{width}}  {text}") for label, text in rows)

@@ -6,7 +6,7 @@ from typing import Any
 
 from penstock.errors import StateError
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class State:
         drop_remainder: Whether a smaller last batch is left out.
         shuffle: The kind of order.
         capacity: Rows in a window, on which the order depends; 0 where it does not.
+        together: Neighbouring blocks that are read together.
         length: Rows in the data set.
         blocks: Digest of where its blocks start.
         fingerprint: Of the data.
@@ -34,6 +35,7 @@ class State:
     drop_remainder: bool
     shuffle: bool | str
     capacity: int
+    together: int
     length: int
     blocks: str
     fingerprint: str
@@ -61,10 +63,11 @@ class State:
             raise StateError(
                 f"The state has version {state['version']!r}; this Penstock reads {VERSION}."
             )
-        for name in ("seed", "epoch", "batch", "capacity"):
-            if not isinstance(state[name], int) or state[name] < 0:
+        for name, least in _LEAST.items():
+            if not isinstance(state[name], int) or state[name] < least:
                 raise StateError(
-                    f"Expected {name} to be an integer >= 0 in the state. Received: {state[name]!r}"
+                    f"Expected {name} to be an integer >= {least} in the state. "
+                    f"Received: {state[name]!r}"
                 )
         return cls(**state)
 
@@ -82,6 +85,8 @@ class State:
                     "Make the loader as it was made then."
                 )
 
+
+_LEAST = {"seed": 0, "epoch": 0, "batch": 0, "capacity": 0, "together": 1}
 
 _MUST_AGREE = {
     "batch_size": "batch size",

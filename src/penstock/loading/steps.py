@@ -1,34 +1,40 @@
 """The work of several epochs as one row of steps: what the threads take, in this order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from penstock.loading.fill import Epoch, Piece
 
 
 class Step(NamedTuple):
-    """A piece of a batch.
+    """A piece of a group of batches.
 
     Attributes:
-        batch: Number of the batch, counted over all epochs from the first one made.
+        group: Number of the group, counted over all epochs from the first one made.
         epoch: The epoch that it belongs to.
         window: Which window it comes from: number of the epoch here, number of the window there.
         piece: The rows.
     """
 
-    batch: int
+    group: int
     epoch: Epoch
     window: tuple[int, int]
     piece: Piece
 
 
-def steps_of(epochs: Iterable[Epoch], first: int) -> Iterator[Step]:
-    """All pieces of all batches, in order, from batch `first` of the first epoch on."""
-    done = -first
+def steps_of(epochs: Iterable[Epoch], first: int, together: Callable[[], int]) -> Iterator[Step]:
+    """All pieces of all groups, in order, from batch `first` of the first epoch on.
+
+    `together` is asked again and again how many batches to make together.
+    """
+    number = -1
     for turn, epoch in enumerate(epochs):
-        for piece in epoch.pieces(first):
-            yield Step(done + piece.batch, epoch, (turn, piece.window), piece)
-        done += len(epoch)
+        group = None
+        for piece in epoch.pieces(first, together):
+            if piece.group is not group:
+                group = piece.group
+                number += 1
+            yield Step(number, epoch, (turn, piece.window), piece)
         first = 0
 
 

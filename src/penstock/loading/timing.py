@@ -20,6 +20,7 @@ class Timing:
     bytes_read: int = 0
     bytes_decoded: int = 0
     repaired: int = 0
+    repeated: int = 0
     samples: int = 0
     batches: int = 0
     epochs: int = 0
@@ -31,14 +32,29 @@ class Timing:
             for name, amount in amounts.items():
                 setattr(self, name, getattr(self, name) + amount)
 
-    def add_cost(self, cost: Cost) -> None:
-        """Adds what a read cost."""
-        self.add(
-            read=cost.read / 1e9,
-            decode=cost.decode / 1e9,
-            bytes_read=cost.stored,
-            repaired=cost.repaired,
-        )
+    def add_cost(self, cost: Cost, gather: float = 0.0) -> None:
+        """Adds what a read cost.
+
+        Args:
+            cost: Of the read.
+            gather: Seconds that putting rows into batches took, the read among them.
+        """
+        with self._lock:
+            self.read += cost.read / 1e9
+            self.decode += cost.decode / 1e9
+            self.bytes_read += cost.stored
+            self.repaired += cost.repaired
+            if gather:
+                self.gather += gather - (cost.read + cost.decode) / 1e9
+
+    def add_batch(self, rows: int, nbytes: int, last: bool, elapsed: float) -> None:
+        """Adds a batch that was handed out `elapsed` seconds after the one before."""
+        with self._lock:
+            self.samples += rows
+            self.batches += 1
+            self.bytes_decoded += nbytes
+            self.epochs += last
+            self.elapsed += elapsed
 
     def sums(self) -> dict[str, float]:
         """All sums, by name."""

@@ -25,6 +25,23 @@ class Part:
     selection: Selection
 
 
+class Seen:
+    """Sets of block numbers, in a byte for each block: which were decoded before."""
+
+    def __init__(self) -> None:
+        self._marks: dict[tuple[int, str], npt.NDArray[np.bool_]] = {}
+
+    def note(self, key: tuple[int, str], blocks: Indices) -> int:
+        """Adds blocks to a set; returns how many of them were in it."""
+        marks = self._marks.get(key, np.zeros(0, np.bool_))
+        if blocks[-1] >= len(marks):
+            marks = np.append(marks, np.zeros(int(blocks[-1]) + 1 - len(marks), np.bool_))
+            self._marks[key] = marks
+        again = int(np.count_nonzero(marks[blocks]))
+        marks[blocks] = True
+        return again
+
+
 @dataclass(frozen=True)
 class View:
     """Rows addressed by position `0 .. len - 1`, over one or more sources of equal fields.
@@ -56,13 +73,63 @@ class View:
         there = {field.name: field for field in self.parts[0].source.fields}
         return tuple(there[name] for name in self.names)
 
-    def edges(self, names: Sequence[str]) -> Indices:
-        """The positions at which blocks start, and the length; blocks without rows left out."""
-        found = [
-            part.selection.rank(part.source.edges(names)) + offset
-            for part, offset in zip(self.parts, self._offsets, strict=False)
+    def edges(self, names: Sequence[str], together: int = 1) -> Indices:
+        """The positions at which blocks start, and the length; blocks without rows left out.
+
+        Args:
+            names: The fields.
+            together: How many neighbouring blocks of a source make one here.
+        """
+        found = []
+        for part, offset, _ in self._zip_parts(self.parts):
+            edges = part.source.edges(names)
+            edges = np.append(edges[:-1:together], edges[-1])
+            found.append(part.selection.rank(edges) + offset)
+        # They ascend already; `np.unique` would take a second for a million.
+        joined = np.concatenate([[0], *found])
+        return joined[np.diff(joined, prepend=-1) > 0]
+
+    def repeated(self, names: Sequence[str], together: int, windows: int) -> float:
+        """Bytes decoded again for each byte decoded, on average; see `Source.repeated`."""
+        total = sum(
+            part.source.repeated(names, together, windows) * len(part.selection)
+            for part in self.parts
+        )
+        return total / len(self)
+
+    def note_blocks(self, positions: Indices, names: Sequence[str], seen: "Seen") -> int:
+        """Notes the blocks that rows at ascending `positions` are decoded from.
+
+        Returns how many of them are in `seen` already.
+        """
+        cuts = np.searchsorted(positions, self._offsets).tolist()
+        again = 0
+        for number, (part, offset, (a, b)) in enumerate(self._zip_parts(itertools.pairwise(cuts))):
+            if a == b:
+                continue
+            rows = part.selection.ascending(positions[a:b] - offset)
+            for name in names:
+                blocks = part.source.blocks_of(name, rows)
+                if blocks is not None:
+                    again += seen.note((number, name), blocks)
+        return again
+
+    def announce(self, positions: Indices, names: Sequence[str]) -> bool:
+        """Has the system fetch rows that `read_rows` will read soon; False if it need not."""
+        if len(self.parts) == 1:
+            part = self.parts[0]
+            return part.source.announce(part.selection.rows(positions), names)
+        owner = np.searchsorted(self._offsets, positions, side="right") - 1
+        announced = [
+            self.parts[number].source.announce(
+                self.parts[number].selection.rows(
+                    positions[owner == number] - self._offsets[number]
+                ),
+                names,
+            )
+            for number in np.unique(owner).tolist()
         ]
-        return np.unique(np.concatenate([[0], *found]))
+        return any(announced)
 
     def addressable(self, names: Sequence[str]) -> bool:
         """Whether reading one row costs about one row."""

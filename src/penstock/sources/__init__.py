@@ -1,5 +1,6 @@
 """Where samples live: one file or folder for each format."""
 
+from penstock.sources.ahead import ReadAhead
 from penstock.sources.base import (
     Arrays,
     Cost,
@@ -15,6 +16,7 @@ __all__ = [
     "Arrays",
     "Cost",
     "Read",
+    "ReadAhead",
     "ReadPath",
     "Source",
     "empty_arrays",

@@ -29,7 +29,12 @@ class Cost(NamedTuple):
     repaired: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":  # type: ignore[override]
-        return Cost(*(a + b for a, b in zip(self, other, strict=True)))
+        return Cost(
+            self.read + other.read,
+            self.decode + other.decode,
+            self.stored + other.stored,
+            self.repaired + other.repaired,
+        )
 
 
 Read = Callable[[], Cost]
@@ -61,7 +66,10 @@ class Source(ABC):
 
     @abstractmethod
     def edges(self, names: Sequence[str]) -> Indices:
-        """The rows at which blocks start, and the length: int64, shape `(blocks + 1,)`."""
+        """The rows at which blocks start, and the length: int64, shape `(blocks + 1,)`.
+
+        Where rows are addressable, blocks are runs of rows that a disk reads well.
+        """
 
     @abstractmethod
     def addressable(self, names: Sequence[str]) -> bool:
@@ -86,6 +94,39 @@ class Source(ABC):
     @abstractmethod
     def read_rows(self, rows: Indices, out: Arrays) -> Cost:
         """Fills `out[name][i]` with row `rows[i]`, for rows in any order: addressable fields."""
+
+    def announce(self, rows: Indices, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
+        """Has the system fetch rows that `read_rows` will read soon: addressable fields.
+
+        Returns:
+            False if that is not needed, because they are in memory, or not possible here.
+        """
+        return False
+
+    def repeated(
+        self,
+        names: Sequence[str],  # noqa: ARG002 - by default
+        together: int,  # noqa: ARG002
+        windows: int,  # noqa: ARG002
+    ) -> float:
+        """How much more is decoded because blocks of different fields do not line up.
+
+        Args:
+            names: The fields.
+            together: Neighbouring blocks that are read together.
+            windows: Windows in an epoch, at least: no block is decoded more often.
+
+        Returns:
+            Bytes decoded again for each byte that is decoded at all, on average.
+        """
+        return 0.0
+
+    def blocks_of(self, name: str, rows: Indices) -> Indices | None:  # noqa: ARG002 - by default
+        """The numbers of the blocks of one field in which `rows` lie, ascending and distinct.
+
+        None where nothing is decoded.
+        """
+        return None
 
     @abstractmethod
     def paths(self) -> dict[str, ReadPath]:

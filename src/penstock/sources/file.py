@@ -7,7 +7,7 @@ import mmap
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,12 @@ from penstock.errors import (
 Bytes = npt.NDArray[np.uint8]
 
 _IOV_MAX = 1024
+
+_LOOKS = 16
+"""Places that are looked at to see whether a file is in memory."""
+
+_ADVICE_BYTES = 1 << 17
+"""Linux fetches no more for one call on many disks."""
 
 _SAMPLES = 16
 _SAMPLE_BYTES = 4096
@@ -162,10 +168,40 @@ class File:
                 )
             done += got
 
-    def will_need(self, offset: int, size: int) -> None:
-        """Tells the system that these bytes are read soon, so that it starts fetching them."""
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self.descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+    def announce(self, offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64] | int) -> bool:
+        """Has the system fetch `sizes` bytes at `offsets`, unless they are in memory already.
+
+        It goes on fetching while this process does other things, as many pieces at a time as
+        the disk takes, and in ascending order.
+
+        Returns:
+            False if that is not needed, as a look at some of them shows, or not possible.
+        """
+        if not hasattr(os, "posix_fadvise") or not len(offsets):
+            return False
+        order = np.argsort(offsets)
+        starts = offsets[order]
+        if self._in_memory(starts[:: max(1, len(starts) // _LOOKS)].tolist()):
+            return False
+        ends = starts + (sizes if isinstance(sizes, int) else sizes[order])
+        for start, end in _joined(starts, ends):
+            for at in range(start, end, _ADVICE_BYTES):
+                size = min(_ADVICE_BYTES, end - at)
+                os.posix_fadvise(self.descriptor, at, size, os.POSIX_FADV_WILLNEED)
+        return True
+
+    def _in_memory(self, offsets: list[int]) -> bool:
+        """Whether the bytes at all these offsets are in the page cache."""
+        if not hasattr(os, "RWF_NOWAIT"):
+            return False
+        byte = bytearray(1)
+        try:
+            for offset in offsets:
+                os.preadv(self.descriptor, [byte], offset, os.RWF_NOWAIT)
+        except OSError:
+            # It would have to wait for the disk, or the file system does not tell.
+            return False
+        return True
 
     def gather(self, offsets: npt.NDArray[np.int64], out: Bytes) -> None:
         """Fills row i of `out` (uint8, shape `(k, size)`) with the bytes at `offsets[i]`.
@@ -232,6 +268,14 @@ class File:
         self._gather_one_by_one(offsets, out)
         self.check_unchanged()
         return out.tobytes()
+
+
+def _joined(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Iterator[list[int]]:
+    """Joins pieces, ascending by start, that lie less than a page apart."""
+    ends = np.maximum.accumulate(ends)
+    apart = np.flatnonzero(starts[1:] - ends[:-1] >= mmap.PAGESIZE)
+    firsts, lasts = np.append(0, apart + 1), np.append(apart, len(starts) - 1)
+    return iter(np.stack([starts[firsts], ends[lasts]], axis=1).tolist())
 
 
 def opening_error(path: str, error: OSError) -> PenstockError:

@@ -1,12 +1,15 @@
 """HDF5 files: read at the speed of disk and decoder where that is safe, through h5py elsewhere."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from penstock.errors import ChangedFileError, ReadError, ShapeError
 from penstock.sources.base import (
@@ -20,8 +23,10 @@ from penstock.sources.base import (
     value_bytes,
 )
 from penstock.sources.file import File
+from penstock.sources.hdf5.filters import missing
 from penstock.sources.hdf5.layout import Layout, inspect
 from penstock.sources.hdf5.library import Library
+from penstock.sources.hdf5.limits import MOST_BLOCKS, MOST_COMPARED
 from penstock.sources.hdf5.opening import (
     damage_explained,
     dataset_names,
@@ -30,7 +35,6 @@ from penstock.sources.hdf5.opening import (
     path_of,
 )
 from penstock.sources.hdf5.readers import (
-    ROW_BLOCK_BYTES,
     ChunkReader,
     FieldReader,
     LibraryReader,
@@ -98,11 +102,36 @@ class HDF5Source(Source):
     def edges(self, names: Sequence[str]) -> Indices:
         readers = [self._readers[name] for name in names]
         blocky = [reader for reader in readers if not isinstance(reader, RowReader)]
-        if blocky:
-            step = max(blocky, key=lambda reader: reader.field.nbytes).block_rows
-        else:
-            step = max(1, ROW_BLOCK_BYTES // sum(reader.field.nbytes for reader in readers))
+        largest = max(blocky or readers, key=lambda reader: reader.field.nbytes)
+        step = largest.run_rows if isinstance(largest, RowReader) else largest.block_rows
+        # A file may declare more rows than there is memory for the edges of blocks.
+        step *= max(1, -(-self.length // (step * MOST_BLOCKS)))
         return np.append(np.arange(0, self.length, step), self.length)
+
+    def announce(self, rows: Indices, names: Sequence[str]) -> bool:
+        readers = [self._readers[name] for name in names]
+        return sum(r.announce(rows) for r in readers if isinstance(r, RowReader)) > 0
+
+    def repeated(self, names: Sequence[str], together: int, windows: int) -> float:
+        readers = [self._readers[name] for name in names]
+        decoding = [r for r in readers if not isinstance(r, RowReader)]
+        if not decoding:
+            return 0.0
+        stretch = together * max(decoding, key=lambda reader: reader.field.nbytes).block_rows
+        again = 0.0
+        for reader in decoding:
+            height = reader.block_rows
+            # A block and a stretch that overlap meet once in each least common multiple at an edge.
+            touched = 1 + (height - math.gcd(height, stretch)) / stretch
+            again += reader.field.nbytes * (min(touched, windows) - 1)
+        return again / sum(reader.field.nbytes for reader in readers)
+
+    def blocks_of(self, name: str, rows: Indices) -> Indices | None:
+        reader = self._readers[name]
+        if isinstance(reader, RowReader):
+            return None
+        numbers = rows // reader.block_rows
+        return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
 
     def addressable(self, names: Sequence[str]) -> bool:
         return all(isinstance(self._readers[name], RowReader) for name in names)
@@ -152,24 +181,33 @@ def _reader(dataset: h5py.Dataset, layout: Layout, file: File, library: Library)
     doubt = None if isinstance(reader, LibraryReader) else _doubt(reader, dataset)
     if doubt is None:
         return reader
+    if layout.lacking:
+        where = f"{layout.field.name!r} in {file.path!r}"
+        raise missing(layout.lacking, where, "its first chunks could not be")
     slow = replace(layout, path=ReadPath("h5py", doubt), chunks=None)
     return LibraryReader(slow, file, library)
 
 
 def _doubt(reader: FieldReader, dataset: h5py.Dataset) -> str | None:
     """Why a reader cannot be relied on; None if it gives what h5py gives."""
+    if max(reader.field.nbytes, reader.layout.chunk_bytes) > MOST_COMPARED:
+        return f"{reader.layout.path.reason}: too large to compare with h5py"
     doubt: str | None = DAMAGED
     for rows in _probes(reader.layout):
         ours = empty_arrays([reader.field], len(rows))[reader.field.name]
+        cost = _try(reader, rows, ours)
+        if reader.layout.lacking:
+            if cost is not None:
+                return None
+            continue
+        if cost is None and not reader.asks:
+            doubt = None
+            continue
         try:
             theirs = dataset[int(rows[0]) : int(rows[-1]) + 1]
         except (OSError, RuntimeError):
             continue
-        try:
-            cost = run_reads(list(reader.reads(rows, ours)))
-        except ChangedFileError:
-            raise
-        except ReadError:
+        if cost is None:
             doubt = None  # libhdf5 made something up
             continue
         if cost.repaired:
@@ -178,6 +216,16 @@ def _doubt(reader: FieldReader, dataset: h5py.Dataset) -> str | None:
             return f"{reader.layout.path.reason}: reading it directly gave other values"
         return None
     return doubt
+
+
+def _try(reader: FieldReader, rows: Indices, out: npt.NDArray[Any]) -> Cost | None:
+    """Fills `out` with rows, and returns what that cost; None if they cannot be read."""
+    try:
+        return run_reads(list(reader.reads(rows, out)))
+    except ChangedFileError:
+        raise
+    except ReadError:
+        return None
 
 
 def _probes(layout: Layout) -> Iterator[Indices]:

@@ -2,45 +2,28 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5t, h5z
+from h5py import h5d, h5t
 
 from penstock.errors import (
     DataError,
     FileFormatError,
-    MissingDependencyError,
     ShapeError,
     TypeNotSupportedError,
 )
 from penstock.sources.base import ReadPath
+from penstock.sources.hdf5.decoding import FilterNotDecodedError
+from penstock.sources.hdf5.filters import Filter, bits_of, filters_of, lacking, missing
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index
+from penstock.sources.hdf5.limits import check_chunks, check_shape, check_type
+from penstock.sources.hdf5.pipeline import Pipeline
 from penstock.sources.hdf5.virtual import SourceFile, source_files
 from penstock.spec import Field
-
-_DIRECT_FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE)
-
-_FILTER_NAMES = {
-    h5z.FILTER_DEFLATE: "gzip",
-    h5z.FILTER_SHUFFLE: "shuffle",
-    h5z.FILTER_FLETCHER32: "fletcher32",
-    h5z.FILTER_SZIP: "szip",
-    h5z.FILTER_NBIT: "nbit",
-    h5z.FILTER_SCALEOFFSET: "scaleoffset",
-    h5z.FILTER_LZF: "lzf",
-}
-
-
-class _Filter(NamedTuple):
-    """A filter of a chunked dataset."""
-
-    code: int
-    parameters: tuple[int, ...]
-    name: str
 
 
 @dataclass(frozen=True)
@@ -55,8 +38,10 @@ class Layout:
         start: For contiguous data, the offset of its first byte; else 0.
         chunks: For chunked data that is read directly, its index.
         chunk_rows: Samples in a chunk, or None where there are no chunks.
+        chunk_bytes: Bytes of a chunk, decoded; 0 where there are none.
         fill: The fill value of chunks that were never written.
         sources: For virtual data, the files that it lies in.
+        lacking: Filters that libhdf5 cannot undo here: it cannot be asked about a chunk.
     """
 
     field: Field
@@ -66,8 +51,10 @@ class Layout:
     start: int = 0
     chunks: Chunks | None = None
     chunk_rows: int | None = None
+    chunk_bytes: int = 0
     fill: Any = 0
     sources: tuple[SourceFile, ...] = ()
+    lacking: tuple[Filter, ...] = ()
 
 
 def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
@@ -76,7 +63,7 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
     Raises:
         ShapeError: If it is scalar or empty.
         TypeNotSupportedError: If its type has no fixed-size NumPy form.
-        DataError: If its bytes lie in other files.
+        DataError: If its bytes lie in other files, or are more than any data set has.
         FileFormatError: If the file ends before it does.
         MissingDependencyError: If a filter is not installed.
     """
@@ -94,19 +81,28 @@ def inspect(dataset: h5py.Dataset, name: str, path: str) -> Layout:
         "field": _field(dataset, name),
         "length": len(dataset),
         "stored": dataset.dtype,
-        "chunk_rows": dataset.chunks[0] if dataset.chunks else None,
     }
+    if dataset.chunks:
+        check_chunks(dataset, where)
+        base["chunk_rows"] = dataset.chunks[0]
+        base["chunk_bytes"] = _chunk_bytes(dataset)
     if kind == h5d.VIRTUAL:
         base["sources"] = source_files(dataset, where, path)
-    filters = filters_of(plist) if kind == h5d.CHUNKED else []
-    _check_filters(filters, where)
+    filters = filters_of(plist) if kind == h5d.CHUNKED else ()
+    base["lacking"] = lacking(filters)
     reason = _why_not_direct(dataset, kind, filters)
     if reason:
-        return Layout(**base, path=ReadPath("h5py", reason))
+        return _through_h5py(base, reason, where)
     size = Path(path).stat().st_size
     if kind == h5d.CONTIGUOUS:
         return _contiguous(dataset, base, where, size)
-    return _chunked(dataset, base, filters, where, size)
+    return _chunked(dataset, base, filters, where)
+
+
+def _through_h5py(base: dict[str, Any], reason: str, where: str) -> Layout:
+    if base["lacking"]:
+        raise missing(base["lacking"], where, reason)
+    return Layout(**base, path=ReadPath("h5py", reason))
 
 
 def _field(dataset: h5py.Dataset, name: str) -> Field:
@@ -117,6 +113,7 @@ def _field(dataset: h5py.Dataset, name: str) -> Field:
 
 
 def _check_type(dataset: h5py.Dataset, where: str) -> None:
+    check_type(dataset.id.get_type(), where)
     try:
         dtype = dataset.dtype
     except TypeError as error:
@@ -162,19 +159,10 @@ def _check_shape(dataset: h5py.Dataset, where: str) -> None:
             f"{where} is empty: its shape is {dataset.shape}. Write samples into it, "
             "or choose another dataset."
         )
+    check_shape(dataset.shape, dataset.dtype.itemsize, where)
 
 
-def _check_filters(filters: list[_Filter], where: str) -> None:
-    for step in filters:
-        if not h5z.filter_avail(step.code):
-            raise MissingDependencyError(
-                f"{where} is stored with filter {step.name}, which libhdf5 cannot undo here. "
-                "Install its plugin with 'pip install hdf5plugin' and import hdf5plugin first, "
-                "or rewrite the file with 'h5repack -f GZIP=4'."
-            )
-
-
-def _why_not_direct(dataset: h5py.Dataset, kind: int, filters: list[_Filter]) -> str | None:
+def _why_not_direct(dataset: h5py.Dataset, kind: int, filters: tuple[Filter, ...]) -> str | None:
     """Why a dataset has to go through libhdf5; None if it need not."""
     if os.environ.get("PENSTOCK_HDF5") == "h5py":
         return "PENSTOCK_HDF5=h5py is set"
@@ -192,30 +180,15 @@ def _why_not_direct(dataset: h5py.Dataset, kind: int, filters: list[_Filter]) ->
         return "virtual dataset" if kind == h5d.VIRTUAL else "compact layout"
     if dataset.file.userblock_size and h5py.version.hdf5_version_tuple < (2, 0):
         return "libhdf5 before 2.0 gives wrong addresses in a file with a user block"
-    return _why_not_decoded(filters)
-
-
-def _why_not_decoded(filters: list[_Filter]) -> str | None:
-    others = [step.name for step in filters if step.code not in _DIRECT_FILTERS]
-    if others:
-        return f"filter {', '.join(others)} is decoded by libhdf5"
-    for step in filters:
-        if [other.code for other in filters].count(step.code) > 1:
-            return f"{step.name} is applied twice"
-        if step.code == h5z.FILTER_SHUFFLE and not (step.parameters and step.parameters[0] > 0):
-            return "shuffle without an element size"
+    try:
+        Pipeline(filters, _chunk_bytes(dataset))
+    except FilterNotDecodedError as error:
+        return str(error)
     return None
 
 
-def filters_of(plist: Any) -> list[_Filter]:
-    """The filters, in the order in which they are applied."""
-    found = []
-    for i in range(plist.get_nfilters()):
-        code, _, parameters, label = plist.get_filter(i)
-        text = label.split(b"\0")[0].decode("ascii", "replace").split(";")[0]
-        name = _FILTER_NAMES.get(code) or f"{code} ({text or 'unknown'})"
-        found.append(_Filter(code, tuple(parameters), name))
-    return found
+def _chunk_bytes(dataset: h5py.Dataset) -> int:
+    return int(math.prod(dataset.chunks) * dataset.dtype.itemsize)
 
 
 def _contiguous(dataset: h5py.Dataset, base: dict[str, Any], where: str, size: int) -> Layout:
@@ -230,25 +203,53 @@ def _contiguous(dataset: h5py.Dataset, base: dict[str, Any], where: str, size: i
 
 
 def _chunked(
-    dataset: h5py.Dataset, base: dict[str, Any], filters: list[_Filter], where: str, size: int
+    dataset: h5py.Dataset,
+    base: dict[str, Any],
+    filters: tuple[Filter, ...],
+    where: str,
 ) -> Layout:
-    chunks = read_index(dataset, tuple((f.code, f.parameters) for f in filters), size, where)
+    chunks = read_index(dataset, filters, where)
     if chunks is None:
         base["chunk_rows"] = None
-        return Layout(**base, path=ReadPath("h5py", "nearly all chunks were never written"))
+        return _through_h5py(base, "nearly all chunks were never written", where)
     base["fill"] = dataset.fillvalue
-    chunk_bytes = math.prod(chunks.shape) * dataset.dtype.itemsize
     if filters:
         names = " + ".join(step.name for step in filters)
-        path = ReadPath("direct chunks", f"{names}, decoded in threads")
+        path = ReadPath("direct chunks", f"{names}, decoded in threads{_not_compared(base)}")
+        if base["lacking"]:
+            chunks = _with_raw_edges(dataset, chunks, base["lacking"])
     elif chunks.per_row > 1:
         path = ReadPath("direct chunks", "uncompressed chunks that cut through samples")
     elif (chunks.offsets == UNALLOCATED).any():
         path = ReadPath("direct chunks", "uncompressed, some chunks never written")
     elif chunks.shape[1:] != dataset.shape[1:]:
         path = ReadPath("direct chunks", "uncompressed chunks wider than the samples")
-    elif (chunks.sizes != chunk_bytes).any():
+    elif (chunks.sizes != base["chunk_bytes"]).any():
         path = ReadPath("direct chunks", "uncompressed, some chunks damaged")
     else:
         path = ReadPath("direct rows", "uncompressed chunks of whole samples")
     return Layout(**base, chunks=chunks, path=path)
+
+
+def _not_compared(base: dict[str, Any]) -> str:
+    names = ", ".join(step.name for step in base["lacking"])
+    return f" (libhdf5 has no {names} here, so not compared with it)" if names else ""
+
+
+def _with_raw_edges(dataset: h5py.Dataset, chunks: Chunks, lacking: tuple[Filter, ...]) -> Chunks:
+    """Marks the partial edge chunks that are stored as they are as such.
+
+    HDF5 may leave all of them unfiltered, and their masks do not say so. Then libhdf5 can read
+    them, even where it lacks a filter.
+    """
+    doubtful = chunks.partial(dataset.shape) & (chunks.sizes == _chunk_bytes(dataset))
+    bits = np.uint32(bits_of(lacking, chunks.filters))
+    filtered = np.argwhere(doubtful & (chunks.masks & bits != bits))
+    if not len(filtered):
+        return chunks
+    try:
+        dataset[chunks.start(int(filtered[0, 0]), int(filtered[0, 1]), dataset.shape)]
+    except (OSError, RuntimeError):
+        return chunks
+    every = (1 << len(chunks.filters)) - 1
+    return replace(chunks, masks=np.where(doubtful, np.uint32(every), chunks.masks))

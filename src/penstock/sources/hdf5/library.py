@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from penstock.errors import MissingFileError, PenstockError, ReadError
 from penstock.sources.file import File, Identity
+from penstock.sources.hdf5.filters import import_plugins, plugins_imported
 from penstock.sources.hdf5.opening import open_file
 from penstock.spec import Indices
 
@@ -32,9 +33,10 @@ class Library:
     def __init__(self, file: File) -> None:
         self._file = file
         self._handle: tuple[int, h5py.File] | None = None
+        self._with_plugins = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_file": self._file, "_handle": None}
+        return {"_file": self._file, "_handle": None, "_with_plugins": plugins_imported()}
 
     def read(self, name: str, rows: Indices, out: npt.NDArray[Any]) -> None:
         """Fills `out[i]` with row `rows[i]`; rows ascend and lie close together.
@@ -62,6 +64,8 @@ class Library:
     def _open(self) -> h5py.File:
         # After a fork the parent's handle must not be used: libhdf5's state went along with it.
         if self._handle is None or self._handle[0] != os.getpid():
+            if self._with_plugins:
+                import_plugins()
             opened = open_file(self._file.path)
             self.check_same(opened)
             self._handle = (os.getpid(), opened)

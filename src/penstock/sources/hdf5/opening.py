@@ -4,12 +4,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import h5py
-from h5py import h5f
+from h5py import h5f, h5g, h5l
 
 from penstock.errors import (
     DataError,
@@ -19,16 +19,15 @@ from penstock.errors import (
     OptionError,
     PenstockError,
     field_not_found,
+    some_of,
 )
 from penstock.sources.content import HEAD_BYTES, looks_like
 from penstock.sources.file import opening_error
+from penstock.sources.hdf5.limits import MOST_GROUPS_DEEP, MOST_NAMES
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _SUFFIXES = (".h5", ".hdf5", ".he5", ".nc")
-
-_MOST_LINKS = 1000
-"""Steps from link to link, far beyond what a file that means well takes."""
 
 _OTHERS_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
 _HELD_BY_OTHERS = ("11", "35")
@@ -110,12 +109,13 @@ def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
     """
     _check_links(file, name, path)
     found = file.get(name) if name else None
+    if found is None and name and file.get(name, getlink=True) is not None:
+        found = file[name]  # raises: there is something, and it is damaged
     if found is None:
-        raise field_not_found(name, dataset_names(file), f"{path!r}")
+        raise field_not_found(name, _some_names(file), f"{path!r}")
     if isinstance(found, h5py.Group):
-        inside = [f"{name.rstrip('/')}/{inner}" for inner in dataset_names(found)]
-        more = f", and {len(inside) - 20} more" if len(inside) > 20 else ""
-        listed = f" It holds: {', '.join(inside[:20])}{more}." if inside else " It is empty."
+        inside = [f"{name.rstrip('/')}/{inner}" for inner in _some_names(found)]
+        listed = f" It holds: {some_of(inside)}." if inside else " It is empty."
         raise FieldNotFoundError(f"{name!r} in {path!r} is a group, not a dataset.{listed}")
     if not isinstance(found, h5py.Dataset):
         raise FieldNotFoundError(f"{name!r} in {path!r} is a named type, not a dataset.")
@@ -123,14 +123,65 @@ def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
 
 
 def dataset_names(group: h5py.Group) -> list[str]:
-    """The names of all datasets below `group`."""
+    """The names of all datasets below `group`, in the order of the names.
+
+    Links into other files, and links by name, are not followed; what has several names is
+    listed by the first.
+
+    Raises:
+        DataError: If there are more names, or groups in groups, than there can be.
+    """
+    return list(_walk(group.id))
+
+
+def _some_names(group: h5py.Group) -> list[str]:
+    """The names of datasets for an error message: those found until there are too many."""
     names: list[str] = []
-    group.visititems(lambda name, item: names.append(name) if _is_dataset(item) else None)
+    with suppress(DataError):
+        names.extend(_walk(group.id))
     return names
 
 
-def _is_dataset(item: object) -> bool:
-    return isinstance(item, h5py.Dataset)
+def _walk(group: h5g.GroupID) -> Iterator[str]:
+    # Not with visititems: it opens every object, and calls itself for every group in a group.
+    seen = {h5g.get_objinfo(group).objno}
+    levels = [(group, "", _hard_links(group))]
+    count = 0
+    while levels:
+        group, prefix, links = levels[-1]
+        if not links:
+            levels.pop()
+            continue
+        link = links.pop()
+        count += 1
+        item = h5g.get_objinfo(group, link, follow_link=False)
+        if item.objno in seen:
+            continue
+        seen.add(item.objno)
+        name = prefix + link.decode("utf-8", "surrogateescape")
+        if item.type == h5g.DATASET:
+            yield name
+        elif item.type == h5g.GROUP:
+            inner = h5g.open(group, link)
+            levels.append((inner, name + "/", _hard_links(inner)))
+        if count > MOST_NAMES or len(levels) > MOST_GROUPS_DEEP:
+            raise DataError(
+                f"The file has more than {MOST_NAMES} names, or groups more than "
+                f"{MOST_GROUPS_DEEP} deep: too many to list. Say with x= which dataset to read."
+            )
+
+
+def _hard_links(group: h5g.GroupID) -> list[bytes]:
+    """The names of what a group itself holds, the last one first."""
+    found: list[bytes] = []
+
+    def note(name: bytes, link: Any) -> bool | None:
+        if link.type == h5l.TYPE_HARD:
+            found.append(name)
+        return True if len(found) > MOST_NAMES else None
+
+    group.links.iterate(note, info=True)
+    return found[::-1]
 
 
 def _check_links(file: h5py.File, name: str, path: str) -> None:
@@ -142,7 +193,7 @@ def _check_links(file: h5py.File, name: str, path: str) -> None:
     if end.kind == "missing":
         raise DataError(
             f"{where} is a link to {end.target!r}, which is not there. "
-            f"The file holds: {', '.join(dataset_names(file)[:20])}."
+            f"The file holds: {some_of(_some_names(file))}."
         )
     if end.kind == "external":
         raise DataError(
@@ -169,7 +220,7 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
     parts = _parts(name)
     done: list[str] = []
     followed = None
-    for _ in range(_MOST_LINKS):
+    for _ in range(MOST_GROUPS_DEEP):
         if not parts:
             return None
         done.append(parts.pop(0))

@@ -11,13 +11,16 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import ReadError
+from penstock.errors import ChangedFileError, ReadError
+from penstock.sources.ahead import ReadAhead
 from penstock.sources.base import Cost, Read
 from penstock.sources.file import Bytes, File
-from penstock.sources.hdf5.codecs import ChunkError, ShortChunkError, decode, scratch
+from penstock.sources.hdf5.decoding import ChunkError, DamagedChunkError, scratch
+from penstock.sources.hdf5.filters import bits_of, way_out
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import Library, damaged, located
+from penstock.sources.hdf5.pipeline import Pipeline
 from penstock.spec import Indices
 
 Array = npt.NDArray[Any]
@@ -26,6 +29,10 @@ JOB_BYTES = 1 << 20
 """About as much as one read produces: enough to hide the cost of handing it to a thread."""
 
 ROW_BLOCK_BYTES = 1 << 20
+
+RUN_BYTES = 1 << 16
+"""Neighbouring rows that are read at once where single rows would keep a disk seeking: half as fast
+as reading in order, or better, with many reads in flight."""
 
 LIBRARY_BYTES = 1 << 12
 """Scattered rows are read through h5py with what lies between, at least this much at a time."""
@@ -41,6 +48,9 @@ class FieldReader(ABC):
     """
 
     row_block_bytes = ROW_BLOCK_BYTES
+
+    asks = True
+    """Whether libhdf5 may be given what this reader cannot read."""
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
         self.layout = layout
@@ -70,7 +80,7 @@ class FieldReader(ABC):
         return self._cut(rows, JOB_BYTES)
 
     def _cut(self, rows: Indices, nbytes: int) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` where a stretch of whole blocks ends, of about `nbytes`."""
+        """Cuts `rows` between blocks, into pieces that read about `nbytes`."""
         stretches = rows // self._stretch(nbytes)
         cuts = [0, *(np.flatnonzero(np.diff(stretches)) + 1).tolist(), len(rows)]
         return itertools.pairwise(cuts if len(rows) else [])
@@ -84,9 +94,26 @@ class FieldReader(ABC):
 class RowReader(FieldReader):
     """Uncompressed data in which every row has an address: contiguous, or whole rows in chunks."""
 
+    @property
+    def run_rows(self) -> int:
+        """Rows of a run: one chunk if that is of a fitting size, else about `RUN_BYTES`."""
+        height = self.layout.chunk_rows or 0
+        if RUN_BYTES // 2 <= height * self.field.nbytes <= 16 * RUN_BYTES:
+            return height
+        return max(1, min(RUN_BYTES // self.field.nbytes, self.layout.length))
+
+    def announce(self, rows: Indices) -> bool:
+        """Has the system fetch `rows`; False if it need not or cannot."""
+        return self._file.announce(self._offsets(rows), self.field.nbytes)
+
     def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
+        ahead = ReadAhead(self.announce, rows, self.field.nbytes)
         for start, stop in self._pieces(rows):
-            yield partial(self.read_rows, rows[start:stop], out[start:stop])
+            yield partial(self._read_some, rows[start:stop], out[start:stop], ahead, start)
+
+    def _read_some(self, rows: Indices, out: Array, ahead: ReadAhead, place: int) -> Cost:
+        ahead.reach(place)
+        return self.read_rows(rows, out)
 
     def read_rows(self, rows: Indices, out: Array) -> Cost:
         """Fills `out[i]` with row `rows[i]`, in any order."""
@@ -124,14 +151,17 @@ class ChunkReader(FieldReader):
         super().__init__(layout, file, library)
         self._chunks = cast("Chunks", layout.chunks)
         self._chunk_bytes = math.prod(self._chunks.shape) * layout.stored.itemsize
+        self._pipeline = Pipeline(self._chunks.filters, self._chunk_bytes)
+        self.asks = self._pipeline.asks
+        self._lacking = bits_of(layout.lacking, self._chunks.filters)
         self._places = list(self._place_chunks())
         # A chunk that holds whole rows as they leave can be decoded in place.
         self._in_place = self._chunks.shape[1:] == self.field.shape and not self._swapped
 
     @property
     def scratch(self) -> int:
-        buffers = 1 + len(self._chunks.filters)
-        return int(self._chunks.sizes.max(initial=0)) + buffers * self._chunk_bytes
+        stored = int(self._chunks.sizes.max(initial=0))
+        return stored + self._chunk_bytes + self._pipeline.scratch
 
     def _place_chunks(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
         """For each chunk in a row of them: where it goes in a sample, and what of it is inside."""
@@ -144,14 +174,24 @@ class ChunkReader(FieldReader):
         for combination in itertools.product(*axes):
             yield tuple(a for a, _ in combination), tuple(b for _, b in combination)
 
-    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
-        for start, stop in self._pieces(rows):
-            yield partial(self._read_some, rows[start:stop], out[start:stop])
+    def announce(self, rows: Indices) -> bool:
+        """Has the system fetch the chunks of `rows`; False if it need not or cannot."""
+        numbers = rows // self._chunks.shape[0]
+        numbers = numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
+        offsets, sizes = self._chunks.offsets[numbers], self._chunks.sizes[numbers]
+        there = sizes > 0
+        return self._file.announce(offsets[there], sizes[there])
 
-    def _read_some(self, rows: Indices, out: Array) -> Cost:
+    def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
+        stored = self._chunks.sizes.sum() / self.layout.length
+        ahead = ReadAhead(self.announce, rows, max(1, stored))
+        for start, stop in self._pieces(rows):
+            yield partial(self._read_some, rows[start:stop], out[start:stop], ahead, start)
+
+    def _read_some(self, rows: Indices, out: Array, ahead: ReadAhead, place: int) -> Cost:
+        ahead.reach(place)
         numbers = rows // self._chunks.shape[0]
         cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
-        self._announce(numbers[cuts[:-1]])
         total = Cost()
         for start, stop in itertools.pairwise(cuts):
             total += self._read_chunk_row(int(numbers[start]), rows[start:stop], out[start:stop])
@@ -160,12 +200,6 @@ class ChunkReader(FieldReader):
         except ReadError as error:
             raise located(error, self.field.name, rows) from error
         return total
-
-    def _announce(self, numbers: Indices) -> None:
-        for number in numbers[1:].tolist():
-            offset = int(self._chunks.offsets[number, 0])
-            if offset != UNALLOCATED:
-                self._file.will_need(offset, int(self._chunks.sizes[number].sum()))
 
     def _read_chunk_row(self, number: int, rows: Indices, out: Array) -> Cost:
         height = self._chunks.shape[0]
@@ -182,16 +216,29 @@ class ChunkReader(FieldReader):
                     continue
                 chunk = scratch("chunk", self._chunk_bytes)
                 total += self._load(number, k, chunk)
-            except ShortChunkError as error:
-                raise damaged(self._file.path, self.field.name, rows, str(error)) from error
-            except ChunkError:
-                self._library.read(self.field.name, rows, out)
+            except DamagedChunkError as error:
+                raise self._damaged(first, place, rows, error) from error
+            except ChunkError as error:
+                try:
+                    self._library.read(self.field.name, rows, out)
+                except ReadError as failure:
+                    if isinstance(failure, ChangedFileError) or not self.layout.lacking:
+                        raise
+                    raise self._damaged(first, place, rows, error) from failure
                 return total + Cost(repaired=1)
             began = time.perf_counter_ns()
             values = chunk.view(self.layout.stored).reshape(self._chunks.shape)
             out[(slice(None), *place)] = values[(slice(None), *inside)][wanted]
             total += Cost(decode=time.perf_counter_ns() - began)
         return total
+
+    def _damaged(
+        self, first: int, place: tuple[slice, ...], rows: Indices, error: ChunkError
+    ) -> ReadError:
+        words = f"the chunk at {(first, *(part.start for part in place))} {error}"
+        if self.layout.lacking:
+            words += f", and libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
+        return damaged(self._file.path, self.field.name, rows, words)
 
     def _load(self, number: int, k: int, out: Bytes) -> Cost:
         """Fills `out` with the decoded bytes of one chunk."""
@@ -201,7 +248,7 @@ class ChunkReader(FieldReader):
             out.view(self.layout.stored)[:] = self.layout.fill
             return Cost(decode=time.perf_counter_ns() - began)
         mask = int(self._chunks.masks[number, k])
-        if self._may_be_stored_raw(number, k, size):
+        if self._may_be_stored_raw(number, k, size, mask):
             raise ChunkError("a partial edge chunk as long as a raw one may be unfiltered")
         stored = scratch("stored", size)
         try:
@@ -209,13 +256,16 @@ class ChunkReader(FieldReader):
         except ReadError as error:
             raise ChunkError(str(error)) from error
         between = time.perf_counter_ns()
-        decode(stored, self._chunks.filters, mask, out)
+        self._pipeline.decode(stored, mask, out)
         return Cost(between - began, time.perf_counter_ns() - between, size)
 
-    def _may_be_stored_raw(self, number: int, k: int, size: int) -> bool:
+    def _may_be_stored_raw(self, number: int, k: int, size: int, mask: int) -> bool:
         """HDF5 may leave partial edge chunks unfiltered without marking them so."""
-        if size != self._chunk_bytes or not self._chunks.filters:
+        every = (1 << len(self._chunks.filters)) - 1
+        if size != self._chunk_bytes or mask & every == every:
             return False
+        if self._lacking & ~mask:
+            return False  # libhdf5 could not read it, if it were not: `layout` found out
         height = self._chunks.shape[0]
         _, inside = self._places[k]
         kept = tuple(part.stop for part in inside)
@@ -230,8 +280,8 @@ class LibraryReader(FieldReader):
     @property
     def scratch(self) -> int:
         # What h5py returns, and the chunks that libhdf5 decodes for it.
-        decoded = self.layout.chunk_rows or 0
-        return (self._stretch(LIBRARY_BYTES) + decoded) * self.field.nbytes
+        decoded = max((self.layout.chunk_rows or 0) * self.field.nbytes, self.layout.chunk_bytes)
+        return self._stretch(LIBRARY_BYTES) * self.field.nbytes + decoded
 
     def reads(self, rows: Indices, out: Array) -> Iterator[Read]:
         for start, stop in self._pieces(rows):
