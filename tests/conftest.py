@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,14 @@ class Images(NamedTuple):
     image: np.ndarray
     label: np.ndarray
     id: np.ndarray
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user of this machine may look into."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture

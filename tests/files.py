@@ -1,8 +1,10 @@
 """Writes HDF5 files in all the forms that people have, for tests."""
 
 import ctypes
+import os
 import sys
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -88,6 +90,10 @@ def szip(plist):
     plist.set_szip(h5z.SZIP_NN_OPTION_MASK, 8)
 
 
+def szip_entropy(plist):
+    plist.set_szip(h5z.SZIP_EC_OPTION_MASK, 16)
+
+
 def nbit(plist):
     plist.set_filter(h5z.FILTER_NBIT, 0, ())
 
@@ -101,6 +107,7 @@ COMPRESSORS = {
     "gzip": deflate,
     "lzf": optional(h5z.FILTER_LZF),
     "szip": szip,
+    "szip without differences": szip_entropy,
     "bzip2": optional(307, 1),
     "blosc": optional(32001, 0, 0, 0, 0, 5, 1, 0),
     "blosc of bits": optional(32001, 0, 0, 0, 0, 5, 2, 5),
@@ -136,6 +143,14 @@ def dont_filter_partial_chunks(plist):
     library.H5Pset_chunk_opts.argtypes = [ctypes.c_int64, ctypes.c_uint]
     if library.H5Pset_chunk_opts(plist.id, DONT_FILTER_PARTIAL_CHUNKS) < 0:
         raise RuntimeError("H5Pset_chunk_opts failed")
+
+
+def undefine_fill_value(plist):
+    """Says that there is no value for what was never written."""
+    library = libhdf5()
+    library.H5Pset_fill_value.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    if library.H5Pset_fill_value(plist.id, h5t.NATIVE_INT8.id, None) < 0:
+        raise RuntimeError("H5Pset_fill_value failed")
 
 
 def libhdf5():
@@ -176,3 +191,16 @@ def overwrite(path, offset, values):
     with Path(path).open("r+b") as file:
         file.seek(offset)
         file.write(values)
+
+
+@contextmanager
+def as_nobody():
+    """Root may read everything; other users see what the modes say."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -109,6 +109,17 @@ def test_links_to_nothing_and_in_circles_are_named(cats):
         ps.from_hdf5(cats, x="circle")
 
 
+def test_what_is_missing_behind_a_link_is_not_the_link(cats):
+    with h5py.File(cats, "a") as file:
+        file["group"] = h5py.SoftLink("meta")
+        file["chain"] = h5py.SoftLink("/group")
+        file["broken"] = h5py.SoftLink("/chain/gone/x")
+    with refused(FieldNotFoundError, "'chain/aeg'", "It holds: image, label, meta/age."):
+        ps.from_hdf5(cats, x="chain/aeg")
+    with refused(DataError, "'broken/age'", "'/chain/gone/x', which is not there"):
+        ps.from_hdf5(cats, x="broken/age")
+
+
 # Data that lie elsewhere.
 
 

@@ -20,6 +20,7 @@ from tests.files import (
     scaleoffset,
     shuffle,
     store_chunk,
+    undefine_fill_value,
 )
 
 ROWS, CHUNKS, H5PY = "direct rows", "direct chunks", "h5py"
@@ -114,7 +115,10 @@ for label, dtype in TYPES.items():
     simple(f"contiguous {label}", ROWS, values)
     simple(f"gzip {label}", CHUNKS, values, chunks=(7, 5), compression="gzip", shuffle=True)
     simple(f"lzf {label}", CHUNKS, values, chunks=(7, 5), compression="lzf")
-simple("big-endian compound", H5PY, typed(POINT).astype(POINT.newbyteorder(">")))
+FOREIGN = typed(POINT).astype(POINT.newbyteorder(">"))
+simple("big-endian compound", ROWS, FOREIGN)
+simple("gzip big-endian compound", CHUNKS, FOREIGN, chunks=(7, 5), compression="gzip")
+simple("lzf big-endian compound", CHUNKS, FOREIGN, chunks=(7, 5), compression="lzf")
 
 # Contiguous, and chunks of whole samples without filters.
 simple("images", ROWS, IMAGES)
@@ -290,10 +294,44 @@ def resized_gzip(file):
     made.resize((65, 5, 5, 4))
 
 
-@case(H5PY)
-def elements_that_are_arrays(file):
-    made = file.create_dataset("data", (20,), np.dtype((">f4", (3, 2))))
-    made[...] = np.arange(120, dtype=">f4").reshape(20, 3, 2)
+def arrays(name, path, **storage):
+    """Elements that are arrays of big-endian floats; some chunks stay unwritten."""
+
+    def write(file):
+        made = file.create_dataset("data", (20,), np.dtype((">f4", (3, 2))), **storage)
+        made[3:14] = np.arange(66, dtype=">f4").reshape(11, 3, 2)
+
+    ZOO[name] = Case(write, path)
+
+
+arrays("elements that are arrays", ROWS)
+arrays("gzip elements that are arrays", CHUNKS, chunks=(5,), compression="gzip")
+arrays("lzf elements that are arrays", CHUNKS, chunks=(5,), compression="lzf")
+
+
+def without_fill(name, path, undefined, **storage):
+    """Where nothing was written, libhdf5 leaves memory as it was."""
+
+    def options(plist):
+        plist.set_fill_time(h5d.FILL_TIME_NEVER)
+        if undefined:
+            undefine_fill_value(plist)
+        else:
+            plist.set_fill_value(np.array([9], "f4"))
+
+    def write(file):
+        made = create(file, "data", np.zeros(0, "f4"), options=options, maxshape=(None,), **storage)
+        made.resize((50,))
+        made[10:13] = 1.5
+
+    ZOO[name] = Case(write, path, skip=None if libhdf5() else "libhdf5 was not found")
+
+
+for undefined in (False, True):
+    label = "undefined" if undefined else "unused"
+    without_fill(f"{label} fill value", CHUNKS, undefined, chunks=(7,))
+    without_fill(f"gzip, {label} fill value", CHUNKS, undefined, chunks=(7,), filters=(deflate,))
+    without_fill(f"nbit, {label} fill value", H5PY, undefined, chunks=(7,), filters=(nbit,))
 
 
 @case(H5PY)

@@ -195,7 +195,7 @@ def _runs(source: HDF5Source, name: str) -> str | None:
 def _places(source: HDF5Source, name: str) -> npt.NDArray[Any] | None:
     """Rows to look at, neighbours side by side; None if reading a few is too much."""
     layout, length = source.layout(name), source.length
-    row_bytes = layout.field.nbytes
+    row_bytes = layout.row_bytes
     places, neighbours, step = PLACES, NEIGHBOURS, 1
     if layout.chunk_rows and not source.addressable([name]):
         height = layout.chunk_rows

@@ -158,7 +158,7 @@ def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
     if item.get("layout"):
         cells, more = _dataset(name, item)
         details += more
-    details.append(("has", _attributes(item)))
+    details += [("parts", _members(item)), ("has", _attributes(item))]
     return _Row(cells, [(label, text) for label, text in details if text], f"{indent}  ")
 
 
@@ -186,6 +186,17 @@ def _stored(item: Mapping[str, Any]) -> str:
     if written not in (None, number):
         text += f", {written:,} of them written"
     return f"{text}; {' + '.join(item['filters']) or 'not compressed'}"
+
+
+def _members(item: Mapping[str, Any]) -> str:
+    """The parts of compound values, the first as a field is named."""
+    members = list(item.get("members", {}).items())
+    if not members:
+        return ""
+    dataset = item["name"].rpartition("/")[2]
+    shown = [f"{name} {dtype}" for name, dtype in members[:_MOST_ALIKE]]
+    more = f", and {len(members) - _MOST_ALIKE} more" if len(members) > _MOST_ALIKE else ""
+    return f"{', '.join(shown)}{more}; a field by itself, such as {dataset}[{members[0][0]!r}]"
 
 
 def _attributes(item: Mapping[str, Any]) -> str:

@@ -32,8 +32,10 @@ _LZ4 = struct.Struct(">QI")
 _LENGTH = struct.Struct(">I")
 
 _SZIP_BITS = {*range(1, 25), 32, 64}
-_SZIP_MOST_IN_BLOCK = 32
-_SZIP_MOST_IN_SCANLINE = 4096
+_SZIP_MSB, _AEC_MSB = 16, 4
+_SZIP_NN, _AEC_NN = 32, 8
+"""Most significant byte first, and differences to the pixel before: in szip, and in libaec."""
+_SZIP_MOST_IN_LINE = 4096
 
 _BITSHUFFLE_LZ4 = 2
 _BITSHUFFLE_ZSTD = 3
@@ -63,8 +65,8 @@ class Codec:
     work: int = 0
 
 
-def codec_of(step: Filter) -> Codec | None:
-    """How to undo a filter; None for one that changes nothing.
+def codecs_of(step: Filter) -> tuple[Codec, ...]:
+    """How to undo a filter: codecs in the order in which they were applied.
 
     Raises:
         FilterNotDecodedError: If it is left to libhdf5.
@@ -88,29 +90,34 @@ def copy(data: Bytes, out: Bytes) -> Bytes:
     return target
 
 
-def _by_imagecodecs(function: str) -> Callable[[Filter], Codec]:
-    return lambda _: Codec(getattr(_codecs, function))
+def _by_imagecodecs(function: str) -> Callable[[Filter], tuple[Codec, ...]]:
+    return lambda _: (Codec(getattr(_codecs, function)),)
 
 
-def _bzip2(_: Filter) -> Codec:
+def _bzip2(_: Filter) -> tuple[Codec, ...]:
     # Into a buffer that it fills, the decoder stops without a word, and may have more.
-    return Codec(_codecs.bz2_decode, spare=1)
+    return (Codec(_codecs.bz2_decode, spare=1),)
 
 
 # shuffle: byte k of every element lies together; leftover bytes pass through.
 
 
-def _shuffle(step: Filter) -> Codec | None:
+def _shuffle(step: Filter) -> tuple[Codec, ...]:
     if len(step.parameters) != 1 or step.parameters[0] < 1:
         raise FilterNotDecodedError("shuffle without an element size")
-    item = step.parameters[0]
+    return _shuffled(step.parameters[0])
+
+
+def _shuffled(item: int) -> tuple[Codec, ...]:
     if item == 1:
-        return None
+        return ()
     if item > _MOST_IN_BLOSC or not _codecs.BLOSC.available:
-        return Codec(lambda data, out: _transpose(data, item, out), growth=0)
-    return Codec(
-        lambda data, out: _unshuffle(data, item, out), growth=0, head=_SHUFFLED.size, work=3
-    )
+        return (Codec(lambda data, out: _transpose(data, item, out), growth=0),)
+
+    def undo(data: Bytes, out: Bytes) -> Bytes:
+        return _unshuffle(data, item, out)
+
+    return (Codec(undo, growth=0, head=_SHUFFLED.size, work=3),)
 
 
 def _unshuffle(data: Bytes, item: int, out: Bytes) -> Bytes:
@@ -134,8 +141,8 @@ def _transpose(data: Bytes, item: int, out: Bytes) -> Bytes:
 # fletcher32: the data, and their checksum.
 
 
-def _fletcher32(_: Filter) -> Codec:
-    return Codec(_checked, growth=4, view=True)
+def _fletcher32(_: Filter) -> tuple[Codec, ...]:
+    return (Codec(_checked, growth=4, view=True),)
 
 
 def _checked(data: Bytes) -> Bytes:
@@ -154,33 +161,73 @@ def _checked(data: Bytes) -> Bytes:
 # Compressors whose headers say more than their decoders look at.
 
 
-def _szip(step: Filter) -> Codec:
+def _szip(step: Filter) -> tuple[Codec, ...]:
     parameters = step.parameters
-    # What libhdf5 writes; anything else may make the decoder pad a little to very much.
+    # What libhdf5 writes, and the decoder knows; other padding could take any memory.
     if len(parameters) != 4 or not (
-        parameters[1] in range(2, _SZIP_MOST_IN_BLOCK + 1, 2)
+        parameters[1] in range(8, 33, 2)
         and parameters[2] in _SZIP_BITS
-        and parameters[1] <= parameters[3] <= _SZIP_MOST_IN_SCANLINE
+        and parameters[1] <= parameters[3] <= _SZIP_MOST_IN_LINE
     ):
-        raise FilterNotDecodedError(f"szip with odd parameters, {parameters}")
+        raise FilterNotDecodedError(f"szip with parameters {parameters} is decoded by libhdf5")
+    mask, block, bits, pixels = parameters
+    if bits not in (32, 64):
+        return (Codec(_Scanlines(mask, block, bits, pixels).undo, work=2),)
+    return (
+        *_shuffled(bits // 8),
+        Codec(_Scanlines(mask, block, 8, pixels, bits // 8).undo, work=2),
+    )
 
-    pixel = max(1 << (parameters[2] - 1).bit_length(), 8) // 8
 
-    def undo(data: Bytes, out: Bytes) -> Bytes:
+class _Scanlines:
+    """The lines of pixels that szip stores, each padded to whole blocks.
+
+    Args:
+        mask: Options of szip.
+        block: Pixels in a block.
+        bits: Of a pixel.
+        pixels: In a line.
+        item: Bytes of an element.
+    """
+
+    def __init__(self, mask: int, block: int, bits: int, pixels: int, item: int = 0) -> None:
+        pixel = 1 if bits <= 8 else 2 if bits <= 16 else 4
+        blocks = -(-pixels // block)
+        self._item = item or pixel
+        self._line = pixels * pixel
+        self._padded = blocks * block * pixel
+        self._options = {
+            "bitspersample": bits,
+            "blocksize": block,
+            "rsi": blocks,
+            "flags": (_AEC_MSB if mask & _SZIP_MSB else 0) | (_AEC_NN if mask & _SZIP_NN else 0),
+        }
+
+    def undo(self, data: Bytes, out: Bytes) -> Bytes:
         size = int.from_bytes(data[:4].tobytes(), "little")
         if data.size <= 4 or size > out.size:
             raise ValueError(f"it holds {size} bytes instead of {out.size}")
-        if size % pixel:
+        if size % self._item:
             # Behind a compressor, for example: libhdf5 leaves the last bytes to chance.
             raise DamagedChunkError(f"holds {size} bytes, which szip does not store whole")
-        decoded: Bytes = _codecs.szip_decode(data, *parameters, header=True, out=out[:size])
-        return decoded
+        out = out[:size]
+        whole, rest = divmod(size, self._line)
+        padded = (whole + bool(rest)) * self._padded
+        target = out if padded == size else scratch("scanlines", padded)
+        # As an array, `out` would say how many bits a pixel has.
+        filled = len(_codecs.aec_decode(data[4:], **self._options, out=target.data))
+        if filled != padded:
+            raise DamagedChunkError(f"holds {filled} bytes instead of {padded}")
+        if padded != size:
+            lines = target.reshape(-1, self._padded)
+            end = whole * self._line
+            out[:end].reshape(-1, self._line)[:] = lines[:whole, : self._line]
+            out[end:] = lines[whole:, :rest].reshape(-1)
+        return out
 
-    return Codec(undo, work=2)
 
-
-def _lz4(_: Filter) -> Codec:
-    return Codec(_undo_lz4)
+def _lz4(_: Filter) -> tuple[Codec, ...]:
+    return (Codec(_undo_lz4),)
 
 
 def _undo_lz4(data: Bytes, out: Bytes) -> Bytes:
@@ -194,8 +241,8 @@ def _undo_lz4(data: Bytes, out: Bytes) -> Bytes:
     return decoded
 
 
-def _blosc(_: Filter) -> Codec:
-    return Codec(_undo_blosc, work=3)
+def _blosc(_: Filter) -> tuple[Codec, ...]:
+    return (Codec(_undo_blosc, work=3),)
 
 
 def _undo_blosc(data: Bytes, out: Bytes) -> Bytes:
@@ -211,14 +258,14 @@ def _undo_blosc(data: Bytes, out: Bytes) -> Bytes:
     return decoded
 
 
-def _blosc2(_: Filter) -> Codec:
-    return Codec(Blosc2Frames().undo, work=5)
+def _blosc2(_: Filter) -> tuple[Codec, ...]:
+    return (Codec(Blosc2Frames().undo, work=5),)
 
 
 # bitshuffle: bits instead of bytes, in blocks that may be compressed.
 
 
-def _bitshuffle(step: Filter) -> Codec:
+def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
     parameters = step.parameters
     if len(parameters) < 3 or parameters[2] < 1:
         raise FilterNotDecodedError("bitshuffle without an element size")
@@ -230,7 +277,7 @@ def _bitshuffle(step: Filter) -> Codec:
         def undo(data: Bytes, out: Bytes) -> Bytes:
             return _unbitshuffle(data, item, block * item, out)
 
-        return Codec(undo, growth=0)
+        return (Codec(undo, growth=0),)
     if compressor not in (_BITSHUFFLE_LZ4, _BITSHUFFLE_ZSTD):
         raise FilterNotDecodedError(f"bitshuffle with compressor {compressor}")
     unpack = _unpack_lz4 if compressor == _BITSHUFFLE_LZ4 else _unpack_zstd
@@ -242,19 +289,37 @@ def _bitshuffle(step: Filter) -> Codec:
         loose = size // item % _BITSHUFFLE_GROUP * item
         if size > out.size or data.size < _LZ4.size + loose:
             raise DamagedChunkError(f"holds {size} bytes instead of {out.size}")
+        whole = data.size - loose
+        blocks = _blocks_in(data[:whole])
+        if len(blocks) != (-(-(size - loose) // block_bytes) if block_bytes else 0):
+            raise DamagedChunkError(f"holds {len(blocks)} blocks for {size} bytes")
         # Longer than it need be, for the sake of `_unpack_lz4`.
         shuffled = scratch("bitshuffled", size + data.size)
-        whole = data.size - loose
-        if unpack(data[:whole], shuffled) != size - loose:
+        filled = unpack(data[:whole], blocks, shuffled) if blocks else 0
+        if filled != size - loose:
             raise DamagedChunkError(f"does not hold {size} bytes, as its header says")
-        shuffled[size - loose : size] = data[whole:]
+        shuffled[filled:size] = data[whole:]
         return _unbitshuffle(shuffled[:size], item, block_bytes, out)
 
-    return Codec(undo_both, work=5)
+    return (Codec(undo_both, work=5),)
 
 
-def _unpack_lz4(packed: Bytes, out: Bytes) -> int:
-    """Decodes blocks of LZ4, each after its length, and returns how many bytes they hold.
+def _blocks_in(packed: Bytes) -> list[memoryview]:
+    """The blocks of a compressed chunk, each of which follows its length."""
+    view = packed.data
+    blocks = []
+    at = _LZ4.size
+    while at + _LENGTH.size <= packed.size:
+        start = at + _LENGTH.size
+        at = start + _LENGTH.unpack_from(view, at)[0]
+        blocks.append(view[start:at])
+    if at != packed.size:
+        raise DamagedChunkError("ends within a block of bitshuffle")
+    return blocks
+
+
+def _unpack_lz4(packed: Bytes, _: list[memoryview], out: Bytes) -> int:
+    """Decodes all blocks by one call, and returns how many bytes they hold.
 
     The filter lz4 stores its blocks in the same way, but takes one that is as long as the room for
     it as uncompressed. With a single length for all of them, and much room, none is.
@@ -265,18 +330,9 @@ def _unpack_lz4(packed: Bytes, out: Bytes) -> int:
     return len(_codecs.lz4h5_decode(framed, out=out))
 
 
-def _unpack_zstd(packed: Bytes, out: Bytes) -> int:
-    """The same for frames of Zstandard, which the decoder takes in a row."""
-    view = packed.data
-    frames = []
-    at = _LZ4.size
-    while at + _LENGTH.size <= packed.size:
-        start = at + _LENGTH.size
-        at = start + _LENGTH.unpack_from(view, at)[0]
-        frames.append(view[start:at])
-    if at != packed.size:
-        raise DamagedChunkError("ends within a block of bitshuffle")
-    return len(_codecs.zstd_decode(b"".join(frames), out=out)) if frames else 0
+def _unpack_zstd(_: Bytes, blocks: list[memoryview], out: Bytes) -> int:
+    """The same for frames of Zstandard, which the decoder takes one behind the other."""
+    return len(_codecs.zstd_decode(b"".join(blocks), out=out))
 
 
 def _unbitshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes:
@@ -292,11 +348,11 @@ def _unbitshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes
     return decoded
 
 
-_CODECS: dict[int, tuple[str, Callable[[Filter], Codec | None]]] = {
+_CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
     filters.DEFLATE: ("DEFLATE", _by_imagecodecs("deflate_decode")),
     filters.SHUFFLE: ("NUMPY", _shuffle),
     filters.FLETCHER32: ("H5CHECKSUM", _fletcher32),
-    filters.SZIP: ("SZIP", _szip),
+    filters.SZIP: ("AEC", _szip),
     filters.LZF: ("LZF", _by_imagecodecs("lzf_decode")),
     filters.BZIP2: ("BZ2", _bzip2),
     filters.BLOSC: ("BLOSC", _blosc),

@@ -96,7 +96,7 @@ def read_index(dataset: h5py.Dataset, filters: tuple[Filter, ...], where: str) -
         FileFormatError: If the index is damaged.
     """
     status = os.fstat(dataset.file.id.get_vfd_handle())
-    chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    chunk_bytes = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
     if math.prod(_grid(dataset)) > most_chunks_in(status.st_size, chunk_bytes):
         return None
     key = _key(dataset, status)
@@ -140,7 +140,7 @@ class _Places:
         self._filters = filters
         self._grid = _grid(dataset)
         self._file_size = file_size
-        chunk_bytes = math.prod(self._shape) * dataset.dtype.itemsize
+        chunk_bytes = math.prod(self._shape) * dataset.id.get_type().get_size()
         self._most = most_chunks_in(file_size, chunk_bytes)
         self._longest = most_stored_bytes(chunk_bytes)
         self._seen = 0

@@ -20,7 +20,7 @@ MOST_BESIDE = 1 << 16
 MOST_CHUNKS = 1 << 26
 """Chunks that are looked up: their index takes a minute to read, and 900 MB."""
 
-MOST_BLOCKS = 1 << 24
+MOST_BLOCKS = 1 << 22
 """Blocks of rows that an epoch mixes; where there are more, several make one."""
 
 MOST_COMPARED = 1 << 28

@@ -23,6 +23,7 @@ from penstock.errors import (
 )
 from penstock.sources.content import HEAD_BYTES, looks_like
 from penstock.sources.file import opening_error
+from penstock.sources.hdf5.columns import Members, split_member
 from penstock.sources.hdf5.limits import MOST_GROUPS_DEEP, MOST_NAMES
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -47,11 +48,6 @@ def path_of(path: Any) -> str:
         raise OptionError(
             f"Expected the path of an HDF5 file. Received an open {path!r}. Give its path, "
             "file.filename, and close it: Penstock opens the file in each process by itself."
-        )
-    if isinstance(path, (list, tuple)):
-        raise OptionError(
-            f"Expected the path of one HDF5 file. Received {len(path)} of them. "
-            "Open each by itself, and join the data with ps.concat()."
         )
     try:
         text = os.fsdecode(path)
@@ -107,10 +103,39 @@ def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
         FieldNotFoundError: If there is none; the message lists what is there.
         DataError: If it lies in another file.
     """
+    return _checked(_get(file, name, path), file, name, path)
+
+
+def find_field(file: h5py.File, name: str, path: str) -> tuple[h5py.Dataset, str, Members]:
+    """The dataset that holds a field, its name, and the members that the field's name ends with.
+
+    `"table['pt']"` is a dataset of that name, or the member `pt` of the dataset `table`.
+
+    Raises:
+        FieldNotFoundError: If there is neither; the message lists what is there.
+        DataError: If it lies in another file.
+    """
+    base = name
+    members: Members = ()
+    while (found := _get(file, base, path)) is None:
+        parts = split_member(base)
+        if parts is None:
+            break
+        base, members = parts[0], (parts[1], *members)
+    return _checked(found, file, base, path), base, members
+
+
+def _get(file: h5py.File, name: str, path: str) -> Any:
+    """What `name` stands for; None if there is nothing."""
     _check_links(file, name, path)
     found = file.get(name) if name else None
     if found is None and name and file.get(name, getlink=True) is not None:
         found = file[name]  # raises: there is something, and it is damaged
+    return found
+
+
+def _checked(found: Any, file: h5py.File, name: str, path: str) -> h5py.Dataset:
+    """What was found, if it is a dataset."""
     if found is None:
         raise field_not_found(name, _some_names(file), f"{path!r}")
     if isinstance(found, h5py.Group):
@@ -219,20 +244,22 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
     """Follows the links on the way to `name`, within the file; None if they end at an object."""
     parts = _parts(name)
     done: list[str] = []
-    followed = None
+    followed, beyond = None, 0  # a link, and how many parts of the name come after it
     for _ in range(MOST_GROUPS_DEEP):
         if not parts:
             return None
         done.append(parts.pop(0))
         link = file.get("/".join(done), getlink=True)
+        within = followed is not None and len(parts) >= beyond
         if link is None:
-            return None if followed is None else LinkEnd("missing", followed)
+            return LinkEnd("missing", followed or "") if within else None
         if isinstance(link, h5py.ExternalLink):
             return LinkEnd("external", link.filename)
         if isinstance(link, h5py.SoftLink):
-            followed = link.path
-            parts = _parts(followed) + parts
-            done = [] if followed.startswith("/") else done[:-1]
+            if not within:
+                followed, beyond = link.path, len(parts)
+            parts = _parts(link.path) + parts
+            done = [] if link.path.startswith("/") else done[:-1]
     return LinkEnd("circle")
 
 

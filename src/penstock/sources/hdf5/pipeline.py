@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from penstock.sources.hdf5.codecs import Codec, Undo, codec_of, copy
+from penstock.sources.hdf5.codecs import Codec, Undo, codecs_of, copy
 from penstock.sources.hdf5.decoding import (
     Bytes,
     ChunkError,
@@ -65,7 +65,7 @@ class Pipeline:
         if filters and chunk_bytes > MOST_BYTES:
             raise FilterNotDecodedError(f"chunks of {chunk_bytes} bytes are decoded by libhdf5")
         self._filters = tuple(filters)
-        self._codecs = [codec_of(step) for step in filters]
+        self._codecs = [codecs_of(step) for step in filters]
         self._bytes = chunk_bytes
         # A compressor that is applied to compressed data finds no more than this, in files that
         # mean well: all filters store what they cannot shrink with little around it.
@@ -84,7 +84,7 @@ class Pipeline:
         for step in self._plan(0).steps:
             if step.use:
                 buffers[step.use] = max(buffers.get(step.use, 0), step.head + step.room)
-        work = max((codec.work for codec in self._codecs if codec), default=0)
+        work = max((codec.work for codecs in self._codecs for codec in codecs), default=0)
         return sum(buffers.values()) + work * self._bytes
 
     def decode(self, data: Bytes, mask: int, out: Bytes) -> None:
@@ -135,7 +135,7 @@ class Pipeline:
         return plan
 
     def _plan(self, mask: int) -> _Plan:
-        applied = [c for i, c in enumerate(self._codecs) if c is not None and not mask >> i & 1]
+        applied = [c for i, codecs in enumerate(self._codecs) if not mask >> i & 1 for c in codecs]
         # What is known of the sizes: from the chunk's own up to the first compressor.
         sizes: list[int | None] = [self._bytes]
         for codec in applied:

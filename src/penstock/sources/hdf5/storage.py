@@ -31,6 +31,7 @@ class Storage:
     Attributes:
         shape: Samples first; None for a dataset without data.
         dtype: NumPy's name for the type, or words where it has none.
+        members: For compound values, the names and types of their parts.
         layout: "contiguous", "chunks", "compact" (inside the description), "virtual" (rows of other
             datasets) or "external" (in other files that are not HDF5).
         chunk_shape: Shape of one chunk.
@@ -46,6 +47,7 @@ class Storage:
 
     shape: tuple[int, ...] | None
     dtype: str
+    members: dict[str, str]
     layout: str
     chunk_shape: tuple[int, ...] | None
     chunk_bytes: int
@@ -148,7 +150,7 @@ def describe(dataset: h5py.Dataset, chunks: Chunks | Counted | None = None) -> S
     shape, item = dataset.shape, dataset.id.get_type().get_size()
     chunk_shape = tuple(plist.get_chunk()) if layout == "chunks" else None
     filters = filters_of(plist)
-    dtype, fixed = _type_of(dataset)
+    dtype, members, fixed = _type_of(dataset)
     if isinstance(chunks, Chunks):
         chunks = Counted(int((chunks.offsets >= 0).sum()), int(chunks.sizes.sum()))
     stored: int | None = None
@@ -162,6 +164,7 @@ def describe(dataset: h5py.Dataset, chunks: Chunks | Counted | None = None) -> S
     return Storage(
         shape=shape,
         dtype=dtype,
+        members=members,
         layout="external" if plist.get_external_count() else layout,
         chunk_shape=chunk_shape,
         chunk_bytes=math.prod(chunk_shape) * item if chunk_shape else 0,
@@ -174,13 +177,14 @@ def describe(dataset: h5py.Dataset, chunks: Chunks | Counted | None = None) -> S
     )
 
 
-def _type_of(dataset: h5py.Dataset) -> tuple[str, bool]:
-    """A type in words, and whether all its values have the same size."""
+def _type_of(dataset: h5py.Dataset) -> tuple[str, dict[str, str], bool]:
+    """A type in words, its members, and whether all its values have the same size."""
     try:
         dtype = dataset.dtype
     except TypeError:
-        return "unknown", True
-    return _words(dtype), not dtype.hasobject
+        return "unknown", {}, True
+    members = {name: _words(dtype[name]) for name in dtype.names or ()}
+    return _words(dtype), members, not dtype.hasobject
 
 
 def _words(dtype: np.dtype[Any]) -> str:
