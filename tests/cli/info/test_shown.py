@@ -101,6 +101,17 @@ def test_attributes_are_shown_as_text(info, path):
     assert named(info(path))["label"]["attributes"] == {"class_names": "cat, dog", "scale": "0.5"}
 
 
+def test_members_of_compound_values_are_named_as_fields(info, penstock, path):
+    """As `from_hdf5` takes them."""
+    kind = [("pt", "f4"), ("p", "f4", (3,)), ("tag", "i1")]
+    write(path, **{"g/jets": np.zeros(50, kind)})
+    jets = named(info(path))["g/jets"]
+    assert jets["dtype"] == "3 parts"
+    assert jets["members"] == {"pt": "float32", "p": "float32 (3,)", "tag": "int8"}
+    assert "such as jets['pt']" in penstock("info", path)[1]
+    assert len(ps.from_hdf5(path, x="g/jets['pt']")) == 50
+
+
 def test_links_are_shown_and_not_followed(info, path, tmp_path):
     """Neither into other files, nor to nothing, nor in circles, nor twice to one object."""
     write(tmp_path / "dogs.h5", image=images())
@@ -190,7 +201,7 @@ def keys(value):
         return set().union(*map(keys, value))
     if not isinstance(value, dict):
         return set()
-    inner = (keys(item) for key, item in value.items() if key != "attributes")
+    inner = (keys(item) for key, item in value.items() if key not in ("attributes", "members"))
     return set(value).union(*inner)
 
 

@@ -1,9 +1,13 @@
 """Advice on how data are stored: given where it pays, gone once its command has been run."""
 
+import json
+import subprocess
+import sys
 import warnings
 import zlib
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 
@@ -108,7 +112,11 @@ STORED_BADLY = {
     "large-chunks": (large_chunks, ("--memory", "50MB"), ["1,000 rows", "batches of 32"]),
     "cut-samples": (cut_samples, (), ["(1000, 8, 12)", "lies in 32 chunks", "1,000 samples"]),
     "cut-samples uncompressed": (cut_uncompressed_samples, (), ["lies in 2 chunks"]),
-    "uneven-chunks": (uneven_chunks, ("--memory", "40MB"), ["25 rows", "image (16 rows)", "times"]),
+    "uneven-chunks": (
+        uneven_chunks,
+        ("--memory", "40MB"),
+        ["25 rows", "image (16 rows)", "decoded more than once"],
+    ),
     "useless-filters": (useless_gzip, (), ["gzip leaves 100% of 64.5 MB"]),
     "useless-filters shuffle": (useless_shuffle, (), ["shuffle leaves 100%"]),
 }
@@ -166,6 +174,12 @@ def virtual(path):
         file.create_virtual_dataset("image", layout)
 
 
+def zfp(path):
+    with h5py.File(path, "w") as file:
+        data = np.zeros((21_000, 768), "f4")
+        file.create_dataset("image", data=data, chunks=(64, 768), **hdf5plugin.Zfp(reversible=True))
+
+
 def padded(path):
     made = h5py.h5t.STD_I16LE.copy()
     made.set_precision(12)
@@ -173,7 +187,7 @@ def padded(path):
         create(file, "image", np.ones((21_000, 1536), "i2"), dtype=made)
 
 
-@pytest.mark.parametrize("make", [offset, virtual, padded])
+@pytest.mark.parametrize("make", [offset, virtual, zfp, padded])
 def test_the_slow_path_is_left_by_its_command(advice, path, make):
     """Whatever it is that only libhdf5 reads."""
     make(path)
@@ -190,6 +204,25 @@ def test_a_slow_path_that_is_asked_for_is_named(advice, path, monkeypatch):
     assert advice(path)["slow-path"]["command"] == "unset PENSTOCK_HDF5"
     monkeypatch.delenv("PENSTOCK_HDF5")
     assert advice(path) == {}
+
+
+WITHOUT_PLUGINS = """
+import sys
+sys.modules["hdf5plugin"] = None
+from penstock.cli import main
+sys.exit(main(["info", "cats.h5", "--json"]))
+"""
+
+
+def test_a_filter_that_is_not_installed_says_what_to_install(path):
+    """Which is no damage: the exit code is 0."""
+    write(path, image={"data": np.zeros((50, 8), "f4"), **hdf5plugin.Zfp(reversible=True)})
+    command = [sys.executable, "-c", WITHOUT_PLUGINS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    [one] = json.loads(done.stdout)["advice"]
+    assert one["kind"] == "missing-filter"
+    assert one["text"].startswith("It is stored with filter 32013 (zfp)")
+    assert one["command"] == "pip install hdf5plugin"
 
 
 # Memory.
@@ -216,11 +249,12 @@ def test_chunks_that_no_window_holds_are_named(advice, path):
     assert "cannot hold two of them" in one["text"]
 
 
-def test_a_chunk_too_large_to_try_is_named(advice, penstock, path):
+def test_a_chunk_that_is_larger_than_memory_is_named(advice, path):
     """It is not decoded to see how it is read."""
     shape = (1 << 20, 2048)
     with h5py.File(path, "w") as file:
         made = file.create_dataset("image", shape, "u1", chunks=shape, compression="gzip")
         made.id.write_direct_chunk((0, 0), zlib.compress(b"nothing"))
-    assert "not tried: one chunk takes 2.1 GB" in penstock("info", path)[1]
-    assert "decoded as a whole" in advice(path)["large-chunks"]["text"]
+    found = advice(path, "--memory", "1GB")
+    assert "in smaller chunks" in found["slow-path"]["text"]
+    assert "Blocks of 1,048,576 rows take 2.1 GB each" in found["large-chunks"]["text"]

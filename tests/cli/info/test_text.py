@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.cli import main
-from penstock.cli.info.text import clean
 from tests.cli.conftest import command
 from tests.files import write
 
@@ -112,11 +111,6 @@ def test_much_of_the_same_advice_is_cut_short(penstock, path):
     assert code == 0
     assert "and 20 more (--json has them)" in text
     assert len(text) < 30_000
-
-
-def test_escape_sequences_are_shown_as_escapes():
-    assert clean("a\x1b[2Jb\n\u202e\udcff") == "a\\x1b[2Jb\\n\\u202e\\udcff"
-    assert clean("größe 日本") == "größe 日本"
 
 
 def test_help_says_what_the_words_mean(process):

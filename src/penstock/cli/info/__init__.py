@@ -37,10 +37,10 @@ keys of --json:
                  of the file; complete is false if not everything was looked at
   objects        for each object: name, kind (group, dataset, type, link, unknown), note,
                  attributes; for a group objects and listed, how many it holds and how many of
-                 them are here; for a dataset shape, dtype, layout, chunk_shape, chunk_bytes,
-                 chunks, chunks_written, filters, stored_bytes, decoded_bytes, ratio (stored to
-                 decoded), path and reason (how it is read; null if it cannot be), problem (why
-                 it cannot be used), damaged
+                 them are here; for a dataset shape, dtype, members (of compound values), layout,
+                 chunk_shape, chunk_bytes, chunks, chunks_written, filters, stored_bytes,
+                 decoded_bytes, ratio (stored to decoded), path and reason (how it is read;
+                 null if it cannot be), problem (why it cannot be used), damaged
   advice         kind, datasets, text, language (shell, python or null), command
   setting        memory and batch_size that the advice is for
   next           x, y, sample_weight, python, shell: how to go on; null if that is not clear

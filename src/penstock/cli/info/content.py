@@ -69,7 +69,7 @@ def _unwritten(path: str, item: Found, roles: Roles | None) -> Iterator[Advice]:
     if not storage.written:
         yield Advice("never-written", (item.name,), nothing)
         return
-    missing = f"{storage.chunks - storage.written:,} of its {storage.chunks:,} chunks"
+    missing = f"{storage.chunks - (storage.written or 0):,} of its {storage.chunks:,} chunks"
     text = f"{missing} were never written: they read as its fill value."
     chunks = source.layout(item.name).chunks
     if chunks is None:
@@ -163,9 +163,10 @@ def _order(main: Found, setting: Setting) -> str:
         # As long as a file cares to say, in blocks too small to matter.
         return ""
     try:
-        return f" ({mixing(main.source, main.name, setting)})"
+        shuffle = mixing(main.source, main.name, setting)
     except MemoryBudgetError:
         return ""
+    return f" ({shuffle})" if shuffle else ""
 
 
 def _runs(source: HDF5Source, name: str) -> str | None:
@@ -173,7 +174,7 @@ def _runs(source: HDF5Source, name: str) -> str | None:
     places = _places(source, name)
     if places is None:
         return None
-    values = view_of(source, name).read_any(places.reshape(-1), [name])[0][name]
+    values = view_of(source, [name]).read_any(places.reshape(-1), [name])[0][name]
     rows: npt.NDArray[Any] = values.reshape(places.shape)
     different, counts = np.unique(rows, return_counts=True)
     pairs = rows[:, 1:] != rows[:, :-1]

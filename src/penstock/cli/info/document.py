@@ -57,6 +57,7 @@ def _dataset(item: Found) -> dict[str, Any]:
     return {
         "shape": storage.shape and list(storage.shape),
         "dtype": storage.dtype,
+        "members": storage.members,
         "layout": storage.layout,
         "chunk_shape": storage.chunk_shape and list(storage.chunk_shape),
         "chunk_bytes": storage.chunk_bytes if storage.chunk_shape else None,

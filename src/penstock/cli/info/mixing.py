@@ -1,18 +1,20 @@
-"""How well `shuffle=True` would mix datasets under a memory budget: asked of a loader itself."""
+"""What a loader would do with datasets under a memory budget: asked of the loader's arithmetic."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from penstock.errors import MemoryBudgetError
 from penstock.loading import Loader, Part, View
+from penstock.loading.budget import WELL_MIXED, share
 from penstock.loading.report import Shuffle
 from penstock.order import Span
 from penstock.sources import Source
 
-_MOST_BLOCKS = 2_000_000
-"""Working out an order of so many blocks takes seconds; that many mix well in any case."""
+_MOST_BLOCKS = 500_000
+"""Working out an order of more blocks takes seconds; that many mix well in any case."""
 
 _PLENTY = 64
-"""A budget of so many times the wanted blocks mixes them, without any doubt."""
+"""A budget of so many times the blocks that mix well leaves no doubt."""
 
 
 class Setting(NamedTuple):
@@ -24,40 +26,40 @@ class Setting(NamedTuple):
     @property
     def enough_blocks(self) -> int:
         """Blocks in a window below which `batch()` warns."""
-        return 4 * self.batch_size
+        return WELL_MIXED * self.batch_size
 
 
-def view_of(source: Source, name: str) -> View:
-    """All rows of a field."""
-    return View((Part(source, Span(0, source.length)),), (name,))
+def view_of(source: Source, names: Sequence[str]) -> View:
+    """All rows of some fields."""
+    return View((Part(source, Span(0, source.length)),), tuple(names))
 
 
-def mixing(source: Source, name: str, setting: Setting) -> Shuffle:
-    """What `shuffle=True` would do.
+def mixing(source: Source, name: str, setting: Setting) -> Shuffle | None:
+    """What `shuffle=True` would do; None if it mixes very many blocks.
 
     Raises:
         MemoryBudgetError: If the memory holds no two blocks; says the least that works.
     """
-    loader = Loader(
-        view_of(source, name),
-        dict,
-        setting.batch_size,
-        shuffle=True,
-        seed=0,
-        memory=setting.memory,
-    )
+    memory, size = setting
+    view = view_of(source, [name])
+    if share(view, size, memory, 1, shuffle=True).row_by_row:
+        return Shuffle("exact", None, 1.0)
+    if len(view.edges([name])) > _MOST_BLOCKS:
+        return None
+    loader = Loader(view, dict, size, shuffle=True, seed=0, memory=memory, workers=1)
     return Shuffle(**loader.report().shuffle)
 
 
-def mixes_well(shuffle: Shuffle, setting: Setting) -> bool:
+def mixes_well(shuffle: Shuffle | None, setting: Setting) -> bool:
     """Whether `batch()` would have nothing to say."""
-    blocks = shuffle.blocks_per_window
-    return blocks is None or blocks >= setting.enough_blocks
+    if shuffle is None or shuffle.blocks_per_window is None:
+        return True
+    return shuffle.blocks_per_window >= setting.enough_blocks
 
 
-def mixes_anyway(block_bytes: int, blocks: int, setting: Setting) -> bool:
-    """Whether there is no doubt about it, so that nothing need be worked out."""
-    return blocks > _MOST_BLOCKS or _PLENTY * setting.enough_blocks * block_bytes < setting.memory
+def mixes_anyway(block_bytes: int, setting: Setting) -> bool:
+    """Whether blocks are so small that there is nothing to work out."""
+    return _PLENTY * setting.enough_blocks * block_bytes < setting.memory
 
 
 def memory_that_mixes(source: Source, name: str, setting: Setting) -> int:
@@ -71,3 +73,20 @@ def memory_that_mixes(source: Source, name: str, setting: Setting) -> int:
                 return memory
         except MemoryBudgetError:
             continue
+
+
+def decoded_again(source: Source, names: Sequence[str], setting: Setting) -> float:
+    """Bytes decoded again in an epoch for each one decoded: blocks of several fields overlap.
+
+    A loader reads neighbouring blocks together to avoid that, as far as it still mixes well.
+    """
+    view = view_of(source, names)
+    try:
+        budget = share(view, setting.batch_size, setting.memory, 1, shuffle=True)
+    except MemoryBudgetError:
+        return 0.0
+    others = [name for name in names if name not in budget.resident]
+    if budget.row_by_row or not others:
+        return 0.0
+    windows = max(1, len(view) // max(1, budget.capacity))
+    return view.repeated(others, budget.together, windows)

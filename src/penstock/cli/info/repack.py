@@ -3,11 +3,11 @@
 import itertools
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from penstock.sources.hdf5.filters import plugins_imported
 from penstock.sources.hdf5.survey import Survey
 
 _PLAIN = re.compile(r"[\x20-\x7e]+")
@@ -88,7 +88,7 @@ def command(path: str, survey: Survey, changes: Sequence[Change]) -> str:
         old=ascii(path),
         new=ascii(target),
         # What this process needed to decode the file.
-        plugins=", hdf5plugin" * ("hdf5plugin" in sys.modules),
+        plugins=", hdf5plugin" * plugins_imported(),
         changes=_listed(survey, changes),
     )
 

@@ -1,29 +1,29 @@
 """Ways of storing that make training slow or mix badly, and how to store the data instead."""
 
-import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
-
-import numpy as np
 
 from penstock.cli.info import repack
 from penstock.cli.info.advice import Advice
 from penstock.cli.info.mixing import (
     Setting,
+    decoded_again,
     memory_that_mixes,
     mixes_anyway,
     mixes_well,
     mixing,
 )
 from penstock.cli.info.repack import Change
-from penstock.errors import MemoryBudgetError
-from penstock.loading.budget import RESIDENT
+from penstock.errors import MemoryBudgetError, MissingDependencyError
+from penstock.loading.budget import REPEATED, RESIDENT
 from penstock.resources import format_bytes, memory_limit
+from penstock.sources import ReadPath
 from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.storage import Storage
-from penstock.sources.hdf5.survey import LARGEST_CHUNK, Survey
+from penstock.sources.hdf5.survey import Survey
 
 WORTH_BYTES = 64_000_000
 """Smaller datasets are loaded within about a second, whichever way, and then stay in memory."""
@@ -40,14 +40,14 @@ CHUNK_SECONDS = 20e-6
 GOOD_CHUNK = 1 << 20
 """Bytes: what a chunk costs besides them no longer counts, and a window holds many."""
 
+LARGE_CHUNK = 1 << 27
+"""Bytes: larger chunks are left to libhdf5 in some cases, whatever filters they have."""
+
 MANY_PIECES = 4
 """A compressed sample in fewer chunks than this is hardly slower than one in a single chunk."""
 
 USELESS_RATIO = 0.95
 """Bytes stored for each decoded: filters that save less are not worth their time."""
-
-MUCH_AGAIN = 1.25
-"""Decoding each chunk so many times where once would do is worth a rewrite."""
 
 NEARLY = 0.05
 """Datasets whose lengths differ by at most this share were likely meant to be of one length."""
@@ -60,7 +60,7 @@ class Item(NamedTuple):
 
     name: str
     storage: Storage
-    source: HDF5Source | None
+    source: HDF5Source
 
     @property
     def rows(self) -> int:
@@ -68,22 +68,24 @@ class Item(NamedTuple):
         return self.storage.chunk_shape[0] if self.storage.chunk_shape else 1
 
     @property
+    def nbytes(self) -> int:
+        """Bytes once it is decoded."""
+        return self.storage.decoded_bytes or 0
+
+    @property
+    def written(self) -> int:
+        """Chunks that are there."""
+        return self.storage.written or 0
+
+    @property
     def in_blocks(self) -> bool:
         """Whether whole chunks have to be read to get one row."""
-        storage = self.storage
-        if self.source is None:
-            return not storage.in_whole_rows
-        return storage.chunk_shape is not None and not self.source.addressable([self.name])
+        return self.storage.chunk_shape is not None and not self.source.addressable([self.name])
 
     @property
-    def path(self) -> str:
-        """How it is read; "" if that was not tried."""
-        return self.source.paths()[self.name].path if self.source else ""
-
-    @property
-    def reason(self) -> str:
-        """Why it is read so."""
-        return self.source.paths()[self.name].reason if self.source else ""
+    def path(self) -> ReadPath:
+        """How it is read."""
+        return self.source.paths()[self.name]
 
 
 def advise(path: str, survey: Survey, setting: Setting) -> list[Advice]:
@@ -95,26 +97,41 @@ def advise(path: str, survey: Survey, setting: Setting) -> list[Advice]:
         setting: What it is judged for.
     """
     rules = _Rules(survey, setting)
-    found = list(rules.advice(path))
+    found = [*_missing_filters(survey), *rules.advice(path)]
     changes = rules.changes()
     if not changes:
         return found
     command = repack.command(path, survey, changes)
+    mended = [(change.name,) for change in changes]
     return [
-        advice if advice.language else replace(advice, language="shell", command=command)
+        replace(advice, language="shell", command=command)
+        if advice.datasets in mended and not advice.language
+        else advice
         for advice in found
     ]
+
+
+def _missing_filters(survey: Survey) -> Iterator[Advice]:
+    """Filters that are not installed; the error names the package that has them."""
+    for item in survey.datasets():
+        if isinstance(item.error, MissingDependencyError):
+            said = str(item.error).removeprefix(f"{item.name!r} in {survey.path!r} ")
+            package = re.search(r"'(pip install [\w -]+)'", said)
+            command = package[1] if package else ""
+            language = "shell" if command else ""
+            yield Advice("missing-filter", (item.name,), f"It {said}", language, command)
 
 
 class _Rules:
     """The datasets of one file, and what was found wrong with each."""
 
     def __init__(self, survey: Survey, setting: Setting) -> None:
+        self._path = survey.path
         self._setting = setting
         self._items = [
             Item(item.name, item.storage, item.source)
             for item in survey.datasets()
-            if item.storage and item.storage.row_bytes and not item.error
+            if item.storage and item.source and item.storage.row_bytes and not item.error
         ]
         self._kinds: dict[str, set[str]] = {}
         self._shorter: dict[str, int] = {}
@@ -149,18 +166,19 @@ class _Rules:
 
     def _slow_path(self, item: Item) -> str:
         storage = item.storage
-        if item.path != "h5py" or _bytes(item) < WORTH_BYTES or not item.storage.mostly_written:
+        if item.path.path != "h5py" or item.nbytes < WORTH_BYTES or not storage.mostly_written:
             return ""
         better = "Stored in a type of NumPy's own, it is read directly."
         if storage.filters:
-            better = "Stored with gzip, it is decoded on all cores."
+            smaller = ", in smaller chunks" if _is_large(storage) else ""
+            better = f"Stored with gzip{smaller}, it is decoded on all cores."
         elif storage.layout == "virtual":
             better = "Copied into one file, its rows are read by their addresses."
-        return f"Goes through h5py, on one core: {item.reason}. {better}"
+        return f"Goes through h5py, on one core: {item.path.reason}. {better}"
 
     def _useless_filters(self, item: Item) -> str:
         storage, ratio = item.storage, item.storage.ratio or 0
-        written = storage.written * storage.chunk_bytes
+        written = item.written * storage.chunk_bytes
         # A checksum is not there to save room.
         if not storage.filters or "fletcher32" in storage.filters or written < WORTH_BYTES:
             return ""
@@ -175,7 +193,7 @@ class _Rules:
     def _cut_samples(self, item: Item) -> str:
         storage = item.storage
         pieces = storage.pieces
-        if pieces < 2 or not item.in_blocks or _bytes(item) < WORTH_BYTES:
+        if pieces < 2 or not item.in_blocks or item.nbytes < WORTH_BYTES:
             return ""
         sample = f"each sample ({format_bytes(storage.row_bytes)}) lies in {pieces:,} chunks"
         if not storage.filters:
@@ -202,15 +220,15 @@ class _Rules:
             # They are read together, and fit.
             return ""
         return (
-            f"{storage.written:,} chunks hold {format_bytes(storage.chunk_bytes)} each. A chunk "
+            f"{item.written:,} chunks hold {format_bytes(storage.chunk_bytes)} each. A chunk "
             f"costs about {CHUNK_SECONDS * 1000:g} ms besides its bytes: "
-            f"{storage.written * CHUNK_SECONDS:.1f} s of one core in each pass over the data. "
+            f"{item.written * CHUNK_SECONDS:.1f} s of one core in each pass over the data. "
             f"{self._good(item)} next to nothing."
         )
 
     def _is_small(self, item: Item) -> bool:
         storage = item.storage
-        small = storage.chunk_bytes < SMALL_CHUNK and storage.written >= MANY_CHUNKS
+        small = storage.chunk_bytes < SMALL_CHUNK and item.written >= MANY_CHUNKS
         return small and item.in_blocks
 
     def _good(self, item: Item) -> str:
@@ -222,13 +240,13 @@ class _Rules:
         main = self._largest_beside(item)
         if main is None:
             return ""
-        times = _times_decoded(item.rows, main.rows, item.storage.length)
-        if times < MUCH_AGAIN:
+        names = [main.name, item.name]
+        again = decoded_again(HDF5Source(self._path, names), names, self._setting)
+        if again <= REPEATED:
             return ""
         return (
             f"Its chunks of {item.rows:,} rows do not fit those of {main.name} ({main.rows:,} "
-            f"rows): where both are read, each of them is decoded {times:.1f} times instead of "
-            "once."
+            f"rows): where both are read, {again:.0%} is decoded more than once in each epoch."
         )
 
     def _unequal_lengths(self, item: Item) -> str:
@@ -251,38 +269,32 @@ class _Rules:
     def _large_chunks(self, item: Item, path: str) -> Iterator[Advice]:
         storage, setting = item.storage, self._setting
         block = item.rows * storage.row_bytes
-        settled = mixes_anyway(block, storage.length // item.rows, setting)
-        if settled or not item.in_blocks or not item.storage.mostly_written:
+        if mixes_anyway(block, setting) or not item.in_blocks or not storage.mostly_written:
             return
-        text = f"Blocks of {item.rows:,} rows take {format_bytes(block)} each"
+        text = f"Blocks of {item.rows:,} row{'s' * (item.rows > 1)} take {format_bytes(block)} each"
         memory = format_bytes(setting.memory)
-        if item.source is None:
-            if storage.chunk_bytes <= LARGEST_CHUNK:
-                return
-            text += ", and one is decoded as a whole for any of its samples."
+        try:
+            shuffle = mixing(item.source, item.name, setting)
+        except MemoryBudgetError:
+            text += f", and {memory} of memory cannot hold two of them beside the batches."
         else:
-            try:
-                shuffle = mixing(item.source, item.name, setting)
-            except MemoryBudgetError:
-                text += f", and {memory} of memory cannot hold two of them beside the batches."
-            else:
-                # A block of one row is a random row.
-                if mixes_well(shuffle, setting) or item.rows == 1:
-                    return
-                text += (
-                    f": {memory} of memory holds and mixes {shuffle.blocks_per_window} of them for "
-                    f"batches of {setting.batch_size}. If neighbouring rows are alike, a batch "
-                    f"statistic varies up to {shuffle.variance_bound:.1f} times as much as under a "
-                    "uniform shuffle."
-                )
-        enough = item.source and memory_that_mixes(item.source, item.name, setting)
-        more = f"memory='{format_bytes(enough)}'" if enough else ""
+            # A block of one row is a random row.
+            if shuffle is None or mixes_well(shuffle, setting) or item.rows == 1:
+                return
+            text += (
+                f": {memory} of memory holds and mixes {shuffle.blocks_per_window} of them for "
+                f"batches of {setting.batch_size}. If neighbouring rows are alike, a batch "
+                f"statistic varies up to {shuffle.variance_bound:.1f} times as much as under a "
+                "uniform shuffle."
+            )
+        enough = memory_that_mixes(item.source, item.name, setting)
+        more = f"memory='{format_bytes(enough)}'"
         rows = self._good_rows(item)
         if rows * 2 <= item.rows:
-            also = enough and enough < memory_limit()
-            text += f" Chunks of {rows:,} rows mix well{f', and so does {more}' * bool(also)}."
+            also = f", and so does {more}" if enough < memory_limit() else ""
+            text += f" Chunks of {rows:,} rows mix well{also}."
             yield self._mended("large-chunks", item, text)
-        elif enough:
+        else:
             given = f"x={item.name!r}).batch({setting.batch_size}, shuffle=True, memory={enough})"
             command = f"ps.from_hdf5({path!r}, {given}"
             text += f" With {more} they mix well."
@@ -298,7 +310,9 @@ class _Rules:
         storage, kinds = item.storage, self._kinds[item.name]
         assert storage.shape
         chunks = storage.chunk_shape
-        if chunks and (kinds & _RECHUNKED or ("useless-filters" in kinds and storage.pieces > 1)):
+        whole = "useless-filters" in kinds and storage.pieces > 1
+        smaller = "slow-path" in kinds and _is_large(storage)
+        if chunks and (kinds & _RECHUNKED or whole or smaller):
             chunks = (self._new_rows(item), *storage.shape[1:])
         filters = "gzip" if "slow-path" in kinds and storage.filters else "same"
         return Change(
@@ -330,7 +344,7 @@ class _Rules:
         None for a field that is loaded once and then stays in memory, whatever the others do.
         """
         memory = self._setting.memory
-        if not item.in_blocks or _bytes(item) <= memory // RESIDENT:
+        if not item.in_blocks or item.nbytes <= memory // RESIDENT:
             return None
         length, row_bytes = item.storage.length, item.storage.row_bytes
         others = [
@@ -341,17 +355,8 @@ class _Rules:
             and other.storage.row_bytes > row_bytes
         ]
         main = max(others, key=lambda other: other.storage.row_bytes, default=None)
-        return main if main and _bytes(main) + _bytes(item) > memory else None
+        return main if main and main.nbytes + item.nbytes > memory else None
 
 
-def _bytes(item: Item) -> int:
-    return item.storage.decoded_bytes or 0
-
-
-def _times_decoded(rows: int, block: int, length: int) -> float:
-    """How often a chunk of so many rows is decoded where blocks of so many are read."""
-    # The pattern repeats; of a very long one, the start is enough.
-    starts = np.arange(0, min(length, math.lcm(rows, block), 1_000_000 * block), block)
-    ends = np.minimum(starts + block, length)
-    touched = ((ends - 1) // rows - starts // rows + 1).sum()
-    return float(touched / -(-int(ends[-1]) // rows))
+def _is_large(storage: Storage) -> bool:
+    return storage.chunk_bytes > LARGE_CHUNK

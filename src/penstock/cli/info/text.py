@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from penstock.errors import printable
 from penstock.resources import format_bytes
 
 _NARROWEST = 60
@@ -76,16 +77,9 @@ def to_text(known: Mapping[str, Any], width: int, encoding: str | None) -> str:
         *_advice(known, width),
         *_next(known),
     ]
-    text = "\n".join(clean(line).rstrip() for line in lines)
+    text = "\n".join(printable(line).rstrip() for line in lines)
     used = encoding or "utf-8"
     return text.encode(used, "backslashreplace").decode(used)
-
-
-def clean(text: str) -> str:
-    """The text with escapes for what is no visible character, such as those that move a cursor."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 # The file and its tree.
@@ -136,7 +130,7 @@ def _rows(
         last = number == len(children) - 1 and not more
         further = indent + (strokes.nothing if last else strokes.down)
         name = indent + (strokes.last if last else strokes.branch)
-        name += clean(item["name"].rpartition("/")[2])
+        name += printable(item["name"].rpartition("/")[2])
         yield _row(name, item, further)
         if item["kind"] == "group":
             yield from _rows(item, below, further, strokes)
@@ -152,7 +146,7 @@ def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
         name += f"/  {number:,} object{'s' * (number != 1)}"
         name += ", not looked at" * (number > 0 and not item["listed"])
     if item["kind"] in ("link", "type"):
-        name += f"  ({clean(item['note'] or 'a named type')})"
+        name += f"  ({printable(item['note'] or 'a named type')})"
     elif item["note"]:
         details.append(("", item["note"]))
     problem = item["problem"]
@@ -164,7 +158,7 @@ def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
     if item.get("layout"):
         cells, more = _dataset(name, item)
         details += more
-    details.append(("has", _attributes(item)))
+    details += [("parts", _members(item)), ("has", _attributes(item))]
     return _Row(cells, [(label, text) for label, text in details if text], f"{indent}  ")
 
 
@@ -178,7 +172,7 @@ def _dataset(name: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], list[
     details = []
     if item["path"]:
         details = [("stored", _stored(item)), ("read", f"{item['path']}: {item['reason']}")]
-    return (name, shape, clean(item["dtype"]), in_memory, in_file), details
+    return (name, shape, printable(item["dtype"]), in_memory, in_file), details
 
 
 def _stored(item: Mapping[str, Any]) -> str:
@@ -189,9 +183,20 @@ def _stored(item: Mapping[str, Any]) -> str:
     number, written = item["chunks"], item["chunks_written"]
     text = f"{number:,} chunk{'s' * (number != 1)} of {tuple(item['chunk_shape'])}, {size}"
     text += " each" * (number != 1)
-    if written != number:
+    if written not in (None, number):
         text += f", {written:,} of them written"
     return f"{text}; {' + '.join(item['filters']) or 'not compressed'}"
+
+
+def _members(item: Mapping[str, Any]) -> str:
+    """The parts of compound values, the first as a field is named."""
+    members = list(item.get("members", {}).items())
+    if not members:
+        return ""
+    dataset = item["name"].rpartition("/")[2]
+    shown = [f"{name} {dtype}" for name, dtype in members[:_MOST_ALIKE]]
+    more = f", and {len(members) - _MOST_ALIKE} more" if len(members) > _MOST_ALIKE else ""
+    return f"{', '.join(shown)}{more}; a field by itself, such as {dataset}[{members[0][0]!r}]"
 
 
 def _attributes(item: Mapping[str, Any]) -> str:
@@ -247,7 +252,7 @@ def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
 
 def _item(number: int, one: Mapping[str, Any], width: int) -> Iterator[str]:
     names = ", ".join(
-        _shorten(clean(name), _MOST_COLUMNS[0], "...") for name in one["datasets"][:3]
+        _shorten(printable(name), _MOST_COLUMNS[0], "...") for name in one["datasets"][:3]
     )
     more = ", ..." * (len(one["datasets"]) > 3)
     yield from _wrap("", f"{number}. {names}{more}: {one['kind'].replace('-', ' ')}", width, "   ")
@@ -294,7 +299,11 @@ def _wrap(start: str, text: str, width: int, further: str | None = None) -> list
         return []
     indent = " " * len(start) if further is None else further
     return textwrap.wrap(
-        clean(text), width, initial_indent=start, subsequent_indent=indent, break_on_hyphens=False
+        printable(text),
+        width,
+        initial_indent=start,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
     )
 
 

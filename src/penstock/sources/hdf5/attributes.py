@@ -6,6 +6,9 @@ import h5py
 import numpy as np
 from h5py import h5a
 
+from penstock.errors import DataError
+from penstock.sources.hdf5.limits import check_type
+
 MOST_ATTRIBUTES = 4
 """Of one object. Files of some programs carry dozens, all about those programs."""
 
@@ -49,8 +52,9 @@ def _value(item: h5py.Group | h5py.Dataset, name: bytes) -> str | None:
     if shape is None or len(shape) > 1 or (shape and not 0 < shape[0] <= _MOST_VALUES):
         return None
     try:
+        check_type(attribute.get_type(), "")
         dtype = attribute.dtype
-    except TypeError:
+    except (TypeError, DataError):
         return None
     if dtype.kind not in "biufSU" and h5py.check_string_dtype(dtype) is None:
         return None

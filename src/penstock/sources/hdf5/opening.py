@@ -313,7 +313,7 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
         link = file.get("/".join(done), getlink=True)
         within = followed is not None and len(parts) >= beyond
         if link is None:
-            return LinkEnd("missing", str(followed)) if within else None
+            return LinkEnd("missing", followed or "") if within else None
         if isinstance(link, h5py.ExternalLink):
             return LinkEnd("external", link.filename, "/".join(_parts(link.path) + parts))
         if isinstance(link, h5py.SoftLink):

@@ -18,12 +18,12 @@ from penstock.errors import (
     PenstockError,
     ReadError,
 )
-from penstock.resources import format_bytes
 from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.attributes import read_attributes
 from penstock.sources.hdf5.build import DAMAGED
+from penstock.sources.hdf5.limits import check_type
 from penstock.sources.hdf5.opening import damage_explained, link_end, open_file, path_of
-from penstock.sources.hdf5.storage import Storage, describe
+from penstock.sources.hdf5.storage import Storage, count_chunks, describe
 
 MOST_OBJECTS = 200
 """Groups, datasets and links that are looked at unless more are asked for: what a person reads."""
@@ -36,9 +36,6 @@ MOST_LEVELS = 16
 
 MOST_CHUNKS = 4_000_000
 """After so many chunks (seconds of reading indexes), how further datasets are read stays open."""
-
-LARGEST_CHUNK = 1 << 28
-"""Bytes of a chunk that is still decoded to see how it is read, which takes a few times as much."""
 
 _FIRST_PART = re.compile(r"\. |; |, which ")
 """Where the first part of an error's sentence ends."""
@@ -235,30 +232,29 @@ class _Looking:
         if found.kind == "group":
             return opened
         if found.kind == "dataset":
-            dataset = h5py.Dataset(opened)
-            found.attributes = read_attributes(dataset)
-            found.storage = describe(dataset)
-            found.note = self._too_much(found.storage)
-            if not found.note:
-                found.source = HDF5Source(self._path, [found.name])
-                self._check_readable(found.name, found.source)
+            self._look_at_dataset(found, h5py.Dataset(opened))
         return None
 
-    def _check_readable(self, name: str, source: HDF5Source) -> None:
-        if source.paths()[name].reason == DAMAGED:
-            raise FileFormatError(
-                f"{name!r} in {self._path!r} is damaged: {DAMAGED}. "
-                "Copy or download the file again."
-            )
-
-    def _too_much(self, storage: Storage) -> str:
-        """Why finding out how a dataset is read would take too much time or memory; else ""."""
-        if storage.chunk_bytes > LARGEST_CHUNK and not storage.in_whole_rows:
-            return f"not tried: one chunk takes {format_bytes(storage.chunk_bytes)}"
+    def _look_at_dataset(self, found: Found, dataset: h5py.Dataset) -> None:
+        check_type(dataset.id.get_type(), f"{found.name!r} in {self._path!r}")
+        found.attributes = read_attributes(dataset)
         if self._chunks_left <= 0:
-            return "not tried: the datasets before it have very many chunks"
-        self._chunks_left -= storage.written
-        return ""
+            found.note = "not tried: the datasets before it have very many chunks"
+            found.storage = describe(dataset)
+            return
+        try:
+            found.source = HDF5Source(self._path, [found.name])
+            layout = found.source.layout(found.name)
+            found.storage = describe(dataset, layout.chunks or count_chunks(dataset))
+            self._chunks_left -= found.storage.written or 0
+            if layout.path.reason == DAMAGED:
+                raise FileFormatError(
+                    f"{found.name!r} in {self._path!r} is damaged: {DAMAGED}. "
+                    "Copy or download the file again."
+                )
+        except PenstockError:
+            found.storage = found.storage or describe(dataset)
+            raise
 
 
 def _first_names(group: h5g.GroupID, inside: int, most: int) -> list[bytes]:
