@@ -13,10 +13,14 @@ import numpy.typing as npt
 
 from penstock.errors import OptionError, ShapeError, check_integer
 from penstock.loading import Batch, Loader, View
+from penstock.resources import check_memory
 from penstock.spec import Indices, Spec, map_structure
 from penstock.transform import MapFn, MapStep, finish, spec_of, with_class_weight
 
 Array = npt.NDArray[Any]
+
+_POSITION_BYTES = 32
+"""Bytes a row for its number, and for finding rows that are asked for twice or out of order."""
 
 new_loader: Callable[..., Loader] = Loader
 """Makes loaders; `penstock.keras` puts in a class that Keras knows as one of its own."""
@@ -80,8 +84,12 @@ class Dataset:
 
         Raises:
             IndexError: If a row is out of range or the index is of another kind.
+            MemoryBudgetError: If the rows are more than this process may hold.
         """
+        if isinstance(index, slice):
+            self._check_fits(len(range(*index.indices(len(self)))))
         positions, single = _positions(index, len(self))
+        self._check_fits(len(positions))
         names = [field.name for field in self._structure.fields]
         if len(positions):
             arrays = dict(self._view.read_any(positions, names)[0])
@@ -90,6 +98,13 @@ class Dataset:
             arrays = {f.name: np.empty((0, *f.shape), f.dtype) for f in fields}
         batch = self._finish(arrays)
         return map_structure(lambda array: array[0], batch) if single else batch
+
+    def _check_fits(self, rows: int) -> None:
+        check_memory(
+            rows * (self._view.row_bytes + _POSITION_BYTES),
+            f"Reading {rows} rows at once",
+            "Read fewer, or use batch().",
+        )
 
     def _finish(self, arrays: Mapping[str, Array]) -> Batch:
         return finish(self._structure, self._maps, arrays)
@@ -111,6 +126,7 @@ class Dataset:
 
         Raises:
             OptionError: If the sizes are not shares, not counts, or too many.
+            MemoryBudgetError: If there are more rows than this process could mark.
 
         Example:
 
@@ -125,6 +141,8 @@ class Dataset:
             views = [self._view.part(a, b) for a, b in itertools.pairwise(edges)]
         else:
             check_integer("seed", seed, 0, or_none=True)
+            what = f"Choosing from {len(self)} rows at random"
+            check_memory(2 * len(self), what, "Split without seed=, or fewer rows.")
             views = self._view.random_parts(edges, seed)
         return tuple(Dataset(view, self._structure, self._maps) for view in views)
 

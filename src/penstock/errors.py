@@ -21,7 +21,7 @@ error that fits it:
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 
@@ -31,7 +31,7 @@ class PenstockError(Exception):
     def __str__(self) -> str:
         # KeyError shows the repr of its argument and OSError its errno:
         # a message written for a person is shown as it was written.
-        return str(self.args[0]) if self.args else ""
+        return printable(str(self.args[0])) if self.args else ""
 
 
 class OptionError(PenstockError, ValueError):
@@ -95,9 +95,26 @@ def field_not_found(name: str, available: Iterable[str], where: str) -> FieldNot
     names = list(available)
     near = _near(name, names)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    shown = ", ".join(names[:20]) + (f", and {len(names) - 20} more" if len(names) > 20 else "")
-    there = f" It holds: {shown}." if names else " It holds no dataset."
+    there = f" It holds: {some_of(names)}." if names else " It holds no dataset."
     return FieldNotFoundError(f"There is no field {name!r} in {where}.{hint}{there}")
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first 20 names, and how many more there are."""
+    more = f", and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more
+
+
+def printable(text: str) -> str:
+    """`text`, with all that a terminal would act upon or not show written as in Python source.
+
+    Names come from files, and files from strangers.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _near(name: str, names: list[str]) -> list[str]:

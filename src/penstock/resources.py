@@ -1,16 +1,18 @@
-"""What this process may use: CPUs and memory; and sizes as people write them."""
+"""What this process may use: CPUs, memory and open files; and sizes as people write them."""
 
 import math
 import os
 import re
 from pathlib import Path
 
-from penstock.errors import OptionError
+from penstock.errors import MemoryBudgetError, OptionError
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
 
 DEFAULT_MEMORY_CAP = 2 * 2**30
+
+_FEW_BYTES = 1 << 24
 
 
 def parse_bytes(size: int | str) -> int:
@@ -67,6 +69,20 @@ def memory_limit() -> int:
     return min([free, *limits])
 
 
+def check_memory(nbytes: int, what: str, way_out: str) -> None:
+    """Makes sure that this process may take so many bytes, before the system kills it for them.
+
+    Raises:
+        MemoryBudgetError: If not.
+    """
+    # Looking costs more than a few bytes are worth.
+    if nbytes > _FEW_BYTES and nbytes > (limit := memory_limit()):
+        raise MemoryBudgetError(
+            f"{what} would take {format_bytes(nbytes)}, and this process may take "
+            f"{format_bytes(limit)}. {way_out}"
+        )
+
+
 def machine_memory() -> int:
     """Bytes that files could be cached in at best: all RAM or the cgroup limit."""
     limits = [limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60]
@@ -76,6 +92,16 @@ def machine_memory() -> int:
 def default_memory() -> int:
     """The byte budget of a loader that was given none: a quarter of the limit, 2 GiB at most."""
     return min(memory_limit() // 4, DEFAULT_MEMORY_CAP)
+
+
+def open_files_limit() -> int:
+    """How many files this process may have open at a time, 4,096 at most."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 512
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4096 if soft == resource.RLIM_INFINITY else min(soft, 4096)
 
 
 def peak_rss() -> int:

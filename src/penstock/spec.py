@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.errors import printable
+
 Structure = Any
 """A nest of tuples and dicts: of field names in a `Spec`, of arrays in a batch."""
 
@@ -37,7 +39,7 @@ class Field:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
-        return f"{self.name} {self.shape} {self.dtype}"
+        return printable(f"{self.name} {self.shape} {self.dtype}")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.dataset import Dataset
+from penstock.errors import printable
 from penstock.loading.report import Shuffle
 from penstock.resources import format_bytes, peak_rss
 
@@ -64,7 +65,7 @@ def to_text(summary: Mapping[str, Any]) -> str:
     """The summary as lines of a name and a value, in two columns."""
     rows = _rows(summary)
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    return "\n".join(printable(f"{name:<{width}}  {value}") for name, value in rows)
 
 
 def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -29,8 +29,9 @@ def load(path: Path) -> keras.Model:
             warnings.filterwarnings("ignore", r"Skipping variable loading .* has 2 variables")
             model = keras.saving.load_model(path)
     except (OSError, TypeError, ValueError) as error:
+        words = " ".join(str(error).split())
         raise OptionError(
-            f"Keras cannot load the model {path}: {error} (A model with code of its own needs "
+            f"Keras cannot load the model {path}: {words} (A model with code of its own needs "
             "that code: name a function that builds it, as file.py:function.)"
         ) from error
     return _compiled(model, str(path))

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from penstock.errors import printable
 from penstock.resources import format_bytes
 
 
@@ -123,4 +124,4 @@ class Report:
             kept = ", kept in memory" if name in self.resident else ""
             rows.append((f"field {name}", f"{path['path']}: {path['reason']}{kept}"))
         width = max(len(label) for label, _ in rows)
-        return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
+        return "\n".join(printable(f"{label:<{width}}  {text}") for label, text in rows)

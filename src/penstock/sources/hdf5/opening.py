@@ -4,12 +4,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import h5py
-from h5py import h5f
+from h5py import h5f, h5g, h5l
 
 from penstock.errors import (
     DataError,
@@ -19,16 +19,16 @@ from penstock.errors import (
     OptionError,
     PenstockError,
     field_not_found,
+    some_of,
 )
 from penstock.sources.content import HEAD_BYTES, looks_like
 from penstock.sources.file import opening_error
+from penstock.sources.hdf5.columns import Members, split_member
+from penstock.sources.hdf5.limits import MOST_GROUPS_DEEP, MOST_NAMES
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _SUFFIXES = (".h5", ".hdf5", ".he5", ".nc")
-
-_MOST_LINKS = 1000
-"""Steps from link to link, far beyond what a file that means well takes."""
 
 _OTHERS_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
 _HELD_BY_OTHERS = ("11", "35")
@@ -48,11 +48,6 @@ def path_of(path: Any) -> str:
         raise OptionError(
             f"Expected the path of an HDF5 file. Received an open {path!r}. Give its path, "
             "file.filename, and close it: Penstock opens the file in each process by itself."
-        )
-    if isinstance(path, (list, tuple)):
-        raise OptionError(
-            f"Expected the path of one HDF5 file. Received {len(path)} of them. "
-            "Open each by itself, and join the data with ps.concat()."
         )
     try:
         text = os.fsdecode(path)
@@ -108,14 +103,44 @@ def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
         FieldNotFoundError: If there is none; the message lists what is there.
         DataError: If it lies in another file.
     """
+    return _checked(_get(file, name, path), file, name, path)
+
+
+def find_field(file: h5py.File, name: str, path: str) -> tuple[h5py.Dataset, str, Members]:
+    """The dataset that holds a field, its name, and the members that the field's name ends with.
+
+    `"table['pt']"` is a dataset of that name, or the member `pt` of the dataset `table`.
+
+    Raises:
+        FieldNotFoundError: If there is neither; the message lists what is there.
+        DataError: If it lies in another file.
+    """
+    base = name
+    members: Members = ()
+    while (found := _get(file, base, path)) is None:
+        parts = split_member(base)
+        if parts is None:
+            break
+        base, members = parts[0], (parts[1], *members)
+    return _checked(found, file, base, path), base, members
+
+
+def _get(file: h5py.File, name: str, path: str) -> Any:
+    """What `name` stands for; None if there is nothing."""
     _check_links(file, name, path)
     found = file.get(name) if name else None
+    if found is None and name and file.get(name, getlink=True) is not None:
+        found = file[name]  # raises: there is something, and it is damaged
+    return found
+
+
+def _checked(found: Any, file: h5py.File, name: str, path: str) -> h5py.Dataset:
+    """What was found, if it is a dataset."""
     if found is None:
-        raise field_not_found(name, dataset_names(file), f"{path!r}")
+        raise field_not_found(name, _some_names(file), f"{path!r}")
     if isinstance(found, h5py.Group):
-        inside = [f"{name.rstrip('/')}/{inner}" for inner in dataset_names(found)]
-        more = f", and {len(inside) - 20} more" if len(inside) > 20 else ""
-        listed = f" It holds: {', '.join(inside[:20])}{more}." if inside else " It is empty."
+        inside = [f"{name.rstrip('/')}/{inner}" for inner in _some_names(found)]
+        listed = f" It holds: {some_of(inside)}." if inside else " It is empty."
         raise FieldNotFoundError(f"{name!r} in {path!r} is a group, not a dataset.{listed}")
     if not isinstance(found, h5py.Dataset):
         raise FieldNotFoundError(f"{name!r} in {path!r} is a named type, not a dataset.")
@@ -123,43 +148,119 @@ def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
 
 
 def dataset_names(group: h5py.Group) -> list[str]:
-    """The names of all datasets below `group`."""
+    """The names of all datasets below `group`, in the order of the names.
+
+    Links into other files, and links by name, are not followed; what has several names is
+    listed by the first.
+
+    Raises:
+        DataError: If there are more names, or groups in groups, than there can be.
+    """
+    return list(_walk(group.id))
+
+
+def _some_names(group: h5py.Group) -> list[str]:
+    """The names of datasets for an error message: those found until there are too many."""
     names: list[str] = []
-    group.visititems(lambda name, item: names.append(name) if _is_dataset(item) else None)
+    with suppress(DataError):
+        names.extend(_walk(group.id))
     return names
 
 
-def _is_dataset(item: object) -> bool:
-    return isinstance(item, h5py.Dataset)
+def _walk(group: h5g.GroupID) -> Iterator[str]:
+    # Not with visititems: it opens every object, and calls itself for every group in a group.
+    seen = {h5g.get_objinfo(group).objno}
+    levels = [(group, "", _hard_links(group))]
+    count = 0
+    while levels:
+        group, prefix, links = levels[-1]
+        if not links:
+            levels.pop()
+            continue
+        link = links.pop()
+        count += 1
+        item = h5g.get_objinfo(group, link, follow_link=False)
+        if item.objno in seen:
+            continue
+        seen.add(item.objno)
+        name = prefix + link.decode("utf-8", "surrogateescape")
+        if item.type == h5g.DATASET:
+            yield name
+        elif item.type == h5g.GROUP:
+            inner = h5g.open(group, link)
+            levels.append((inner, name + "/", _hard_links(inner)))
+        if count > MOST_NAMES or len(levels) > MOST_GROUPS_DEEP:
+            raise DataError(
+                f"The file has more than {MOST_NAMES} names, or groups more than "
+                f"{MOST_GROUPS_DEEP} deep: too many to list. Say with x= which dataset to read."
+            )
+
+
+def _hard_links(group: h5g.GroupID) -> list[bytes]:
+    """The names of what a group itself holds, the last one first."""
+    found: list[bytes] = []
+
+    def note(name: bytes, link: Any) -> bool | None:
+        if link.type == h5l.TYPE_HARD:
+            found.append(name)
+        return True if len(found) > MOST_NAMES else None
+
+    group.links.iterate(note, info=True)
+    return found[::-1]
 
 
 def _check_links(file: h5py.File, name: str, path: str) -> None:
     """Refuses a name that leads into another file, or to nothing, before libhdf5 follows it."""
+    end = link_end(file, name)
+    if end is None:
+        return
+    where = f"{name!r} in {path!r}"
+    if end.kind == "missing":
+        raise DataError(
+            f"{where} is a link to {end.target!r}, which is not there. "
+            f"The file holds: {some_of(_some_names(file))}."
+        )
+    if end.kind == "external":
+        raise DataError(
+            f"{where} is a link into another file, {end.target!r}, which a "
+            "file from a stranger could use to read any file. Open that file instead."
+        )
+    raise DataError(f"{where} is a link that leads in a circle. Repair the file.")
+
+
+class LinkEnd(NamedTuple):
+    """Where a name ends that leads to no object of its file.
+
+    Attributes:
+        kind: "missing", "external" or "circle".
+        target: What is missing, or the other file.
+    """
+
+    kind: str
+    target: str = ""
+
+
+def link_end(file: h5py.File, name: str) -> LinkEnd | None:
+    """Follows the links on the way to `name`, within the file; None if they end at an object."""
     parts = _parts(name)
     done: list[str] = []
-    followed = None
-    for _ in range(_MOST_LINKS):
+    followed, beyond = None, 0  # a link, and how many parts of the name come after it
+    for _ in range(MOST_GROUPS_DEEP):
         if not parts:
-            return
+            return None
         done.append(parts.pop(0))
         link = file.get("/".join(done), getlink=True)
-        if link is None and followed is None:
-            return
+        within = followed is not None and len(parts) >= beyond
         if link is None:
-            raise DataError(
-                f"{name!r} in {path!r} is a link to {followed!r}, which is not there. "
-                f"The file holds: {', '.join(dataset_names(file)[:20])}."
-            )
+            return LinkEnd("missing", str(followed)) if within else None
         if isinstance(link, h5py.ExternalLink):
-            raise DataError(
-                f"{name!r} in {path!r} is a link into another file, {link.filename!r}, which a "
-                "file from a stranger could use to read any file. Open that file instead."
-            )
+            return LinkEnd("external", link.filename)
         if isinstance(link, h5py.SoftLink):
-            followed = link.path
-            parts = _parts(followed) + parts
-            done = [] if followed.startswith("/") else done[:-1]
-    raise DataError(f"{name!r} in {path!r} is a link that leads in a circle. Repair the file.")
+            if not within:
+                followed, beyond = link.path, len(parts)
+            parts = _parts(link.path) + parts
+            done = [] if link.path.startswith("/") else done[:-1]
+    return LinkEnd("circle")
 
 
 def _parts(name: str) -> list[str]:

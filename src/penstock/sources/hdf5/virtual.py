@@ -13,6 +13,8 @@ import h5py
 
 from penstock.errors import ChangedFileError, DataError, PenstockError
 from penstock.sources.file import Identity
+from penstock.sources.hdf5.filters import filters_of, lacking, missing
+from penstock.sources.hdf5.limits import MOST_LEVELS, MOST_MAPPINGS
 from penstock.sources.hdf5.opening import find_dataset, open_file
 
 _Node = tuple[str, str]
@@ -71,6 +73,7 @@ def source_files(dataset: h5py.Dataset, where: str, path: str) -> tuple[SourceFi
     graph = {(path, dataset.name): {mapped.node for mapped in waiting}}
     files: dict[str, SourceFile] = {}
     while waiting:
+        _check_count(len(seen), where)
         mapped = waiting.pop()
         _check_folder(mapped.path, folder, where)
         if not Path(mapped.path).exists():
@@ -86,18 +89,25 @@ def source_files(dataset: h5py.Dataset, where: str, path: str) -> tuple[SourceFi
             if further not in seen:
                 seen.add(further)
                 waiting.append(further)
-    _check_no_circle(graph, where)
+    _check_depth(graph, where)
     return tuple(files.values())
 
 
-def _check_no_circle(graph: dict[_Node, set[_Node]], where: str) -> None:
-    """Libhdf5 would run in a circle until the stack is full."""
+def _check_depth(graph: dict[_Node, set[_Node]], where: str) -> None:
+    """Libhdf5 would go from source to source until the stack is full."""
+    levels: dict[_Node, int] = {}
     try:
-        TopologicalSorter(graph).prepare()
+        for node in TopologicalSorter(graph).static_order():
+            levels[node] = 1 + max((levels[inner] for inner in graph.get(node, ())), default=0)
     except CycleError:
         raise DataError(
             f"{where} is a virtual dataset whose sources lead in a circle. Write it again."
         ) from None
+    if max(levels.values()) > MOST_LEVELS:
+        raise DataError(
+            f"{where} is a virtual dataset of virtual datasets, more than {MOST_LEVELS} deep. "
+            "Copy the data into one dataset."
+        )
 
 
 def _check_source(mapped: _Mapped, dataset: h5py.Dataset, main: str, where: str) -> list[_Mapped]:
@@ -110,6 +120,9 @@ def _check_source(mapped: _Mapped, dataset: h5py.Dataset, main: str, where: str)
             here = f"{mapped.name!r} in {mapped.path!r}"
             if source.external:
                 raise DataError(f"{here} keeps its data in more files.")
+            filters = filters_of(source.id.get_create_plist())
+            if lacks := lacking(filters):
+                raise missing(lacks, here, "a virtual dataset is read by libhdf5")
             ends = mapped.ends or ()
             if any(end > size for end, size in zip(ends, source.shape, strict=False)):
                 raise DataError(
@@ -127,6 +140,7 @@ def _check_source(mapped: _Mapped, dataset: h5py.Dataset, main: str, where: str)
 
 
 def _mapped(dataset: h5py.Dataset, path: str, where: str) -> set[_Mapped]:
+    _check_count(dataset.id.get_create_plist().get_virtual_count(), where)
     folder = Path(path).parent
     found = set()
     for mapping in dataset.virtual_sources():
@@ -135,6 +149,14 @@ def _mapped(dataset: h5py.Dataset, path: str, where: str) -> set[_Mapped]:
         inner = _literal(mapping.dset_name, where)
         found.add(_Mapped(target, inner, _ends(mapping.src_space)))
     return found
+
+
+def _check_count(count: int, where: str) -> None:
+    if count > MOST_MAPPINGS:
+        raise DataError(
+            f"{where} is a virtual dataset of more than {MOST_MAPPINGS} pieces. "
+            "Copy the data into one dataset."
+        )
 
 
 def _literal(name: str, where: str) -> str:

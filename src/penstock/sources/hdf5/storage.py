@@ -1,0 +1,159 @@
+"""How a dataset is stored, as far as the file says so without any of its data being read."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5d, h5z
+
+from penstock.sources.hdf5.filters import filters_of
+
+_LAYOUTS = {
+    h5d.COMPACT: "compact",
+    h5d.CONTIGUOUS: "contiguous",
+    h5d.CHUNKED: "chunks",
+    h5d.VIRTUAL: "virtual",
+}
+
+_PORTABLE = (
+    h5z.FILTER_DEFLATE,
+    h5z.FILTER_SHUFFLE,
+    h5z.FILTER_FLETCHER32,
+    h5z.FILTER_NBIT,
+    h5z.FILTER_SCALEOFFSET,
+)
+"""Filters that every build of HDF5 has; szip is an option, and others are plugins."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a dataset is stored.
+
+    Attributes:
+        shape: Samples first; None for a dataset without data.
+        dtype: NumPy's name for the type, or words where it has none.
+        layout: "contiguous", "chunks", "compact" (inside the description), "virtual" (rows of other
+            datasets) or "external" (in other files that are not HDF5).
+        chunk_shape: Shape of one chunk.
+        chunk_bytes: Bytes of one chunk once it is decoded.
+        filters: What was done to each chunk, in that order.
+        portable: Whether HDF5's own tools know these filters, wherever they were built.
+        chunks: How many chunks the shape takes.
+        written: How many of them there are; the others read as the fill value.
+        stored_bytes: Bytes in the file; None where the values lie elsewhere in it.
+        decoded_bytes: Bytes in memory; likewise.
+    """
+
+    shape: tuple[int, ...] | None
+    dtype: str
+    layout: str
+    chunk_shape: tuple[int, ...] | None
+    chunk_bytes: int
+    filters: tuple[str, ...]
+    portable: bool
+    chunks: int
+    written: int
+    stored_bytes: int | None
+    decoded_bytes: int | None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it holds plain numbers, as NumPy names them."""
+        try:
+            return np.dtype(self.dtype).kind in "biuf"
+        except TypeError:
+            return False
+
+    @property
+    def length(self) -> int:
+        """Rows; 0 where there are none."""
+        return self.shape[0] if self.shape else 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a decoded row; 0 where that is not known."""
+        return (self.decoded_bytes or 0) // max(1, self.length)
+
+    @property
+    def mostly_written(self) -> bool:
+        """Whether most of it is there, so that how it is read matters."""
+        if self.chunk_shape:
+            return self.written * 2 > self.chunks
+        return self.layout == "virtual" or bool(self.stored_bytes)
+
+    @property
+    def in_whole_rows(self) -> bool:
+        """Whether every sample lies in one piece, as it is."""
+        if self.chunk_shape is None or self.shape is None:
+            return self.layout == "contiguous"
+        there = self.written == self.chunks and not self.filters
+        return there and self.chunk_shape[1:] == self.shape[1:]
+
+    @property
+    def pieces(self) -> int:
+        """Chunks that hold parts of one sample."""
+        if not self.shape or not self.chunk_shape:
+            return 1
+        sides = zip(self.shape[1:], self.chunk_shape[1:], strict=True)
+        return math.prod(-(-size // chunk) for size, chunk in sides)
+
+    @property
+    def ratio(self) -> float | None:
+        """Bytes stored for each byte decoded, over the chunks that were written."""
+        decoded = self.written * self.chunk_bytes if self.chunk_shape else self.decoded_bytes
+        if not decoded or self.stored_bytes is None:
+            return None
+        return self.stored_bytes / decoded
+
+
+def describe(dataset: h5py.Dataset) -> Storage:
+    """How `dataset` is stored."""
+    plist = dataset.id.get_create_plist()
+    layout = _LAYOUTS.get(plist.get_layout(), "unknown")
+    shape, item = dataset.shape, dataset.id.get_type().get_size()
+    chunk_shape = tuple(plist.get_chunk()) if layout == "chunks" else None
+    filters = filters_of(plist)
+    dtype, fixed = _type_of(dataset)
+    chunks = 0
+    if chunk_shape:
+        chunks = math.prod(-(-n // c) for n, c in zip(shape, chunk_shape, strict=True))
+    return Storage(
+        shape=shape,
+        dtype=dtype,
+        layout="external" if plist.get_external_count() else layout,
+        chunk_shape=chunk_shape,
+        chunk_bytes=math.prod(chunk_shape) * item if chunk_shape else 0,
+        filters=tuple(step.name for step in filters),
+        portable=all(step.code in _PORTABLE for step in filters),
+        chunks=chunks,
+        written=dataset.id.get_num_chunks() if chunk_shape and chunks else 0,
+        stored_bytes=dataset.id.get_storage_size() if fixed else None,
+        decoded_bytes=math.prod((0,) if shape is None else shape) * item if fixed else None,
+    )
+
+
+def _type_of(dataset: h5py.Dataset) -> tuple[str, bool]:
+    """A type in words, and whether all its values have the same size."""
+    try:
+        dtype = dataset.dtype
+    except TypeError:
+        return "unknown", True
+    return _words(dtype), not dtype.hasobject
+
+
+def _words(dtype: np.dtype[Any]) -> str:
+    if dtype.kind == "O":
+        if h5py.check_string_dtype(dtype) is not None:
+            return "text"
+        if h5py.check_vlen_dtype(dtype) is not None:
+            return "ragged"
+        return "reference"
+    if dtype.names:
+        return f"{len(dtype.names)} parts"
+    if dtype.subdtype:
+        return f"{dtype.subdtype[0]} {dtype.shape}"
+    if h5py.check_enum_dtype(dtype):
+        return f"{dtype.name} enum"
+    return str(dtype)
