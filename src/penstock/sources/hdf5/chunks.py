@@ -23,7 +23,9 @@ from penstock.sources.hdf5.readers import DatasetReader, part_of
 from penstock.spec import Indices
 
 FETCHED_BYTES = 1 << 17
-"""Small chunks are fetched together, as many as stay in the processor's cache until decoded."""
+FETCHED_CHUNKS = 8
+"""Small chunks are fetched together: so many of the largest, if they stay in the processor's cache
+until they are decoded."""
 
 
 class _Stored:
@@ -33,6 +35,7 @@ class _Stored:
         file: Their file.
         chunks: The index of their dataset.
         numbers: The rows of chunks; entry `i` is chunk `i % chunks.per_row` of one of them.
+        room: Bytes to fetch at a time, unless one chunk has more.
 
     Attributes:
         offsets: Where each chunk is, or `UNALLOCATED`.
@@ -41,8 +44,9 @@ class _Stored:
         nbytes: Fetched.
     """
 
-    def __init__(self, file: File, chunks: Chunks, numbers: Indices) -> None:
+    def __init__(self, file: File, chunks: Chunks, numbers: Indices, room: int) -> None:
         self._file = file
+        self._room = room
         self.offsets: list[int] = chunks.offsets[numbers].reshape(-1).tolist()
         self._sizes: list[int] = chunks.sizes[numbers].reshape(-1).tolist()
         self.masks: list[int] = chunks.masks[numbers].reshape(-1).tolist()
@@ -66,7 +70,7 @@ class _Stored:
         return piece
 
     def _fetch(self, first: int) -> None:
-        stop, room = first + 1, FETCHED_BYTES - self._sizes[first]
+        stop, room = first + 1, self._room - self._sizes[first]
         while stop < len(self._sizes) and self._sizes[stop] <= room:
             room -= self._sizes[stop]
             stop += 1
@@ -109,6 +113,8 @@ class ChunkReader(DatasetReader):
         self._pipeline = Pipeline(self._chunks.filters, layout.chunk_bytes)
         self.asks = self._pipeline.asks
         self._places = list(self._place_chunks())
+        largest = int(self._chunks.sizes.max(initial=1))
+        self._room = max(largest, min(FETCHED_BYTES, FETCHED_CHUNKS * largest))
         doubts = _maybe_raw(layout, self._chunks)
         self._doubts = doubts if doubts.any() else None
 
@@ -118,8 +124,7 @@ class ChunkReader(DatasetReader):
 
     @property
     def scratch(self) -> int:
-        stored = max(FETCHED_BYTES, int(self._chunks.sizes.max(initial=0)))
-        return stored + self.layout.chunk_bytes + self._pipeline.scratch
+        return self._room + self.layout.chunk_bytes + self._pipeline.scratch
 
     def _place_chunks(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
         """For each chunk in a row of them: where it goes in a sample, and what of it is inside."""
@@ -152,7 +157,7 @@ class ChunkReader(DatasetReader):
         numbers = rows // height
         edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
         numbers = numbers[edges[:-1]]
-        stored = _Stored(self._file, self._chunks, numbers)
+        stored = _Stored(self._file, self._chunks, numbers, self._room)
         target = self._target(out)
         repaired = 0
         for i, (number, (a, b)) in enumerate(
