@@ -61,8 +61,8 @@ class HDF5Source(Source):
         readers = self._readers_of(names)
         blocky = [reader for reader in readers if not reader.addressable]
         if blocky:
-            return max(blocky, key=lambda reader: reader.layout.row_bytes).edges()
-        step = max(1, ROW_BLOCK_BYTES // sum(reader.layout.row_bytes for reader in readers))
+            return max(blocky, key=lambda reader: reader.row_bytes).edges()
+        step = max(1, ROW_BLOCK_BYTES // sum(reader.row_bytes for reader in readers))
         return np.append(np.arange(0, self.length, step), self.length)
 
     def addressable(self, names: Sequence[str]) -> bool:

@@ -49,10 +49,15 @@ class DatasetReader(ABC):
         self._columns = {column.field.name: column for column in layout.columns}
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row while it is read."""
+        return self.layout.row_bytes
+
+    @property
     def block_rows(self) -> int:
         """Rows in one block."""
         return self.layout.chunk_rows or max(
-            1, min(self.row_block_bytes // self.layout.row_bytes, self.layout.length)
+            1, min(self.row_block_bytes // self.row_bytes, self.layout.length)
         )
 
     @property
@@ -100,7 +105,7 @@ class DatasetReader(ABC):
     def _stretch(self, nbytes: int) -> int:
         """Rows of as many blocks as make `nbytes`, at least of one."""
         block = self.block_rows
-        return block * max(1, nbytes // (block * self.layout.row_bytes))
+        return block * max(1, nbytes // (block * self.row_bytes))
 
 
 def part_of(out: Arrays, start: int, stop: int) -> Arrays:
@@ -342,11 +347,17 @@ class LibraryReader(DatasetReader):
         self._library = library
 
     @property
+    def row_bytes(self) -> int:
+        # libhdf5 may make larger numbers of what is stored.
+        return max(self.layout.row_bytes, sum(c.field.nbytes for c in self.layout.columns))
+
+    @property
     def scratch(self) -> int:
         # What h5py returns, and the chunks that libhdf5 decodes for it.
-        plain = self._alone(self.layout.columns) is not None
-        rows = self._stretch(LIBRARY_BYTES if plain else JOB_BYTES)
-        return (rows + (self.layout.chunk_rows or 0)) * self.layout.row_bytes
+        alone = self._alone(self.layout.columns)
+        in_place = alone is not None and not alone.swapped
+        rows = self._stretch(LIBRARY_BYTES if in_place else JOB_BYTES)
+        return (rows + (self.layout.chunk_rows or 0)) * self.row_bytes
 
     def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:
         for some, arrays in self._pieces(rows, out):
