@@ -125,14 +125,15 @@ def _fill_run(
     kind = dataset.id.get_type()
     memory = memory_dtype(kind, [column.members for column in columns])
     block = (count, *dataset.shape[1:])
-    alone = len(columns) == 1 and not columns[0].members
-    values = out[columns[0].field.name] if alone else np.empty(block, memory)
+    first_column = columns[0]
+    in_place = len(columns) == 1 and not first_column.members and not first_column.swapped
+    values = out[first_column.field.name] if in_place else np.empty(block, memory)
     if not fills(dataset.id.get_create_plist()):
         values.reshape(-1).view(np.uint8)[:] = 0
     space = dataset.id.get_space()
     space.select_hyperslab((first, *(0 for _ in block[1:])), block)
     dataset.id.read(h5s.create_simple(block), space, values, mtype=h5t.py_create(memory))
-    if not alone:
+    if not in_place:
         for column in columns:
             out[column.field.name][...] = follow(values, column.members)
 
