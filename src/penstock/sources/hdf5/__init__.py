@@ -166,7 +166,7 @@ def _doubt(reader: FieldReader, dataset: h5py.Dataset) -> str | None:
                 return None
             continue
         if cost is None and not reader.asks:
-            doubt = None
+            doubt = None  # libhdf5 might not survive it
             continue
         try:
             theirs = dataset[int(rows[0]) : int(rows[-1]) + 1]

@@ -38,8 +38,14 @@ class Library:
     def __getstate__(self) -> dict[str, Any]:
         return {"_file": self._file, "_handle": None, "_with_plugins": plugins_imported()}
 
-    def read(self, name: str, rows: Indices, out: npt.NDArray[Any]) -> None:
+    def read(self, name: str, rows: Indices, out: npt.NDArray[Any], doubt: str = "") -> None:
         """Fills `out[i]` with row `rows[i]`; rows ascend and lie close together.
+
+        Args:
+            name: The dataset.
+            rows: The rows.
+            out: Where they go.
+            doubt: What is known of them already, for the error.
 
         Raises:
             ReadError: With libhdf5's words, if it cannot read them.
@@ -52,7 +58,8 @@ class Library:
             self._check_unchanged(name, rows)
             if isinstance(error, PenstockError):
                 raise located(error, name, rows) from error
-            raise damaged(self._file.path, name, rows, f"libhdf5 says: {error}") from error
+            words = f"{doubt}; libhdf5 says" if doubt else "libhdf5 says"
+            raise damaged(self._file.path, name, rows, f"{words}: {error}") from error
         self._check_unchanged(name, rows)
 
     def _check_unchanged(self, name: str, rows: Indices) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import ChangedFileError, ReadError
+from penstock.errors import ReadError
 from penstock.sources.base import Cost, Read
 from penstock.sources.file import Bytes, File
 from penstock.sources.hdf5.decoding import ChunkError, DamagedChunkError, scratch
@@ -45,7 +45,7 @@ class FieldReader(ABC):
     row_block_bytes = ROW_BLOCK_BYTES
 
     asks = True
-    """Whether libhdf5 may be given what this reader cannot read."""
+    """Whether libhdf5 may be given what this reader cannot read: it would notice the damage."""
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
         self.layout = layout
@@ -191,14 +191,11 @@ class ChunkReader(FieldReader):
                 chunk = scratch("chunk", self._chunk_bytes)
                 total += self._load(number, k, chunk)
             except DamagedChunkError as error:
-                raise self._damaged(first, place, rows, error) from error
+                words = self._words(first, place, error)
+                raise damaged(self._file.path, self.field.name, rows, words) from error
             except ChunkError as error:
-                try:
-                    self._library.read(self.field.name, rows, out)
-                except ReadError as failure:
-                    if isinstance(failure, ChangedFileError) or not self.layout.lacking:
-                        raise
-                    raise self._damaged(first, place, rows, error) from failure
+                words = self._words(first, place, error)
+                self._library.read(self.field.name, rows, out, words)
                 return total + Cost(repaired=1)
             began = time.perf_counter_ns()
             values = chunk.view(self.layout.stored).reshape(self._chunks.shape)
@@ -206,13 +203,12 @@ class ChunkReader(FieldReader):
             total += Cost(decode=time.perf_counter_ns() - began)
         return total
 
-    def _damaged(
-        self, first: int, place: tuple[slice, ...], rows: Indices, error: ChunkError
-    ) -> ReadError:
+    def _words(self, first: int, place: tuple[slice, ...], error: ChunkError) -> str:
+        """What is wrong with a chunk, and what would help libhdf5 to say more."""
         words = f"the chunk at {(first, *(part.start for part in place))} {error}"
         if self.layout.lacking:
             words += f", and libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
-        return damaged(self._file.path, self.field.name, rows, words)
+        return words
 
     def _load(self, number: int, k: int, out: Bytes) -> Cost:
         """Fills `out` with the decoded bytes of one chunk."""
@@ -223,12 +219,12 @@ class ChunkReader(FieldReader):
             return Cost(decode=time.perf_counter_ns() - began)
         mask = int(self._chunks.masks[number, k])
         if self._may_be_stored_raw(number, k, size, mask):
-            raise ChunkError("a partial edge chunk as long as a raw one may be unfiltered")
+            raise ChunkError("lies at the edge, and may be unfiltered, as it is so long")
         stored = scratch("stored", size)
         try:
             self._file.read_into(stored, offset)
         except ReadError as error:
-            raise ChunkError(str(error)) from error
+            raise ChunkError(f"cannot be read: {error}") from error
         between = time.perf_counter_ns()
         self._pipeline.decode(stored, mask, out)
         return Cost(between - began, time.perf_counter_ns() - between, size)
