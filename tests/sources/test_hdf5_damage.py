@@ -316,7 +316,7 @@ def test_random_damage_raises_no_other_errors(path, libver):
         file.create_dataset("raw", data=images(20), chunks=(4, 4, 4, 3))
         file.create_dataset("gzip", data=images(20), chunks=(4, 3, 4, 3), compression="gzip")
         file.create_dataset("lzf", data=images(20), chunks=(4, 4, 4, 3), compression="lzf")
-        file.create_dataset("scaleoffset", data=images(20), chunks=(4, 4, 4, 3), scaleoffset=0)
+        file.create_dataset("scaleoffset", data=images(20), chunks=(4, 4, 4, 3), scaleoffset=8)
     command = [sys.executable, "-c", MUTATE, str(path), "150"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr

@@ -235,7 +235,7 @@ def _doubt(reader: DatasetReader, dataset: h5py.Dataset) -> str | None:
                 return None
             continue
         if cost is None and not reader.asks:
-            doubt = None
+            doubt = None  # libhdf5 might not survive it
             continue
         try:
             fill(dataset, columns, rows, theirs)

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import ChangedFileError, PenstockError, ReadError
+from penstock.errors import ReadError
 from penstock.sources.ahead import ReadAhead
 from penstock.sources.base import Arrays, Cost, Read
 from penstock.sources.file import Bytes, File
@@ -189,9 +189,14 @@ class ChunkReader(DatasetReader):
 
     def _load(self, stored: _Stored, i: int, number: int, out: Bytes) -> None:
         """Fills `out` with the decoded bytes of chunk `i` of those that are fetched."""
-        if self._doubts is not None and self._doubts[number, i % self._chunks.per_row]:
-            raise ChunkError("may be stored without filters, as partial ones at the edge are")
-        self._pipeline.decode(stored.get(i), stored.masks[i], out)
+        k = i % self._chunks.per_row
+        try:
+            if self._doubts is not None and self._doubts[number, k]:
+                raise ChunkError("lies at the edge, and may be unfiltered, as it is so long")
+            self._pipeline.decode(stored.get(i), stored.masks[i], out)
+        except ChunkError as error:
+            error.beside = k
+            raise
 
     def _assemble(self, stored: _Stored, i: int, number: int, rows: Indices, out: Arrays) -> None:
         """Fills `out` with rows of row `number` of chunks, the `i`-th of those that are fetched."""
@@ -217,25 +222,19 @@ class ChunkReader(DatasetReader):
 
     def _ask_library(self, number: int, rows: Indices, out: Arrays, error: ChunkError) -> None:
         """Reads rows through libhdf5 that could not be decoded here."""
-        if isinstance(error, DamagedChunkError):
-            raise self._damaged(number, rows, error) from error
-        try:
-            self._library.read(self.layout.name, self._of(out), rows, out)
-        except ReadError as failure:
-            if isinstance(failure, ChangedFileError) or not self.layout.lacking:
-                raise
-            raise self._damaged(number, rows, error) from failure
-
-    def _damaged(self, number: int, rows: Indices, error: ChunkError) -> PenstockError:
+        start = self._chunks.start(number, error.beside, self.layout.shape)
+        words = f"the chunk at {start} {error}"
+        if self.layout.lacking:
+            words += f", and libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
+        if not isinstance(error, DamagedChunkError):
+            self._library.read(self.layout.name, self._of(out), rows, out, words)
+            return
         try:
             self._file.check_unchanged()
         except ReadError as change:
             # That explains more.
-            return located(change, self.layout.name, rows)
-        words = f"the chunk of row {number * self._chunks.shape[0]} {error}"
-        if self.layout.lacking:
-            words += f", and libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
-        return damaged(self._file.path, self.layout.name, rows, words)
+            raise located(change, self.layout.name, rows) from change
+        raise damaged(self._file.path, self.layout.name, rows, words) from error
 
 
 def _maybe_raw(layout: Layout, chunks: Chunks) -> npt.NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from penstock.sources.hdf5 import filters
 from penstock.sources.hdf5.blosc2 import Blosc2Frames
 from penstock.sources.hdf5.decoding import (
     Bytes,
+    ChunkError,
     DamagedChunkError,
     FilterNotDecodedError,
     scratch,
@@ -214,8 +215,12 @@ class _Scanlines:
         whole, rest = divmod(size, self._line)
         padded = (whole + bool(rest)) * self._padded
         target = out if padded == size else scratch("scanlines", padded)
-        # As an array, `out` would say how many bits a pixel has.
-        filled = len(_codecs.aec_decode(data[4:], **self._options, out=target.data))
+        try:
+            # As an array, `out` would say how many bits a pixel has.
+            filled = len(_codecs.aec_decode(data[4:], **self._options, out=target.data))
+        except ValueError:
+            # Whoever wrote this, libhdf5 decodes as much, and does not look further either.
+            raise ChunkError("has bytes behind its last pixel") from None
         if filled != padded:
             raise DamagedChunkError(f"holds {filled} bytes instead of {padded}")
         if padded != size:

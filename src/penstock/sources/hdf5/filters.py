@@ -16,11 +16,10 @@ SZIP = h5z.FILTER_SZIP
 LZF = h5z.FILTER_LZF
 BZIP2, BLOSC, LZ4, BITSHUFFLE, ZSTD, BLOSC2 = 307, 32001, 32004, 32008, 32015, 32026
 
-CHECKED = {DEFLATE, SHUFFLE, SZIP, h5z.FILTER_NBIT, h5z.FILTER_SCALEOFFSET, LZF}
-"""Filters whose code in libhdf5 finds out that a chunk is damaged.
+SURE = {DEFLATE, SHUFFLE}
+"""Filters behind which libhdf5 does not take damaged data for good ones, or worse.
 
-The plugins trust what they are given: on a damaged chunk they may hang (bzip2), crash (lz4) or
-make values up (zstd).
+gzip has a checksum of its own. Others make values up (szip, zstd), hang (bzip2) or crash (lz4).
 """
 
 _NAMES = {

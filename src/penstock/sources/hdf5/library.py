@@ -44,7 +44,9 @@ class Library:
             "last_use": 0,
         }
 
-    def read(self, name: str, columns: Sequence[Column], rows: Indices, out: Arrays) -> None:
+    def read(
+        self, name: str, columns: Sequence[Column], rows: Indices, out: Arrays, doubt: str = ""
+    ) -> None:
         """Fills `out[column.field.name][i]` with row `rows[i]` of a dataset.
 
         Args:
@@ -52,6 +54,7 @@ class Library:
             columns: What is read of it.
             rows: Ascending, and close together: what lies between them is read as well.
             out: Arrays for each column.
+            doubt: What is known of them already, for the error.
 
         Raises:
             ReadError: With libhdf5's words, if it cannot read them.
@@ -64,7 +67,8 @@ class Library:
             self._check_unchanged(name, rows)
             if isinstance(error, PenstockError):
                 raise located(error, name, rows) from error
-            raise damaged(self._file.path, name, rows, f"libhdf5 says: {error}") from error
+            words = f"{doubt}; libhdf5 says" if doubt else "libhdf5 says"
+            raise damaged(self._file.path, name, rows, f"{words}: {error}") from error
         self._check_unchanged(name, rows)
 
     def _check_unchanged(self, name: str, rows: Indices) -> None:

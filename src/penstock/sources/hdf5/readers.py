@@ -34,7 +34,7 @@ class DatasetReader(ABC):
     """
 
     asks = True
-    """Whether libhdf5 may be given what this reader cannot read."""
+    """Whether libhdf5 may be given what this reader cannot read: it would notice the damage."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
