@@ -1,5 +1,6 @@
 """One small dataset for each way of storing samples in HDF5, and how it ought to be read."""
 
+import ctypes
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -246,6 +247,52 @@ def unwritten_compound_chunks(file):
         "data", (50,), POINT, chunks=(7,), compression="gzip", fillvalue=fill
     )
     made[21:28] = np.zeros(7, POINT)
+
+
+def _unfilled(file, fill, time=h5d.FILL_TIME_NEVER, filters=()):
+    """A dataset of which some chunks were written, and nothing was filled in."""
+
+    def options(plist):
+        fill(plist)
+        plist.set_fill_time(time)
+
+    made = create(
+        file,
+        "data",
+        np.empty((0, 5), "i4"),
+        chunks=(7, 5),
+        maxshape=(None, 5),
+        filters=filters,
+        options=options,
+    )
+    made.resize(50, axis=0)
+    made[14:21] = 5
+
+
+def _seven(plist):
+    plist.set_fill_value(np.array(7, "i4"))
+
+
+def _undefined(plist):
+    library = libhdf5()
+    library.H5Pset_fill_value.argtypes = [ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    if library.H5Pset_fill_value(plist.id, h5t.STD_I32LE.id, None) < 0:
+        raise RuntimeError("H5Pset_fill_value failed")
+
+
+@case(CHUNKS)
+def never_filled_chunks(file):
+    _unfilled(file, _seven)
+
+
+@case(H5PY)
+def never_filled_chunks_through_h5py(file):
+    _unfilled(file, _seven, filters=(fletcher32,))
+
+
+@case(CHUNKS, skip=None if libhdf5() else "libhdf5 was not found")
+def chunks_without_a_fill_value(file):
+    _unfilled(file, _undefined, h5d.FILL_TIME_IFSET)
 
 
 @case(CHUNKS)

@@ -238,6 +238,18 @@ def _filters_of(plist: Any) -> list[_Filter]:
     return found
 
 
+def _fill_of(dataset: h5py.Dataset) -> Any:
+    """What h5py reads where nothing was written."""
+    plist = dataset.id.get_create_plist()
+    if (
+        plist.fill_value_defined() == h5d.FILL_VALUE_UNDEFINED
+        or plist.get_fill_time() == h5d.FILL_TIME_NEVER
+    ):
+        # libhdf5 leaves the memory as it is, and h5py gives it zeros.
+        return np.zeros((), dataset.dtype)[()]
+    return dataset.fillvalue
+
+
 def _contiguous(dataset: h5py.Dataset, base: dict[str, Any], where: str, size: int) -> Layout:
     start = dataset.id.get_offset()
     end = start + dataset.size * dataset.dtype.itemsize
@@ -256,7 +268,7 @@ def _chunked(
     if chunks is None:
         base["chunk_rows"] = None
         return Layout(**base, path=ReadPath("h5py", "nearly all chunks were never written"))
-    base["fill"] = dataset.fillvalue
+    base["fill"] = _fill_of(dataset)
     if filters:
         names = " + ".join(step.name for step in filters)
         path = ReadPath("direct chunks", f"{names}, decoded in threads")

@@ -83,6 +83,8 @@ class Library:
 def _fill(dataset: h5py.Dataset, rows: Indices, out: npt.NDArray[Any]) -> None:
     first, stop = int(rows[0]), int(rows[-1]) + 1
     if len(rows) == stop - first and dataset.dtype.subdtype is None:
+        # Where nothing was written and nothing is to be filled in, libhdf5 leaves what there was.
+        out.reshape(-1).view(np.uint8).fill(0)
         dataset.read_direct(out, np.s_[first:stop])
     else:
         out[...] = dataset[first:stop][rows - first]

@@ -232,6 +232,8 @@ class ChunkReader(FieldReader):
         mask = int(self._chunks.masks[number, k])
         if self._may_be_stored_raw(number, k, size):
             raise ChunkError("a partial edge chunk as long as a raw one may be unfiltered")
+        if not size:
+            raise ShortChunkError("its chunk cannot be where the index says, or not as long")
         stored = scratch("stored", size)
         try:
             self._file.read_into(stored, offset)
