@@ -8,8 +8,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fit, limit, machine, read, records, render, scaling
+from benchmarks import (
+    cold,
+    filters,
+    fit,
+    index,
+    limit,
+    machine,
+    read,
+    records,
+    render,
+    scaling,
+    shapes,
+    unaligned,
+)
 from benchmarks.contestants import CONTESTANTS
+from benchmarks.data import LAYOUTS
 from benchmarks.process import JobFailed
 from benchmarks.settings import FULL, HERE, QUICK, Settings
 
@@ -18,8 +32,17 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "fit": fit.measure,
     "memory": limit.measure,
     "scaling": scaling.measure,
+    "filters": filters.measure,
+    "shapes": shapes.measure,
+    "index": index.measure,
+    "unaligned": unaligned.measure,
+    "cold": cold.measure,
 }
+FILES = dict.fromkeys(
+    [*LAYOUTS, *filters.FILES, *shapes.CASES, *index.FILES, *unaligned.FILES],
+)
 QUICK_PARTS = ("read", "scaling")
+LISTS = ("contestants", "cases", "caches")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,9 +70,8 @@ def _run(options: argparse.Namespace) -> int:
             "versions": machine.versions(),
             "settings": asdict(settings),
         }
-        extra = (options.contestants,) if part == "read" else ()
         try:
-            record[part] = PARTS[part](settings, options.data, *extra, _say)
+            record[part] = PARTS[part](settings, options.data, _say)
         except JobFailed as error:
             _say(f"{part}: FAILED, {error}")
             failures += 1
@@ -73,10 +95,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     settings = QUICK if options.quick else FULL
     chosen = {
         name: value
-        for name in ("repeat", "rows", "memory", "slow_batches", "caches")
+        for name in ("repeat", "rows", "memory", "slow_batches")
         if (value := getattr(options, name)) is not None
     }
-    return replace(settings, **chosen)
+    lists = {name: tuple(v) for name in LISTS if (v := getattr(options, name))}
+    return replace(settings, **chosen, **lists)
 
 
 def _records(options: argparse.Namespace) -> Path:
@@ -87,7 +110,7 @@ def _records(options: argparse.Namespace) -> Path:
 def _shown(options: argparse.Namespace) -> str:
     """The arguments that matter to the figures: not where files are kept."""
     words = ["--quick"] if options.quick else []
-    for name in ("only", "contestants", "caches"):
+    for name in ("only", *LISTS):
         values = getattr(options, name)
         words += [f"--{name}", *values] if values else []
     for name in ("repeat", "rows", "memory", "slow_batches"):
@@ -106,7 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="measure, and keep a record")
     run.set_defaults(command=_run)
     run.add_argument("--only", nargs="+", choices=PARTS, help="parts to measure")
-    run.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=[], metavar="NAME")
+    run.add_argument("--contestants", nargs="+", choices=CONTESTANTS, metavar="NAME")
+    run.add_argument("--cases", nargs="+", choices=FILES, metavar="FILE", help="files to read")
     run.add_argument("--repeat", type=int, help=f"rounds (default: {FULL.repeat})")
     run.add_argument("--rows", type=int, help=f"images in a file (default: {FULL.rows:,})")
     run.add_argument("--memory", help=f"Penstock's budget (default: {FULL.memory})")

@@ -1,12 +1,18 @@
-"""The files that are read: 32x32 colour images, made once, in three layouts.
+"""The files that are read: made once, of rows that carry their number.
 
-Smooth random colour fields with noise, in steps of 4: gzip shrinks them about
-1.5-fold, as it does photographs, and hardly any of that is repetition. The
-first 8 bytes of an image are its row number, so that work can be checked.
+Images are smooth random colour fields with noise, in steps of 4: gzip shrinks them about
+1.5-fold, as it does photographs, and hardly any of that is repetition. Counts are 16-bit
+numbers as a detector gives them, small and often zero: data for filters that find nothing
+in such images. The first 8 bytes of a row are its number, so that work can be checked;
+rows of 4 bytes are their numbers.
 """
 
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,74 +24,148 @@ CHUNK_ROWS = 64
 CLASSES = 10
 SHAPE = (32, 32, 3)
 ROW_BYTES = 32 * 32 * 3
+MASK_SHAPE = (32, 32, 1)
+GZIP = {"compression": "gzip", "compression_opts": 4}
 
-LAYOUTS: dict[str, dict[str, Any]] = {
-    "gzip": {"chunks": (CHUNK_ROWS, *SHAPE), "compression": "gzip", "compression_opts": 4},
-    "chunked": {"chunks": (CHUNK_ROWS, *SHAPE)},
-    "contiguous": {},
-}
-
-_SLAB_ROWS = 4096
+_SLAB_BYTES = 4096 * ROW_BYTES
 _GRID = 5
-_WEIGHTS = np.random.default_rng(1).integers(0, 2**63, ROW_BYTES // 8, np.uint64) | np.uint64(1)
+_COUNT = 6
 
-Images = npt.NDArray[np.uint8]
+Rows = npt.NDArray[Any]
 
 
-def image_file(folder: Path, layout: str, rows: int, sort: bool = False) -> Path:
-    """The path of a file of images, made now if it is not there.
+@dataclass(frozen=True)
+class Stored:
+    """How the rows of a file are stored.
 
-    Datasets: `image (rows, 32, 32, 3) uint8`, `label (rows,) int64`, and
-    `checksum (rows,) uint64`, the `row_checksums` of the images.
+    Attributes:
+        name: In file names and records.
+        title: As it is shown.
+        chunk_rows: Rows in a chunk; 0 stores them contiguously.
+        filters: What h5py takes for the chunks' filters.
+        plugin: Whether h5py needs the package hdf5plugin for them.
+        shape: Of a row.
+        dtype: "uint8" for images, "uint16" for counts, "int32" for row numbers alone.
+        label_rows: Labels in a chunk with gzip; 0 stores them contiguously.
+        mask_rows: Masks in a chunk with gzip; 0 leaves masks out.
+    """
+
+    name: str
+    title: str
+    chunk_rows: int = 0
+    filters: dict[str, Any] = field(default_factory=dict)
+    plugin: bool = False
+    shape: tuple[int, ...] = SHAPE
+    dtype: str = "uint8"
+    label_rows: int = 0
+    mask_rows: int = 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, without those of label and mask."""
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The datasets that a sample is made of."""
+        if not self.shape:
+            return ("image",)
+        return ("image", "label", "mask") if self.mask_rows else ("image", "label")
+
+
+LAYOUTS = {
+    stored.name: stored
+    for stored in (
+        Stored("gzip", "gzip 4, chunks of 64 images", CHUNK_ROWS, GZIP),
+        Stored("chunked", "uncompressed, chunks of 64 images", CHUNK_ROWS),
+        Stored("contiguous", "uncompressed, contiguous"),
+    )
+}
+"""The files of the read benchmark."""
+
+
+def image_file(folder: Path, stored: Stored, rows: int, sort: bool = False) -> Path:
+    """The path of a file of rows, made now if it is not there.
+
+    Datasets: `image (rows, *shape)`; unless rows are numbers alone, `label (rows,) int64`,
+    `checksum (rows,) uint64`, the `row_checksums` of the images, and, if asked for,
+    `mask (rows, 32, 32, 1) uint8`.
 
     Args:
         folder: Where files are kept.
-        layout: A key of `LAYOUTS`; it concerns `image` only.
-        rows: Number of images.
+        stored: What the rows are, and how they are stored.
+        rows: How many.
         sort: Rows sorted by label, else in random order; classes are equally large.
     """
-    path = folder / f"images-{layout}-{rows}{'-sorted' if sort else ''}.h5"
+    path = folder / f"images-{stored.name}-{rows}{'-sorted' if sort else ''}.h5"
+    return made_once(path, lambda temporary: _write(temporary, stored, rows, sort))
+
+
+def made_once(path: Path, write: Callable[[Path], None]) -> Path:
+    """A path at which there is a file, now if not before; `write` takes where to write it."""
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
-        _write(temporary, layout, rows, sort, path.name)
+        write(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
-def row_numbers(images: Images) -> npt.NDArray[np.uint64]:
-    """The row number that each image carries in its first 8 bytes."""
-    flat = images.reshape(len(images), ROW_BYTES)
+def row_numbers(images: Rows) -> npt.NDArray[np.uint64]:
+    """The row number that each image carries in its first 8 bytes, or is."""
+    if images.ndim == 1:
+        return images.astype(np.uint64)
+    flat = images.reshape(len(images), -1).view(np.uint8)
     return np.ascontiguousarray(flat[:, :8]).view(np.uint64).reshape(-1)
 
 
-def row_checksums(images: Images) -> npt.NDArray[np.uint64]:
+def row_checksums(images: Rows) -> npt.NDArray[np.uint64]:
     """A checksum of each image that depends on every byte and its place."""
-    words = np.ascontiguousarray(images).reshape(len(images), ROW_BYTES).view(np.uint64)
-    return words @ _WEIGHTS
+    words = np.ascontiguousarray(images).reshape(len(images), -1).view(np.uint64)
+    return words @ _weights(words.shape[1])
 
 
-def make_images(first: int, count: int) -> Images:
+def make_images(first: int, count: int, shape: tuple[int, ...] = SHAPE) -> Rows:
     """Images number `first .. first + count - 1`; the same at every call."""
+    height, width, channels = shape
     rng = np.random.default_rng([0, first])
-    corners = rng.normal(128, 40, (count, _GRID, _GRID, 3)).astype(np.float32)
-    blend = _bilinear(SHAPE[0], _GRID)
-    images = np.einsum("ia,nabc,jb->nijc", blend, corners, blend, optimize=True)
+    corners = rng.normal(128, 40, (count, _GRID, _GRID, channels)).astype(np.float32)
+    down, along = _bilinear(height, _GRID), _bilinear(width, _GRID)
+    images = np.einsum("ia,nabc,jb->nijc", down, corners, along, optimize=True)
     images += 12 * rng.standard_normal(images.shape, dtype=np.float32)
     pixels = np.clip(np.round(images / 4) * 4, 0, 255).astype(np.uint8, order="C")
-    numbers = np.arange(first, first + count, dtype=np.uint64)
-    pixels.reshape(count, ROW_BYTES)[:, :8] = numbers.view(np.uint8).reshape(count, 8)
-    return pixels
+    return _numbered(pixels, first)
+
+
+def make_counts(first: int, count: int, shape: tuple[int, ...]) -> Rows:
+    """Counts number `first .. first + count - 1`: some rows are brighter than others."""
+    rng = np.random.default_rng([1, first])
+    brightness = rng.exponential(_COUNT, (count, *(1 for _ in shape)))
+    return _numbered(rng.poisson(brightness, (count, *shape)).astype(np.uint16), first)
 
 
 def make_labels(rows: int, sort: bool) -> npt.NDArray[np.int64]:
     """Class numbers below `CLASSES`, in equal parts, sorted or in random order."""
     labels = np.arange(rows) * CLASSES // rows
     return labels if sort else np.random.default_rng(2).permutation(labels)
+
+
+def _make_rows(stored: Stored, first: int, count: int) -> Rows:
+    if stored.dtype == "int32":
+        return np.arange(first, first + count, dtype=np.int32)
+    make = make_counts if stored.dtype == "uint16" else make_images
+    return make(first, count, stored.shape)
+
+
+def _numbered(rows: Rows, first: int) -> Rows:
+    numbers = np.arange(first, first + len(rows), dtype=np.uint64)
+    bytes_of = rows.reshape(len(rows), -1).view(np.uint8)
+    bytes_of[:, :8] = numbers.view(np.uint8).reshape(len(rows), 8)
+    return rows
 
 
 def _bilinear(size: int, corners: int) -> npt.NDArray[np.float32]:
@@ -95,19 +175,51 @@ def _bilinear(size: int, corners: int) -> npt.NDArray[np.float32]:
     return np.clip(1 - distance, 0, 1).astype(np.float32)
 
 
-def _write(path: Path, layout: str, rows: int, sort: bool, name: str) -> None:
+@cache
+def _weights(words: int) -> npt.NDArray[np.uint64]:
+    return np.random.default_rng(1).integers(0, 2**63, words, np.uint64) | np.uint64(1)
+
+
+def _write(path: Path, stored: Stored, rows: int, sort: bool) -> None:
+    if stored.plugin:
+        import hdf5plugin  # noqa: F401 - gives h5py its filters
+
+    slab = max(1, _SLAB_BYTES // stored.row_bytes)
+    if stored.chunk_rows:
+        # No chunk is written twice.
+        slab = max(1, slab // stored.chunk_rows) * stored.chunk_rows
     with h5py.File(path, "w") as file:
-        image = file.create_dataset("image", (rows, *SHAPE), np.uint8, **LAYOUTS[layout])
-        checksum = file.create_dataset("checksum", (rows,), np.uint64)
-        file["label"] = make_labels(rows, sort)
-        for first in range(0, rows, _SLAB_ROWS):
-            images = make_images(first, min(_SLAB_ROWS, rows - first))
-            image[first : first + len(images)] = images
-            checksum[first : first + len(images)] = row_checksums(images)
-            _show_progress(name, first + len(images), rows)
+        shape = (rows, *stored.shape)
+        image = _create(file, "image", shape, stored.dtype, stored.chunk_rows, stored.filters)
+        if "label" in stored.fields:
+            label = _create(file, "label", (rows,), np.int64, stored.label_rows, GZIP)
+            label[:] = make_labels(rows, sort)
+            checksum = file.create_dataset("checksum", (rows,), np.uint64)
+        if "mask" in stored.fields:
+            mask = _create(file, "mask", (rows, *MASK_SHAPE), np.uint8, stored.mask_rows, GZIP)
+        for first in range(0, rows, slab):
+            images = _make_rows(stored, first, min(slab, rows - first))
+            part = slice(first, first + len(images))
+            image[part] = images
+            if "label" in stored.fields:
+                checksum[part] = row_checksums(images)
+            if "mask" in stored.fields:
+                mask[part] = make_images(first, len(images), MASK_SHAPE)
+            show_progress(path, part.stop, rows)
 
 
-def _show_progress(name: str, done: int, total: int) -> None:
+def show_progress(path: Path, done: int, total: int) -> None:
+    """How far the making of a file is, for a person at a terminal."""
     if sys.stderr.isatty():
+        name = path.name.split(".")[0]
         end = "\n" if done == total else ""
         print(f"\rmaking {name}: {100 * done // total} %", end=end, file=sys.stderr, flush=True)
+
+
+def _create(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, chunk_rows: int, filters: Any
+) -> h5py.Dataset:
+    if not chunk_rows:
+        return file.create_dataset(name, shape, dtype)
+    chunks = (min(chunk_rows, shape[0]), *shape[1:])
+    return file.create_dataset(name, shape, dtype, chunks=chunks, **filters)

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 
 from benchmarks import machine
-from benchmarks.data import image_file
+from benchmarks.data import LAYOUTS, image_file
 from benchmarks.process import JobFailed, run_job
 from benchmarks.settings import Settings
 from benchmarks.worker import Signal
@@ -28,7 +28,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
         result["missing"]["fit"] = f"{' and '.join(missing)} not installed"
         say(f"fit: {result['missing']['fit']}")
         return result
-    path = image_file(folder, "gzip", settings.fit_rows)
+    path = image_file(folder, LAYOUTS["gzip"], settings.fit_rows)
     for number in range(settings.repeat):
         for way in WAYS:
             job = {
@@ -79,7 +79,7 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
         "epoch_seconds": [round(seconds, 4) for seconds in clock.seconds[1:]],
         "loss": history.history["loss"][-1],
         "report": report,
-        **machine.Usage.now().since(start),
+        **(machine.Usage.now() - start).to_dict(),
     }
 
 

@@ -8,6 +8,7 @@ nothing.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import h5py
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.data import CHUNK_ROWS, ROW_BYTES, image_file, row_numbers
+from benchmarks.data import CHUNK_ROWS, LAYOUTS, ROW_BYTES, image_file, row_numbers
 from benchmarks.process import JobFailed, run_job
 from benchmarks.settings import Settings
 from benchmarks.worker import Signal
 
 TIMES_LARGER = 8
-LAYOUTS = ("gzip", "contiguous")
+FILES = (LAYOUTS["gzip"], LAYOUTS["contiguous"])
 Say = Callable[[str], None]
 
 
@@ -39,18 +40,18 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
     result: dict[str, Any] = {"runs": [], "skipped": {}}
     rows = -(-TIMES_LARGER * settings.limit_bytes // ROW_BYTES)
     rows = -(-rows // CHUNK_ROWS) * CHUNK_ROWS
-    for layout in LAYOUTS:
+    for stored in FILES:
         for way in WAYS:
             try:
                 with memory_group(settings.limit_bytes) as group:
-                    path = image_file(folder, layout, rows)
+                    path = image_file(folder, stored, rows)
                     run = _run_limited(way, path, rows, settings, group)
             except NotPossible as error:
                 result["skipped"]["memory limit"] = str(error)
                 say(f"memory limit: not possible here, {error}")
                 return result
-            result["runs"].append({"way": way, "layout": layout, **run})
-            say(f"{way}, {layout}: {'finished' if run['finished'] else run['reason']}")
+            result["runs"].append({"way": way, "layout": stored.name, **run})
+            say(f"{way}, {stored.name}: {'finished' if run['finished'] else run['reason']}")
     return result
 
 
@@ -61,8 +62,8 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     signal("ready")
     start = machine.Usage.now()
     report = read(job, seen)
-    used = machine.Usage.now().since(start)
-    return {"complete": bool(seen.all()), "report": report, **used}
+    used = machine.Usage.now() - start
+    return {"complete": bool(seen.all()), "report": report, **used.to_dict()}
 
 
 def _run_limited(
@@ -77,7 +78,7 @@ def _run_limited(
     }
     # Pages that are cached already are charged to whoever read them first.
     counted = machine.can_drop_page_cache() is None
-    prepare = machine.drop_page_cache if counted else None
+    prepare = partial(machine.drop_page_cache, path) if counted else None
     facts = {"rows": rows, "decoded_bytes": rows * ROW_BYTES, "limit_bytes": settings.limit_bytes}
     facts["page_cache_counted"] = counted
     try:

@@ -2,9 +2,9 @@
 
 import os
 import platform
-import subprocess
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from operator import add, sub
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -16,6 +16,7 @@ PACKAGES = (
     "penstock",
     "numpy",
     "h5py",
+    "hdf5plugin",
     "imagecodecs",
     "keras",
     "jax",
@@ -25,7 +26,6 @@ PACKAGES = (
     "grain",
 )
 
-_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 _TREE_SHARES = ("Pss:", "Pss_Anon:", "Pss_Shmem:")
 
 
@@ -67,18 +67,15 @@ def pin() -> None:
 
 
 def can_drop_page_cache() -> str | None:
-    """None if the page cache can be dropped, else the reason why not."""
-    if not _DROP_CACHES.exists():
-        return "this system has no /proc/sys/vm/drop_caches"
-    if not os.access(_DROP_CACHES, os.W_OK):
-        return "dropping the page cache needs to run as root"
-    return None
+    """None if files can be dropped from the page cache, else the reason why not."""
+    return None if hasattr(os, "posix_fadvise") else "this system has no posix_fadvise"
 
 
-def drop_page_cache() -> None:
-    """Makes the next read of any file come from the disk."""
-    subprocess.run(["sync"], check=True)
-    _DROP_CACHES.write_text("3")
+def drop_page_cache(path: Path) -> None:
+    """Makes the next read of a file come from the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def fill_page_cache(path: Path) -> None:
@@ -112,14 +109,19 @@ class Usage:
         own = process_time() + times.children_user + times.children_system
         return cls(perf_counter(), own, *_machine_seconds())
 
-    def since(self, start: "Usage") -> dict[str, float]:
-        """Seconds of wall clock and CPU, and of CPU that others took, since `start`."""
-        own = self.own - start.own
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*map(add, astuple(self), astuple(other)))
+
+    def __sub__(self, other: "Usage") -> "Usage":
+        return Usage(*map(sub, astuple(self), astuple(other)))
+
+    def to_dict(self) -> dict[str, float]:
+        """Of a difference: seconds of wall clock and CPU, and of CPU that others took."""
         return {
-            "seconds": self.wall - start.wall,
-            "cpu_seconds": own,
-            "other_cpu_seconds": max(0.0, self.all - start.all - own),
-            "stolen_cpu_seconds": self.stolen - start.stolen,
+            "seconds": self.wall,
+            "cpu_seconds": self.own,
+            "other_cpu_seconds": max(0.0, self.all - self.own),
+            "stolen_cpu_seconds": self.stolen,
         }
 
 

@@ -18,12 +18,22 @@ class Settings:
         seconds: A timed run goes on for whole epochs until it has lasted this long.
         slow_batches: Batches after which slow contestants stop.
         caches: States of the page cache to measure, of "warm" and "cold".
+        contestants: Names of those that take part in the read benchmark; all if empty.
+        cases: Names of the files to read, in the benchmarks that read several; all if empty.
         fit_rows: Images in an epoch of the fit benchmark.
         fit_epochs: Epochs of a fit; the first, which compiles, is left out.
         fit_memory: Penstock's budget in the fit benchmark.
         limit_bytes: Memory limit on the process group; the files are 8 times larger.
         limit_memory: Penstock's budget under that limit.
         order_rows: Lengths at which the cost of the order is measured.
+        shape_share: Share of the rows of each file in the shapes benchmark.
+        index_chunks: Chunks in the file of the index benchmark.
+        aligned_batch: Rows in a batch of the unaligned benchmark.
+        cold_rows: Images in each file of the cold benchmark.
+        cold_random_rows: Images that are read at random places, of those.
+        cold_batch: Rows in a batch of the cold benchmark.
+        cold_limit_bytes: Memory limit on the process group; the files should be larger.
+        cold_memory: Penstock's budget under that limit.
         light: Leave out contestants whose libraries take seconds to import.
     """
 
@@ -34,12 +44,22 @@ class Settings:
     seconds: float = 3.0
     slow_batches: int = 300
     caches: tuple[str, ...] = ("warm", "cold")
+    contestants: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
     fit_rows: int = 50_000
     fit_epochs: int = 5
     fit_memory: str = "64MB"
     limit_bytes: int = 256 * 2**20
     limit_memory: str = "64MB"
     order_rows: tuple[int, ...] = (10_000, 1_000_000, 100_000_000)
+    shape_share: float = 1.0
+    index_chunks: int = 1_000_000
+    aligned_batch: int = 32
+    cold_rows: int = 699_072
+    cold_random_rows: int = 153_600
+    cold_batch: int = 64
+    cold_limit_bytes: int = 512 * 2**20
+    cold_memory: str = "192MB"
     light: bool = False
 
 
@@ -59,5 +79,11 @@ QUICK = Settings(
     limit_bytes=160 * 2**20,
     limit_memory="32MB",
     order_rows=(10_000, 100_000),
+    shape_share=0.002,
+    index_chunks=2000,
+    cold_rows=4096,
+    cold_random_rows=1024,
+    cold_limit_bytes=256 * 2**20,
+    cold_memory="6MB",
     light=True,
 )

@@ -1,10 +1,11 @@
-"""The runs of the read benchmark, brought together: one line for each contestant."""
+"""Runs brought together: one line for each contestant of the read benchmark, figures by round."""
 
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from benchmarks.contestants import CONTESTANTS
+from benchmarks.rounds import DECODE, TAKE
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,29 @@ def read_lines(part: dict[str, Any], layout: str, cache: str) -> list[Line]:
         if runs:
             lines.append(_line(name, runs, seen[0] if seen else {}))
     return lines
+
+
+def speeds(
+    part: dict[str, Any], contestant: str, layout: str, cache: str = "warm"
+) -> dict[int, float]:
+    """Samples a second by round."""
+    key = (contestant, layout, cache)
+    return {
+        run["round"]: run["samples_per_second"]
+        for run in part["runs"]
+        if (run["contestant"], run["layout"], run["cache"]) == key
+    }
+
+
+def layouts_of(part: dict[str, Any]) -> list[str]:
+    """The layouts that were measured, in their order."""
+    return list(dict.fromkeys(run["layout"] for run in part["runs"]))
+
+
+def ceiling_of(part: dict[str, Any], layout: str) -> str:
+    """What Penstock is compared with at a layout: decoding where there is something to decode."""
+    has = bool(speeds(part, DECODE.name, layout))
+    return DECODE.name if has else TAKE.name
 
 
 def _line(name: str, runs: list[dict[str, Any]], seen: dict[str, Any]) -> Line:

@@ -1,19 +1,20 @@
-"""What Penstock wants to reach: ratios of figures in one record, because those carry over."""
+"""What Penstock wants to reach: ratios of figures in one record where they are speeds."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks import fit, limit
+from benchmarks import cold, fit, index, limit, rounds, shapes, unaligned
+from benchmarks.summary import ceiling_of, layouts_of, speeds
 
-SHUFFLED = "Penstock shuffle=True"
-EXACT = 'Penstock shuffle="exact"'
+SHUFFLED, EXACT = rounds.SHUFFLED.name, rounds.EXACT.name
+DECODE, TAKE = rounds.DECODE.name, rounds.TAKE.name
 
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio of two figures, and the bound that it should keep.
+    """A ratio of two figures, or a figure, and the bound that it should keep.
 
     Attributes:
         text: What is compared.
@@ -54,15 +55,29 @@ class Outcome:
 # Layout, Penstock's order, the contestant, and the least ratio of samples per second.
 READ_TARGETS = (
     ("gzip", SHUFFLED, "h5py fancy indexing", 100),
-    ("gzip", SHUFFLED, "h5py slices in order", 2.5),
+    ("gzip", SHUFFLED, "h5py slices in order", 3),
     ("gzip", SHUFFLED, "tf.data, 32k buffer", 4),
-    ("gzip", SHUFFLED, "ceiling: read and decode", 0.80),
-    ("chunked", SHUFFLED, "NumPy take from RAM", 0.35),
-    ("contiguous", EXACT, "NumPy take from RAM", 0.4),
+    ("gzip", SHUFFLED, DECODE, 0.90),
+    ("chunked", SHUFFLED, TAKE, 0.45),
+    ("contiguous", EXACT, TAKE, 0.55),
 )
+FILTER_BOUND = 0.85
+SHAPE_BOUND = 0.6
 FIT_TARGET = Target(f"fit: an epoch, {fit.PENSTOCK} / {fit.ARRAYS}", 1.15, at_most=True)
 BUDGET_TARGET = Target("memory: the loader's peak / its budget", 1.0, at_most=True)
 FLAT_BOUND = 1.25
+SHAPES_BUDGET_TARGET = Target("shapes: the loader's peak / its budget", 1.0, at_most=True)
+READY_BOUND = 3
+INDEX_BYTES_BOUND = 40
+UNALIGNED_TARGET = Target("unaligned: time of an epoch / with aligned chunks", 1.10, at_most=True)
+
+# Layout, Penstock's order, what it is compared with (the slowest of them), and the least ratio.
+COLD_TARGETS = (
+    ("gzip", SHUFFLED, (cold.IN_ORDER, cold.DECODER), 0.85),
+    ("chunked", SHUFFLED, (cold.IN_ORDER,), 0.85),
+    ("contiguous", SHUFFLED, (cold.IN_ORDER,), 0.6),
+    ("contiguous", EXACT, (cold.AT_RANDOM,), 0.9),
+)
 
 
 def outcomes(records: dict[str, dict[str, Any]]) -> Iterator[Outcome]:
@@ -74,9 +89,9 @@ def outcomes(records: dict[str, dict[str, Any]]) -> Iterator[Outcome]:
 
 def _read_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
     for layout, penstock, other, bound in READ_TARGETS:
-        ours = _by_round(part, penstock, layout)
+        ours = speeds(part, penstock, layout)
         # Data in RAM has no layout.
-        theirs = _by_round(part, other, layout) or _by_round(part, other, "contiguous")
+        theirs = speeds(part, other, layout) or speeds(part, other, "contiguous")
         if ours and theirs:
             target = Target(f"{layout}, warm: {penstock} / {other}", bound)
             yield _compare(target, ours, theirs)
@@ -115,6 +130,56 @@ def _scaling_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
         yield _compare(Target(text, FLAT_BOUND, at_most=True), costs[most], costs[least])
 
 
+def _filter_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
+    for layout in layouts_of(part):
+        yield from _share_of_ceiling("filters", part, layout, FILTER_BOUND)
+
+
+def _shape_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
+    for layout in layouts_of(part):
+        if layout != shapes.OVERHEAD:
+            yield from _share_of_ceiling("shapes", part, layout, SHAPE_BOUND)
+    reports = [run["report"] for run in part["runs"] if run["report"]]
+    shares = [report["peak_bytes"] / report["budget"] for report in reports]
+    if shares:
+        yield Outcome(SHAPES_BUDGET_TARGET, max(shares), min(shares), max(shares))
+
+
+def _index_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
+    for layout in index.FILES:
+        runs = [run for run in part["runs"] if run["layout"] == layout]
+        seconds = [run["seconds"] for run in runs if run["way"] == index.PENSTOCK]
+        held = [
+            r["resting_bytes"] / r["chunks"] for r in part["inspections"] if r["layout"] == layout
+        ]
+        name = f"index: {layout}"
+        if seconds:
+            target = Target(f"{name}, seconds to ready", READY_BOUND, at_most=True)
+            yield Outcome(target, median(seconds), min(seconds), max(seconds))
+        if held:
+            target = Target(f"{name}, bytes held for a chunk", INDEX_BYTES_BOUND, at_most=True)
+            yield Outcome(target, *held, *held, *held)
+
+
+def _unaligned_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
+    ours = speeds(part, SHUFFLED, unaligned.ALIGNED)
+    theirs = speeds(part, SHUFFLED, unaligned.UNALIGNED)
+    if ours and theirs:
+        # The time of one is the speed of the other.
+        yield _compare(UNALIGNED_TARGET, ours, theirs)
+
+
+def _cold_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
+    for layout, penstock, others, bound in COLD_TARGETS:
+        ours = speeds(part, penstock, layout, "cold")
+        theirs = [speeds(part, other, layout, "cold") for other in others]
+        shared = set(ours).intersection(*theirs)
+        if shared:
+            slowest = {number: min(speed[number] for speed in theirs) for number in shared}
+            text = f"cold, {layout}: {penstock} / {' or '.join(others)}"
+            yield _compare(Target(text, bound), ours, slowest)
+
+
 SCALED = {
     "exact_ns": "time a sample, exact order",
     "windows_ns": "time a sample, windows",
@@ -127,15 +192,22 @@ JUDGES: dict[str, Callable[[dict[str, Any]], Iterator[Outcome]]] = {
     "fit": _fit_outcomes,
     "memory": _memory_outcomes,
     "scaling": _scaling_outcomes,
+    "filters": _filter_outcomes,
+    "shapes": _shape_outcomes,
+    "index": _index_outcomes,
+    "unaligned": _unaligned_outcomes,
+    "cold": _cold_outcomes,
 }
 
 
-def _by_round(part: dict[str, Any], contestant: str, layout: str) -> dict[int, float]:
-    return {
-        run["round"]: run["samples_per_second"]
-        for run in part["runs"]
-        if (run["contestant"], run["layout"], run["cache"]) == (contestant, layout, "warm")
-    }
+def _share_of_ceiling(
+    name: str, part: dict[str, Any], layout: str, bound: float
+) -> Iterator[Outcome]:
+    ours, ceiling = speeds(part, SHUFFLED, layout), ceiling_of(part, layout)
+    theirs = speeds(part, ceiling, layout)
+    if ours and theirs:
+        text = f"{name}: {part['cases'][layout]['title']}: {SHUFFLED} / its ceiling"
+        yield _compare(Target(text, bound), ours, theirs)
 
 
 def _compare(target: Target, ours: dict[int, float], theirs: dict[int, float]) -> Outcome:

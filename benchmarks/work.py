@@ -4,14 +4,16 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.data import Images, row_checksums, row_numbers
+from benchmarks.data import row_checksums, row_numbers
 
-Batch = tuple[Images, npt.NDArray[np.int64]]
+Batch = tuple[npt.NDArray[Any], ...]
+"""Arrays of as many rows: images, and labels and masks where the file has them."""
 
 
 class WrongWork(Exception):
@@ -19,7 +21,7 @@ class WrongWork(Exception):
 
 
 class Handed:
-    """Row numbers, labels and, if asked for, checksums of the batches of one epoch.
+    """Row numbers and, if asked for, labels and checksums of the batches of one epoch.
 
     The arrays are made and touched at once, so that they don't count as memory of a
     contestant's that was watched from then on.
@@ -28,11 +30,11 @@ class Handed:
         first: `time.perf_counter()` when the first batch was there.
     """
 
-    def __init__(self, capacity: int, checksums: bool = False) -> None:
+    def __init__(self, capacity: int, *, labels: bool = True, checksums: bool = False) -> None:
         self.first = 0.0
         self._count = 0
         self._rows = np.full(capacity, 0, np.uint64)
-        self._labels = np.full(capacity, 0, np.int64)
+        self._labels = np.full(capacity, 0, np.int64) if labels else None
         self._checksums = np.full(capacity, 0, np.uint64) if checksums else None
 
     def __len__(self) -> int:
@@ -44,32 +46,41 @@ class Handed:
         return self._rows[: self._count]
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """The label that came with each row."""
-        return self._labels[: self._count]
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """The label that came with each row, if it was asked for."""
+        return None if self._labels is None else self._labels[: self._count]
 
     @property
     def checksums(self) -> npt.NDArray[np.uint64] | None:
         """The checksum of each image, if it was asked for."""
         return None if self._checksums is None else self._checksums[: self._count]
 
+    def clear(self) -> None:
+        """Forgets the epoch, so that another one can be noted."""
+        self.first = 0.0
+        self._count = 0
+
     def consume(self, batches: Iterator[Batch], limit: int | None = None) -> None:
         """Takes batches as a training step would, and notes what came.
 
         Args:
-            batches: `(images, labels)` pairs.
+            batches: Tuples of images, labels and masks.
             limit: Batches after which to stop, None for all.
 
         Raises:
-            WrongWork: If more rows come than there are.
+            WrongWork: If more rows come than there are, or masks of other rows.
         """
-        for images, labels in islice(batches, limit):
+        for batch in islice(batches, limit):
             self.first = self.first or time.perf_counter()
+            images, *_ = batch
             start, stop = self._count, self._count + len(images)
             if stop > len(self._rows):
                 raise WrongWork(f"more rows came than the {len(self._rows)} of the file")
             self._rows[start:stop] = row_numbers(images)
-            self._labels[start:stop] = labels
+            if self._labels is not None:
+                self._labels[start:stop] = batch[1]
+            if len(batch) > 2 and (row_numbers(batch[2]) != self._rows[start:stop]).any():
+                raise WrongWork("images came with masks of other rows")
             if self._checksums is not None:
                 self._checksums[start:stop] = row_checksums(images)
             self._count = stop
@@ -90,16 +101,18 @@ def check(handed: Handed, path: Path, whole: bool) -> None:
         WrongWork: If a row is missing, came twice, or came with other content.
     """
     with h5py.File(path, "r") as file:
-        labels, checksums = file["label"][:], file["checksum"][:]
+        length = len(file["image"])
+        labels = None if handed.labels is None else file["label"][:]
+        checksums = None if handed.checksums is None else file["checksum"][:]
     rows = handed.rows
-    if rows.max() >= len(labels):
-        raise WrongWork(f"row {rows.max()} was handed out, of {len(labels)} rows")
-    seen = np.bincount(rows.astype(np.int64), minlength=len(labels))
+    if rows.max() >= length:
+        raise WrongWork(f"row {rows.max()} was handed out, of {length} rows")
+    seen = np.bincount(rows.astype(np.int64), minlength=length)
     if seen.max() > 1:
         raise WrongWork(f"{int((seen > 1).sum())} rows came more than once")
     if whole and seen.min() < 1:
-        raise WrongWork(f"{int((seen < 1).sum())} of {len(labels)} rows never came")
-    if (handed.labels != labels[rows]).any():
+        raise WrongWork(f"{int((seen < 1).sum())} of {length} rows never came")
+    if labels is not None and (handed.labels != labels[rows]).any():
         raise WrongWork("images came with labels of other rows")
-    if handed.checksums is not None and (handed.checksums != checksums[rows]).any():
+    if checksums is not None and (handed.checksums != checksums[rows]).any():
         raise WrongWork("images came with other bytes than the file's")

@@ -20,13 +20,16 @@ BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 def cats(tmp_path, monkeypatch):
     """The file that the examples read, as cats.h5 and under the other names they use."""
     rng = np.random.default_rng(0)
-    for name in ("cats.h5", "2023.h5", "2024.h5"):
+    (tmp_path / "shards").mkdir()
+    for name in ("cats.h5", "2023.h5", "2024.h5", "shards/1.h5", "shards/2.h5"):
         with h5py.File(tmp_path / name, "w") as file:
             image = rng.integers(0, 256, (1500, 32, 32, 3), np.uint8)
             file.create_dataset("image", data=image, chunks=(64, 32, 32, 3), compression="gzip")
             file["label"] = rng.integers(0, 2, 1500)
             file["weight"] = np.ones(1500, np.float32)
             file["meta/age"] = rng.random(1500)
+    with h5py.File(tmp_path / "jets.h5", "w") as file:
+        file["jets"] = np.zeros(100, [("pt", "f4"), ("mass", "f4"), ("tag", "i1")])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

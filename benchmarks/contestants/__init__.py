@@ -21,6 +21,7 @@ class ReadJob:
     Attributes:
         contestant: Name of a contestant.
         path: The file.
+        fields: Its datasets that make a sample: the image, then the others.
         rows: Rows in the file.
         batch: Rows in a batch.
         memory: Byte budget, for those who take one.
@@ -29,11 +30,13 @@ class ReadJob:
         limit: Batches after which to stop, None for whole epochs.
         seconds: Go on for whole epochs until this much time has passed.
         warm_up: Run an epoch before the clock starts.
-        inspect: Look at every byte and at the order; nothing is timed.
+        inspect: Look at every byte; nothing is timed.
+        judge: Look at the order as well; the file is sorted by class.
     """
 
     contestant: str
     path: str
+    fields: list[str]
     rows: int
     batch: int
     memory: str
@@ -43,6 +46,7 @@ class ReadJob:
     seconds: float
     warm_up: bool
     inspect: bool
+    judge: bool
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Contestant:
         opener: `module:function` below this package.
         shuffle: The order it promises.
         needs: Libraries to import, besides NumPy and h5py.
-        layouts: The files it reads.
+        layouts: The files that it reads in the read benchmark.
         slow: Stops after a number of batches instead of a whole epoch.
         role: "penstock", "peer" or "ceiling" (what no loader can beat).
         in_ram: Reads arrays in memory; the file only fills them.

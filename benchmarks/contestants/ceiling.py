@@ -1,6 +1,6 @@
 """The most that reading can give: every chunk read and decoded once, by threads, without order.
 
-Pieces of 512 rows are handed out, in buffers that are used again and again:
+Pieces of about 1.5 MB are handed out, in buffers that are used again and again:
 no fresh batch arrays, no shuffle, no gathering.
 """
 
@@ -9,45 +9,55 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from imagecodecs import deflate_decode
 
 from benchmarks.contestants import Reader, ReadJob
+from benchmarks.contestants.decoders import Decode, decoder_of
 from benchmarks.work import Batch
 
-PIECE_ROWS = 512
+PIECE_BYTES = 3 << 19
 PIECES_AHEAD = 3
 
 Fill = Callable[[int, np.ndarray], int]
 """Fills a buffer from a row on, and gives the number of rows."""
 
 
+class Place(NamedTuple):
+    """Where a chunk is stored; `plain` says that its filters were skipped."""
+
+    offset: int
+    size: int
+    plain: bool
+
+
 def open_ceiling(job: ReadJob) -> Reader:
     """Addresses are taken once; some pieces for each thread are read while one is handed out."""
     with h5py.File(job.path, "r") as file:
-        image, labels = file["image"], file["label"][:]
+        image = file["image"]
+        beside = [file[name][:] for name in job.fields[1:]]
         descriptor = os.open(job.path, os.O_RDONLY)
         fill = _filler(image, descriptor)
-        shape = (PIECE_ROWS, *image.shape[1:])
+        rows = _piece_rows(image)
+        shape, dtype = (rows, *image.shape[1:]), image.dtype
     ahead = PIECES_AHEAD * job.threads
-    buffers = [np.empty(shape, np.uint8) for _ in range(ahead + 1)]
+    buffers = [np.empty(shape, dtype) for _ in range(ahead + 1)]
     for buffer in buffers:
         buffer.fill(0)
 
     def epoch(_number: int) -> Iterator[Batch]:
         with ThreadPoolExecutor(job.threads) as pool:
-            starts = enumerate(range(0, len(labels), PIECE_ROWS))
+            starts = enumerate(range(0, job.rows, len(buffers[0])))
             submit = partial(_submit, pool, fill, buffers)
             waiting = [submit(*start) for start in islice(starts, ahead)]
             while waiting:
                 start, buffer, future = waiting.pop(0)
-                rows = future.result()
+                stop = start + future.result()
                 # The buffer handed out before this one is free again.
                 waiting += [submit(*start) for start in islice(starts, 1)]
-                yield buffer[:rows], labels[start : start + rows]
+                yield buffer[: stop - start], *(array[start:stop] for array in beside)
 
     return Reader(epoch)
 
@@ -59,15 +69,20 @@ def _submit(
     return start, buffer, pool.submit(fill, start, buffer)
 
 
+def _piece_rows(image: h5py.Dataset) -> int:
+    """As many rows as make a piece, in whole chunks."""
+    rows = max(1, PIECE_BYTES // (image.nbytes // len(image)))
+    return max(1, rows // image.chunks[0]) * image.chunks[0] if image.chunks else rows
+
+
 def _filler(image: h5py.Dataset, descriptor: int) -> Fill:
     if image.chunks is None:
         return partial(_read_rows, descriptor, image.id.get_offset(), image.shape)
     chunks: list[Any] = []
     image.id.chunk_iter(chunks.append)
     chunks.sort(key=lambda chunk: chunk.chunk_offset[0])
-    places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
-    decode = image.compression is not None
-    return partial(_read_chunks, descriptor, places, image.chunks[0], len(image), decode)
+    places = [Place(chunk.byte_offset, chunk.size, chunk.filter_mask != 0) for chunk in chunks]
+    return partial(_read_chunks, descriptor, places, image.chunks[0], len(image), decoder_of(image))
 
 
 def _read_rows(
@@ -80,20 +95,20 @@ def _read_rows(
 
 def _read_chunks(
     descriptor: int,
-    places: list[tuple[int, int]],
+    places: list[Place],
     chunk_rows: int,
     length: int,
-    decode: bool,
+    decode: Decode | None,
     start: int,
     buffer: np.ndarray,
 ) -> int:
     rows = min(len(buffer), length - start)
     first = start // chunk_rows
     for index, target in enumerate(range(0, rows, chunk_rows)):
-        offset, size = places[first + index]
-        out = buffer[target : target + chunk_rows]
-        if decode:
-            deflate_decode(os.pread(descriptor, size, offset), out=out.reshape(-1))
+        place = places[first + index]
+        out = buffer[target : target + chunk_rows].reshape(-1).view(np.uint8)
+        if decode is None or place.plain:
+            os.preadv(descriptor, [out], place.offset)
         else:
-            os.preadv(descriptor, [out], offset)
+            decode(os.pread(descriptor, place.size, place.offset), out)
     return rows

@@ -1,12 +1,16 @@
 """h5py alone: what `HDF5Matrix` and plain scripts do."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import h5py
 import numpy as np
 
 from benchmarks.contestants import Reader, ReadJob
 from benchmarks.work import Batch
+
+with suppress(ImportError):
+    import hdf5plugin  # noqa: F401 - gives h5py more filters
 
 
 def open_fancy(job: ReadJob) -> Reader:

@@ -21,12 +21,17 @@ def open_exact(job: ReadJob) -> Reader:
 
 
 def _open(job: ReadJob, shuffle: Any) -> Reader:
-    data = ps.from_hdf5(job.path, x="image", y="label")
+    x, *beside = job.fields
+    data = ps.from_hdf5(job.path, x=x, y=beside[0] if len(beside) == 1 else beside or None)
     loader = data.batch(
         job.batch, shuffle=shuffle, seed=job.seed, memory=job.memory, workers=job.threads
     )
 
     def epoch(_number: int) -> Iterator[Batch]:
-        yield from loader
+        if len(beside) > 1:
+            for images, others in loader:
+                yield images, *others
+        else:
+            yield from loader
 
     return Reader(epoch, lambda: loader.report().to_dict())

@@ -1,4 +1,4 @@
-"""What this process may use: CPUs and memory; and sizes as people write them."""
+"""What this process may use: CPUs, memory and open files; and sizes as people write them."""
 
 import math
 import os
@@ -92,6 +92,16 @@ def machine_memory() -> int:
 def default_memory() -> int:
     """The byte budget of a loader that was given none: a quarter of the limit, 2 GiB at most."""
     return min(memory_limit() // 4, DEFAULT_MEMORY_CAP)
+
+
+def open_files_limit() -> int:
+    """How many files this process may have open at a time, 4,096 at most."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 512
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4096 if soft == resource.RLIM_INFINITY else min(soft, 4096)
 
 
 def peak_rss() -> int:

@@ -9,9 +9,6 @@ import stat
 import subprocess
 import sys
 import tarfile
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -26,7 +23,7 @@ from penstock.errors import (
     OptionError,
 )
 from tests.bad_input.refusal import IMAGES, refused
-from tests.files import write
+from tests.files import as_nobody, write
 
 # Paths at which there is no HDF5 file.
 
@@ -51,9 +48,9 @@ def test_a_url_says_to_download_it():
         ps.from_hdf5("https://example.org/cats.h5")
 
 
-def test_a_wildcard_says_how_to_join_files(cats, tmp_path):
-    with refused(MissingFileError, "*.h5", "ps.concat()"):
-        ps.from_hdf5(tmp_path / "*.h5")
+def test_a_pattern_without_files_says_what_is_there(cats, tmp_path):
+    with refused(MissingFileError, "No file matches", "dog*.h5", "holds: cats.h5."):
+        ps.from_hdf5(tmp_path / "dog*.h5")
 
 
 def test_a_link_to_nothing_is_missing(tmp_path):
@@ -67,15 +64,15 @@ def test_a_folder_is_no_file(cats, tmp_path):
         ps.from_hdf5(tmp_path)
 
 
-@pytest.mark.parametrize("path", [None, 5, "", "a\0b", {"a.h5"}])
+@pytest.mark.parametrize("path", [None, 5, "", "a\0b", {"a.h5"}, ["a.h5"]])
 def test_what_is_no_path_is_refused(path):
     with refused(OptionError, "Expected the path of an HDF5 file", f"Received: {path!r}"):
-        ps.from_hdf5(path, x="image")
+        ps.from_hdf5([path], x="image")
 
 
-def test_several_paths_say_how_to_join_files(cats):
-    with refused(OptionError, "Received 2 of them", "ps.concat()"):
-        ps.from_hdf5([cats, cats], x="image")
+def test_no_path_is_refused():
+    with refused(OptionError, "at least one path"):
+        ps.from_hdf5([], x="image")
 
 
 def test_an_open_file_says_to_give_its_path(cats):
@@ -165,27 +162,6 @@ def test_a_damaged_header_says_so(cats):
 
 
 # Files that may not be opened now.
-
-
-@contextmanager
-def as_nobody():
-    """Root may read everything; other users see what the modes say."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def open_folder():
-    """A folder that everyone may look into."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user numbers")

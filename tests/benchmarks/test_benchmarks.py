@@ -1,37 +1,19 @@
 """The runner of the benchmarks works, from data to table: nothing here judges a figure."""
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def import_from_root(monkeypatch):
-    """The benchmarks are a package of the project, not of the distribution."""
-    monkeypatch.syspath_prepend(ROOT)
-
-
-def run_benchmarks(*arguments):
-    command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    """A folder with the record, table and log of a quick run."""
+def quick(tmp_path_factory, run_benchmarks):
+    """A folder with the record and the table of a quick run."""
     folder = tmp_path_factory.mktemp("benchmarks")
     places = ("--quick", "--data", folder / "data", "--records", folder)
-    run = run_benchmarks("run", *places)
-    assert run.returncode == 0, run.stderr
-    report = run_benchmarks("report", *places)
-    assert report.returncode == 0, report.stderr
+    run_benchmarks("run", *places)
+    run_benchmarks("report", *places)
     return folder
 
 
@@ -98,10 +80,10 @@ def test_images_compress_one_and_a_half_fold(quick):
 @pytest.fixture
 def handed_out(tmp_path):
     """A small file, and an epoch of it as a contestant would hand it out."""
-    from benchmarks.data import image_file, make_images, make_labels
+    from benchmarks.data import LAYOUTS, image_file, make_images, make_labels
     from benchmarks.work import Handed
 
-    path = image_file(tmp_path, "contiguous", 128)
+    path = image_file(tmp_path, LAYOUTS["contiguous"], 128)
     images, labels = make_images(0, 128), make_labels(128, sort=False)
 
     def hand_out(rows, images=images, labels=labels):

@@ -12,6 +12,8 @@ import penstock as ps
 from penstock.errors import MemoryBudgetError, OptionError
 from tests.loading.helpers import SMALL, STORAGE, dataset, ids_of
 
+NUMBERS = itertools.count()
+
 pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
 
 
@@ -155,7 +157,8 @@ def test_fields_of_different_chunk_sizes_stay_side_by_side(
     tmp_path, n, chunks, batch_size, shuffle, extra
 ):
     """Images, masks and labels in chunks that do not line up, none of them kept in memory."""
-    path = tmp_path / "fields.h5"
+    # A file that libhdf5 still has open, for what the collector has not found yet, stays as it is.
+    path = tmp_path / f"fields{next(NUMBERS)}.h5"
     with h5py.File(path, "w") as file:
         for name, shape, rows in zip(("a", "b", "c"), ((3, 5), (4,), ()), chunks, strict=True):
             values = np.arange(n * max(1, np.prod(shape, dtype=int)), dtype=np.int32)

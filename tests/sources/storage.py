@@ -14,6 +14,7 @@ STORAGE = {
     "gzip": {"chunks": WHOLE, "compression": "gzip"},
     "shuffled gzip cuts samples": {"chunks": (8, 8, 9, 2), "compression": "gzip", "shuffle": True},
     "lzf": {"chunks": WHOLE, "compression": "lzf"},
+    "scaleoffset": {"chunks": WHOLE, "scaleoffset": 0},
 }
 
 

@@ -1,7 +1,6 @@
 """Positional reads, gathers, and what happens when the file is not what it was."""
 
 import gc
-import mmap
 import os
 import pickle
 import subprocess
@@ -14,7 +13,9 @@ import pytest
 
 from penstock.errors import ChangedFileError, MissingFileError, NoPermissionError, ReadError
 from penstock.sources import file as file_module
+from penstock.sources import opened
 from penstock.sources.file import File
+from tests.files import as_nobody
 
 LONG_AGO = 10**18
 """A modification time in nanoseconds that no later writing can have."""
@@ -59,10 +60,7 @@ def with_a_call_that_is_refused(monkeypatch):
 
 
 def without_mapping(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError("no mapping here")
-
-    monkeypatch.setattr(file_module.mmap, "mmap", refuse)
+    monkeypatch.setattr(opened.OpenFile, "map", lambda file, size: False)
 
 
 WAYS = [None, without_the_call, with_a_call_that_is_refused, without_mapping]
@@ -80,7 +78,7 @@ def test_gather_gives_the_rows_at_all_offsets(path, content, monkeypatch, way, s
     if count:
         offsets[0], offsets[-1] = 0, len(content) - size
     out = np.zeros((count + 2, size), np.uint8)
-    file.gather(offsets, out[1:-1])
+    file.gather(offsets, out.shape[1], out[1:-1].reshape(-1))
     expected = content[offsets[:, None] + np.arange(size)]
     assert (out[1:-1] == expected).all()
     assert not out[0].any()
@@ -91,14 +89,14 @@ def test_gather_gives_the_rows_at_all_offsets(path, content, monkeypatch, way, s
 def test_gather_takes_one_call_on_linux(file, monkeypatch):
     """Not the way that works everywhere, by a silent accident."""
     monkeypatch.setattr(File, "read_into", None)
-    file.gather(np.arange(2000), np.empty((2000, 3), np.uint8))
+    file.gather(np.arange(2000), 3, np.empty(6000, np.uint8))
 
 
 @pytest.mark.parametrize("offset", [300_000, 2**40, -1, -(2**40)])
 def test_gather_never_reads_outside_the_file(file, offset):
     """Beyond the mapping lies other memory of the process."""
     with pytest.raises(ReadError):
-        file.gather(np.array([5, offset]), np.empty((2, 8), np.uint8))
+        file.gather(np.array([5, offset]), 8, np.empty(16, np.uint8))
 
 
 def test_what_is_in_memory_is_not_announced(file, content):
@@ -186,22 +184,21 @@ def test_a_file_that_is_gone_is_missing(path, file):
         file.read_into(np.empty(1, np.uint8), 0)
 
 
-def test_a_file_that_may_not_be_opened_says_so(path, file, monkeypatch):
-    def refuse(*args):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(file_module.os, "open", refuse)
-    with pytest.raises(NoPermissionError, match=r"No permission to read .*data\.bin"):
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user numbers")
+def test_a_file_that_may_not_be_opened_says_so(open_folder):
+    path = open_folder / "data.bin"
+    path.write_bytes(b"abc")
+    file = File(str(path))
+    path.chmod(0)
+    with as_nobody(), pytest.raises(NoPermissionError, match=r"No permission to read .*data\.bin"):
         file.read_into(np.empty(1, np.uint8), 0)
 
 
 def test_a_fault_of_the_disk_is_relayed(file, monkeypatch):
-    file.check_unchanged()
-
     def fail(*args):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(file_module.os, "preadv", fail)
+    monkeypatch.setattr(opened.OpenFile, "read_at", fail)
     with pytest.raises(ReadError, match=r"offset 7 of .*data\.bin' failed: Input/output error"):
         file.read_into(np.empty(1, np.uint8), 7)
 
@@ -223,6 +220,7 @@ import os, sys
 import numpy as np
 from penstock.errors import ChangedFileError, ReadError
 from penstock.sources.file import File
+from tests.files import as_nobody
 
 path, offsets = sys.argv[1], np.arange(0, 1 << 20, 4096)
 out = np.empty((len(offsets), 100), np.uint8)
@@ -231,10 +229,10 @@ for size in (700_000, 700_001, 4096, 1, 0):
         open(path, "wb").write(bytes(1 << 20))
         file = File(path)
         if map_before:
-            file.gather(offsets, out)
+            file.gather(offsets, out.shape[1], out.reshape(-1))
         os.truncate(path, size)
         try:
-            file.gather(offsets, out)
+            file.gather(offsets, out.shape[1], out.reshape(-1))
             file.check_unchanged()
         except ReadError as error:
             assert isinstance(error, ChangedFileError), error
@@ -257,13 +255,13 @@ def test_descriptors_are_closed_with_the_file(path):
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(100):
         file = File(str(path))
-        file.gather(np.arange(10), np.empty((10, 5), np.uint8))
+        file.gather(np.arange(10), 5, np.empty(50, np.uint8))
         del file
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_the_mapping_holds_no_more_than_the_file(file, content):
     """Its end is where the bytes of the file end."""
-    assert file._mapped_address()
-    assert isinstance(file._mapping[0], mmap.mmap)
-    assert len(file._mapping[0]) == len(content)
+    held = file.open()
+    assert held.map(len(content))
+    assert len(held._mapping) == len(content)

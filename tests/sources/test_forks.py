@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from penstock.sources import file as file_module
+from penstock.sources import opened
 from penstock.sources.hdf5 import HDF5Source, library
 from penstock.testing import check_reads
 from tests.files import images, write
@@ -23,7 +24,7 @@ IMAGES = images()
 STORAGE = [
     {},
     {"chunks": (8, 4, 4, 3), "compression": "gzip"},
-    {"chunks": True, "fletcher32": True},
+    {"chunks": True, "scaleoffset": 0},
 ]
 
 
@@ -68,7 +69,9 @@ def held_for_a_moment(lock):
     thread.join()
 
 
-@pytest.mark.parametrize("lock", [file_module._opening, library._lock], ids=["opening", "h5py"])
+@pytest.mark.parametrize(
+    "lock", [file_module._pool.lock, library._pool.lock], ids=["opening", "h5py"]
+)
 @pytest.mark.parametrize("used_before", [False, True])
 def test_a_fork_waits_for_what_is_under_way(source, lock, used_before):
     """The child does not inherit a lock that nobody would release."""
@@ -103,13 +106,42 @@ def test_a_fork_while_others_read_leaves_both_sides_able_to(source):
 
 def test_the_child_opens_the_file_through_h5py_by_itself(source):
     """What libhdf5 had open in the parent is the parent's."""
-    reader = source._readers["x"]
-    read = reader._library.read
-    out = np.empty(IMAGES.shape, "u1")
-    read("x", np.arange(50), out)
+    opened = library.Library(source._files[0])
+    columns = source._readers["x"].layout.columns
+    out = {"x": np.empty(IMAGES.shape, "u1")}
+
+    def read():
+        opened.read("x", columns, np.arange(50), out)
+        assert (out["x"] == IMAGES).all()
+
+    read()
 
     def read_and_look():
-        read("x", np.arange(50), out)
-        assert reader._library._handle[0] == os.getpid()
+        read()
+        assert opened._handle[0] == os.getpid()
 
     assert in_child(read_and_look) == 7
+
+
+def test_parent_and_child_read_at_once_where_reads_move_the_file(tmp_path, monkeypatch):
+    """They do not share a position."""
+    monkeypatch.setattr(opened, "open_file", opened.SeekingFile)
+    monkeypatch.setattr(file_module, "_copy_within_process", None)
+    large = images(400, (40,))
+    source = HDF5Source(write(tmp_path / "a.h5", x=large), ["x"])
+
+    def read_often():
+        rng = np.random.default_rng(os.getpid())
+        for _ in range(300):
+            check_reads(source, {"x": large}, np.sort(rng.choice(400, 50, False)))
+
+    read_often()
+    child = os.fork()
+    if not child:
+        try:
+            read_often()
+            os._exit(7)
+        finally:
+            os._exit(1)
+    read_often()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

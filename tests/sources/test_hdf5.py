@@ -6,7 +6,7 @@ import pytest
 
 from penstock.sources.hdf5 import HDF5Source
 from penstock.testing import SourceTests
-from tests.sources import zoo
+from tests.sources import zoo_filters as zoo
 
 
 @pytest.fixture(scope="class", params=zoo.params())

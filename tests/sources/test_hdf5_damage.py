@@ -19,7 +19,8 @@ from penstock.errors import (
     ReadError,
 )
 from penstock.sources import empty_arrays, run_reads
-from penstock.sources.hdf5 import HDF5Source, readers
+from penstock.sources.hdf5 import HDF5Source
+from penstock.sources.hdf5.pipeline import Pipeline
 from tests.files import damage, gzip, images, overwrite, store_chunk, write
 from tests.sources.storage import IMAGES, STORAGE, WHOLE, read
 
@@ -165,13 +166,13 @@ def test_repairs_are_counted(path):
 def test_a_decoder_that_gives_other_values_is_not_used(path, monkeypatch):
     """The first chunk is compared with h5py's answer."""
     write(path, image=gzip(IMAGES))
-    right = readers.decode
+    right = Pipeline.decode
 
-    def wrong(data, filters, mask, out):
-        right(data, filters, mask, out)
+    def wrong(self, data, mask, out):
+        right(self, data, mask, out)
         out[-1] += 1
 
-    monkeypatch.setattr(readers, "decode", wrong)
+    monkeypatch.setattr(Pipeline, "decode", wrong)
     source = HDF5Source(path, ["image"])
     assert source.paths()["image"].path == "h5py"
     assert "gave other values" in source.paths()["image"].reason
@@ -292,7 +293,7 @@ for seed in range(int(sys.argv[2])):
     mutated[where] = rng.integers(0, 256, len(where))
     path.unlink()
     path.write_bytes(mutated.tobytes())
-    for name in ("contiguous", "raw", "gzip", "lzf"):
+    for name in ("contiguous", "raw", "gzip", "lzf", "scaleoffset"):
         try:
             source = HDF5Source(path, [name])
             if source.length * source.fields[0].nbytes < 1 << 20:
@@ -315,6 +316,7 @@ def test_random_damage_raises_no_other_errors(path, libver):
         file.create_dataset("raw", data=images(20), chunks=(4, 4, 4, 3))
         file.create_dataset("gzip", data=images(20), chunks=(4, 3, 4, 3), compression="gzip")
         file.create_dataset("lzf", data=images(20), chunks=(4, 4, 4, 3), compression="lzf")
+        file.create_dataset("scaleoffset", data=images(20), chunks=(4, 4, 4, 3), scaleoffset=0)
     command = [sys.executable, "-c", MUTATE, str(path), "150"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr

@@ -23,14 +23,14 @@ EVERY = {
     "contiguous": IMAGES,
     "raw": {"data": IMAGES, "chunks": (8, 4, 4, 3)},
     "gzip": gzip(images(dtype="u2"), 5, shuffle=True),
-    "lzf": {"data": images(seed=1), "chunks": (12, 4, 4, 3), "compression": "lzf"},
+    "scaleoffset": {"data": images(seed=1), "chunks": (12, 4, 4, 3), "scaleoffset": 0},
     "label": np.arange(50),
 }
 ORACLE = {
     "contiguous": IMAGES,
     "raw": IMAGES,
     "gzip": images(dtype="u2"),
-    "lzf": images(seed=1),
+    "scaleoffset": images(seed=1),
     "label": np.arange(50),
 }
 
@@ -58,7 +58,7 @@ class TestFieldsSideBySide(SourceTests):
 
     def test_blocks_are_those_of_the_largest_field_that_has_some(self, source):
         assert source.edges(list(EVERY)).tolist() == list(range(0, 51, 5))
-        assert source.edges(["lzf", "label"]).tolist() == [0, 12, 24, 36, 48, 50]
+        assert source.edges(["scaleoffset", "label"]).tolist() == [0, 12, 24, 36, 48, 50]
         assert source.edges(["contiguous", "label"]).tolist() == [0, 50]
 
     def test_addressable_fields_are_so_together(self, source):
@@ -168,9 +168,9 @@ def test_a_file_that_someone_locks_is_not_opened_without(path, monkeypatch):
 
 def test_a_writer_in_this_process_is_no_source_of_rows(path):
     """The slow path opens the file late, when it may be open for writing."""
-    source = HDF5Source(path, ["lzf"])
+    source = HDF5Source(path, ["scaleoffset"])
     with h5py.File(path, "r+"), pytest.raises(ReadError, match=r"since it was|open for writing"):
-        check_reads(source, {"lzf": ORACLE["lzf"]}, np.arange(50))
+        check_reads(source, {"scaleoffset": ORACLE["scaleoffset"]}, np.arange(50))
 
 
 def test_writing_under_a_direct_source_is_noticed(path):
@@ -257,7 +257,7 @@ def test_sources_that_fail_leave_no_descriptor(path, tmp_path):
 
 def test_nothing_is_held_open_but_what_is_read(path):
     """A source that was only opened holds no lock that keeps writers away."""
-    source = HDF5Source(path, ["lzf"])
+    source = HDF5Source(path, ["scaleoffset"])
     h5py.File(path, "r+").close()
     assert source.length == 50
 
@@ -265,7 +265,9 @@ def test_nothing_is_held_open_but_what_is_read(path):
 def test_a_data_set_reads_in_a_spawned_process(path):
     """Through pickle, with what is done to its rows."""
     data = (
-        ps.from_hdf5(path, x=["gzip", "lzf"], y="label", start=5).split(0.5, seed=1)[0].map(twice)
+        ps.from_hdf5(path, x=["gzip", "scaleoffset"], y="label", start=5)
+        .split(0.5, seed=1)[0]
+        .map(twice)
     )
     code = "import pickle, sys; d = pickle.load(sys.stdin.buffer); print(d[:][0][0].sum(), len(d))"
     done = subprocess.run(

@@ -1,11 +1,12 @@
 """The command `penstock`.
 
 Exit codes: 0 when all went well, 1 when something failed at work, 2 for wrong use (an option,
-a path, a field or data that cannot be used), 130 after Ctrl-C. An error is one line on
-stderr; `--debug` shows where it was raised.
+a path, a field or data that cannot be used), 130 after Ctrl-C, 141 when the reader of a pipe
+left, as `head` does. An error is one line on stderr; `--debug` shows where it was raised.
 """
 
 import argparse
+import os
 import sys
 import traceback
 import warnings
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from penstock.cli import fit
+from penstock.cli import fit, info
 from penstock.errors import (
     DataError,
     FieldNotFoundError,
@@ -23,7 +24,7 @@ from penstock.errors import (
     PenstockError,
 )
 
-FAILURE, WRONG_USE, INTERRUPTED = 1, 2, 130
+FAILURE, WRONG_USE, INTERRUPTED, READER_LEFT = 1, 2, 130, 141
 WRONG_USE_ERRORS = (
     OptionError,
     FieldNotFoundError,
@@ -55,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             _say("interrupted")
             return INTERRUPTED
+        except BrokenPipeError:
+            # So that Python finds nothing to complain about when it flushes stdout at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return READER_LEFT
         except Exception as error:  # noqa: BLE001 a command ends with a line and a code
             if debug:
                 traceback.print_exc()
@@ -78,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"penstock {version('penstock')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    info.add_parser(commands)
     fit.add_parser(commands)
     return parser
 

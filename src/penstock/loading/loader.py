@@ -13,7 +13,9 @@ import numpy as np
 from penstock.errors import MemoryBudgetError, OptionError, StateError, check_integer
 from penstock.loading.batches import Batch, Batches, Place
 from penstock.loading.budget import FEWEST_ROWS, share
-from penstock.loading.fill import Buffers, Epoch, Finish, Resident, batches
+from penstock.loading.fill import Epoch, Finish, batches
+from penstock.loading.held import Buffers, Resident
+from penstock.loading.output import Output
 from penstock.loading.prefetch import Prefetch
 from penstock.loading.report import Report, Shuffle
 from penstock.loading.state import State
@@ -248,11 +250,9 @@ class Loader:
         return Prefetch(
             (self._describe(p, in_row_order, finish) for p in itertools.islice(places, epochs)),
             place.batch,
-            fields=self._view.fields,
             resident=self._resident,
+            output=Output(self._view.fields, self._budget.ahead, self._budget.spare, self._ledger),
             workers=self._budget.workers,
-            ahead=self._budget.ahead,
-            spare=self._budget.spare,
             windows=1 if place.capacity > self._budget.capacity else 2,
             timing=self._timing,
             ledger=self._ledger,

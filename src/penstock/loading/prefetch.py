@@ -20,25 +20,18 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.loading.fill import Arrays, Epoch, Failure, LoadedWindow, Resident
-from penstock.loading.memory import BatchMemory, Block
+from penstock.loading.fill import Epoch, Failure
+from penstock.loading.held import LoadedWindow, Resident
+from penstock.loading.output import Made, Making, Output
 from penstock.loading.steps import Step, steps_of, windows_of
 from penstock.loading.timing import Ledger, Timing
 from penstock.sources import Read
-from penstock.spec import Field, leaves
 
 Job = Callable[[], None]
-
-GROUP_BYTES = 1 << 18
-"""Batches smaller than this are made together. Somebody who keeps one of them keeps the memory of
-its group."""
-
-GROUP_SECONDS = 0.005
-"""What map functions may take for a group: the first of its batches waits for the last."""
 
 ABANDONED_SECONDS = 0.5
 """How often an idle thread looks whether its iterator is gone."""
@@ -61,25 +54,6 @@ class _Slot:
         return self.error is not None or (self.opened and not self.reads and not self.running)
 
 
-class _Making:
-    """A group of batches on its way."""
-
-    def __init__(self, rows: int, memory: BatchMemory) -> None:
-        self.arrays: Arrays
-        self.arrays, self.blocks = memory.take(rows)
-        self.rows_left = rows
-        self.nbytes = sum(array.nbytes for array in self.arrays.values())
-        self.failed: list[tuple[int, int, BaseException]] = []
-
-
-class _Made(NamedTuple):
-    """Batches that are ready."""
-
-    results: deque[Any]
-    nbytes: int
-    blocks: list[tuple[str, Block]]
-
-
 class Prefetch:
     """Makes the batches of one or more epochs ahead of time.
 
@@ -87,11 +61,9 @@ class Prefetch:
         epochs: What to make; the first windows of the next one are read while the last ones
             of the one before empty.
         first: The first batch of the first epoch.
-        fields: Of a row.
         resident: The fields that stay in memory.
+        output: Where batches wait.
         workers: Threads.
-        ahead: Bytes of batches that may be ready or in the making.
-        spare: Bytes of batches that were handed out, kept for their next use.
         windows: Windows that may be held at a time: 2 to read one while the other empties.
         timing: Counts seconds and bytes.
         ledger: Counts the bytes held.
@@ -102,11 +74,9 @@ class Prefetch:
         epochs: Iterable[Epoch],
         first: int,
         *,
-        fields: Sequence[Field],
         resident: Resident,
+        output: Output,
         workers: int,
-        ahead: int,
-        spare: int,
         windows: int,
         timing: Timing,
         ledger: Ledger,
@@ -114,27 +84,20 @@ class Prefetch:
         self._resident_fields = resident
         self._timing = timing
         self._ledger = ledger
-        self._ahead = ahead
-        self._memory = BatchMemory(fields, spare, ledger)
+        self._output = output
         self._windows_held = windows
         # Reentrant: the garbage collector may call `abandon` in a thread that holds it.
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)
         self._arrived = threading.Condition(self._lock)
         for_steps, for_windows = itertools.tee(epochs)
-        self._steps = steps_of(for_steps, first, self._together)
+        self._steps = steps_of(for_steps, first, output.together)
         self._coming = windows_of(for_windows, first)
         self._windows: dict[tuple[int, int], _Slot] = {}
         self._resident = _Slot()
         self._loading_resident = False
-        self._making: dict[int, _Making] = {}
-        self._made: dict[int, _Made] = {}
         self._next = 0
-        self._handing_out = _Made(deque(), 0, [])
-        self._held = 0
-        # Until the first batch is made, what map functions make of it is not known.
-        self._batch_bytes: int | None = None
-        self._batch_seconds = 0.0
+        self._leaving: deque[Any] = deque()
         self._step = next(self._steps, None)
         self._stopped = False
         self._fatal: BaseException | None = None
@@ -162,43 +125,31 @@ class Prefetch:
                 "This iterator was made before the process forked, and its threads stayed behind. "
                 "Start a new one from the loader in the child process."
             )
-        if not self._handing_out.results:
-            self._take_group()
-        result = self._handing_out.results.popleft()
+        if not self._leaving:
+            self._leaving = self._take_group()
+        result = self._leaving.popleft()
         if isinstance(result, Failure):
             raise result.error
         return result
 
-    def _take_group(self) -> None:
+    def _take_group(self) -> deque[Any]:
         """Waits for the next batches that were made together."""
         began = time.perf_counter()
         with self._lock:
-            # The group before counted as held while batches of it were left.
-            self._give_back(self._handing_out)
-            self._handing_out = _Made(deque(), 0, [])
-            while self._next not in self._made:
+            while (results := self._output.take(self._next)) is None:
                 if self._fatal is not None:
                     raise self._fatal
                 if self._stopped:
                     raise PenstockError("This iterator was stopped. Start a new one.")
-                if self._step is None and not self._making:
+                if self._step is None and not self._output.making:
                     raise StopIteration
                 self._arrived.wait()
-            self._handing_out = self._made.pop(self._next)
             self._next += 1
-            if len(self._handing_out.results) == 1:
-                self._give_back(self._handing_out)
-                self._handing_out = _Made(self._handing_out.results, 0, [])
             # Threads that have enough ready sleep until half of it is gone.
-            if self._held * 2 <= self._ahead or len(self._made) < 2:
+            if self._output.runs_low:
                 self._work.notify()
         self._timing.add(wait_for_data=time.perf_counter() - began)
-
-    def _give_back(self, made: _Made) -> None:
-        """Counts batches as handed out; their memory is used again when nothing refers to it."""
-        self._held -= made.nbytes
-        self._ledger.give(made.nbytes)
-        self._memory.give(made.blocks)
+        return results
 
     def stop(self) -> None:
         """Ends the threads, after the jobs they are in; safe to call twice and from any thread.
@@ -257,17 +208,12 @@ class Prefetch:
         """Gives back what is held; the last thread does it."""
         if self._loading_resident:
             self._end_resident(complete=False)
-        held = self._held
         for slot in self._windows.values():
             if slot.loaded is not None:
-                held += slot.loaded.nbytes
+                self._ledger.give(slot.loaded.nbytes)
                 slot.loaded.close()
         self._windows.clear()
-        self._making.clear()
-        self._made.clear()
-        self._memory.clear()
-        self._held = 0
-        self._ledger.give(held)
+        self._output.close()
 
     def _pick(self) -> Job | None:
         """The most urgent job that may run now; called with the lock held."""
@@ -295,37 +241,17 @@ class Prefetch:
         slot = self._windows.get(step.window)
         if slot is None or not slot.ready:
             return None
-        making = self._making.get(step.group)
+        group = step.piece.group
+        start, stop = step.epoch.bounds(group)
+        making = self._output.begin(step.group, group.batches, stop - start)
         if making is None:
-            if not self._may_start(step.piece.group.batches):
-                return None
-            start, stop = step.epoch.bounds(step.piece.group)
-            making = self._making[step.group] = _Making(stop - start, self._memory)
-            self._held += making.nbytes
-            self._ledger.take(making.nbytes)
+            return None
         slot.pieces_left += 1
         self._step = next(self._steps, None)
         slot.passed = self._step is None or self._step.window != step.window
         # One change may allow more than one job.
         self._work.notify()
         return lambda: self._gather(step, slot, making)
-
-    def _may_start(self, count: int) -> bool:
-        """Whether `count` more batches may be made now."""
-        if len(self._making) + len(self._made) < 2:
-            return True
-        if self._batch_bytes is None:
-            return False
-        return self._held + count * self._batch_bytes <= self._ahead
-
-    def _together(self) -> int:
-        """How many batches to make together."""
-        if not self._batch_bytes:
-            return 1
-        count = min(GROUP_BYTES, self._ahead // 8) // self._batch_bytes
-        if self._batch_seconds:
-            count = min(count, int(GROUP_SECONDS / self._batch_seconds))
-        return max(1, count)
 
     def _open_resident(self) -> None:
         self._resident.reads.extend(self._resident_fields.begin())
@@ -369,7 +295,7 @@ class Prefetch:
             if slot.ready:
                 self._work.notify_all()
 
-    def _gather(self, step: Step, slot: _Slot, making: _Making) -> None:
+    def _gather(self, step: Step, slot: _Slot, making: Making) -> None:
         piece = step.piece
         first, _ = step.epoch.bounds(piece.group)
         error = slot.error or self._resident.error
@@ -397,28 +323,14 @@ class Prefetch:
             slot.loaded.close(idle=not slot.running)
         self._work.notify_all()
 
-    def _complete(self, step: Step, making: _Making) -> None:
+    def _complete(self, step: Step, making: Making) -> None:
         began = time.perf_counter()
-        group = step.piece.group
-        results = step.epoch.complete(group, making.arrays, making.failed)
-        seconds = (time.perf_counter() - began) / group.batches
-        sizes = [
-            making.nbytes // group.batches
-            if isinstance(result, Failure)
-            else sum(array.nbytes for array in leaves(result))
-            for result in results
-        ]
-        nbytes = sum(sizes)
+        results = step.epoch.complete(step.piece.group, making.arrays, making.failed)
+        made = Made(making, results, time.perf_counter() - began)
         with self._lock:
             if self._stopped:
                 return
-            self._held += nbytes - making.nbytes
-            self._ledger.give(making.nbytes)
-            self._ledger.take(nbytes)
-            del self._making[step.group]
-            self._batch_bytes = max(self._batch_bytes or 0, *sizes)
-            self._batch_seconds = max(self._batch_seconds, seconds)
-            self._made[step.group] = _Made(deque(results), nbytes, making.blocks)
+            self._output.finish(step.group, made)
             if step.group == self._next:
                 self._arrived.notify()
 

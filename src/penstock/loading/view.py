@@ -1,6 +1,7 @@
 """The rows of a data set: selections of one or more sources, one after the other."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -108,10 +109,8 @@ class View:
             if a == b:
                 continue
             rows = part.selection.ascending(positions[a:b] - offset)
-            for name in names:
-                blocks = part.source.blocks_of(name, rows)
-                if blocks is not None:
-                    again += seen.note((number, name), blocks)
+            for name, blocks in part.source.blocks_of(names, rows).items():
+                again += seen.note((number, name), blocks)
         return again
 
     def announce(self, positions: Indices, names: Sequence[str]) -> bool:
@@ -131,18 +130,26 @@ class View:
         ]
         return any(announced)
 
+    @cached_property
+    def _addressable(self) -> frozenset[str]:
+        return frozenset(
+            name
+            for name in self.names
+            if all(part.source.addressable([name]) for part in self.parts)
+        )
+
     def addressable(self, names: Sequence[str]) -> bool:
         """Whether reading one row costs about one row."""
-        return all(part.source.addressable(names) for part in self.parts)
+        return self._addressable.issuperset(names)
 
     def scratch(self, names: Sequence[str]) -> int:
         """The most bytes that one running read holds besides its output."""
         return max(part.source.scratch(names) for part in self.parts)
 
     def paths(self) -> dict[str, ReadPath]:
-        """How each field is read; for several sources, the way of the first."""
-        paths = self.parts[0].source.paths()
-        return {name: paths[name] for name in self.names}
+        """How each field is read."""
+        found = [part.source.paths() for part in self.parts]
+        return {name: _summary([paths[name] for paths in found]) for name in self.names}
 
     def fingerprint(self) -> str:
         """A short text that differs when the rows differ."""
@@ -167,11 +174,13 @@ class View:
             return part.source.read_rows(part.selection.rows(positions), out)
         total = Cost()
         owner = np.searchsorted(self._offsets, positions, side="right") - 1
-        for number in np.unique(owner).tolist():
+        order = np.argsort(owner, kind="stable")
+        numbers, starts = np.unique(owner[order], return_index=True)
+        fields = [field for field in self.fields if field.name in out]
+        for number, here in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
             part = self.parts[number]
-            here = np.flatnonzero(owner == number)
             rows = part.selection.rows(positions[here] - self._offsets[number])
-            some = empty_arrays([f for f in self.fields if f.name in out], len(here))
+            some = empty_arrays(fields, len(here))
             total += part.source.read_rows(rows, some)
             for name, values in some.items():
                 out[name][here] = values
@@ -223,3 +232,14 @@ class View:
 
     def _zip_parts(self, items: Iterable[Item]) -> Iterator[tuple[Part, int, Item]]:
         return zip(self.parts, self._offsets.tolist(), items, strict=False)
+
+
+def _summary(paths: Sequence[ReadPath]) -> ReadPath:
+    """The ways of several sources as one, the most frequent first."""
+    counts = Counter(paths).most_common()
+    if len(counts) == 1:
+        return paths[0]
+    ways = dict.fromkeys(path.path for path, _ in counts)
+    reasons = [f"{path.reason} ({count} of {len(paths)} sources)" for path, count in counts[:3]]
+    more = [f"and {len(counts) - 3} other reasons"] if len(counts) > 3 else []
+    return ReadPath(" and ".join(ways), "; ".join(reasons + more))

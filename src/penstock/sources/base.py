@@ -121,12 +121,14 @@ class Source(ABC):
         """
         return 0.0
 
-    def blocks_of(self, name: str, rows: Indices) -> Indices | None:  # noqa: ARG002 - by default
-        """The numbers of the blocks of one field in which `rows` lie, ascending and distinct.
+    def blocks_of(self, names: Sequence[str], rows: Indices) -> dict[str, Indices]:  # noqa: ARG002
+        """The blocks that are decoded to read `rows`, which ascend.
 
-        None where nothing is decoded.
+        Returns:
+            Block numbers, ascending and distinct, for each thing that is decoded, under a name of
+            its own; nothing for what is read as it is.
         """
-        return None
+        return {}
 
     @abstractmethod
     def paths(self) -> dict[str, ReadPath]:

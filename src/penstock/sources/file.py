@@ -5,8 +5,6 @@ import difflib
 import itertools
 import mmap
 import os
-import threading
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +19,11 @@ from penstock.errors import (
     PenstockError,
     ReadError,
 )
+from penstock.sources import opened
+from penstock.sources.opened import OpenFile, Pool, next_use
 
 Bytes = npt.NDArray[np.uint8]
+Offsets = npt.NDArray[np.int64]
 
 _IOV_MAX = 1024
 
@@ -35,14 +36,7 @@ _ADVICE_BYTES = 1 << 17
 _SAMPLES = 16
 _SAMPLE_BYTES = 4096
 
-_opening = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    # A fork waits for an opening that is under way: the child gets the lock free.
-    os.register_at_fork(
-        before=_opening.acquire,
-        after_in_parent=_opening.release,
-        after_in_child=_opening.release,
-    )
+_pool = Pool(1 / 4)  # a mapping holds its file open for a second time
 
 
 class Identity(NamedTuple):
@@ -72,8 +66,8 @@ class Identity(NamedTuple):
 class File:
     """A file that is read by offset, from any number of threads and processes.
 
-    Opened at the first read and again after a pickle; a fork shares the
-    descriptor, which is safe because no read moves it.
+    Opened at the first read, and again after a pickle, or once others needed its place in the
+    pool of open files.
 
     Args:
         path: The file.
@@ -92,8 +86,8 @@ class File:
         self._reset()
 
     def _reset(self) -> None:
-        self._descriptor: int | None = None
-        self._mapping: tuple[mmap.mmap, int] | None = None
+        self.last_use = 0
+        self._open: OpenFile | None = None
         self._mappable = _copy_within_process is not None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,19 +97,32 @@ class File:
         self.__dict__.update(state)
         self._reset()
 
-    @property
-    def descriptor(self) -> int:
-        """The open file descriptor."""
-        if self._descriptor is None:
-            with _opening:
-                if self._descriptor is None:
-                    try:
-                        descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-                    except OSError as error:
-                        raise opening_error(self.path, error) from None
-                    weakref.finalize(self, os.close, descriptor)
-                    self._descriptor = descriptor
-        return self._descriptor
+    def open(self) -> OpenFile:
+        """The file, open for as long as the caller refers to it.
+
+        Raises:
+            MissingFileError, NoPermissionError: If it cannot be opened any more.
+            ChangedFileError: If it is opened, and is another one than before.
+        """
+        self.last_use = next_use()
+        file = self._open
+        return file if file is not None and file.usable() else self._open_it()
+
+    def _open_it(self) -> OpenFile:
+        with _pool.lock:
+            if self._open is None or not self._open.usable():
+                _pool.add(self)
+                try:
+                    found = opened.open_file(self.path)
+                except OSError as error:
+                    raise opening_error(self.path, error) from None
+                self.check_same(Identity.of(found.status()))
+                self._open = found
+            return self._open
+
+    def close(self) -> None:
+        """Lets go of the open file; whoever is reading from it keeps it open until then."""
+        self._open = None
 
     def check_unchanged(self) -> None:
         """Makes sure that what was read came from the file that was opened.
@@ -123,7 +130,7 @@ class File:
         Raises:
             ChangedFileError: If its size or its modification time is another one now.
         """
-        self.check_same(Identity.of(os.fstat(self.descriptor)))
+        self.check_same(Identity.of(self.open().status()))
 
     def check_same(self, now: Identity) -> None:
         """Makes sure that a file at this path is the one that was opened.
@@ -147,14 +154,13 @@ class File:
         if offset < 0:
             # The system would take -1 for the place where the last read ended.
             raise ReadError(f"There is no byte {offset} in {self.path!r}; the file is damaged.")
+        file = self.open()
         target = memoryview(out)  # type: ignore[arg-type]  # arrays are buffers
         done = 0
         while done < out.nbytes:
             try:
-                got = os.preadv(self.descriptor, [target[done:]], offset + done)
+                got = file.read_at(offset + done, target[done:])
             except OSError as error:
-                if isinstance(error, PenstockError):
-                    raise
                 raise ReadError(
                     f"Reading {out.nbytes} bytes at offset {offset} of {self.path!r} failed: "
                     f"{error.strerror}."
@@ -168,7 +174,7 @@ class File:
                 )
             done += got
 
-    def announce(self, offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64] | int) -> bool:
+    def announce(self, offsets: Offsets, sizes: Offsets | int) -> bool:
         """Has the system fetch `sizes` bytes at `offsets`, unless they are in memory already.
 
         It goes on fetching while this process does other things, as many pieces at a time as
@@ -177,84 +183,58 @@ class File:
         Returns:
             False if that is not needed, as a look at some of them shows, or not possible.
         """
-        if not hasattr(os, "posix_fadvise") or not len(offsets):
+        file = self.open()
+        if not file.can_fetch or not len(offsets):
             return False
         order = np.argsort(offsets)
         starts = offsets[order]
-        if self._in_memory(starts[:: max(1, len(starts) // _LOOKS)].tolist()):
+        if all(map(file.in_memory, starts[:: max(1, len(starts) // _LOOKS)].tolist())):
             return False
         ends = starts + (sizes if isinstance(sizes, int) else sizes[order])
         for start, end in _joined(starts, ends):
             for at in range(start, end, _ADVICE_BYTES):
-                size = min(_ADVICE_BYTES, end - at)
-                os.posix_fadvise(self.descriptor, at, size, os.POSIX_FADV_WILLNEED)
+                file.will_need(at, min(_ADVICE_BYTES, end - at))
         return True
 
-    def _in_memory(self, offsets: list[int]) -> bool:
-        """Whether the bytes at all these offsets are in the page cache."""
-        if not hasattr(os, "RWF_NOWAIT"):
-            return False
-        byte = bytearray(1)
-        try:
-            for offset in offsets:
-                os.preadv(self.descriptor, [byte], offset, os.RWF_NOWAIT)
-        except OSError:
-            # It would have to wait for the disk, or the file system does not tell.
-            return False
-        return True
+    def gather(self, offsets: Offsets, sizes: Offsets | int, out: Bytes) -> None:
+        """Fills `out` (uint8, one axis) with `sizes` bytes at each of `offsets`, one by one.
 
-    def gather(self, offsets: npt.NDArray[np.int64], out: Bytes) -> None:
-        """Fills row i of `out` (uint8, shape `(k, size)`) with the bytes at `offsets[i]`.
-
-        One system call for up to 1,024 rows where the system has one, and a read
-        for each row elsewhere.
+        One system call for up to 1,024 pieces where the system has one, and a read
+        for each piece elsewhere.
 
         Raises:
             ReadError: If the file ends before, or the system reports a fault.
         """
         if not len(offsets):
             return
-        address = self._mapped_address()
+        file = self.open()
+        if file.address is None and self._mappable:
+            with _pool.lock:
+                self._mappable = file.map(self.identity.size)
         # The mapping ends where the file did: beyond it lies other memory of this process.
-        last = self.identity.size - out.shape[1]
-        inside = int(offsets.min()) >= 0 and int(offsets.max()) <= last
-        if _copy_within_process is None or address is None or not inside:
-            self._gather_one_by_one(offsets, out)
+        inside = offsets.min() >= 0 and (offsets + sizes).max() <= self.identity.size
+        if _copy_within_process is None or file.address is None or not inside:
+            self._gather_one_by_one(offsets, sizes, out)
             return
         sources = np.empty((len(offsets), 2), np.uint64)
-        sources[:, 0] = offsets + address
-        sources[:, 1] = out.shape[1]
+        sources[:, 0] = offsets + file.address
+        sources[:, 1] = sizes
+        done = 0
         for first in range(0, len(offsets), _IOV_MAX):
-            some = out[first : first + _IOV_MAX]
-            if not _copy_within_process(some, sources[first : first + _IOV_MAX]):
+            some = slice(first, first + _IOV_MAX)
+            size = int(sources[some, 1].sum())
+            if not _copy_within_process(out[done : done + size], sources[some]):
                 # Pages beyond the end of a truncated file, or a system that forbids the call:
                 # plain reads give the data or the error.
-                self._gather_one_by_one(offsets[first : first + _IOV_MAX], some)
+                few = sizes if isinstance(sizes, int) else sizes[some]
+                self._gather_one_by_one(offsets[some], few, out[done : done + size])
+            done += size
 
-    def _gather_one_by_one(self, offsets: npt.NDArray[np.int64], out: Bytes) -> None:
-        for row, offset in zip(out, offsets.tolist(), strict=True):
-            self.read_into(row, offset)
-
-    def _mapped_address(self) -> int | None:
-        """Where the file is mapped; None if it cannot be."""
-        if self._mapping is None and self._mappable:
-            with _opening:
-                if self._mapping is None:
-                    self._mapping = self._map()
-                    self._mappable = self._mapping is not None
-        return self._mapping[1] if self._mapping else None
-
-    def _map(self) -> tuple[mmap.mmap, int] | None:
-        try:
-            mapping = mmap.mmap(self.descriptor, self.identity.size, prot=mmap.PROT_READ)
-        except (OSError, ValueError) as error:
-            if isinstance(error, PenstockError):
-                raise
-            # The file is shorter now, its file system maps nothing, or addresses are rationed.
-            return None
-        if hasattr(mmap, "MADV_RANDOM"):
-            mapping.madvise(mmap.MADV_RANDOM)
-        return mapping, np.frombuffer(mapping, np.uint8).ctypes.data
+    def _gather_one_by_one(self, offsets: Offsets, sizes: Offsets | int, out: Bytes) -> None:
+        done = 0
+        for offset, size in np.broadcast(offsets, sizes):
+            self.read_into(out[done : done + int(size)], int(offset))
+            done += int(size)
 
     def sample(self) -> bytes:
         """Bytes from 16 places spread over the file, its start and its end among them.
@@ -264,8 +244,8 @@ class File:
         """
         size = min(self.identity.size, _SAMPLE_BYTES)
         offsets = np.linspace(0, self.identity.size - size, _SAMPLES).astype(np.int64)
-        out = np.empty((_SAMPLES, size), np.uint8)
-        self._gather_one_by_one(offsets, out)
+        out = np.empty(_SAMPLES * size, np.uint8)
+        self._gather_one_by_one(offsets, size, out)
         self.check_unchanged()
         return out.tobytes()
 
@@ -298,8 +278,6 @@ def _near(path: Path) -> str:
         return f" {str(file)!r} is a file: give that path, and name what is inside it with x=."
     if not path.parent.is_dir():
         return f" There is no folder {str(path.parent)!r} either."
-    if any(mark in path.name for mark in "*?["):
-        return " Wildcards are not expanded: open each file, and join the data with ps.concat()."
     try:
         with os.scandir(path.parent) as found:
             names = [entry.name for entry in itertools.islice(found, 10_000)]

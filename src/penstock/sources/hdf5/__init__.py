@@ -2,56 +2,23 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-import h5py
 import numpy as np
 
-from penstock.errors import ChangedFileError, ReadError, ShapeError
-from penstock.sources.base import (
-    Arrays,
-    Cost,
-    Read,
-    ReadPath,
-    Source,
-    empty_arrays,
-    run_reads,
-    value_bytes,
-)
-from penstock.sources.file import File
-from penstock.sources.hdf5.layout import Layout, inspect
-from penstock.sources.hdf5.library import Library
-from penstock.sources.hdf5.limits import MOST_BLOCKS, MOST_COMPARED
-from penstock.sources.hdf5.opening import (
-    damage_explained,
-    dataset_names,
-    find_dataset,
-    open_file,
-    path_of,
-)
-from penstock.sources.hdf5.readers import (
-    ChunkReader,
-    FieldReader,
-    LibraryReader,
-    RowReader,
-)
+from penstock.errors import ShapeError
+from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
+from penstock.sources.hdf5.build import Builder
+from penstock.sources.hdf5.joined import VirtualReader
+from penstock.sources.hdf5.layout import Layout
+from penstock.sources.hdf5.limits import MOST_BLOCKS
+from penstock.sources.hdf5.opening import damage_explained, dataset_names, open_file, path_of
+from penstock.sources.hdf5.readers import DatasetReader
+from penstock.sources.hdf5.rows import RowReader
 from penstock.spec import Indices
 
-__all__ = ["HDF5Source", "list_datasets"]
-
-_READERS: dict[str, type[FieldReader]] = {
-    "direct rows": RowReader,
-    "direct chunks": ChunkReader,
-    "h5py": LibraryReader,
-}
-
-
-_PROBES = 4
-"""Chunks that may be damaged before a field is left to h5py."""
-
-_PROBE_BYTES = 16 << 20
+__all__ = ["HDF5Source", "list_datasets", "path_of"]
 
 
 class HDF5Source(Source):
@@ -59,7 +26,8 @@ class HDF5Source(Source):
 
     Args:
         path: The file.
-        names: The datasets to read; all must have the same length.
+        names: The datasets to read, or members of them; all must have the same length.
+        allow_external: Whether data may lie in any other file that this one names.
 
     Raises:
         MissingFileError, NoPermissionError, LockedFileError, FileFormatError: If the file
@@ -68,19 +36,19 @@ class HDF5Source(Source):
             cannot be used.
     """
 
-    def __init__(self, path: str | os.PathLike[str], names: Sequence[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], names: Sequence[str], *, allow_external: bool = False
+    ) -> None:
         self.path = path_of(path)
-        self._readers: dict[str, FieldReader] = {}
-        with open_file(self.path) as opened:
-            self._file = File(self.path)
-            library = Library(self._file)
-            library.check_same(opened)
-            for name in dict.fromkeys(names):
-                with damage_explained(f"{name!r} in {self.path!r}"):
-                    dataset = find_dataset(opened, name, self.path)
-                    layout = inspect(dataset, name, self.path)
-                    self._readers[name] = _reader(dataset, layout, self._file, library)
-        self.fields = tuple(reader.field for reader in self._readers.values())
+        builder = Builder(allow_external)
+        self._readers = builder.readers(self.path, list(dict.fromkeys(names)))
+        self._files = list(builder.files.values())
+        fields = {
+            column.field.name: column.field
+            for reader in self._readers.values()
+            for column in reader.layout.columns
+        }
+        self.fields = tuple(fields[name] for name in self._readers)
         self.length = self._common_length()
 
     def _common_length(self) -> int:
@@ -94,67 +62,82 @@ class HDF5Source(Source):
         return next(iter(lengths.values()))
 
     def edges(self, names: Sequence[str]) -> Indices:
-        readers = [self._readers[name] for name in names]
-        blocky = [reader for reader in readers if not isinstance(reader, RowReader)]
-        largest = max(blocky or readers, key=lambda reader: reader.field.nbytes)
-        step = largest.run_rows if isinstance(largest, RowReader) else largest.block_rows
+        readers = self._readers_of(names)
+        blocky = [reader for reader in readers if not reader.addressable]
+        largest = max(blocky or readers, key=lambda reader: reader.layout.row_bytes)
         # A file may declare more rows than there is memory for the edges of blocks.
-        step *= max(1, -(-self.length // (step * MOST_BLOCKS)))
+        together = -(-largest.blocks // MOST_BLOCKS)
+        if together <= 1:
+            return largest.edges()
+        step = together * largest.block_rows
         return np.append(np.arange(0, self.length, step), self.length)
 
     def announce(self, rows: Indices, names: Sequence[str]) -> bool:
-        readers = [self._readers[name] for name in names]
-        return sum(r.announce(rows) for r in readers if isinstance(r, RowReader)) > 0
+        return sum(reader.announce(rows) for reader in self._readers_of(names)) > 0
 
     def repeated(self, names: Sequence[str], together: int, windows: int) -> float:
-        readers = [self._readers[name] for name in names]
-        decoding = [r for r in readers if not isinstance(r, RowReader)]
+        readers = self._readers_of(names)
+        decoding = [reader for reader in readers if not reader.addressable]
         if not decoding:
             return 0.0
-        stretch = together * max(decoding, key=lambda reader: reader.field.nbytes).block_rows
+        stretch = together * max(decoding, key=lambda reader: reader.layout.row_bytes).block_rows
         again = 0.0
         for reader in decoding:
             height = reader.block_rows
             # A block and a stretch that overlap meet once in each least common multiple at an edge.
             touched = 1 + (height - math.gcd(height, stretch)) / stretch
-            again += reader.field.nbytes * (min(touched, windows) - 1)
-        return again / sum(reader.field.nbytes for reader in readers)
+            again += reader.layout.row_bytes * (min(touched, windows) - 1)
+        return again / sum(reader.layout.row_bytes for reader in readers)
 
-    def blocks_of(self, name: str, rows: Indices) -> Indices | None:
-        reader = self._readers[name]
-        if isinstance(reader, RowReader):
-            return None
-        numbers = rows // reader.block_rows
-        return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
+    def blocks_of(self, names: Sequence[str], rows: Indices) -> dict[str, Indices]:
+        return {
+            reader.layout.name: reader.blocks_of(rows)
+            for reader in self._readers_of(names)
+            if not reader.addressable
+        }
 
     def addressable(self, names: Sequence[str]) -> bool:
-        return all(isinstance(self._readers[name], RowReader) for name in names)
+        return all(self._readers[name].addressable for name in names)
 
     def scratch(self, names: Sequence[str]) -> int:
-        return max((self._readers[name].scratch for name in names), default=0)
+        return max((reader.scratch for reader in self._readers_of(names)), default=0)
 
     def reads(self, rows: Indices, out: Arrays) -> list[Read]:
         found: list[Read] = []
-        for name, array in out.items():
-            found += self._readers[name].reads(rows, array)
+        for reader in self._readers_of(out):
+            found += reader.reads(rows, self._share(reader, out))
         return found
 
     def read_rows(self, rows: Indices, out: Arrays) -> Cost:
         total = Cost()
-        for name, array in out.items():
-            reader = self._readers[name]
-            if not isinstance(reader, RowReader):
-                raise TypeError(f"The rows of {name!r} have no addresses: ask addressable() first.")
-            total += reader.read_rows(rows, array)
+        for reader in self._readers_of(out):
+            if not isinstance(reader, (RowReader, VirtualReader)) or not reader.addressable:
+                raise TypeError(f"{list(out)} have no addresses: ask addressable() first.")
+            total += reader.read_rows(rows, self._share(reader, out))
         return total
+
+    def _readers_of(self, names: Iterable[str]) -> list[DatasetReader]:
+        """The readers of some fields, each once."""
+        return list({id(self._readers[name]): self._readers[name] for name in names}.values())
+
+    def _share(self, reader: DatasetReader, out: Arrays) -> Arrays:
+        return {name: array for name, array in out.items() if self._readers[name] is reader}
 
     def paths(self) -> dict[str, ReadPath]:
         return {name: reader.layout.path for name, reader in self._readers.items()}
 
+    def layout(self, name: str) -> Layout:
+        """How a field is stored."""
+        return self._readers[name].layout
+
     def fingerprint(self) -> str:
-        text = f"{self.length} {self._file.identity.size} {[str(f) for f in self.fields]}"
+        first, *others = self._files
+        text = f"{self.length} {first.identity.size} {[str(f) for f in self.fields]}"
         digest = blake2b(text.encode(), digest_size=8)
-        digest.update(self._file.sample())
+        digest.update(first.sample())
+        for other in others:
+            digest.update(f"{other.identity.size}".encode())
+            digest.update(other.sample())
         return digest.hexdigest()
 
 
@@ -163,51 +146,3 @@ def list_datasets(path: str | os.PathLike[str]) -> list[str]:
     text = path_of(path)
     with open_file(text) as opened, damage_explained(repr(text)):
         return dataset_names(opened)
-
-
-def _reader(dataset: h5py.Dataset, layout: Layout, file: File, library: Library) -> FieldReader:
-    """The reader for a layout, once it has shown that it reads what h5py reads."""
-    reader = _READERS[layout.path.path](layout, file, library)
-    doubt = None if isinstance(reader, LibraryReader) else _doubt(reader, dataset)
-    if doubt is None:
-        return reader
-    slow = replace(layout, path=ReadPath("h5py", doubt), chunks=None)
-    return LibraryReader(slow, file, library)
-
-
-def _doubt(reader: FieldReader, dataset: h5py.Dataset) -> str | None:
-    """Why a reader cannot be relied on; None if it gives what h5py gives."""
-    if max(reader.field.nbytes, reader.layout.chunk_bytes) > MOST_COMPARED:
-        return f"{reader.layout.path.reason}: too large to compare with h5py"
-    doubt: str | None = "its first chunks are damaged"
-    for rows in _probes(reader.layout):
-        ours = empty_arrays([reader.field], len(rows))[reader.field.name]
-        try:
-            theirs = dataset[int(rows[0]) : int(rows[-1]) + 1]
-        except (OSError, RuntimeError):
-            continue
-        try:
-            cost = run_reads(list(reader.reads(rows, ours)))
-        except ChangedFileError:
-            raise
-        except ReadError:
-            doubt = None  # libhdf5 made something up
-            continue
-        if cost.repaired:
-            return f"{reader.layout.path.reason}: the first could only be read by libhdf5"
-        if value_bytes(ours) != value_bytes(theirs.astype(ours.dtype, copy=False)):
-            return f"{reader.layout.path.reason}: reading it directly gave other values"
-        return None
-    return doubt
-
-
-def _probes(layout: Layout) -> Iterator[Indices]:
-    """Rows to compare: of the first chunks that were written, or the first rows."""
-    height = layout.chunk_rows or 16
-    starts = [0]
-    if layout.chunks is not None:
-        written = np.flatnonzero((layout.chunks.offsets >= 0).any(axis=1))[:_PROBES]
-        starts = (written * height).tolist() or starts
-    few = max(1, _PROBE_BYTES // layout.field.nbytes)
-    for start in starts:
-        yield np.arange(start, min(start + min(height, few), layout.length))

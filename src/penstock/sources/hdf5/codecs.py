@@ -1,100 +1,364 @@
-"""Undoes a chunk's filters, outside libhdf5 and without the GIL."""
+"""How each filter is undone, outside libhdf5 and without the GIL."""
 
-import threading
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import imagecodecs
-import numpy as np
-import numpy.typing as npt
 
-from penstock.sources.hdf5.index import Filters
+from penstock.sources.hdf5 import filters
+from penstock.sources.hdf5.blosc2 import Blosc2Frames
+from penstock.sources.hdf5.decoding import (
+    Bytes,
+    DamagedChunkError,
+    FilterNotDecodedError,
+    scratch,
+)
+from penstock.sources.hdf5.filters import Filter
 
-Bytes = npt.NDArray[np.uint8]
+Undo = Callable[..., Bytes]
 
-DEFLATE = 1
-SHUFFLE = 2
+_codecs: Any = imagecodecs
+"""Its functions take arrays, which their type hints leave out."""
 
-_deflate_decode: Any = imagecodecs.deflate_decode
-"""Takes arrays too, which its type hints leave out."""
+_SHUFFLED = struct.Struct("<4B5I")
+"""A Blosc chunk of one shuffled, uncompressed block, up to its first byte."""
+_MOST_IN_BLOSC = 255
+"""Bytes in the largest elements that Blosc shuffles."""
 
-_FEW_PLANES = 32
+_BLOSC = struct.Struct("<4xI4xI")
+_LZ4 = struct.Struct(">QI")
+_LENGTH = struct.Struct(">I")
 
-_local = threading.local()
+_SZIP_BITS = {*range(1, 25), 32, 64}
+_SZIP_MSB, _AEC_MSB = 16, 4
+_SZIP_NN, _AEC_NN = 32, 8
+"""Most significant byte first, and differences to the pixel before: in szip, and in libaec."""
+_SZIP_MOST_IN_LINE = 4096
 
-
-class ChunkError(Exception):
-    """A chunk that could not be decoded; libhdf5 is asked next."""
-
-
-class ShortChunkError(ChunkError):
-    """A chunk that decodes to too few bytes: libhdf5 would fill up with what is in memory."""
-
-
-def scratch(use: str, size: int) -> Bytes:
-    """This thread's buffer for `use`, of `size` bytes; its content is lost at the next call."""
-    buffer: Bytes | None = getattr(_local, use, None)
-    if buffer is None or buffer.size < size:
-        buffer = np.empty(size, np.uint8)
-        setattr(_local, use, buffer)
-    return buffer[:size]
+_BITSHUFFLE_LZ4 = 2
+_BITSHUFFLE_ZSTD = 3
+_BITSHUFFLE_GROUP = 8
+"""Elements whose bits are shuffled together; what is left over is stored as it is."""
 
 
-def decode(data: Bytes, filters: Filters, mask: int, out: Bytes) -> None:
-    """Fills `out` with the decoded bytes of a chunk.
+@dataclass(frozen=True)
+class Codec:
+    """How one filter is undone.
 
-    Args:
-        data: The stored bytes.
-        filters: `(id, parameters)` in the order in which they were applied.
-        mask: Bit i says that filter i was skipped for this chunk.
-        out: uint8, exactly as long as a decoded chunk.
+    Attributes:
+        undo: `undo(data, out=out)` decodes into `out`, and returns what it filled: `out` or its
+            first part. A `view` is called with the data alone, and returns a part of them.
+        growth: Bytes by which the filter makes data longer; None for a compressor.
+        view: Whether the decoded bytes are a part of the encoded ones.
+        head: Bytes in front of the data, which `undo` gets with them and overwrites.
+        spare: Bytes by which `out` has to be longer than what is decoded.
+        work: What the decoder holds by itself, in chunks.
+    """
+
+    undo: Undo
+    growth: int | None = None
+    view: bool = False
+    head: int = 0
+    spare: int = 0
+    work: int = 0
+
+
+def codecs_of(step: Filter) -> tuple[Codec, ...]:
+    """How to undo a filter: codecs in the order in which they were applied.
 
     Raises:
-        ShortChunkError: If they hold too little.
-        ChunkError: If they are not a valid chunk for another reason.
+        FilterNotDecodedError: If it is left to libhdf5.
     """
-    steps = [step for i, step in enumerate(filters) if not mask >> i & 1]
-    for i, (code, parameters) in reversed(list(enumerate(steps))):
-        if code == DEFLATE:
-            # Every filter before gzip keeps the length, so gzip's output is a whole chunk.
-            target = out if i == 0 else scratch("inflated", out.size)
-            data = _inflate(data, target)
-        elif code == SHUFFLE:
-            target = out if i == 0 else scratch("unshuffled", data.size)
-            data = _unshuffle(data, parameters[0], target)
-        else:
-            raise ChunkError(f"filter {code} is not decoded here")
-    _check_size(data.size, out.size)
-    if not steps:
-        out[:] = data
+    if step.code not in _CODECS:
+        raise FilterNotDecodedError(f"filter {step.name} is decoded by libhdf5")
+    library, make = _CODECS[step.code]
+    if not getattr(_codecs, library).available:
+        raise FilterNotDecodedError(
+            f"filter {step.name} is decoded by libhdf5: imagecodecs was built without {library}"
+        )
+    return make(step)
 
 
-def _check_size(size: int, expected: int) -> None:
-    if size < expected:
-        raise ShortChunkError(f"the chunk holds {size} bytes instead of {expected}")
-    if size > expected:
-        raise ChunkError(f"the chunk holds {size} bytes instead of {expected}")
+def copy(data: Bytes, out: Bytes) -> Bytes:
+    """Copies `data` to the front of `out`."""
+    if data.size > out.size:
+        raise ValueError(f"it holds {data.size} bytes instead of {out.size}")
+    target = out[: data.size]
+    target[:] = data
+    return target
 
 
-def _inflate(data: Bytes, out: Bytes) -> Bytes:
-    try:
-        decoded = _deflate_decode(data, out=out)
-    except (RuntimeError, ValueError) as error:  # imagecodecs' own are RuntimeErrors
-        raise ChunkError(str(error)) from error
-    _check_size(len(decoded), out.size)
-    return out
+def _by_imagecodecs(function: str) -> Callable[[Filter], tuple[Codec, ...]]:
+    return lambda _: (Codec(getattr(_codecs, function)),)
+
+
+def _bzip2(_: Filter) -> tuple[Codec, ...]:
+    # Into a buffer that it fills, the decoder stops without a word, and may have more.
+    return (Codec(_codecs.bz2_decode, spare=1),)
+
+
+# shuffle: byte k of every element lies together; leftover bytes pass through.
+
+
+def _shuffle(step: Filter) -> tuple[Codec, ...]:
+    if len(step.parameters) != 1 or step.parameters[0] < 1:
+        raise FilterNotDecodedError("shuffle without an element size")
+    return _shuffled(step.parameters[0])
+
+
+def _shuffled(item: int) -> tuple[Codec, ...]:
+    if item == 1:
+        return ()
+    if item > _MOST_IN_BLOSC or not _codecs.BLOSC.available:
+        return (Codec(lambda data, out: _transpose(data, item, out), growth=0),)
+
+    def undo(data: Bytes, out: Bytes) -> Bytes:
+        return _unshuffle(data, item, out)
+
+    return (Codec(undo, growth=0, head=_SHUFFLED.size, work=3),)
 
 
 def _unshuffle(data: Bytes, item: int, out: Bytes) -> Bytes:
-    """Byte k of every element lies together in `data`; leftover bytes pass through."""
-    _check_size(data.size, out.size)
+    """Blosc does this five times as fast as NumPy, and takes the bytes as a block of its own."""
+    size = data.size - _SHUFFLED.size
+    # Version 2, BloscLZ 1, shuffled and in one piece; then sizes, and where the block starts.
+    header = (2, 1, 0x11, item, size, size, data.size, _SHUFFLED.size - 4, size)
+    _SHUFFLED.pack_into(data.data, 0, *header)
+    decoded: Bytes = _codecs.blosc_decode(data, out=out)
+    return decoded
+
+
+def _transpose(data: Bytes, item: int, out: Bytes) -> Bytes:
     count = data.size // item
     whole = count * item
-    values, planes = out[:whole].reshape(count, item), data[:whole].reshape(item, count)
-    if item <= _FEW_PLANES:
-        # Four times as fast as one transposed copy.
-        for k in range(item):
-            values[:, k] = planes[k]
-    else:
-        values[:] = planes.T
-    out[whole:] = data[whole:]
-    return out
+    out[:whole].reshape(count, item)[:] = data[:whole].reshape(item, count).T
+    out[whole : data.size] = data[whole:]
+    return out[: data.size]
+
+
+# fletcher32: the data, and their checksum.
+
+
+def _fletcher32(_: Filter) -> tuple[Codec, ...]:
+    return (Codec(_checked, growth=4, view=True),)
+
+
+def _checked(data: Bytes) -> Bytes:
+    content = data[:-4]
+    if not content.size:
+        raise DamagedChunkError(f"holds {data.size} bytes, no more than a checksum")
+    value = int(_codecs.h5checksum_fletcher32(content))
+    stored = int.from_bytes(data[-4:].tobytes(), "little")
+    # Up to 1.6.2, HDF5 swapped the bytes of each half.
+    swapped = (value >> 8) & 0x00FF00FF | (value & 0x00FF00FF) << 8
+    if stored not in (value, swapped):
+        raise DamagedChunkError("does not match its checksum (fletcher32)")
+    return content
+
+
+# Compressors whose headers say more than their decoders look at.
+
+
+def _szip(step: Filter) -> tuple[Codec, ...]:
+    parameters = step.parameters
+    # What libhdf5 writes, and the decoder knows; other padding could take any memory.
+    if len(parameters) != 4 or not (
+        parameters[1] in range(8, 33, 2)
+        and parameters[2] in _SZIP_BITS
+        and parameters[1] <= parameters[3] <= _SZIP_MOST_IN_LINE
+    ):
+        raise FilterNotDecodedError(f"szip with parameters {parameters} is decoded by libhdf5")
+    mask, block, bits, pixels = parameters
+    if bits not in (32, 64):
+        return (Codec(_Scanlines(mask, block, bits, pixels).undo, work=2),)
+    return (
+        *_shuffled(bits // 8),
+        Codec(_Scanlines(mask, block, 8, pixels, bits // 8).undo, work=2),
+    )
+
+
+class _Scanlines:
+    """The lines of pixels that szip stores, each padded to whole blocks.
+
+    Args:
+        mask: Options of szip.
+        block: Pixels in a block.
+        bits: Of a pixel.
+        pixels: In a line.
+        item: Bytes of an element.
+    """
+
+    def __init__(self, mask: int, block: int, bits: int, pixels: int, item: int = 0) -> None:
+        pixel = 1 if bits <= 8 else 2 if bits <= 16 else 4
+        blocks = -(-pixels // block)
+        self._item = item or pixel
+        self._line = pixels * pixel
+        self._padded = blocks * block * pixel
+        self._options = {
+            "bitspersample": bits,
+            "blocksize": block,
+            "rsi": blocks,
+            "flags": (_AEC_MSB if mask & _SZIP_MSB else 0) | (_AEC_NN if mask & _SZIP_NN else 0),
+        }
+
+    def undo(self, data: Bytes, out: Bytes) -> Bytes:
+        size = int.from_bytes(data[:4].tobytes(), "little")
+        if data.size <= 4 or size > out.size:
+            raise ValueError(f"it holds {size} bytes instead of {out.size}")
+        if size % self._item:
+            # Behind a compressor, for example: libhdf5 leaves the last bytes to chance.
+            raise DamagedChunkError(f"holds {size} bytes, which szip does not store whole")
+        out = out[:size]
+        whole, rest = divmod(size, self._line)
+        padded = (whole + bool(rest)) * self._padded
+        target = out if padded == size else scratch("scanlines", padded)
+        # As an array, `out` would say how many bits a pixel has.
+        filled = len(_codecs.aec_decode(data[4:], **self._options, out=target.data))
+        if filled != padded:
+            raise DamagedChunkError(f"holds {filled} bytes instead of {padded}")
+        if padded != size:
+            lines = target.reshape(-1, self._padded)
+            end = whole * self._line
+            out[:end].reshape(-1, self._line)[:] = lines[:whole, : self._line]
+            out[end:] = lines[whole:, :rest].reshape(-1)
+        return out
+
+
+def _lz4(_: Filter) -> tuple[Codec, ...]:
+    return (Codec(_undo_lz4),)
+
+
+def _undo_lz4(data: Bytes, out: Bytes) -> Bytes:
+    if data.size < _LZ4.size:
+        raise DamagedChunkError(f"holds {data.size} bytes, less than the header of lz4")
+    size, _ = _LZ4.unpack_from(data.data)
+    if size > out.size:
+        raise DamagedChunkError(f"holds {size} bytes instead of {out.size}")
+    # With more room, the decoder would take the last block for a longer one.
+    decoded: Bytes = _codecs.lz4h5_decode(data, out=out[:size])
+    return decoded
+
+
+def _blosc(_: Filter) -> tuple[Codec, ...]:
+    return (Codec(_undo_blosc, work=3),)
+
+
+def _undo_blosc(data: Bytes, out: Bytes) -> Bytes:
+    if data.size < _BLOSC.size:
+        raise DamagedChunkError(f"holds {data.size} bytes, less than the header of blosc")
+    size, stored = _BLOSC.unpack_from(data.data)
+    # The decoder believes its header, and would read on behind the data.
+    if stored > data.size or size > out.size:
+        raise DamagedChunkError(
+            f"has {data.size} bytes for {out.size}, and its header says {stored} for {size}"
+        )
+    decoded: Bytes = _codecs.blosc_decode(data, out=out)
+    return decoded
+
+
+def _blosc2(_: Filter) -> tuple[Codec, ...]:
+    return (Codec(Blosc2Frames().undo, work=5),)
+
+
+# bitshuffle: bits instead of bytes, in blocks that may be compressed.
+
+
+def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
+    parameters = step.parameters
+    if len(parameters) < 3 or parameters[2] < 1:
+        raise FilterNotDecodedError("bitshuffle without an element size")
+    item = parameters[2]
+    block = parameters[3] if len(parameters) > 3 else 0
+    compressor = parameters[4] if len(parameters) > 4 else 0
+    if compressor == 0:
+
+        def undo(data: Bytes, out: Bytes) -> Bytes:
+            return _unbitshuffle(data, item, block * item, out)
+
+        return (Codec(undo, growth=0),)
+    if compressor not in (_BITSHUFFLE_LZ4, _BITSHUFFLE_ZSTD):
+        raise FilterNotDecodedError(f"bitshuffle with compressor {compressor}")
+    unpack = _unpack_lz4 if compressor == _BITSHUFFLE_LZ4 else _unpack_zstd
+
+    def undo_both(data: Bytes, out: Bytes) -> Bytes:
+        if data.size < _LZ4.size:
+            raise DamagedChunkError(f"holds {data.size} bytes, less than the header of bitshuffle")
+        size, block_bytes = _LZ4.unpack_from(data.data)
+        loose = size // item % _BITSHUFFLE_GROUP * item
+        if size > out.size or data.size < _LZ4.size + loose:
+            raise DamagedChunkError(f"holds {size} bytes instead of {out.size}")
+        whole = data.size - loose
+        blocks = _blocks_in(data[:whole])
+        if len(blocks) != (-(-(size - loose) // block_bytes) if block_bytes else 0):
+            raise DamagedChunkError(f"holds {len(blocks)} blocks for {size} bytes")
+        # Longer than it need be, for the sake of `_unpack_lz4`.
+        shuffled = scratch("bitshuffled", size + data.size)
+        filled = unpack(data[:whole], blocks, shuffled) if blocks else 0
+        if filled != size - loose:
+            raise DamagedChunkError(f"does not hold {size} bytes, as its header says")
+        shuffled[filled:size] = data[whole:]
+        return _unbitshuffle(shuffled[:size], item, block_bytes, out)
+
+    return (Codec(undo_both, work=5),)
+
+
+def _blocks_in(packed: Bytes) -> list[memoryview]:
+    """The blocks of a compressed chunk, each of which follows its length."""
+    view = packed.data
+    blocks = []
+    at = _LZ4.size
+    while at + _LENGTH.size <= packed.size:
+        start = at + _LENGTH.size
+        at = start + _LENGTH.unpack_from(view, at)[0]
+        blocks.append(view[start:at])
+    if at != packed.size:
+        raise DamagedChunkError("ends within a block of bitshuffle")
+    return blocks
+
+
+def _unpack_lz4(packed: Bytes, _: list[memoryview], out: Bytes) -> int:
+    """Decodes all blocks by one call, and returns how many bytes they hold.
+
+    The filter lz4 stores its blocks in the same way, but takes one that is as long as the room for
+    it as uncompressed. With a single length for all of them, and much room, none is.
+    """
+    framed = scratch("packed", packed.size)
+    framed[:] = packed
+    _LZ4.pack_into(framed.data, 0, out.size, out.size)
+    return len(_codecs.lz4h5_decode(framed, out=out))
+
+
+def _unpack_zstd(_: Bytes, blocks: list[memoryview], out: Bytes) -> int:
+    """The same for frames of Zstandard, which the decoder takes one behind the other."""
+    return len(_codecs.zstd_decode(b"".join(blocks), out=out))
+
+
+def _unbitshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes:
+    group = item * _BITSHUFFLE_GROUP
+    if data.size % item or block_bytes % group:
+        raise DamagedChunkError(
+            f"holds {data.size} bytes in blocks of {block_bytes}, for elements of {item}"
+        )
+    # As an array, the data would need the shape of `out`.
+    decoded: Bytes = _codecs.bitshuffle_decode(
+        data.data, itemsize=item, blocksize=block_bytes // item, out=out
+    )
+    return decoded
+
+
+_CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
+    filters.DEFLATE: ("DEFLATE", _by_imagecodecs("deflate_decode")),
+    filters.SHUFFLE: ("NUMPY", _shuffle),
+    filters.FLETCHER32: ("H5CHECKSUM", _fletcher32),
+    filters.SZIP: ("AEC", _szip),
+    filters.LZF: ("LZF", _by_imagecodecs("lzf_decode")),
+    filters.BZIP2: ("BZ2", _bzip2),
+    filters.BLOSC: ("BLOSC", _blosc),
+    filters.BLOSC2: ("BLOSC2", _blosc2),
+    filters.LZ4: ("LZ4H5", _lz4),
+    filters.ZSTD: ("ZSTD", _by_imagecodecs("zstd_decode")),
+    filters.BITSHUFFLE: ("BITSHUFFLE", _bitshuffle),
+}
+"""For each filter, what imagecodecs must have been built with, and its codec."""

@@ -15,6 +15,7 @@ from h5py import h5g
 
 from penstock.errors import FileFormatError
 from penstock.sources.file import Identity
+from penstock.sources.hdf5.filters import Filter
 from penstock.sources.hdf5.limits import (
     MOST_ROWS,
     SUPERBLOCK_BYTES,
@@ -32,9 +33,6 @@ _PIECE = 1 << 14
 
 _SETTLED_NS = 2_000_000_000
 """A file that was written to within this time may be so again without a new modification time."""
-
-Filters = tuple[tuple[int, tuple[int, ...]], ...]
-"""`(id, parameters)` of each filter, in the order in which they were applied."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +53,7 @@ class Chunks:
     """
 
     shape: tuple[int, ...]
-    filters: Filters
+    filters: tuple[Filter, ...]
     offsets: npt.NDArray[np.int64]
     sizes: npt.NDArray[Any]
     masks: npt.NDArray[Any]
@@ -65,12 +63,30 @@ class Chunks:
         """Chunks side by side that together hold whole samples."""
         return int(self.offsets.shape[1])
 
+    def start(self, number: int, k: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Where chunk `k` of a row of chunks begins in the data, which have this shape."""
+        beside: Any = np.unravel_index(k, self._beside(shape))
+        return tuple(int(i) * n for i, n in zip((number, *beside), self.shape, strict=True))
+
+    def partial(self, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        """Which chunks reach beyond the data, which have this shape."""
+        cut = np.zeros((1,), bool)
+        for size, length, count in zip(shape[1:], self.shape[1:], self._beside(shape), strict=True):
+            ends = np.arange(1, count + 1) * length > size
+            cut = (cut[:, None] | ends).reshape(-1)
+        ends = np.arange(1, len(self.offsets) + 1) * self.shape[0] > shape[0]
+        return ends[:, None] | cut
+
+    def _beside(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """How many chunks lie beside each other along each axis but the first."""
+        return tuple(-(-n // c) for n, c in zip(shape[1:], self.shape[1:], strict=True))
+
 
 _known: "weakref.WeakValueDictionary[Any, Chunks]" = weakref.WeakValueDictionary()
 """Indexes that something still reads by."""
 
 
-def read_index(dataset: h5py.Dataset, filters: Filters, where: str) -> Chunks | None:
+def read_index(dataset: h5py.Dataset, filters: tuple[Filter, ...], where: str) -> Chunks | None:
     """The index of a chunked dataset; None if most of its chunks were never written.
 
     A small file may declare more chunks than there is memory for their index, or time to look for
@@ -85,7 +101,7 @@ def read_index(dataset: h5py.Dataset, filters: Filters, where: str) -> Chunks | 
         FileFormatError: If the index is damaged.
     """
     status = os.fstat(dataset.file.id.get_vfd_handle())
-    chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    chunk_bytes = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
     if math.prod(_grid(dataset)) > most_chunks_in(status.st_size, chunk_bytes):
         return None
     key = _key(dataset, status)
@@ -128,14 +144,16 @@ class _Places:
         where: The dataset, for error messages.
     """
 
-    def __init__(self, dataset: h5py.Dataset, filters: Filters, file_size: int, where: str) -> None:
+    def __init__(
+        self, dataset: h5py.Dataset, filters: tuple[Filter, ...], file_size: int, where: str
+    ) -> None:
         self._where = where
         self._shape = dataset.chunks
         self._filters = filters
         self._grid = _grid(dataset)
         self._first = dataset.file.userblock_size + SUPERBLOCK_BYTES
         self._file_size = file_size
-        chunk_bytes = math.prod(self._shape) * dataset.dtype.itemsize
+        chunk_bytes = math.prod(self._shape) * dataset.id.get_type().get_size()
         self._most = most_chunks_in(file_size, chunk_bytes)
         self._longest = most_stored_bytes(chunk_bytes)
         self._seen = 0

@@ -1,25 +1,25 @@
 """A file as h5py sees it."""
 
 import os
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
+from h5py import h5s, h5t
 
 from penstock.errors import MissingFileError, PenstockError, ReadError
+from penstock.sources.base import Arrays, empty_arrays
 from penstock.sources.file import File, Identity
+from penstock.sources.hdf5.columns import Column, fills, follow, memory_dtype
+from penstock.sources.hdf5.filters import import_plugins, plugins_imported
 from penstock.sources.hdf5.opening import open_file
+from penstock.sources.opened import Pool, next_use
 from penstock.spec import Indices
 
-_lock = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    # A fork waits for a read that is under way: the child gets the lock free, and libhdf5 at rest.
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-    )
+_pool = Pool(1 / 8)
 
 
 class Library:
@@ -32,19 +32,33 @@ class Library:
     def __init__(self, file: File) -> None:
         self._file = file
         self._handle: tuple[int, h5py.File] | None = None
+        self._with_plugins = False
+        self.last_use = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_file": self._file, "_handle": None}
+        with_plugins = self._with_plugins or plugins_imported()
+        return {
+            "_file": self._file,
+            "_handle": None,
+            "_with_plugins": with_plugins,
+            "last_use": 0,
+        }
 
-    def read(self, name: str, rows: Indices, out: npt.NDArray[Any]) -> None:
-        """Fills `out[i]` with row `rows[i]`; rows ascend and lie close together.
+    def read(self, name: str, columns: Sequence[Column], rows: Indices, out: Arrays) -> None:
+        """Fills `out[column.field.name][i]` with row `rows[i]` of a dataset.
+
+        Args:
+            name: The dataset.
+            columns: What is read of it.
+            rows: Ascending, and close together: what lies between them is read as well.
+            out: Arrays for each column.
 
         Raises:
             ReadError: With libhdf5's words, if it cannot read them.
         """
         try:
-            with _lock:
-                _fill(self._open()[name], rows, out)
+            with _pool.lock:
+                fill(self._open()[name], columns, rows, out)
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             # A change explains more than what libhdf5 stumbled over.
             self._check_unchanged(name, rows)
@@ -60,12 +74,23 @@ class Library:
             raise located(error, name, rows) from error
 
     def _open(self) -> h5py.File:
+        self.last_use = next_use()
         # After a fork the parent's handle must not be used: libhdf5's state went along with it.
         if self._handle is None or self._handle[0] != os.getpid():
+            if self._with_plugins:
+                import_plugins()
+            _pool.add(self)
             opened = open_file(self._file.path)
             self.check_same(opened)
             self._handle = (os.getpid(), opened)
         return self._handle[1]
+
+    def close(self) -> None:
+        """Closes the file, until the next read."""
+        with _pool.lock:
+            if self._handle is not None and self._handle[0] == os.getpid():
+                self._handle[1].close()
+            self._handle = None
 
     def check_same(self, opened: h5py.File) -> None:
         """Makes sure that h5py opened the file that `File` describes.
@@ -73,21 +98,43 @@ class Library:
         Raises:
             ChangedFileError: If it is another one.
         """
-        if opened.driver == "sec2":
+        # On Windows, libhdf5's descriptors are those of another C library.
+        if opened.driver == "sec2" and os.name == "posix":
             status = os.fstat(opened.id.get_vfd_handle())
         else:
             status = Path(self._file.path).stat()
         self._file.check_same(Identity.of(status))
 
 
-def _fill(dataset: h5py.Dataset, rows: Indices, out: npt.NDArray[Any]) -> None:
-    first, stop = int(rows[0]), int(rows[-1]) + 1
-    if len(rows) == stop - first and dataset.dtype.subdtype is None:
-        # Where nothing was written and nothing is to be filled in, libhdf5 leaves what there was.
-        out.reshape(-1).view(np.uint8).fill(0)
-        dataset.read_direct(out, np.s_[first:stop])
-    else:
-        out[...] = dataset[first:stop][rows - first]
+def fill(dataset: h5py.Dataset, columns: Sequence[Column], rows: Indices, out: Arrays) -> None:
+    """Fills `out` as `Library.read` does, from an open dataset."""
+    first, count = int(rows[0]), int(rows[-1] - rows[0]) + 1
+    if len(rows) == count:
+        _fill_run(dataset, columns, first, count, out)
+        return
+    whole = empty_arrays([column.field for column in columns], count)
+    _fill_run(dataset, columns, first, count, whole)
+    for name, values in whole.items():
+        out[name][...] = values[rows - first]
+
+
+def _fill_run(
+    dataset: h5py.Dataset, columns: Sequence[Column], first: int, count: int, out: Arrays
+) -> None:
+    """All columns at once, so that what they share is decoded once."""
+    kind = dataset.id.get_type()
+    memory = memory_dtype(kind, [column.members for column in columns])
+    block = (count, *dataset.shape[1:])
+    alone = len(columns) == 1 and not columns[0].members
+    values = out[columns[0].field.name] if alone else np.empty(block, memory)
+    if not fills(dataset.id.get_create_plist()):
+        values.reshape(-1).view(np.uint8)[:] = 0
+    space = dataset.id.get_space()
+    space.select_hyperslab((first, *(0 for _ in block[1:])), block)
+    dataset.id.read(h5s.create_simple(block), space, values, mtype=h5t.py_create(memory))
+    if not alone:
+        for column in columns:
+            out[column.field.name][...] = follow(values, column.members)
 
 
 def damaged(path: str, name: str, rows: Indices, words: str) -> ReadError:

@@ -1,12 +1,13 @@
 """Opens an HDF5 file and finds its datasets, or says in plain words why that fails."""
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import h5py
 from h5py import h5f, h5g, h5l
@@ -23,15 +24,22 @@ from penstock.errors import (
 )
 from penstock.sources.content import HEAD_BYTES, looks_like
 from penstock.sources.file import opening_error
+from penstock.sources.hdf5.columns import Members, split_member
 from penstock.sources.hdf5.limits import MOST_GROUPS_DEEP, MOST_NAMES
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 _SUFFIXES = (".h5", ".hdf5", ".he5", ".nc")
 
-_OTHERS_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
-_HELD_BY_OTHERS = ("11", "35")
-"""EAGAIN on Linux and on BSD; any other errno says that the file system knows no locks."""
+_MOST_LINKS = 16
+"""Links that libhdf5 follows for one name."""
+
+MOST_FILES = 16
+"""Links from file to file that are followed."""
+
+_NO_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
+_HELD_BY_OTHERS = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
+"""Any other errno says that the file system knows no locks."""
 
 
 def path_of(path: Any) -> str:
@@ -47,11 +55,6 @@ def path_of(path: Any) -> str:
         raise OptionError(
             f"Expected the path of an HDF5 file. Received an open {path!r}. Give its path, "
             "file.filename, and close it: Penstock opens the file in each process by itself."
-        )
-    if isinstance(path, (list, tuple)):
-        raise OptionError(
-            f"Expected the path of one HDF5 file. Received {len(path)} of them. "
-            "Open each by itself, and join the data with ps.concat()."
         )
     try:
         text = os.fsdecode(path)
@@ -100,17 +103,89 @@ def damage_explained(what: str) -> Iterator[None]:
         ) from error
 
 
-def find_dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
-    """The dataset called `name`.
+class Link(NamedTuple):
+    """A place in another file that a name leads to."""
+
+    path: str
+    name: str
+
+
+def find_dataset(file: h5py.File, name: str, path: str, external: bool) -> h5py.Dataset | Link:
+    """The dataset called `name`, or where it is in another file.
+
+    Args:
+        file: An open file.
+        name: The dataset's name.
+        path: The file's path.
+        external: Whether links into other files may be followed.
 
     Raises:
         FieldNotFoundError: If there is none; the message lists what is there.
-        DataError: If it lies in another file.
+        DataError: If it lies in another file, and may not.
     """
-    _check_links(file, name, path)
+    return _checked(_get(file, name, path, external), file, name, path)
+
+
+def find_field(
+    file: h5py.File, name: str, path: str, external: bool
+) -> tuple[h5py.Dataset | Link, str, Members]:
+    """The dataset that holds a field, its name, and the members that the field's name ends with.
+
+    `"table['pt']"` is a dataset of that name, or the member `pt` of the dataset `table`. A field in
+    another file is a `Link` with the name that it has there, members included.
+
+    Raises:
+        FieldNotFoundError: If there is neither; the message lists what is there.
+        DataError: If it lies in another file, and may not.
+    """
+    base = name
+    members: Members = ()
+    while (found := _get(file, base, path, external)) is None:
+        parts = split_member(base)
+        if parts is None:
+            break
+        base, members = parts[0], (parts[1], *members)
+    if isinstance(found, Link):
+        found = found._replace(name=found.name + name[len(base) :])
+    return _checked(found, file, base, path), base, members
+
+
+@contextmanager
+def open_dataset(path: str, name: str, external: bool) -> Iterator[tuple[h5py.Dataset, str]]:
+    """Opens the dataset `name` of the file at `path`; gives it, and the file that it lies in.
+
+    Raises:
+        MissingFileError, NoPermissionError, LockedFileError, FileFormatError: If a file cannot be
+            opened.
+        FieldNotFoundError: If there is no such dataset.
+        DataError: If it lies in another file, and may not, or links lead in a circle.
+    """
+    start = f"{name!r} in {path!r}"
+    for _ in range(MOST_FILES):
+        with open_file(path) as file:
+            found = find_dataset(file, name, path, external)
+            if not isinstance(found, Link):
+                yield found, path
+                return
+        path, name = found
+    raise DataError(f"{start} is a link that leads from file to file. Open the last one instead.")
+
+
+def _get(file: h5py.File, name: str, path: str, external: bool) -> Any:
+    """What `name` stands for; None if there is nothing."""
+    link = _follow(file, name, path, external)
+    if link is not None:
+        return link
     found = file.get(name) if name else None
     if found is None and name and file.get(name, getlink=True) is not None:
         found = file[name]  # raises: there is something, and it is damaged
+    return found
+
+
+def _checked(found: Any, file: h5py.File, name: str, path: str) -> h5py.Dataset | Link:
+    """What was found, if it is a dataset or leads to one."""
+    if isinstance(found, Link):
+        return found
     if found is None:
         raise field_not_found(name, _some_names(file), f"{path!r}")
     if isinstance(found, h5py.Group):
@@ -184,33 +259,92 @@ def _hard_links(group: h5g.GroupID) -> list[bytes]:
     return found[::-1]
 
 
-def _check_links(file: h5py.File, name: str, path: str) -> None:
-    """Refuses a name that leads into another file, or to nothing, before libhdf5 follows it."""
+def _follow(file: h5py.File, name: str, path: str, external: bool) -> Link | None:
+    """Where in another file a name leads, found before libhdf5 goes there; None if it does not.
+
+    Raises:
+        DataError: If it may not lead there, or leads to nothing or in a circle.
+    """
+    end = link_end(file, name)
+    if end is None:
+        return None
+    where = f"{name!r} in {path!r}"
+    if end.kind == "missing":
+        raise DataError(
+            f"{where} is a link to {end.target!r}, which is not there. "
+            f"The file holds: {some_of(_some_names(file))}."
+        )
+    if end.kind == "external" and external:
+        return Link(find_beside(end.target, path, "HDF5_EXT_PREFIX"), end.inside)
+    if end.kind == "external":
+        raise DataError(
+            f"{where} is a link into another file, {end.target!r}, which a file from a stranger "
+            "could use to read any file. Open that file instead, or pass allow_external=True if "
+            "you trust this one."
+        )
+    raise DataError(
+        f"{where} is a link that leads in a circle, or over more than {_MOST_LINKS} links, where "
+        "HDF5 stops. Repair the file."
+    )
+
+
+class LinkEnd(NamedTuple):
+    """Where a name ends that leads to no object of its file.
+
+    Attributes:
+        kind: "missing", "external" or "circle".
+        target: What is missing, or the other file.
+        inside: The name in the other file.
+    """
+
+    kind: str
+    target: str = ""
+    inside: str = ""
+
+
+def link_end(file: h5py.File, name: str) -> LinkEnd | None:
+    """Follows the links on the way to `name`, within the file; None if they end at an object."""
     parts = _parts(name)
     done: list[str] = []
-    followed = None
-    for _ in range(MOST_GROUPS_DEEP):
-        if not parts:
-            return
+    followed, beyond = None, 0  # a link, and how many parts of the name come after it
+    links = 0
+    while parts:
         done.append(parts.pop(0))
         link = file.get("/".join(done), getlink=True)
-        if link is None and followed is None:
-            return
+        within = followed is not None and len(parts) >= beyond
         if link is None:
-            raise DataError(
-                f"{name!r} in {path!r} is a link to {followed!r}, which is not there. "
-                f"The file holds: {some_of(_some_names(file))}."
-            )
+            return LinkEnd("missing", followed or "") if within else None
         if isinstance(link, h5py.ExternalLink):
-            raise DataError(
-                f"{name!r} in {path!r} is a link into another file, {link.filename!r}, which a "
-                "file from a stranger could use to read any file. Open that file instead."
-            )
+            return LinkEnd("external", link.filename, "/".join(_parts(link.path) + parts))
         if isinstance(link, h5py.SoftLink):
-            followed = link.path
-            parts = _parts(followed) + parts
-            done = [] if followed.startswith("/") else done[:-1]
-    raise DataError(f"{name!r} in {path!r} is a link that leads in a circle. Repair the file.")
+            if not within:
+                followed, beyond = link.path, len(parts)
+            parts = _parts(link.path) + parts
+            done = [] if link.path.startswith("/") else done[:-1]
+            links += 1
+            if links > _MOST_LINKS:
+                return LinkEnd("circle")
+    return None
+
+
+def find_beside(name: str, path: str, variable: str) -> str:
+    """Where libhdf5 finds a file that the one at `path` names.
+
+    It looks in the current folder as well, but what is there is not known to belong together.
+
+    Args:
+        name: The name, as it is in the file.
+        path: The file, from the root.
+        variable: The environment variable that may name another folder to look in first.
+    """
+    folder = Path(path).parent
+    prefix = os.environ.get(variable, "").replace("${ORIGIN}", str(folder))
+    folders = [Path(prefix), folder] if prefix else [folder]
+    places = [other / name for other in folders]
+    if Path(name).is_absolute():
+        # Files that moved together are found by their last names.
+        places = [Path(name), *(other / Path(name).name for other in folders)]
+    return os.path.realpath(next((place for place in places if place.exists()), folder / name))
 
 
 def _parts(name: str) -> list[str]:
@@ -269,10 +403,16 @@ def _open_with_some_lock(path: str) -> h5py.File:
         if "flag values don't match" in str(error):
             # This process has it open already, with another locking= than the default.
             return _open_like_the_others(path)
-        lock = _OTHERS_LOCK.search(str(error))
-        if lock is None or lock[1] in _HELD_BY_OTHERS:
+        number = _why_no_lock(error)
+        if number is None or number in _HELD_BY_OTHERS:
             raise
         return h5py.File(path, "r", locking=False)
+
+
+def _why_no_lock(error: OSError) -> int | None:
+    """The errno with which a lock was refused; None if something else failed."""
+    found = _NO_LOCK.search(str(error))
+    return int(found[1]) if found else None
 
 
 def _open_like_the_others(path: str) -> h5py.File:
@@ -284,7 +424,14 @@ def _open_like_the_others(path: str) -> h5py.File:
 
 def _explain(path: str, size: int, error: OSError) -> Exception:
     text = str(error)
-    if "unable to lock file" in text:
+    number = _why_no_lock(error)
+    if number is not None and number not in _HELD_BY_OTHERS:
+        return LockedFileError(
+            f"{path!r} cannot be locked ({os.strerror(number)}), and HDF5_USE_FILE_LOCKING="
+            f"{os.environ.get('HDF5_USE_FILE_LOCKING')} insists on it. Set it to FALSE if "
+            "nothing writes to the file."
+        )
+    if number is not None:
         return LockedFileError(
             f"{path!r} is locked: another process has it open for writing. Wait until it is "
             "closed, or set HDF5_USE_FILE_LOCKING=FALSE if nothing writes to it."

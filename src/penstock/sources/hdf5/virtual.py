@@ -1,22 +1,35 @@
-"""Virtual datasets: the files that they read, made sure to be all there.
+"""Virtual datasets: what they read, made sure to be all there.
 
 libhdf5 reads a source that is missing, or smaller than it was mapped, as fill values, and says
 nothing. Here that is an error.
 """
 
-import os
+import math
+import re
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
+from h5py import h5s
 
 from penstock.errors import ChangedFileError, DataError, PenstockError
 from penstock.sources.file import Identity
+from penstock.sources.hdf5.external import external_pieces
+from penstock.sources.hdf5.filters import filters_of, lacking, missing
 from penstock.sources.hdf5.limits import MOST_LEVELS, MOST_MAPPINGS
-from penstock.sources.hdf5.opening import find_dataset, open_file
+from penstock.sources.hdf5.opening import find_beside, open_dataset
 
 _Node = tuple[str, str]
+
+Rows = tuple[int, int]
+"""A first row, and the row before which to stop."""
+
+_MARK = re.compile("%%|%b")
+
+_LONGEST_GAP = 1000
+"""So many numbers after the last one are looked for."""
 
 
 class SourceFile(NamedTuple):
@@ -42,54 +55,154 @@ class SourceFile(NamedTuple):
             )
 
 
-class _Mapped(NamedTuple):
-    """A dataset that is read through a virtual one, and how far its rows and columns are read."""
+class Mapping(NamedTuple):
+    """What a virtual dataset reads from one source.
+
+    Attributes:
+        path: The source's file, from the root and without links.
+        name: The source.
+        rows: The rows of the virtual dataset that it fills, or None if those are not whole rows.
+        space: What is selected of the source, as an h5s space.
+        values: How many values are read; None if that has no bound.
+    """
 
     path: str
     name: str
-    ends: tuple[int, ...] | None
+    rows: Rows | None
+    space: Any
+    values: int | None
 
     @property
     def node(self) -> _Node:
-        """The dataset, whichever rows are read."""
+        """The source, whatever is read of it."""
         return self.path, "/" + self.name.strip("/")
 
 
-def source_files(dataset: h5py.Dataset, where: str, path: str) -> tuple[SourceFile, ...]:
+def mappings(dataset: h5py.Dataset, path: str, where: str) -> Iterator[Mapping]:
+    """What a virtual dataset in the file at `path` reads.
+
+    Raises:
+        DataError: If sources are named by a pattern, and some are missing, or there are too many.
+    """
+    _check_count(dataset.id.get_create_plist().get_virtual_count(), where)
+    for entry in dataset.virtual_sources():
+        name = _literal(entry.dset_name, where)
+        if _by_number(entry.file_name):
+            yield from _numbered_mappings(entry, name, dataset, path, where)
+            continue
+        target = _find_file(entry.file_name.replace("%%", "%"), path)
+        rows = whole_rows(entry.vspace, dataset.shape)
+        yield Mapping(target, name, rows, entry.src_space, _count(entry.vspace))
+
+
+def _numbered_mappings(
+    entry: Any, name: str, dataset: h5py.Dataset, path: str, where: str
+) -> Iterator[Mapping]:
+    """One block of the virtual dataset for each of the files that a pattern names."""
+    start, stride, _, block = (axis[0] for axis in entry.vspace.get_regular_hyperslab())
+    count = max(0, dataset.shape[0] - start) // stride
+    _check_count(count, where)
+    _check_no_gap(entry.file_name, path, count, where)
+    whole = _is_whole(entry.vspace, dataset.shape)
+    for number in range(count):
+        first = start + number * stride
+        target = _find_file(_numbered(entry.file_name, number), path)
+        rows = (first, first + block) if whole else None
+        values = block * math.prod(dataset.shape[1:]) if whole else None
+        yield Mapping(target, name, rows, entry.src_space, values)
+
+
+def whole_rows(space: Any, shape: tuple[int, ...]) -> Rows | None:
+    """The rows that a selection takes entirely and one after the other; None if it does not.
+
+    Args:
+        space: A selection, as an h5s space. One without a bound takes all rows to the end.
+        shape: Of the dataset.
+    """
+    if space.get_select_type() == h5s.SEL_ALL:
+        return 0, shape[0]
+    if space.get_select_type() == h5s.SEL_NONE:
+        return 0, 0
+    if not _is_whole(space, shape):
+        return None
+    start, stride, count, block = (axis[0] for axis in space.get_regular_hyperslab())
+    if block == h5s.UNLIMITED or (count == h5s.UNLIMITED and stride == block):
+        return start, shape[0]
+    return (start, start + count * block) if count == 1 or stride == block else None
+
+
+def _is_whole(space: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a selection takes all that there is along every axis but the first."""
+    if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
+        return False
+    starts, strides, counts, blocks = space.get_regular_hyperslab()
+    if len(starts) != len(shape):
+        return False
+    axes = zip(starts[1:], strides[1:], counts[1:], blocks[1:], shape[1:], strict=True)
+    return all(
+        start == 0 and count * block == size and (count == 1 or stride == block)
+        for start, stride, count, block, size in axes
+    )
+
+
+def _count(space: Any) -> int | None:
+    try:
+        return int(space.get_select_npoints())
+    except RuntimeError:
+        return None
+
+
+def source_files(
+    dataset: h5py.Dataset, where: str, path: str, external: bool
+) -> tuple[SourceFile, ...]:
     """The other files that a virtual dataset reads, directly or through further ones.
 
     Args:
         dataset: A virtual dataset.
         where: It, for error messages.
         path: Its file, from the root and without links.
+        external: Whether sources may lie anywhere, and keep data in other files.
 
     Raises:
-        DataError: If a source is missing, too small, or outside the folder of the file.
+        DataError: If a source is missing or too small, or lies where it may not.
     """
     folder = str(Path(path).parent)
-    waiting = list(_mapped(dataset, path, where))
-    seen = set(waiting)
-    graph = {(path, dataset.name): {mapped.node for mapped in waiting}}
+    waiting = by_source(mappings(dataset, path, where))
+    graph = {(path, dataset.name): set(waiting)}
     files: dict[str, SourceFile] = {}
     while waiting:
-        _check_count(len(seen), where)
-        mapped = waiting.pop()
-        _check_folder(mapped.path, folder, where)
-        if not Path(mapped.path).exists():
+        _check_count(len(graph), where)
+        node, read = waiting.popitem()
+        if not external:
+            _check_folder(node[0], folder, where)
+        if not Path(node[0]).exists():
             raise DataError(
-                f"{where} is a virtual dataset, and its source file {mapped.path!r} is missing; "
+                f"{where} is a virtual dataset, and its source file {node[0]!r} is missing; "
                 "HDF5 would read it as fill values. Bring it back, or leave the field out."
             )
-        identity = Identity.of(Path(mapped.path).stat())
-        if mapped.path != path:
-            files[mapped.path] = SourceFile(mapped.path, identity)
-        for further in _check_source(mapped, dataset, path, where):
-            graph.setdefault(mapped.node, set()).add(further.node)
-            if further not in seen:
-                seen.add(further)
-                waiting.append(further)
+        try:
+            further, used = _check_source(read, external)
+        except PenstockError as error:
+            raise DataError(
+                f"{where} is a virtual dataset, and a source of it cannot be used: {error}"
+            ) from error
+        for one in used:
+            files.setdefault(one, SourceFile(one, Identity.of(Path(one).stat())))
+        if node not in graph:
+            graph[node] = set(further)
+            for other, parts in further.items():
+                waiting.setdefault(other, []).extend(parts)
     _check_depth(graph, where)
+    files.pop(path, None)
     return tuple(files.values())
+
+
+def by_source(found: Iterable[Mapping]) -> dict[_Node, list[Mapping]]:
+    """Mappings by the dataset that they read."""
+    nodes: dict[_Node, list[Mapping]] = {}
+    for mapping in found:
+        nodes.setdefault(mapping.node, []).append(mapping)
+    return nodes
 
 
 def _check_depth(graph: dict[_Node, set[_Node]], where: str) -> None:
@@ -109,44 +222,6 @@ def _check_depth(graph: dict[_Node, set[_Node]], where: str) -> None:
         )
 
 
-def _check_source(mapped: _Mapped, dataset: h5py.Dataset, main: str, where: str) -> list[_Mapped]:
-    """Makes sure that a source is all there; returns what it reads in its turn."""
-    try:
-        inside = mapped.path == main
-        file = dataset.file if inside else open_file(mapped.path)
-        try:
-            source = find_dataset(file, mapped.name, mapped.path)
-            here = f"{mapped.name!r} in {mapped.path!r}"
-            if source.external:
-                raise DataError(f"{here} keeps its data in more files.")
-            ends = mapped.ends or ()
-            if any(end > size for end, size in zip(ends, source.shape, strict=False)):
-                raise DataError(
-                    f"{here} has shape {source.shape}, and is read up to {ends}; "
-                    "HDF5 would make up the rest."
-                )
-            return list(_mapped(source, mapped.path, here)) if source.is_virtual else []
-        finally:
-            if not inside:
-                file.close()
-    except PenstockError as error:
-        raise DataError(
-            f"{where} is a virtual dataset, and a source of it cannot be used: {error}"
-        ) from error
-
-
-def _mapped(dataset: h5py.Dataset, path: str, where: str) -> set[_Mapped]:
-    _check_count(dataset.id.get_create_plist().get_virtual_count(), where)
-    folder = Path(path).parent
-    found = set()
-    for mapping in dataset.virtual_sources():
-        name = _literal(mapping.file_name, where)
-        target = path if name == "." else os.path.realpath(folder / name)
-        inner = _literal(mapping.dset_name, where)
-        found.add(_Mapped(target, inner, _ends(mapping.src_space)))
-    return found
-
-
 def _check_count(count: int, where: str) -> None:
     if count > MOST_MAPPINGS:
         raise DataError(
@@ -155,14 +230,39 @@ def _check_count(count: int, where: str) -> None:
         )
 
 
-def _literal(name: str, where: str) -> str:
-    if "%b" in name.replace("%%", ""):
+def _check_source(
+    read: list[Mapping], external: bool
+) -> tuple[dict[_Node, list[Mapping]], list[str]]:
+    """Makes sure that all that is read of a source is there.
+
+    Returns:
+        What it reads in its turn, and the files that it lies in.
+    """
+    with open_dataset(read[0].path, read[0].name, external) as (source, path):
+        here = f"{read[0].name!r} in {path!r}"
+        for mapping in read:
+            _check_bounds(mapping, source, here)
+        pieces = external_pieces(source, path, here, external)
+        if lacks := lacking(filters_of(source.id.get_create_plist())):
+            raise missing(lacks, here, "a virtual dataset is compared with what libhdf5 reads")
+        further = by_source(mappings(source, path, here)) if source.is_virtual else {}
+    return further, [read[0].path, path, *(piece.path for piece in pieces)]
+
+
+def _check_bounds(mapping: Mapping, source: h5py.Dataset, here: str) -> None:
+    if mapping.space.get_select_type() == h5s.SEL_ALL:
+        if mapping.values is not None and source.size < mapping.values:
+            raise DataError(
+                f"{here} has shape {source.shape}, and {mapping.values} values are read from it; "
+                "the file that names it expects a larger one."
+            )
+        return
+    ends = _ends(mapping.space) or ()
+    if any(end > size for end, size in zip(ends, source.shape, strict=False)):
         raise DataError(
-            f"{where} is a virtual dataset that names its sources by a pattern, {name!r}, so that "
-            "a missing one cannot be told from the end. Map each source by its own name, or copy "
-            "the data into one dataset."
+            f"{here} has shape {source.shape}, and is read up to {ends}; "
+            "HDF5 would make up the rest."
         )
-    return name.replace("%%", "%")
 
 
 def _ends(space: Any) -> tuple[int, ...] | None:
@@ -171,15 +271,52 @@ def _ends(space: Any) -> tuple[int, ...] | None:
         _, last = space.get_select_bounds()
     except (ValueError, RuntimeError):
         return None
-    unlimited = h5py.h5s.UNLIMITED
-    if any(end < 0 or end == unlimited for end in last):
+    if any(end < 0 or end == h5s.UNLIMITED for end in last):
         return None
     return tuple(int(end) + 1 for end in last)
 
 
+def _by_number(name: str) -> bool:
+    return "%b" in name.replace("%%", "")
+
+
+def _literal(name: str, where: str) -> str:
+    if _by_number(name):
+        raise DataError(
+            f"{where} is a virtual dataset that names its source datasets by a pattern, {name!r}, "
+            "so that a missing one cannot be told from the end. Map each source by its own name, "
+            "or copy the data into one dataset."
+        )
+    return name.replace("%%", "%")
+
+
+def _numbered(pattern: str, number: int) -> str:
+    """A pattern with a number for each `%b`."""
+    return _MARK.sub(lambda mark: "%" if mark[0] == "%%" else str(number), pattern)
+
+
+def _check_no_gap(pattern: str, path: str, count: int, where: str) -> None:
+    """Libhdf5 counts files until one is missing, and takes that for the end of the data."""
+    for number in range(count + 1, count + 1 + _LONGEST_GAP):
+        after = _find_file(_numbered(pattern, number), path)
+        if Path(after).exists():
+            missing = _find_file(_numbered(pattern, count), path)
+            raise DataError(
+                f"{where} is a virtual dataset, and its source file {missing!r} is missing while "
+                f"{after!r} is there; HDF5 would take that for the end of the data. Bring it "
+                "back, or take the later ones away."
+            )
+
+
+def _find_file(name: str, path: str) -> str:
+    """Where libhdf5 finds a source file that the file at `path` names."""
+    return path if name == "." else find_beside(name, path, "HDF5_VDS_PREFIX")
+
+
 def _check_folder(path: str, folder: str, where: str) -> None:
-    if os.path.commonpath([folder, path]) != folder:
+    if not Path(path).is_relative_to(folder):
         raise DataError(
             f"{where} is a virtual dataset that reads {path!r}, outside the folder of the file "
-            "itself. Move the files together, or copy the data into one file."
+            "itself. Move the files together, copy the data into one file, or pass "
+            "allow_external=True if you trust it."
         )

@@ -1,0 +1,167 @@
+"""Contestants at files, in turn: each run is a process of its own, each round meets them all."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.contestants import CONTESTANTS, Contestant, ReadJob
+from benchmarks.data import Stored, image_file
+from benchmarks.process import JobFailed, run_job
+from benchmarks.settings import Settings
+
+SHUFFLED = CONTESTANTS["Penstock shuffle=True"]
+EXACT = CONTESTANTS['Penstock shuffle="exact"']
+SLICES = CONTESTANTS["h5py slices in order"]
+TAKE = CONTESTANTS["NumPy take from RAM"]
+DECODE = CONTESTANTS["ceiling: read and decode"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file, and how it is read.
+
+    Attributes:
+        stored: What its rows are, and how they are stored.
+        rows: How many there are.
+        batch: Rows in a batch.
+        memory: Penstock's budget.
+    """
+
+    stored: Stored
+    rows: int
+    batch: int
+    memory: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant at a file, with the page cache in some state."""
+
+    contestant: Contestant
+    case: Case
+    cache: str = "warm"
+
+    def key(self) -> dict[str, str]:
+        """What a run is found by in the record."""
+        layout = self.case.stored.name
+        return {"contestant": self.contestant.name, "layout": layout, "cache": self.cache}
+
+    def job(self, settings: Settings, path: Path, seed: int) -> ReadJob:
+        """A timed run."""
+        once = self.contestant.slow or self.cache == "cold"
+        return ReadJob(
+            contestant=self.contestant.name,
+            path=str(path),
+            fields=list(self.case.stored.fields),
+            rows=self.case.rows,
+            batch=self.case.batch,
+            memory=self.case.memory,
+            seed=seed,
+            threads=len(machine.cores()),
+            limit=settings.slow_batches if self.contestant.slow else None,
+            seconds=0.0 if once else settings.seconds,
+            warm_up=not once,
+            inspect=False,
+            judge=False,
+        )
+
+
+def measure_entries(
+    entries: list[Entry], settings: Settings, folder: Path, say: Say, *, judge: bool = False
+) -> dict[str, Any]:
+    """Measures contestants at files, as many rounds as asked for.
+
+    Args:
+        entries: What to measure.
+        settings: Sizes and counts.
+        folder: Where the files are kept.
+        say: Takes a line of text about each run.
+        judge: Look at the order and the memory of all contestants, at files that are sorted by
+            class. Else just Penstock's work is inspected, at the very files.
+
+    Returns:
+        `cases` (the files), `runs` (timed, one for each entry and round), `inspections`
+        (untimed: every byte checked), and what is `missing`, was `skipped` or has
+        `failed`, with reasons.
+    """
+    result: dict[str, Any] = {"cases": {}, "runs": [], "inspections": [], "failed": []}
+    result["missing"], result["skipped"] = _absent(entries, settings)
+    absent = result["missing"].keys() | result["skipped"].keys()
+    entries = [entry for entry in entries if entry.case.stored.name not in absent]
+    for entry in entries:
+        if entry.cache == "warm" and (judge or entry.contestant.role == "penstock"):
+            inspect = partial(_inspect, entry, settings, folder, judge)
+            _try(result, "inspections", inspect, {**entry.key(), "step": "inspection"}, say)
+    for number in range(settings.repeat):
+        for entry in entries:
+            time = partial(_time, entry, settings, folder, number)
+            _try(result, "runs", time, {**entry.key(), "step": f"round {number + 1}"}, say)
+    for entry in entries:
+        result["cases"][entry.case.stored.name] = _describe(entry.case, folder)
+    return result
+
+
+def _describe(case: Case, folder: Path) -> dict[str, Any]:
+    """What the record says of a file."""
+    return {
+        "title": case.stored.title,
+        "rows": case.rows,
+        "row_bytes": case.stored.row_bytes,
+        "file_bytes": image_file(folder, case.stored, case.rows).stat().st_size,
+        "batch": case.batch,
+        "memory": case.memory,
+    }
+
+
+def _absent(entries: list[Entry], settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
+    """Files that can't be made because something is missing, or won't: with reasons."""
+    missing, skipped = {}, {}
+    for stored in (entry.case.stored for entry in entries):
+        if settings.cases and stored.name not in settings.cases:
+            skipped[stored.name] = "not asked for"
+        elif stored.plugin and find_spec("hdf5plugin") is None:
+            missing[stored.name] = "hdf5plugin not installed"
+    return missing, skipped
+
+
+def _try(
+    result: dict[str, Any],
+    part: str,
+    action: Callable[[], dict[str, Any]],
+    about: dict[str, str],
+    say: Say,
+) -> None:
+    """Keeps the outcome of a run, also if it is a failure: the other figures stay good."""
+    where = ", ".join(about.values())
+    try:
+        outcome = action()
+    except JobFailed as error:
+        result["failed"].append({**about, "reason": str(error)})
+        say(f"{where}: FAILED, {error}")
+        return
+    result[part].append(outcome)
+    speed = outcome.get("samples_per_second")
+    say(f"{where}: {speed:,.0f} samples/s" if speed else where)
+
+
+def _inspect(entry: Entry, settings: Settings, folder: Path, judge: bool) -> dict[str, Any]:
+    path = image_file(folder, entry.case.stored, entry.case.rows, sort=judge)
+    job = replace(entry.job(settings, path, 0), inspect=True, judge=judge)
+    prepare = partial(machine.fill_page_cache, path)
+    outcome = run_job("epochs", asdict(job), prepare=prepare, watch_memory=True)
+    key = entry.key()
+    return {"contestant": key["contestant"], "layout": key["layout"], **outcome}
+
+
+def _time(entry: Entry, settings: Settings, folder: Path, number: int) -> dict[str, Any]:
+    path = image_file(folder, entry.case.stored, entry.case.rows)
+    cold = entry.cache == "cold"
+    prepare = partial(machine.drop_page_cache if cold else machine.fill_page_cache, path)
+    job = entry.job(settings, path, seed=number)
+    return {**entry.key(), "round": number, **run_job("epochs", asdict(job), prepare=prepare)}

@@ -1,0 +1,133 @@
+"""`penstock info`: what is in a file, how it will be read, and what would make it train better."""
+
+import argparse
+import json
+import shutil
+import sys
+from typing import Any
+
+from penstock.cli.info import apart, content, storing
+from penstock.cli.info.advice import Advice
+from penstock.cli.info.document import describe
+from penstock.cli.info.mixing import Setting
+from penstock.cli.info.roles import guess
+from penstock.cli.info.text import to_text
+from penstock.errors import FileFormatError
+from penstock.resources import default_memory, parse_bytes
+from penstock.sources.hdf5.survey import MOST_OBJECTS, Survey, survey
+
+DESCRIPTION = """\
+Shows the groups and datasets of an HDF5 file: shape, type, size, how the values are stored, and
+which way Penstock will read them and why. Then it says what costs time or mixes badly when a
+model is trained on the file, each with the command that mends it. Files stay as they are: a
+command writes a new one.
+
+Little of the data is read, so that this takes a moment even on large files; damage in the
+middle of the data is not found."""
+
+EPILOG = """\
+words:
+  chunk          a piece of a dataset that is stored, and compressed, by itself
+  direct rows    Penstock reads any row by its address in the file: the fastest way
+  direct chunks  Penstock reads whole chunks and decodes them on all cores
+  h5py           the HDF5 library reads, on one core
+
+keys of --json:
+  file, bytes, groups, datasets, complete
+                 of the file; complete is false if not everything was looked at
+  objects        for each object: name, kind (group, dataset, type, link, unknown), note,
+                 attributes; for a group objects and listed, how many it holds and how many of
+                 them are here; for a dataset shape, dtype, members (of compound values), layout,
+                 chunk_shape, chunk_bytes, chunks, chunks_written, filters, stored_bytes,
+                 decoded_bytes, ratio (stored to decoded), path and reason (how it is read;
+                 null if it cannot be), problem (why it cannot be used), damaged
+  advice         kind, datasets, text, language (shell, python or null), command
+  setting        memory and batch_size that the advice is for
+  next           x, y, sample_weight, python, shell: how to go on; null if that is not clear
+
+exit codes:
+  0  the file is fine, whatever the advice
+  2  no such file, no HDF5 file, or a damaged one
+  1  another failure, such as a file that is being written to
+
+examples:
+  penstock info cats.h5
+  penstock info cats.h5 --memory 256MB --batch-size 256
+  penstock info cats.h5 --json | jq '.advice[].kind'
+"""
+
+_WIDTH_IN_A_PIPE = 100
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Adds `info` to the commands."""
+    parser = commands.add_parser(
+        "info",
+        help="what is in a file, how it will be read, and what would read better",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("file", metavar="FILE", help="HDF5 file")
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="the memory that you will train with, such as 256MB "
+        "(default: a quarter of what this process may use, 2 GiB at most, as in penstock fit)",
+    )
+    parser.add_argument(
+        "--batch-size", type=_positive, default=32, metavar="N", help="likewise (default: 32)"
+    )
+    parser.add_argument(
+        "--limit",
+        type=_positive,
+        default=MOST_OBJECTS,
+        metavar="N",
+        help=f"objects to look at, those near the root first (default: {MOST_OBJECTS})",
+    )
+    parser.add_argument("--json", action="store_true", help="the same as one JSON document")
+    parser.add_argument("--debug", action="store_true", help="show where an error was raised")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Looks at the file, and prints what is there.
+
+    Raises:
+        FileFormatError: After printing, if something in the file is damaged.
+    """
+    memory = default_memory() if options.memory is None else parse_bytes(options.memory)
+    setting = Setting(memory, options.batch_size)
+    found = survey(options.file, options.limit)
+    roles = guess(found.datasets())
+    advice = [
+        *apart.advise(options.file, found),
+        *storing.advise(options.file, found, setting),
+        *content.advise(options.file, found, roles, setting),
+    ]
+    document = describe(options.file, found, advice, roles, setting)
+    if options.json:
+        text = json.dumps(document, indent=2, allow_nan=False)
+    else:
+        width = shutil.get_terminal_size((_WIDTH_IN_A_PIPE, 24)).columns
+        text = to_text(document, width, sys.stdout.encoding)
+    print(text, flush=True)
+    _check_damage(found, advice)
+
+
+def _check_damage(found: Survey, advice: list[Advice]) -> None:
+    """Raises what says which objects of the file are damaged."""
+    errors = [str(item.error) for item in found.everything() if item.damaged]
+    errors += [str(found.root.error)] if found.root.damaged else []
+    errors += [one.text for one in advice if one.kind == "damaged"]
+    if errors:
+        more = f" ({len(errors) - 1} more of its objects are damaged.)" * (len(errors) > 1)
+        raise FileFormatError(errors[0] + more)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, received {number}")
+    return number

@@ -1,0 +1,212 @@
+"""What the data themselves may mislead with: rows sorted by class, rows that nobody wrote."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.cli.info.advice import Advice
+from penstock.cli.info.mixing import Setting, mixing, view_of
+from penstock.cli.info.roles import Roles, numbers
+from penstock.cli.info.storing import NEARLY
+from penstock.errors import ChangedFileError, MemoryBudgetError, ReadError
+from penstock.sources.hdf5 import HDF5Source
+from penstock.sources.hdf5.survey import Found, Survey
+
+WHOLE_BYTES = 4_000_000
+"""A column of labels up to this size is read as a whole: milliseconds."""
+
+PLACES = 256
+"""Places in a longer column that are looked at."""
+
+NEIGHBOURS = 1024
+"""Neighbouring rows at each place, at most."""
+
+DECODED_BYTES = 16_000_000
+DECODED_CHUNKS = 512
+"""What is decoded of a column at most: a tenth of a second."""
+
+LONG_RUNS = 10
+"""Equal neighbours in runs so many times as long as random order makes them are no accident."""
+
+FEWEST_CHANGES = 30
+"""Changes of the value that random order would show; of fewer, nothing can be said."""
+
+MOST_CLASSES = 10_000
+"""A column of more different values is hardly a class."""
+
+_MOST_COLUMNS = 8
+"""Columns that are looked at where it is not clear which one is y."""
+
+
+def advise(path: str, survey: Survey, roles: Roles | None, setting: Setting) -> list[Advice]:
+    """What about the content of a file a person should know before training on it.
+
+    Args:
+        path: The file, as it is to be named in commands.
+        survey: What is in it.
+        roles: Which datasets are likely x and y.
+        setting: What the order is judged for.
+    """
+    found = [advice for item in survey.datasets() for advice in _unwritten(path, item, roles)]
+    found += _too_short(survey)
+    return found + list(_sorted_rows(path, survey, roles, setting))
+
+
+# Rows that were never written.
+
+
+def _unwritten(path: str, item: Found, roles: Roles | None) -> Iterator[Advice]:
+    storage, source = item.storage, item.source
+    if storage is None or source is None or item.error or not storage.decoded_bytes:
+        return
+    nothing = f"Nothing was ever written to it: all {storage.length:,} rows read as its fill value."
+    if storage.layout == "contiguous" and not storage.stored_bytes:
+        yield Advice("never-written", (item.name,), nothing)
+    if storage.chunk_shape is None or storage.written == storage.chunks:
+        return
+    if not storage.written:
+        yield Advice("never-written", (item.name,), nothing)
+        return
+    missing = f"{storage.chunks - (storage.written or 0):,} of its {storage.chunks:,} chunks"
+    text = f"{missing} were never written: they read as its fill value."
+    chunks = source.layout(item.name).chunks
+    if chunks is None:
+        yield Advice("unwritten-rows", (item.name,), text)
+        return
+    written = np.flatnonzero((chunks.offsets >= 0).any(axis=1))
+    end = (int(written[-1]) + 1) * chunks.shape[0]
+    if end < storage.length:
+        named = roles if roles and item.name in roles.names else Roles(item.name)
+        text += (
+            f" Rows {end:,} to {storage.length - 1:,} are among them; end={end} leaves them out."
+        )
+        yield Advice("unwritten-rows", (item.name,), text, "python", named.call(path, end=end))
+    else:
+        yield Advice("unwritten-rows", (item.name,), text)
+
+
+# Rows that are missing.
+
+
+def _too_short(survey: Survey) -> Iterator[Advice]:
+    """Datasets that are a little shorter than several others beside them."""
+    lengths: dict[tuple[str, int], list[str]] = {}
+    for item in survey.datasets():
+        if item.source:
+            place = item.name.rpartition("/")[0], item.source.length
+            lengths.setdefault(place, []).append(item.name)
+    for (folder, length), names in lengths.items():
+        for (other_folder, more), others in lengths.items():
+            near = folder == other_folder and length < more <= length * (1 + NEARLY)
+            if near and len(names) == 1 and len(others) > 1:
+                text = (
+                    f"It has {length:,} rows, and {', '.join(others[:3])} have {more:,}: fields of "
+                    f"one data set need the same number. Write the other {more - length:,}, or "
+                    "leave this field out."
+                )
+                yield Advice("unequal-lengths", (names[0],), text)
+
+
+# Rows sorted by class.
+
+
+def _sorted_rows(
+    path: str, survey: Survey, roles: Roles | None, setting: Setting
+) -> Iterator[Advice]:
+    usable = [item for item in survey.datasets() if numbers(item)]
+    if not usable:
+        return
+    main = max(usable, key=lambda item: (item.storage and item.storage.decoded_bytes) or 0)
+    if roles:
+        main = next(item for item in usable if item.name == roles.x)
+    columns = [item for item in usable if _is_column(item) and _length(item) == _length(main)]
+    if roles and roles.y in [item.name for item in columns]:
+        columns = [item for item in columns if item.name == roles.y]
+    for item in columns[:_MOST_COLUMNS]:
+        assert item.source
+        try:
+            found = _runs(item.source, item.name)
+        except ChangedFileError:
+            raise
+        except ReadError as error:
+            yield Advice("damaged", (item.name,), str(error))
+            continue
+        if found is None:
+            continue
+        named = roles or Roles(main.name, item.name if item != main else None)
+        text = (
+            f"Its rows come in order of their value: {found}. shuffle=True evens that out"
+            f"{_order(main, setting)}. But a split without a seed, or by start= and end=, puts "
+            "other values into training than into validation: draw the rows at random."
+        )
+        command = f"{named.call(path)}.split(0.8, seed=0)"
+        yield Advice("sorted-rows", (item.name,), text, "python", command)
+
+
+def _is_column(item: Found) -> bool:
+    """Whether a dataset holds one integer a row."""
+    field = numbers(item)
+    return field is not None and field.dtype.kind in "biu" and field.shape in ((), (1,))
+
+
+def _length(item: Found) -> int:
+    return item.source.length if item.source else 0
+
+
+def _order(main: Found, setting: Setting) -> str:
+    """What the order is like when the largest dataset is read."""
+    assert main.source
+    assert main.storage
+    if main.storage.layout == "virtual":
+        # As long as a file cares to say, in blocks too small to matter.
+        return ""
+    try:
+        shuffle = mixing(main.source, main.name, setting)
+    except MemoryBudgetError:
+        return ""
+    return f" ({shuffle})" if shuffle else ""
+
+
+def _runs(source: HDF5Source, name: str) -> str | None:
+    """How long equal values stay together, if that is no accident; None if rows are mixed."""
+    places = _places(source, name)
+    if places is None:
+        return None
+    values = view_of(source, [name]).read_any(places.reshape(-1), [name])[0][name]
+    rows: npt.NDArray[Any] = values.reshape(places.shape)
+    different, counts = np.unique(rows, return_counts=True)
+    pairs = rows[:, 1:] != rows[:, :-1]
+    changes = float(pairs.mean()) if pairs.size else 0.0
+    by_chance = 1 - float(((counts / rows.size) ** 2).sum())
+    if by_chance * pairs.size < FEWEST_CHANGES or changes * LONG_RUNS > by_chance:
+        return None
+    if len(different) > MOST_CLASSES:
+        return None
+    if rows.size == source.length:
+        return (
+            f"{len(different):,} values, in runs of about {rows.size / (pairs.sum() + 1):,.0f} rows"
+        )
+    length = f"about {1 / changes:,.0f}" if changes else f"more than {places.shape[-1]:,}"
+    return f"{len(different):,} values were seen, in runs of {length} rows"
+
+
+def _places(source: HDF5Source, name: str) -> npt.NDArray[Any] | None:
+    """Rows to look at, neighbours side by side; None if reading a few is too much."""
+    layout, length = source.layout(name), source.length
+    row_bytes = layout.row_bytes
+    places, neighbours, step = PLACES, NEIGHBOURS, 1
+    if layout.chunk_rows and not source.addressable([name]):
+        height = layout.chunk_rows
+        chunks = min(DECODED_CHUNKS, DECODED_BYTES // (height * row_bytes))
+        if chunks * height < length:
+            # One chunk at each place, or two of single rows.
+            places, neighbours, step = min(PLACES, chunks), max(2, min(NEIGHBOURS, height)), height
+    if places < 2:
+        return None
+    if neighbours == NEIGHBOURS and step == 1 and length * row_bytes <= WHOLE_BYTES:
+        return np.arange(length).reshape(1, -1)
+    apart = (length - neighbours) // (places - 1)
+    starts = np.arange(places) * apart // step * step
+    return np.unique(starts)[:, None] + np.arange(neighbours)

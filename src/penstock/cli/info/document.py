@@ -1,0 +1,93 @@
+"""What `penstock info` knows about a file, as what JSON can hold; `--help` names the keys."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from penstock.cli.info.advice import Advice
+from penstock.cli.info.mixing import Setting
+from penstock.cli.info.roles import Roles
+from penstock.sources.hdf5.survey import Found, Survey
+
+_WORD = re.compile(r"[\w./][\w./ -]*", re.ASCII)
+"""Names that `penstock fit` takes as they are."""
+
+
+def describe(
+    file: str, found: Survey, advice: Sequence[Advice], roles: Roles | None, setting: Setting
+) -> dict[str, Any]:
+    """Everything about a file; sizes are in bytes."""
+    everything = found.everything()
+    kinds = [item.kind for item in everything]
+    return {
+        "file": file,
+        "bytes": found.size,
+        "groups": kinds.count("group"),
+        "datasets": kinds.count("dataset"),
+        "complete": found.complete,
+        "objects": [_object(item, found.path) for item in [found.root, *everything]],
+        "advice": [_advice(one) for one in advice],
+        "setting": setting._asdict(),
+        "next": roles and _next(file, roles),
+    }
+
+
+def _object(item: Found, path: str) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "name": item.name,
+        "kind": item.kind,
+        "note": item.note or None,
+        "attributes": item.attributes,
+        "problem": item.problem(path) or None,
+        "damaged": item.damaged,
+    }
+    if item.kind == "group":
+        known |= {"objects": item.inside, "listed": len(item.children)}
+    if item.kind == "dataset":
+        known |= _dataset(item)
+    return known
+
+
+def _dataset(item: Found) -> dict[str, Any]:
+    storage = item.storage
+    if storage is None:
+        return {}
+    path = item.source.paths()[item.name] if item.source else None
+    return {
+        "shape": storage.shape and list(storage.shape),
+        "dtype": storage.dtype,
+        "members": storage.members,
+        "layout": storage.layout,
+        "chunk_shape": storage.chunk_shape and list(storage.chunk_shape),
+        "chunk_bytes": storage.chunk_bytes if storage.chunk_shape else None,
+        "chunks": storage.chunks if storage.chunk_shape else None,
+        "chunks_written": storage.written if storage.chunk_shape else None,
+        "filters": list(storage.filters),
+        "stored_bytes": storage.stored_bytes,
+        "decoded_bytes": storage.decoded_bytes,
+        "ratio": storage.ratio,
+        "path": path and path.path,
+        "reason": path and path.reason,
+    }
+
+
+def _advice(one: Advice) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "datasets": list(one.datasets),
+        "text": one.text,
+        "language": one.language or None,
+        "command": one.command or None,
+    }
+
+
+def _next(file: str, roles: Roles) -> dict[str, Any]:
+    """How to go on."""
+    shell = None
+    if roles.y and all(_WORD.fullmatch(name) for name in roles.names):
+        words = ["penstock", "fit", file, "--x", roles.x, "--y", roles.y]
+        if roles.sample_weight:
+            words += ["--sample-weight", roles.sample_weight]
+        shell = shlex.join(words)
+    return {**roles._asdict(), "python": roles.call(file), "shell": shell}

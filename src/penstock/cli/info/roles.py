@@ -1,0 +1,86 @@
+"""Which datasets of a file are likely x, y and sample_weight."""
+
+import re
+from typing import NamedTuple
+
+from penstock.sources.hdf5.survey import Found
+from penstock.spec import Field
+
+_X = frozenset({"x", "image", "images", "img", "data", "features", "input", "inputs"})
+_Y = frozenset({"y", "label", "labels", "target", "targets", "class", "classes"})
+_WEIGHTS = frozenset({"weight", "weights", "sample_weight", "sample_weights"})
+_PARTS = re.compile(r"[_-]?(train|training)[_-]?")
+"""What names of data that are cut into parts have in front or behind, as in `x_train`."""
+
+
+class Roles(NamedTuple):
+    """The datasets that take each part; `y` and `sample_weight` may be None."""
+
+    x: str
+    y: str | None = None
+    sample_weight: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The datasets, x first."""
+        return tuple(name for name in self if name is not None)
+
+    def call(self, path: str, **more: object) -> str:
+        """The call of `from_hdf5` that reads them, as Python."""
+        given = {**self._asdict(), **more}
+        options = "".join(
+            f", {name}={value!r}" for name, value in given.items() if value is not None
+        )
+        return f"ps.from_hdf5({path!r}{options})"
+
+
+def guess(datasets: list[Found]) -> Roles | None:
+    """The parts as a person would name them; None where they would have to ask.
+
+    Args:
+        datasets: All that are there.
+    """
+    fields = [(item.name, field) for item in datasets if (field := numbers(item))]
+    if not fields:
+        return None
+    lengths = {item.name: item.source.length for item in datasets if item.source}
+    largest = max(fields, key=lambda pair: lengths[pair[0]] * pair[1].nbytes)[0]
+    beside = [pair for pair in fields if lengths[pair[0]] == lengths[largest]]
+    folder = largest.rpartition("/")[0]
+    near = [pair for pair in beside if pair[0].rpartition("/")[0] == folder]
+    return _assign(dict(near)) or _assign(dict(beside))
+
+
+def numbers(item: Found) -> Field | None:
+    """A dataset's field, if it holds numbers that a model may take."""
+    if item.error or not item.source or not item.storage or not item.storage.mostly_written:
+        return None
+    field = item.source.fields[0]
+    return field if field.dtype.kind in "biuf" else None
+
+
+def _assign(fields: dict[str, Field]) -> Roles | None:
+    """Gives each of several datasets of one length its part, if only one way is likely."""
+    weight = _named(fields, _WEIGHTS)
+    left = {name: field for name, field in fields.items() if name != weight}
+    if len(left) == 1:
+        return Roles(*left)
+    y = _named(left, _Y)
+    x = _named({name: field for name, field in left.items() if name != y}, _X)
+    if x is None:
+        others = {name: field for name, field in left.items() if name != y}
+        shaped = [name for name, field in others.items() if field.shape]
+        candidates = shaped if len(shaped) == 1 else list(others)
+        x = candidates[0] if len(candidates) == 1 else None
+    if x is None:
+        return None
+    others = {name: field for name, field in left.items() if name != x}
+    if y is None and len(others) > 1:
+        return None
+    return Roles(x, y or next(iter(others)), weight)
+
+
+def _named(fields: dict[str, Field], names: frozenset[str]) -> str | None:
+    """The only one of these fields that has one of these names."""
+    found = [name for name in fields if _PARTS.sub("", name.rpartition("/")[2].lower()) in names]
+    return found[0] if len(found) == 1 else None

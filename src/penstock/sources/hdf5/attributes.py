@@ -1,0 +1,69 @@
+"""Attributes as text: the few of an object that tell a person something."""
+
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5a
+
+from penstock.errors import DataError
+from penstock.sources.hdf5.limits import check_type
+
+MOST_ATTRIBUTES = 4
+"""Of one object. Files of some programs carry dozens, all about those programs."""
+
+_MOST_LOOKED_AT = 32
+
+_MOST_VALUES = 1000
+_MOST_CHARACTERS = 200
+
+_OF_LIBRARIES = frozenset(
+    {"CLASS", "VERSION", "TITLE", "FLAVOR", "NAME", "PYTABLES_FORMAT_VERSION", "FILTERS"}
+)
+"""What PyTables and the dimension scales of netCDF-4 note for themselves."""
+
+
+def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
+    """Some attributes of an object, as text; those that are text or a few numbers."""
+    names: list[bytes] = []
+
+    def note(name: bytes, *_: Any) -> bool | None:
+        names.append(name)
+        return True if len(names) >= _MOST_LOOKED_AT else None
+
+    h5a.iterate(item.id, note)
+    found: dict[str, str] = {}
+    for raw in names:
+        name = raw.decode("utf-8", "backslashreplace")
+        if name in _OF_LIBRARIES or name.startswith("_"):
+            continue
+        text = _value(item, raw)
+        if text is not None:
+            found[name] = text
+        if len(found) == MOST_ATTRIBUTES:
+            break
+    return found
+
+
+def _value(item: h5py.Group | h5py.Dataset, name: bytes) -> str | None:
+    """An attribute's value; None if it is large, or neither text nor numbers."""
+    attribute = h5a.open(item.id, name)
+    shape = attribute.get_space().shape
+    if shape is None or len(shape) > 1 or (shape and not 0 < shape[0] <= _MOST_VALUES):
+        return None
+    try:
+        check_type(attribute.get_type(), "")
+        dtype = attribute.dtype
+    except (TypeError, DataError):
+        return None
+    if dtype.kind not in "biufSU" and h5py.check_string_dtype(dtype) is None:
+        return None
+    values = np.atleast_1d(np.asarray(item.attrs[name], dtype=object)).tolist()
+    text = ", ".join(_text(value) for value in values)
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return f"{value:g}" if isinstance(value, float) else str(value)

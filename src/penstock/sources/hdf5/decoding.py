@@ -1,0 +1,34 @@
+"""What all decoders share: the errors of a chunk, and buffers for each thread."""
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+
+_local = threading.local()
+
+
+class ChunkError(Exception):
+    """A chunk that is not decoded here; libhdf5 is asked next.
+
+    The message goes on from "the chunk".
+    """
+
+
+class DamagedChunkError(ChunkError):
+    """A chunk that nobody can decode: libhdf5 or its plugins would make values up, or worse."""
+
+
+class FilterNotDecodedError(Exception):
+    """A filter that is left to libhdf5; the message says why."""
+
+
+def scratch(use: str, size: int) -> Bytes:
+    """This thread's buffer for `use`, of `size` bytes; its content is lost at the next call."""
+    buffer: Bytes | None = getattr(_local, use, None)
+    if buffer is None or buffer.size < size:
+        buffer = np.empty(size, np.uint8)
+        setattr(_local, use, buffer)
+    return buffer[:size]

@@ -1,0 +1,171 @@
+"""The filters of a dataset: their names, and where libhdf5 gets the ones that it lacks."""
+
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from h5py import h5z
+
+from penstock.errors import MissingDependencyError
+
+DEFLATE = h5z.FILTER_DEFLATE
+SHUFFLE = h5z.FILTER_SHUFFLE
+FLETCHER32 = h5z.FILTER_FLETCHER32
+SZIP = h5z.FILTER_SZIP
+LZF = h5z.FILTER_LZF
+BZIP2, BLOSC, LZ4, BITSHUFFLE, ZSTD, BLOSC2 = 307, 32001, 32004, 32008, 32015, 32026
+
+CHECKED = {DEFLATE, SHUFFLE, SZIP, h5z.FILTER_NBIT, h5z.FILTER_SCALEOFFSET, LZF}
+"""Filters whose code in libhdf5 finds out that a chunk is damaged.
+
+The plugins trust what they are given: on a damaged chunk they may hang (bzip2), crash (lz4) or
+make values up (zstd).
+"""
+
+_NAMES = {
+    DEFLATE: "gzip",
+    SHUFFLE: "shuffle",
+    FLETCHER32: "fletcher32",
+    SZIP: "szip",
+    h5z.FILTER_NBIT: "nbit",
+    h5z.FILTER_SCALEOFFSET: "scaleoffset",
+    BZIP2: "bzip2",
+    LZF: "lzf",
+    BLOSC: "blosc",
+    LZ4: "lz4",
+    BITSHUFFLE: "bitshuffle",
+    ZSTD: "zstd",
+    BLOSC2: "blosc2",
+}
+
+_REGISTERED = {
+    305: "LZO",
+    32002: "MAFISC",
+    32003: "Snappy",
+    32006: "CBF",
+    32007: "JPEG-XR",
+    32009: "SPDP",
+    32010: "LPC-Rice",
+    32011: "CCSDS-123",
+    32012: "JPEG-LS",
+    32013: "zfp",
+    32014: "fpzip",
+    32016: "B3D",
+    32017: "SZ",
+    32018: "FCIDECOMP",
+    32019: "JPEG",
+    32020: "VBZ",
+    32021: "FAPEC",
+    32022: "BitGroom",
+    32023: "Granular BitRound",
+    32024: "SZ3",
+    32025: "Delta-Rice",
+    32027: "FLAC",
+    32028: "SPERR",
+    32029: "TERSE/PROLIX",
+    32030: "FFMPEG",
+    32033: "HTJ2K",
+}
+"""Filters that the HDF Group has given a number, besides those in `_NAMES`."""
+
+_PLUGINS = "hdf5plugin"
+_IN_PLUGINS = {BZIP2, BLOSC, LZ4, BITSHUFFLE, 32013, ZSTD, 32017, 32018, 32024, BLOSC2} | {
+    32028,
+    32033,
+}
+_OTHER_PACKAGES = {32020: "vbz-h5py-plugin"}
+
+
+class Filter(NamedTuple):
+    """A filter of a chunked dataset.
+
+    Attributes:
+        code: Its number.
+        parameters: What it was set up with.
+        name: For a person.
+    """
+
+    code: int
+    parameters: tuple[int, ...]
+    name: str
+
+
+def filters_of(plist: Any) -> tuple[Filter, ...]:
+    """The filters of a creation property list, in the order in which they are applied."""
+    found = []
+    for i in range(plist.get_nfilters()):
+        code, _, parameters, label = plist.get_filter(i)
+        text = label.split(b"\0")[0].decode("ascii", "replace").split(";")[0]
+        found.append(Filter(code, tuple(parameters), _name(code, text)))
+    return tuple(found)
+
+
+def _name(code: int, label: str) -> str:
+    return _NAMES.get(code) or f"{code} ({_REGISTERED.get(code) or label or 'unknown'})"
+
+
+def lacking(filters: Iterable[Filter]) -> tuple[Filter, ...]:
+    """The filters that libhdf5 cannot undo here, once `hdf5plugin` was looked for."""
+    found = _unavailable(filters)
+    return _unavailable(found) if found and import_plugins() else found
+
+
+def _unavailable(filters: Iterable[Filter]) -> tuple[Filter, ...]:
+    return tuple(step for step in filters if not h5z.filter_avail(step.code))
+
+
+def bits_of(some: Iterable[Filter], filters: Iterable[Filter]) -> int:
+    """Some of the filters, in the form of a chunk's mask: bit i stands for filter i."""
+    chosen = set(some)
+    return sum(1 << i for i, step in enumerate(filters) if step in chosen)
+
+
+def import_plugins() -> bool:
+    """Imports `hdf5plugin`, which gives libhdf5 more filters; False if it is not installed."""
+    try:
+        import_module(_PLUGINS)
+    except ImportError:
+        return False
+    return True
+
+
+def plugins_imported() -> bool:
+    """Whether `hdf5plugin` was imported in this process, by whomever."""
+    return sys.modules.get(_PLUGINS) is not None
+
+
+def missing(filters: Iterable[Filter], where: str, why: str) -> MissingDependencyError:
+    """The error for filters that nobody can undo here.
+
+    Args:
+        filters: What is missing, at least one.
+        where: The dataset.
+        why: Why Penstock does not undo them by itself.
+    """
+    filters = list(filters)
+    names = ", ".join(
+        step.name if str(step.code) in step.name else f"{step.code} ({step.name})"
+        for step in filters
+    )
+    return MissingDependencyError(
+        f"{where} is stored with filter {names}, which libhdf5 cannot undo here, and which is not "
+        f"decoded without it: {why}. {way_out(filters)}"
+    )
+
+
+def way_out(filters: Iterable[Filter]) -> str:
+    """What to install for filters that libhdf5 lacks, or what else to do."""
+    packages = {_package(step.code) for step in filters}
+    rewrite = "rewrite the file with 'h5repack -f GZIP=4' where its plugin is installed"
+    if None in packages:
+        return (
+            "Install the plugin that it was written with, and set HDF5_PLUGIN_PATH to its folder; "
+            f"or {rewrite}."
+        )
+    listed = " ".join(sorted(str(package) for package in packages))
+    return f"Install 'pip install {listed}', or {rewrite}."
+
+
+def _package(code: int) -> str | None:
+    return _PLUGINS if code in _IN_PLUGINS else _OTHER_PACKAGES.get(code)

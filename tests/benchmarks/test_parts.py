@@ -1,0 +1,145 @@
+"""The parts of the benchmarks that read files of many kinds work: quick runs on tiny files."""
+
+import json
+from importlib.util import find_spec
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pytest
+
+PARTS = ("filters", "shapes", "index", "unaligned", "cold")
+CASES = ("lzf", "4B-gzip", "64B-contiguous", "b-tree", "aligned", "unaligned", "contiguous")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory, run_benchmarks):
+    """A folder with the records and the table of a quick run."""
+    folder = tmp_path_factory.mktemp("parts")
+    places = ("--quick", "--data", folder / "data", "--records", folder)
+    run_benchmarks("run", *places, "--only", *PARTS, "--cases", *CASES)
+    run_benchmarks("report", *places)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def part(quick):
+    """The outcome of a part, by its name."""
+
+    def load(name):
+        (path,) = quick.glob(f"*-{name}.json")
+        return json.loads(path.read_text())[name]
+
+    return load
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_quick_run_of_a_part_measures_something(part, name):
+    assert part(name)["failed"] == []
+    # A memory limit is not possible everywhere; the record says so.
+    assert part(name)["runs"] or "memory limit" in part(name)["skipped"]
+
+
+def test_files_that_were_not_asked_for_are_listed(part):
+    assert part("shapes")["skipped"]["10MB-gzip"] == "not asked for"
+
+
+def test_each_shape_is_measured_beside_its_ceiling(part):
+    measured = {(run["layout"], run["contestant"]) for run in part("shapes")["runs"]}
+    assert measured == {
+        ("4B-gzip", "Penstock shuffle=True"),
+        ("4B-gzip", "ceiling: read and decode"),
+        ("64B-contiguous", "Penstock shuffle=True"),
+        ("64B-contiguous", "NumPy take from RAM"),
+    }
+
+
+def test_every_byte_of_a_filtered_file_is_checked(part):
+    (inspection,) = part("filters")["inspections"]
+    assert inspection["layout"] == "lzf"
+    assert inspection["rows"] == 4096
+
+
+def test_report_has_a_table_for_each_part_that_lines_up(quick):
+    lines = (quick / "RESULTS.md").read_text().splitlines()
+    heads = [line for line in lines if line.startswith("## ")]
+    assert {"## Filters", "## Shapes", "## Index", "## Chunks that do not line up"} < {*heads}
+    for above, below in pairwise(lines):
+        if above.startswith("|") and below.startswith("|"):
+            assert len(above) == len(below)
+
+
+def filtered_files():
+    from benchmarks.filters import FILES
+
+    return [f for f in FILES.values() if not f.plugin or find_spec("hdf5plugin")]
+
+
+def test_ceiling_decodes_every_filter(tmp_path):
+    from benchmarks.contestants import CONTESTANTS
+    from benchmarks.data import image_file, row_checksums
+    from benchmarks.rounds import DECODE, Case, Entry
+    from benchmarks.settings import QUICK
+
+    for stored in filtered_files():
+        path = image_file(tmp_path, stored, 200)
+        job = Entry(DECODE, Case(stored, 200, 64, "1MB")).job(QUICK, path, 0)
+        pieces = CONTESTANTS[job.contestant].load()(job).epoch(0)
+        checksums = np.concatenate([row_checksums(images) for images, _ in pieces])
+        with h5py.File(path, "r") as file:
+            np.testing.assert_array_equal(checksums, file["checksum"][:], stored.name)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (224, 224, 3)])
+def test_images_of_any_shape_carry_their_row(shape):
+    from benchmarks.data import make_images, row_numbers
+
+    np.testing.assert_array_equal(row_numbers(make_images(70, 3, shape)), [70, 71, 72])
+
+
+def test_counts_carry_their_row():
+    from benchmarks.data import make_counts, row_numbers
+
+    counts = make_counts(70, 3, (32, 48))
+    assert (counts.dtype, counts.nbytes) == (np.uint16, 3 * 3072)
+    np.testing.assert_array_equal(row_numbers(counts), [70, 71, 72])
+
+
+def test_masks_of_other_rows_are_found():
+    from benchmarks.data import MASK_SHAPE, make_images
+    from benchmarks.work import Handed, WrongWork
+
+    images, masks = make_images(0, 8), make_images(0, 8, MASK_SHAPE)
+    with pytest.raises(WrongWork, match="masks of other rows"):
+        Handed(8).consume(iter([(images, np.zeros(8, np.int64), masks[::-1])]))
+
+
+def runs_of(speeds, **about):
+    return [
+        {**about, "round": number, "samples_per_second": speed}
+        for number, speed in enumerate(speeds)
+    ]
+
+
+def test_cold_target_compares_each_round_with_the_slower_of_disk_and_decoder():
+    from benchmarks.targets import outcomes
+
+    about = {"layout": "gzip", "cache": "cold"}
+    runs = [
+        *runs_of([90, 80, 90], contestant="Penstock shuffle=True", **about),
+        *runs_of([500, 80, 400], contestant="disk in order", **about),
+        *runs_of([100, 100, 100], contestant="decoder alone", **about),
+    ]
+    (outcome,) = outcomes({"cold": {"cold": {"runs": runs}}})
+    assert (outcome.ratio, outcome.low, outcome.high) == (0.9, 0.9, 1.0)
+    assert outcome.reached
+
+
+def test_unaligned_target_is_a_ratio_of_times():
+    from benchmarks.targets import outcomes
+
+    about = {"contestant": "Penstock shuffle=True", "cache": "warm"}
+    runs = runs_of([100], layout="aligned", **about) + runs_of([80], layout="unaligned", **about)
+    (outcome,) = outcomes({"unaligned": {"unaligned": {"runs": runs}}})
+    assert outcome.ratio == 1.25
+    assert not outcome.reached
