@@ -16,14 +16,19 @@ from h5py import h5g
 from penstock.errors import FileFormatError
 from penstock.sources.file import Identity
 from penstock.sources.hdf5.filters import Filter
-from penstock.sources.hdf5.limits import most_chunks_in, most_stored_bytes
+from penstock.sources.hdf5.limits import (
+    MOST_ROWS,
+    SUPERBLOCK_BYTES,
+    most_chunks_in,
+    most_stored_bytes,
+)
 
 UNALLOCATED = -1
 
 _MOST_EMPTY = 1 << 20
 """So many places without a chunk cost little, however few have one."""
 
-_PIECE = 1 << 16
+_PIECE = 1 << 14
 """Chunks that are put into their places at a time."""
 
 _SETTLED_NS = 2_000_000_000
@@ -42,8 +47,8 @@ class Chunks:
         filters: In the order in which they were applied.
         offsets: int64, shape `(chunk rows, chunks in a row)`: where each chunk's bytes start, or
             `UNALLOCATED`.
-        sizes: uint32 or int64, same shape: bytes stored; 0 where they would lie outside the file,
-            or are more than any filter makes of a chunk.
+        sizes: uint32 or int64, same shape: bytes stored; 0 where they would lie where no chunk can
+            be, or are more than any filter makes of a chunk.
         masks: uint8 or uint32, same shape: bit i says that filter i was skipped.
     """
 
@@ -114,6 +119,13 @@ def _grid(dataset: h5py.Dataset) -> tuple[int, ...]:
     return tuple(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
 
 
+def _orders(dataset: h5py.Dataset) -> set[tuple[int, ...]]:
+    """The orders in which an index may hold chunks: that of the axes, or a growing one first."""
+    axes = tuple(range(len(dataset.shape)))
+    growing = [axis for axis in axes if dataset.maxshape[axis] is None]
+    return {axes, (*growing, *(axis for axis in axes if axis not in growing))}
+
+
 def _key(dataset: h5py.Dataset, status: os.stat_result) -> tuple[Any, ...]:
     """What two datasets have in common that are one: by hard links, or opened twice."""
     place = h5g.get_objinfo(dataset.id)
@@ -139,11 +151,13 @@ class _Places:
         self._shape = dataset.chunks
         self._filters = filters
         self._grid = _grid(dataset)
+        self._first = dataset.file.userblock_size + SUPERBLOCK_BYTES
         self._file_size = file_size
         chunk_bytes = math.prod(self._shape) * dataset.id.get_type().get_size()
         self._most = most_chunks_in(file_size, chunk_bytes)
         self._longest = most_stored_bytes(chunk_bytes)
         self._seen = 0
+        self._orders = {axes: (-1,) * len(axes) for axes in _orders(dataset)}
         count = math.prod(self._grid)
         self._offsets = np.full(count, UNALLOCATED, np.int64)
         self._sizes = np.zeros(count, np.uint32 if self._longest < 1 << 32 else np.int64)
@@ -192,19 +206,34 @@ class _Places:
             raise self._damaged("it names more chunks than the file has room for")
         shape = np.array(self._shape, np.uint64)
         places, beside = np.divmod(starts.reshape(-1, len(shape)), shape)
+        within = places < np.array(self._grid, np.uint64)
+        if not within[:, 1:].all():
+            raise self._damaged("chunks lie outside the data")
         # A writer that broke off may have left chunks behind the end.
-        inside = (places < np.array(self._grid, np.uint64)).all(axis=1)
+        inside = within[:, 0]
+        self._check_order(np.minimum(places, MOST_ROWS).astype(np.int64))
+        if beside.any() or not self._orders:
+            raise self._damaged("chunks overlap, or are out of order")
         numbers = np.ravel_multi_index(tuple(places[inside].astype(np.int64).T), self._grid)
-        rising = (np.diff(numbers) > 0).all()
-        twice = not rising and len(np.unique(numbers)) < len(numbers)
-        if beside.any() or twice or (self._offsets[numbers] != UNALLOCATED).any():
-            raise self._damaged("chunks overlap")
         at, stored = offsets[inside], sizes[inside]
-        readable = (at <= self._file_size) & (stored <= self._longest)
+        readable = (at >= self._first) & (at <= self._file_size) & (stored <= self._longest)
         readable &= stored <= self._file_size - np.minimum(at, self._file_size)
         self._offsets[numbers] = np.where(readable, at, 0)
         self._sizes[numbers] = np.where(readable, stored, 0)
         self._masks[numbers] = masks[inside] & ((1 << len(self._filters)) - 1)
+
+    def _check_order(self, places: npt.NDArray[np.int64]) -> None:
+        """Drops the orders of axes in which chunks do not rise.
+
+        In some order they do, or a search for one of them would go astray.
+        """
+        for axes, last in list(self._orders.items()):
+            steps = np.diff(places[:, axes], axis=0, prepend=[last])
+            first = (steps != 0).argmax(axis=1)
+            if (np.take_along_axis(steps, first[:, None], axis=1) > 0).all():
+                self._orders[axes] = tuple(places[-1:, axes].reshape(-1).tolist()) or last
+            else:
+                del self._orders[axes]
 
     def _check_apart(self) -> None:
         """Makes sure that no byte of the file belongs to two chunks."""

@@ -39,6 +39,9 @@ MOST_GROUPS_DEEP = 1000
 MOST_NAMES = 1_000_000
 """Links in a file; listing what they lead to takes some seconds."""
 
+SUPERBLOCK_BYTES = 48
+"""What every file starts with, after its user block; no samples can be there."""
+
 _ENTRY_BYTES = 8
 """An index spends at least this on each chunk, its address; without one, chunks lie in a row."""
 

@@ -1,0 +1,59 @@
+"""Opens a file with h5py alone, and looks at all of it: what crashes here is no fault of Penstock.
+
+`python -m tests.fuzz.plain FILE`.
+"""
+
+import sys
+
+import h5py
+from h5py import h5d, h5g
+
+LARGEST = 32 << 20
+ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError, OverflowError)
+
+
+def look(path):
+    """Does with h5py what Penstock has it do."""
+    try:
+        with h5py.File(path, "r") as file:
+            names = ["data", *_names(file)]
+            for name in dict.fromkeys(names):
+                _look_at(file, name)
+    except ERRORS as error:
+        print(f"{type(error).__name__}: {error}")
+
+
+def _names(file):
+    found = []
+    try:
+        file.visit(found.append)
+    except ERRORS as error:
+        print(f"visit: {type(error).__name__}: {error}")
+    return found[:20]
+
+
+def _look_at(file, name):
+    try:
+        file.get(name, getlink=True)
+        h5g.get_objinfo(file.id, name.encode())
+        dataset = file.get(name)
+        if not isinstance(dataset, h5py.Dataset):
+            return
+        plist = dataset.id.get_create_plist()
+        for number in range(plist.get_nfilters()):
+            plist.get_filter(number)
+        print(name, dataset.shape, dataset.dtype, dataset.chunks, dataset.fillvalue)
+        if dataset.is_virtual:
+            dataset.virtual_sources()
+        if plist.get_layout() == h5d.CHUNKED and dataset.size < 1 << 24:
+            dataset.id.chunk_iter(lambda info: None)
+        if dataset.size * dataset.dtype.itemsize <= LARGEST:
+            dataset[()]
+        else:
+            dataset[:1], dataset[-1:]
+    except ERRORS as error:
+        print(f"{name}: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    look(sys.argv[1])

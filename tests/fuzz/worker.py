@@ -1,0 +1,206 @@
+"""A process that reads damaged files: one line in for each file, one line out with what came of it.
+
+By itself, `python -m tests.fuzz.worker FILE`, it reads one file and says what happened.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import sys
+import traceback
+import warnings
+
+import h5py
+import numpy as np
+
+import penstock as ps
+from penstock.errors import PenstockError
+from penstock.sources import value_bytes
+from penstock.sources.hdf5 import list_datasets
+from tests.files import libhdf5
+
+# libhdf5 would use memory again that it has: what it makes up would be what it read last.
+libhdf5().H5set_free_list_limits(*[0] * 6)
+_libc = ctypes.CDLL(None)
+_M_PERTURB = -6
+
+MORE_MEMORY = 3 << 30
+"""Bytes of address space that a file may make a process take."""
+
+LARGEST = 32 << 20
+"""Bytes that are read of a dataset; beyond, its first rows and its last."""
+
+MOST_ROWS = 20_000
+
+
+def judge(path, names, values, checked):
+    """Reads a file in every way.
+
+    Args:
+        path: The file.
+        names: Datasets to read besides those that it lists.
+        values: By name, what a dataset held before it was damaged.
+        checked: Whether only samples were damaged that have a checksum.
+
+    Returns:
+        A word for the outcome, and some more about it.
+    """
+    try:
+        listed = list_datasets(path)[:5]
+    except PenstockError as error:
+        _check_message(error)
+        listed = []
+    outcomes = {"refused": "no dataset"}
+    for name in dict.fromkeys([*names, *listed]):
+        outcome, words = _judge_dataset(path, name, values.get(name, values.get("data")), checked)
+        outcomes[outcome] = words
+    for outcome in ("wrong", "differs", "unstable", "better", "read", "error"):
+        if outcome in outcomes:
+            return outcome, outcomes[outcome]
+    return "refused", outcomes["refused"]
+
+
+def _judge_dataset(path, name, before, checked):
+    try:
+        data = ps.from_hdf5(path, x=name)
+    except PenstockError as error:
+        _check_message(error)
+        return "refused", _short(error)
+    row_bytes = max(1, data.spec.nbytes)
+    most = min(MOST_ROWS, LARGEST // row_bytes)
+    if not most:
+        _epoch(data, None)
+        return "refused", "rows too large to read here"
+    n = len(data)
+    rows = np.arange(n) if n <= most else np.r_[: most // 2, n - most // 2 : n]
+    # What libhdf5 makes up of fresh memory is something else each time.
+    _libc.mallopt(_M_PERTURB, 0x33)
+    try:
+        ours = data[rows][0]
+    except PenstockError as error:
+        _check_message(error)
+        return "error", _short(error)
+    kept = before is not None and _same(ours, before.astype(ours.dtype, copy=False))
+    if checked and not kept:
+        return "wrong", f"{name}: other values than were written, in spite of the checksum"
+    verdict = _compare(path, name, rows, n, ours)
+    if verdict and verdict[0] == "differs" and kept:
+        verdict = "better", f"{name}: what was written, unlike what h5py reads"
+    if (verdict is None or kept) and n <= most:
+        verdict = _epoch(data, ours) or verdict
+    return verdict or ("read", name)
+
+
+def _compare(path, name, rows, n, ours):
+    theirs = []
+    for fresh in (0x11, 0x22):
+        _libc.mallopt(_M_PERTURB, fresh)
+        theirs.append(_by_h5py(path, name, rows, n, ours.dtype))
+    if isinstance(theirs[0], str):
+        return "differs", f"{name}: read, while h5py says {theirs[0]}"
+    if _same(ours, theirs[0]):
+        return None
+    if isinstance(theirs[1], str) or not _same(*theirs):
+        return "unstable", f"{name}: h5py reads what is in memory"
+    found = ~_lost(path, name, theirs[0])
+    if ours.shape == theirs[0].shape and _same(ours[found], theirs[0][found]):
+        return "better", f"{name}: what h5py does not find, though it lists it"
+    return "differs", f"{name}: other values than h5py reads"
+
+
+def _lost(path, name, values):
+    """Which elements of a chunked dataset h5py fills up.
+
+    To find a chunk libhdf5 searches the index, and to list them all it walks through it: where a
+    key is damaged, a chunk is listed but not found.
+    """
+    with h5py.File(path, "r") as file:
+        dataset = file[name]
+        if not dataset.chunks:
+            return np.zeros(values.shape, np.bool_)
+        return np.equal(values, np.full((), dataset.fillvalue, values.dtype))
+
+
+def _same(ours, theirs):
+    if ours.shape != theirs.shape:
+        return False
+    if value_bytes(ours) == value_bytes(theirs):
+        return True
+    # Converting one NaN may give another.
+    return ours.dtype.kind in "fc" and np.array_equal(ours, theirs, equal_nan=True)
+
+
+def _by_h5py(path, name, rows, n, dtype):
+    try:
+        with h5py.File(path, "r") as file:
+            if len(rows) == n:
+                found = file[name][()]
+            else:
+                half = len(rows) // 2
+                found = np.concatenate([file[name][:half], file[name][n - half :]])
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return found.astype(dtype, copy=False)
+
+
+def _epoch(data, expected):
+    """One shuffled epoch under a small budget: each row once."""
+    try:
+        loader = data.batch(7, shuffle=True, seed=0, memory=1 << 22, workers=2)
+        got = [batch[0] for batch in loader] if expected is not None else []
+    except PenstockError as error:
+        _check_message(error)
+        return "error", _short(error)
+    if expected is not None:
+        got = np.concatenate(got)
+        if sorted(map(value_bytes, got)) != sorted(map(value_bytes, expected)):
+            return "differs", "an epoch gave other rows"
+    return None
+
+
+def _check_message(error):
+    assert str(error).isprintable(), repr(str(error))
+    assert str(error), "an error without words"
+
+
+def _short(error):
+    return f"{type(error).__name__}: {str(error)[:300]}"
+
+
+def _limit_memory():
+    with open("/proc/self/statm") as file:  # noqa: PTH123 - shorter
+        used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + MORE_MEMORY, used + MORE_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def run(job):
+    """The outcome of one job, whatever happens short of a crash."""
+    values = {}
+    for name, path in job.get("values", {}).items():
+        values[name] = np.load(path, allow_pickle=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return judge(job["path"], job.get("names", ["data"]), values, job.get("checked"))
+    except Exception:  # noqa: BLE001 - any other exception is what is looked for
+        return "raised", traceback.format_exc()
+
+
+def main():
+    """Runs one file, or what comes in line by line."""
+    _limit_memory()
+    if len(sys.argv) > 1:
+        print(*run({"path": sys.argv[1]}), sep=": ")
+        return
+    # What libraries print must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        outcome, words = run(json.loads(line))
+        print(json.dumps([outcome, words]), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
