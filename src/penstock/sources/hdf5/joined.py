@@ -28,12 +28,28 @@ class Run(NamedTuple):
 
     Attributes:
         reader: Of the source, or None for rows that no source has.
+        height: Rows of the source that make one row; None where rows are the same.
     """
 
     start: int
     stop: int
     reader: DatasetReader | None = None
     first: int = 0
+    height: int | None = None
+
+    def inside(self, rows: Indices, out: Arrays) -> tuple[Indices, Arrays]:
+        """The rows of the source for rows of the virtual dataset, and the arrays for them."""
+        if self.height is None:
+            return rows - self.start + self.first, out
+        first = (rows - self.start) * self.height + self.first
+        every = (first[:, np.newaxis] + np.arange(self.height)).reshape(-1)
+        return every, {name: a.reshape(-1, *a.shape[2:]) for name, a in out.items()}
+
+    def edges(self, inside: Indices) -> Indices:
+        """Where blocks of the source start in the virtual dataset, and the ends of the run."""
+        edges = -(-(inside - self.first) // (self.height or 1)) + self.start
+        within = edges[(edges > self.start) & (edges < self.stop)]
+        return np.concatenate([[self.start], within, [self.stop]])
 
 
 class VirtualReader(DatasetReader):
@@ -75,14 +91,13 @@ class VirtualReader(DatasetReader):
         return sum(run.reader.blocks if run.reader else self._steps(run) for run in self._runs)
 
     def edges(self) -> Indices:
-        found = [self._starts, np.array([self.layout.length])]
+        found = []
         for run in self._runs:
             if run.reader is None:
-                steps = self._steps(run)
-                found.append(np.linspace(run.start, run.stop, steps, False, dtype=np.int64))
+                steps = self._steps(run) + 1
+                found.append(np.linspace(run.start, run.stop, steps, dtype=np.int64))
             else:
-                inside = run.reader.edges() - run.first + run.start
-                found.append(inside[(inside > run.start) & (inside < run.stop)])
+                found.append(run.edges(run.reader.edges()))
         return np.unique(np.concatenate(found))
 
     def _steps(self, run: Run) -> int:
@@ -105,7 +120,7 @@ class VirtualReader(DatasetReader):
             if run.reader is None:
                 yield partial(self._fill, arrays)
                 continue
-            for read in run.reader.reads(some - run.start + run.first, arrays):
+            for read in run.reader.reads(*run.inside(some, arrays)):
                 yield partial(self._read, read, some)
 
     def announce(self, rows: Indices) -> bool:
@@ -138,8 +153,7 @@ class VirtualReader(DatasetReader):
         if run.reader is None:
             return self._fill(out)
         reader = cast("RowReader | VirtualReader", run.reader)
-        inside = rows - run.start + run.first
-        return self._read(partial(reader.read_rows, inside, out), rows)
+        return self._read(partial(reader.read_rows, *run.inside(rows, out)), rows)
 
     def _read(self, read: Read, rows: Indices) -> Cost:
         try:

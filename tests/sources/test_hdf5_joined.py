@@ -1,0 +1,102 @@
+"""Virtual datasets read where their rows lie: the same values as through h5py."""
+
+import h5py
+import numpy as np
+import pytest
+
+from penstock.errors import ReadError
+from penstock.sources.hdf5 import HDF5Source
+from penstock.testing import SourceTests
+from tests.files import damage, gzip, write
+from tests.sources.storage import read
+from tests.sources.virtual_forms import FORMS, IMAGES, WAYS, by_address, records
+
+
+def join(folder):
+    """A virtual dataset of the twenty images of part-0.h5 and those of part-1.h5."""
+    layout = h5py.VirtualLayout((40, 4, 4, 3), "u1")
+    for k in range(2):
+        source = h5py.VirtualSource(f"part-{k}.h5", "image", (20, 4, 4, 3))
+        layout[k * 20 : k * 20 + 20] = source
+    with h5py.File(folder / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("image", layout)
+    return folder / "virtual.h5"
+
+
+class TestVirtual(SourceTests):
+    """Every form of mapping, by address where whole rows follow each other."""
+
+    @pytest.fixture(scope="class", params=FORMS)
+    @classmethod
+    def form(cls, request, tmp_path_factory):
+        """A file, and how it ought to be read."""
+        make, way = FORMS[request.param]
+        folder = tmp_path_factory.mktemp("virtual")
+        with h5py.File(folder / "virtual.h5", "w") as file:
+            make(file, folder)
+        return folder / "virtual.h5", way
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def source(cls, form):
+        return HDF5Source(form[0], ["data"])
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def oracle(cls, form):
+        with h5py.File(form[0], "r") as file:
+            values = file["data"][()]
+        return {"data": values.astype(values.dtype.newbyteorder("="))}
+
+    def test_takes_the_expected_path(self, source, form):
+        assert source.paths()["data"].path == form[1], source.paths()["data"].reason
+
+
+class TestMembersOfVirtual(SourceTests):
+    """Members of compound values that lie in other files."""
+
+    @pytest.fixture
+    def source(self, tmp_path):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            records(file, tmp_path)
+        return HDF5Source(tmp_path / "a.h5", ["data['b']", "data['a']"])
+
+    @pytest.fixture
+    def oracle(self):
+        b = np.arange(40).reshape(20, 2)
+        return {
+            "data['b']": np.concatenate([b, b * 2]).astype("f8"),
+            "data['a']": np.arange(40, dtype="i4"),
+        }
+
+
+def test_blocks_are_those_of_the_sources(tmp_path):
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        by_address(WAYS["gzip"][0])(file, tmp_path)
+    source = HDF5Source(tmp_path / "virtual.h5", ["data"])
+    edges = [0, 2, 6, 10, 14, 15, 17, 21, 25, 30, 34, 37, 40, 41, 45, 46, 60]
+    assert source.edges(["data"]).tolist() == edges
+    path = source.paths()["data"]
+    assert path.reason == "virtual dataset of 3 sources, read by address: gzip, decoded in threads"
+
+
+def test_the_report_counts_the_sources_that_h5py_reads(tmp_path):
+    write(tmp_path / "part-0.h5", image=IMAGES[:20])
+    write(tmp_path / "part-1.h5", image={"data": IMAGES[20:], "scaleoffset": 0})
+    source = HDF5Source(join(tmp_path), ["image"])
+    reason = (
+        "virtual dataset of 2 sources, 1 of them by h5py: filter scaleoffset is decoded by libhdf5"
+    )
+    assert (source.paths()["image"].path, source.paths()["image"].reason) == ("h5py", reason)
+    assert (read(source) == IMAGES).all()
+
+
+def test_damage_in_a_source_names_it_and_the_rows(tmp_path):
+    for k in range(2):
+        write(tmp_path / f"part-{k}.h5", image=gzip(IMAGES[k * 20 :][:20]))
+    damage(tmp_path / "part-1.h5", "image", 1)
+    source = HDF5Source(join(tmp_path), ["image"])
+    with pytest.raises(
+        ReadError, match=r"rows 20 to 39 of 'image' failed: Rows 8 to 15 of 'image' in '.*part-1"
+    ):
+        read(source)
