@@ -113,7 +113,7 @@ def stacked(storage):
     def make(file, folder):
         layout = h5py.VirtualLayout((6, 40, 4, 4, 3), "u1")
         for k in range(5):
-            write(folder / f"{k}.h5", x={"data": IMAGES + np.uint8(k), **storage})
+            write(folder / f"{k}.h5", x={"data": IMAGES // 2 + np.uint8(k), **storage})
             layout[k] = h5py.VirtualSource(f"{k}.h5", "x", IMAGES.shape)
         file.create_virtual_dataset("data", layout, fillvalue=3)
 
