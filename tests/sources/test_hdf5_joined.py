@@ -1,12 +1,16 @@
 """Virtual datasets read where their rows lie: the same values as through h5py."""
 
+import itertools
+
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from penstock.errors import ReadError
+from penstock.errors import DataError, ReadError
 from penstock.sources.hdf5 import HDF5Source
-from penstock.testing import SourceTests
+from penstock.testing import SourceTests, check_any_order, check_reads
 from tests.files import damage, gzip, write
 from tests.sources.storage import read
 from tests.sources.virtual_forms import FORMS, IMAGES, WAYS, by_address, records
@@ -100,3 +104,56 @@ def test_damage_in_a_source_names_it_and_the_rows(tmp_path):
         ReadError, match=r"rows 20 to 39 of 'image' failed: Rows 8 to 15 of 'image' in '.*part-1"
     ):
         read(source)
+
+
+LENGTHS = (1, 9, 20)
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A file with sources of several lengths, stored in several ways."""
+    path = tmp_path_factory.mktemp("law") / "sources.h5"
+    ways = ({}, {"chunks": (4, 2), "compression": "gzip"}, {"chunks": (3, 2)})
+    with h5py.File(path, "w") as file:
+        for k, (length, storage) in enumerate(zip(LENGTHS, ways[: len(LENGTHS)], strict=True)):
+            data = np.arange(length * 2, dtype="i4").reshape(length, 2) + 1000 * k
+            storage = storage if length > 4 else {}
+            file.create_dataset(str(k), data=data, **storage)
+    return path
+
+
+@st.composite
+def mapping(draw):
+    """Rows of a virtual dataset of forty rows, and as many of a source."""
+    source = draw(st.integers(0, len(LENGTHS) - 1))
+    count = draw(st.integers(1, LENGTHS[source]))
+    first = draw(st.integers(0, LENGTHS[source] - count))
+    return draw(st.integers(0, 40 - count)), count, source, first
+
+
+@given(st.lists(mapping(), max_size=5), st.sets(st.integers(0, 39), min_size=1))
+@settings(max_examples=150)
+def test_any_mapping_gives_what_h5py_gives(sources, parts, some):
+    """Or a refusal, where a row lies in two sources: libhdf5 gives anything then."""
+    layout = h5py.VirtualLayout((40, 2), "i4")
+    for start, count, source, first in parts:
+        whole = h5py.VirtualSource("sources.h5", str(source), (LENGTHS[source], 2))
+        layout[start : start + count] = whole[first : first + count]
+    path = sources.parent / f"{next(NUMBERS)}.h5"
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("image", layout, fillvalue=-1)
+    rows = [row for start, count, *_ in parts for row in range(start, start + count)]
+    if len(set(rows)) < len(rows):
+        with pytest.raises(DataError, match=r"row \d+ lies in two of its sources"):
+            HDF5Source(path, ["image"])
+        return
+    with h5py.File(path, "r") as file:
+        oracle = {"image": file["image"][()]}
+    source = HDF5Source(path, ["image"])
+    check_reads(source, oracle, np.arange(40))
+    check_reads(source, oracle, np.array(sorted(some)))
+    check_any_order(source, oracle)
+    edges = source.edges(["image"])
+    assert (edges[0], edges[-1]) == (0, 40)
+    assert (np.diff(edges) > 0).all()

@@ -1,16 +1,19 @@
 """Members of compound values, picked by name: what h5py gives, and each record read once."""
 
+import itertools
 import re
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import penstock as ps
 from penstock.errors import DataError, FieldNotFoundError, TypeNotSupportedError
 from penstock.sources.hdf5 import HDF5Source, library
 from penstock.sources.hdf5.pipeline import Pipeline
-from penstock.testing import SourceTests
+from penstock.testing import SourceTests, check_any_order, check_reads
 from tests.bad_input.refusal import refused
 from tests.files import damage, write
 
@@ -295,6 +298,54 @@ def test_scattered_members_are_read_without_the_rest_of_their_records(tmp_path, 
 
     assert stored(np.random.default_rng(0).permutation(300)) == 300 * 6
     assert stored(np.arange(300)) == 300 * (6 if wide else dtype.itemsize)
+
+
+NUMBERS = itertools.count()
+PLAIN = st.sampled_from(["<i2", ">i4", "u1", "<f8", ">f4", "?", "S3", "<c8", "V2"])
+SHAPES = st.sampled_from([(), (1,), (2,), (2, 3)])
+
+
+@st.composite
+def compound(draw, depth=2):
+    """A dtype of one to four members, some of them compound or arrays, with gaps between them."""
+    inner = PLAIN if depth == 0 else st.one_of(PLAIN, PLAIN, compound(depth - 1))
+    names = draw(st.lists(st.sampled_from(list("abcdef")), min_size=1, max_size=4, unique=True))
+    formats = [np.dtype((draw(inner), draw(SHAPES))) for _ in names]
+    offsets, end = [], 0
+    for part in formats:
+        offsets.append(end + draw(st.integers(0, 3)))
+        end = offsets[-1] + part.itemsize
+    size = end + draw(st.integers(0, 3))
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+
+
+def paths_of(dtype):
+    """Every way from an element to something in it."""
+    yield ()
+    for name in dtype.base.names or ():
+        yield from ((name, *more) for more in paths_of(dtype.base[name]))
+
+
+@given(compound(), st.sampled_from(list(STORAGE)), st.data())
+@settings(max_examples=150)
+def test_any_members_of_any_record_are_what_numpy_picks(tmp_path, dtype, storage, data):
+    path = tmp_path / f"{next(NUMBERS)}.h5"
+    shape = (13, *data.draw(st.sampled_from([(), (3,)])))
+    raw = np.random.default_rng(0).integers(0, 2, (*shape, dtype.itemsize), np.uint8)
+    options = dict(STORAGE[storage][0])
+    if "chunks" in options:
+        options["chunks"] = (4, *shape[1:])
+    with h5py.File(path, "w") as file:
+        file.create_dataset("t", data=raw.view(dtype)[..., 0], **options)
+    with h5py.File(path, "r") as file:
+        values = file["t"][()]
+    some = st.lists(st.sampled_from(list(paths_of(dtype))), min_size=1, max_size=4, unique=True)
+    members = {"t" + "".join(f"['{m}']" for m in names): names for names in data.draw(some)}
+    source = HDF5Source(path, list(members))
+    oracle = oracle_of(values, members)
+    check_reads(source, oracle, np.arange(13))
+    check_reads(source, oracle, np.array([0, 3, 4, 5, 11]))
+    check_any_order(source, oracle)
 
 
 # Names.

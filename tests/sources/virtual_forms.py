@@ -154,15 +154,6 @@ def of_another_type(file, folder):
     file.create_virtual_dataset("data", layout)
 
 
-def overlapping(file, folder):
-    """The later one wins, or not."""
-    write(folder / "a.h5", x=IMAGES[:20])
-    layout = h5py.VirtualLayout((30, 4, 4, 3), "u1")
-    layout[:20] = h5py.VirtualSource("a.h5", "x", (20, 4, 4, 3))
-    layout[10:30] = h5py.VirtualSource("a.h5", "x", (20, 4, 4, 3))
-    file.create_virtual_dataset("data", layout)
-
-
 def very_deep(file, folder):
     """Virtual datasets of virtual datasets."""
     file["x0"] = IMAGES
@@ -195,7 +186,6 @@ FORMS = {
             (stacked_numbers, "h5py"),
             (reshaped, "h5py"),
             (of_another_type, "h5py"),
-            (overlapping, "h5py"),
             (very_deep, "h5py"),
         )
     },

@@ -191,7 +191,11 @@ class Builder:
         position = 0
         for run in sorted(runs, key=lambda run: run.start):
             if run.start < position:
-                return "virtual dataset whose sources overlap"
+                # libhdf5 takes the last one, and may leave other rows as they were in memory.
+                raise DataError(
+                    f"{layout.name!r} in {path!r} is a virtual dataset, and row {run.start} lies "
+                    "in two of its sources; HDF5 does not say which one holds. Map each row once."
+                )
             every += [Run(position, run.start), run]
             position = run.stop
         every.append(Run(position, layout.length))

@@ -132,7 +132,8 @@ def _fill_run(
     first_column = columns[0]
     in_place = len(columns) == 1 and not first_column.members and not first_column.swapped
     values = out[first_column.field.name] if in_place else np.empty(block, memory)
-    if not fills(dataset.id.get_create_plist()):
+    # Where sources of virtual data overlap, libhdf5 may forget to fill in what is between them.
+    if dataset.is_virtual or not fills(dataset.id.get_create_plist()):
         values.reshape(-1).view(np.uint8)[:] = 0
     space = dataset.id.get_space()
     space.select_hyperslab((first, *(0 for _ in block[1:])), block)
