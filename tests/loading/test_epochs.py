@@ -1,5 +1,8 @@
 """Epochs: every sample exactly once, in an order that nothing but seed and epoch decides."""
 
+from pathlib import Path
+from tempfile import mkdtemp
+
 import h5py
 import numpy as np
 import pytest
@@ -153,7 +156,8 @@ def test_fields_of_different_chunk_sizes_stay_side_by_side(
     tmp_path, n, chunks, batch_size, shuffle, extra
 ):
     """Images, masks and labels in chunks that do not line up, none of them kept in memory."""
-    path = tmp_path / "fields.h5"
+    # A file of its own: the last one is still open if libhdf5 had to read of it.
+    path = Path(mkdtemp(dir=tmp_path)) / "fields.h5"
     with h5py.File(path, "w") as file:
         for name, shape, rows in zip(("a", "b", "c"), ((3, 5), (4,), ()), chunks, strict=True):
             values = np.arange(n * max(1, np.prod(shape, dtype=int)), dtype=np.int32)

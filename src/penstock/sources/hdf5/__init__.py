@@ -150,7 +150,7 @@ def _reader(dataset: h5py.Dataset, layout: Layout, file: File, library: Library)
         return reader
     if layout.lacking:
         where = f"{layout.field.name!r} in {file.path!r}"
-        raise missing(layout.lacking, where, "its first chunks could not be")
+        raise missing(layout.lacking, where, "its first chunks cannot be decoded here")
     slow = replace(layout, path=ReadPath("h5py", doubt), chunks=None)
     return LibraryReader(slow, file, library)
 

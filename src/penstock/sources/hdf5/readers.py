@@ -207,7 +207,7 @@ class ChunkReader(FieldReader):
         """What is wrong with a chunk, and what would help libhdf5 to say more."""
         words = f"the chunk at {(first, *(part.start for part in place))} {error}"
         if self.layout.lacking:
-            words += f", and libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
+            words += f"; libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
         return words
 
     def _load(self, number: int, k: int, out: Bytes) -> Cost:
@@ -235,7 +235,7 @@ class ChunkReader(FieldReader):
         if size != self._chunk_bytes or mask & every == every:
             return False
         if self._lacking & ~mask:
-            return False  # libhdf5 could not read it, if it were not: `layout` found out
+            return False  # `layout` has found out, as libhdf5 can read it only if it is raw
         height = self._chunks.shape[0]
         _, inside = self._places[k]
         kept = tuple(part.stop for part in inside)
