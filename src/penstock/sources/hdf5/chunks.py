@@ -225,7 +225,7 @@ class ChunkReader(DatasetReader):
         start = self._chunks.start(number, error.beside, self.layout.shape)
         words = f"the chunk at {start} {error}"
         if self.layout.lacking:
-            words += f", and libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
+            words += f"; libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
         if not isinstance(error, DamagedChunkError):
             self._library.read(self.layout.name, self._of(out), rows, out, words)
             return

@@ -75,7 +75,7 @@ def codecs_of(step: Filter) -> tuple[Codec, ...]:
     if step.code not in _CODECS:
         raise FilterNotDecodedError(f"filter {step.name} is decoded by libhdf5")
     library, make = _CODECS[step.code]
-    if not getattr(_codecs, library).available:
+    if not getattr(getattr(_codecs, library, None), "available", False):
         raise FilterNotDecodedError(
             f"filter {step.name} is decoded by libhdf5: imagecodecs was built without {library}"
         )
@@ -295,7 +295,7 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
         if size > out.size or data.size < _LZ4.size + loose:
             raise DamagedChunkError(f"holds {size} bytes instead of {out.size}")
         whole = data.size - loose
-        blocks = _blocks_in(data[:whole])
+        blocks = _packed_blocks(data[:whole])
         if len(blocks) != (-(-(size - loose) // block_bytes) if block_bytes else 0):
             raise DamagedChunkError(f"holds {len(blocks)} blocks for {size} bytes")
         # Longer than it need be, for the sake of `_unpack_lz4`.
@@ -309,7 +309,7 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
     return (Codec(undo_both, work=5),)
 
 
-def _blocks_in(packed: Bytes) -> list[memoryview]:
+def _packed_blocks(packed: Bytes) -> list[memoryview]:
     """The blocks of a compressed chunk, each of which follows its length."""
     view = packed.data
     blocks = []
@@ -355,7 +355,7 @@ def _unbitshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes
 
 _CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
     filters.DEFLATE: ("DEFLATE", _by_imagecodecs("deflate_decode")),
-    filters.SHUFFLE: ("NUMPY", _shuffle),
+    filters.SHUFFLE: ("NUMPY", _shuffle),  # which it always is
     filters.FLETCHER32: ("H5CHECKSUM", _fletcher32),
     filters.SZIP: ("AEC", _szip),
     filters.LZF: ("LZF", _by_imagecodecs("lzf_decode")),
@@ -366,4 +366,4 @@ _CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
     filters.ZSTD: ("ZSTD", _by_imagecodecs("zstd_decode")),
     filters.BITSHUFFLE: ("BITSHUFFLE", _bitshuffle),
 }
-"""For each filter, what imagecodecs must have been built with, and its codec."""
+"""For each filter, what imagecodecs must have been built with, and its codecs."""

@@ -69,11 +69,12 @@ _REGISTERED = {
 """Filters that the HDF Group has given a number, besides those in `_NAMES`."""
 
 _PLUGINS = "hdf5plugin"
-_IN_PLUGINS = {BZIP2, BLOSC, LZ4, BITSHUFFLE, 32013, ZSTD, 32017, 32018, 32024, BLOSC2} | {
-    32028,
-    32033,
+_PACKAGES = {
+    **dict.fromkeys((BZIP2, BLOSC, LZ4, BITSHUFFLE, ZSTD, BLOSC2), _PLUGINS),
+    **dict.fromkeys((32013, 32017, 32018, 32024, 32028, 32033), _PLUGINS),
+    32020: "vbz-h5py-plugin",
 }
-_OTHER_PACKAGES = {32020: "vbz-h5py-plugin"}
+"""Where libhdf5 gets a filter from."""
 
 
 class Filter(NamedTuple):
@@ -140,7 +141,7 @@ def missing(filters: Iterable[Filter], where: str, why: str) -> MissingDependenc
     Args:
         filters: What is missing, at least one.
         where: The dataset.
-        why: Why Penstock does not undo them by itself.
+        why: Why libhdf5 is needed.
     """
     filters = list(filters)
     names = ", ".join(
@@ -148,14 +149,14 @@ def missing(filters: Iterable[Filter], where: str, why: str) -> MissingDependenc
         for step in filters
     )
     return MissingDependencyError(
-        f"{where} is stored with filter {names}, which libhdf5 cannot undo here, and which is not "
-        f"decoded without it: {why}. {way_out(filters)}"
+        f"{where} is stored with filter {names}, which libhdf5 lacks here, and has to be read "
+        f"through libhdf5 ({why}). {way_out(filters)}"
     )
 
 
 def way_out(filters: Iterable[Filter]) -> str:
     """What to install for filters that libhdf5 lacks, or what else to do."""
-    packages = {_package(step.code) for step in filters}
+    packages = {_PACKAGES.get(step.code) for step in filters}
     rewrite = "rewrite the file with 'h5repack -f GZIP=4' where its plugin is installed"
     if None in packages:
         return (
@@ -163,8 +164,4 @@ def way_out(filters: Iterable[Filter]) -> str:
             f"or {rewrite}."
         )
     listed = " ".join(sorted(str(package) for package in packages))
-    return f"Install 'pip install {listed}', or {rewrite}."
-
-
-def _package(code: int) -> str | None:
-    return _PLUGINS if code in _IN_PLUGINS else _OTHER_PACKAGES.get(code)
+    return f"Install it with 'pip install {listed}', or {rewrite}."
