@@ -9,9 +9,11 @@ from h5py import h5d
 
 from tests.files import images
 from tests.fuzz import checksum
+from tests.sources import zoo_filters
 from tests.sources.zoo import ZOO
 
 LARGEST = 200_000
+assert zoo_filters.params  # it adds to the zoo
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from penstock.sources.hdf5.build import Builder
 from penstock.sources.hdf5.joined import VirtualReader
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.limits import MOST_BLOCKS
-from penstock.sources.hdf5.opening import damage_explained, dataset_names, open_file, path_of
+from penstock.sources.hdf5.opening import damage_explained, dataset_names, path_of, reading
 from penstock.sources.hdf5.readers import DatasetReader
 from penstock.sources.hdf5.rows import RowReader
 from penstock.spec import Indices
@@ -144,5 +144,5 @@ class HDF5Source(Source):
 def list_datasets(path: str | os.PathLike[str]) -> list[str]:
     """The names of all datasets in the file at `path`."""
     text = path_of(path)
-    with open_file(text) as opened, damage_explained(repr(text)):
+    with reading(text) as opened, damage_explained(repr(text)):
         return dataset_names(opened)

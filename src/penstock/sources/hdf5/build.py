@@ -24,7 +24,7 @@ from penstock.sources.hdf5.opening import (
     damage_explained,
     find_field,
     open_dataset,
-    open_file,
+    reading,
 )
 from penstock.sources.hdf5.readers import DatasetReader, LibraryReader
 from penstock.sources.hdf5.rows import RowReader
@@ -100,7 +100,7 @@ class Builder:
     ) -> dict[str, DatasetReader]:
         """Readers for what is in a file itself; what links lead to goes into `behind`."""
         readers = {}
-        with open_file(path) as opened:
+        with reading(path) as opened:
             self._take_in(path, opened)
             there: dict[str, tuple[h5py.Dataset, str, list[Wanted]]] = {}
             for field, name in asked:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5s, h5t
 
-from penstock.errors import MissingFileError, PenstockError, ReadError
+from penstock.errors import FileFormatError, MissingFileError, PenstockError, ReadError
 from penstock.sources.base import Arrays, empty_arrays
 from penstock.sources.file import File, Identity
 from penstock.sources.hdf5.columns import Column, fills, follow, memory_dtype
 from penstock.sources.hdf5.filters import import_plugins, plugins_imported
-from penstock.sources.hdf5.opening import open_file
+from penstock.sources.hdf5.opening import damage_explained, open_file
 from penstock.sources.opened import Pool, next_use
 from penstock.spec import Indices
 
@@ -93,7 +94,9 @@ class Library:
         """Closes the file, until the next read."""
         with _pool.lock:
             if self._handle is not None and self._handle[0] == os.getpid():
-                self._handle[1].close()
+                # Whoever needs room for another file is not told that libhdf5 finds damage in this.
+                with suppress(FileFormatError), damage_explained(self._file.path):
+                    self._handle[1].close()
             self._handle = None
 
     def check_same(self, opened: h5py.File) -> None:

@@ -90,6 +90,22 @@ def open_file(path: str) -> h5py.File:
 
 
 @contextmanager
+def reading(path: str) -> Iterator[h5py.File]:
+    """Has `path` open for a while.
+
+    Raises:
+        MissingFileError, NoPermissionError, LockedFileError: As `open_file`.
+        FileFormatError: As `open_file`, or if libhdf5 cannot close the file for damage in it.
+    """
+    file = open_file(path)
+    try:
+        yield file
+    finally:
+        with damage_explained(repr(path)):
+            file.close()
+
+
+@contextmanager
 def damage_explained(what: str) -> Iterator[None]:
     """Turns what h5py raises on damaged metadata into a FileFormatError that says where."""
     try:
@@ -162,7 +178,7 @@ def open_dataset(path: str, name: str, external: bool) -> Iterator[tuple[h5py.Da
     """
     start = f"{name!r} in {path!r}"
     for _ in range(MOST_FILES):
-        with open_file(path) as file:
+        with reading(path) as file:
             found = find_dataset(file, name, path, external)
             if not isinstance(found, Link):
                 yield found, path

@@ -22,7 +22,7 @@ from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.attributes import read_attributes
 from penstock.sources.hdf5.build import DAMAGED
 from penstock.sources.hdf5.limits import check_type
-from penstock.sources.hdf5.opening import damage_explained, link_end, open_file, path_of
+from penstock.sources.hdf5.opening import damage_explained, link_end, path_of, reading
 from penstock.sources.hdf5.storage import Storage, count_chunks, describe
 
 MOST_OBJECTS = 200
@@ -134,7 +134,7 @@ def survey(path: str | os.PathLike[str], most: int = MOST_OBJECTS) -> Survey:
             cannot be opened. What is damaged inside is part of the result.
     """
     text = path_of(path)
-    with open_file(text) as file:
+    with reading(text) as file:
         with damage_explained(repr(text)):
             version = file.id.get_create_plist().get_version()[0]
             looking = _Looking(file, text, most)
