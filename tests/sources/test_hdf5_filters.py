@@ -281,7 +281,7 @@ def test_checksums_of_old_libraries_count_where_libhdf5_takes_them(path, order):
         assert (by_h5py(path) == values).all()
         assert (read(source) == values).all()
     else:
-        with pytest.raises(OSError, match="filter returned failure"):
+        with pytest.raises(OSError, match="filter|checksum"):
             by_h5py(path)
         with pytest.raises(ReadError, match=r"chunk at \(8, 0, 0, 0\) does not match"):
             read(source)
