@@ -119,7 +119,7 @@ def _shuffled(item: int) -> tuple[Codec, ...]:
     def undo(data: Bytes, out: Bytes) -> Bytes:
         return _unshuffle(data, item, out)
 
-    return (Codec(undo, growth=0, head=_SHUFFLED.size, work=3),)
+    return (Codec(undo, growth=0, head=_SHUFFLED.size, work=2),)
 
 
 def _unshuffle(data: Bytes, item: int, out: Bytes) -> Bytes:
@@ -248,7 +248,7 @@ def _undo_lz4(data: Bytes, out: Bytes) -> Bytes:
 
 
 def _blosc(_: Filter) -> tuple[Codec, ...]:
-    return (Codec(_undo_blosc, work=3),)
+    return (Codec(_undo_blosc, work=2),)
 
 
 def _undo_blosc(data: Bytes, out: Bytes) -> Bytes:
