@@ -40,6 +40,7 @@ _SZIP_MOST_IN_LINE = 4096
 
 _BITSHUFFLE_LZ4 = 2
 _BITSHUFFLE_ZSTD = 3
+_BITSHUFFLE_LARGEST = 1 << 16
 _BITSHUFFLE_GROUP = 8
 """Elements whose bits are shuffled together; what is left over is stored as it is."""
 
@@ -118,7 +119,7 @@ def _shuffled(item: int) -> tuple[Codec, ...]:
     def undo(data: Bytes, out: Bytes) -> Bytes:
         return _unshuffle(data, item, out)
 
-    return (Codec(undo, growth=0, head=_SHUFFLED.size, work=3),)
+    return (Codec(undo, growth=0, head=_SHUFFLED.size, work=2),)
 
 
 def _unshuffle(data: Bytes, item: int, out: Bytes) -> Bytes:
@@ -247,7 +248,7 @@ def _undo_lz4(data: Bytes, out: Bytes) -> Bytes:
 
 
 def _blosc(_: Filter) -> tuple[Codec, ...]:
-    return (Codec(_undo_blosc, work=3),)
+    return (Codec(_undo_blosc, work=2),)
 
 
 def _undo_blosc(data: Bytes, out: Bytes) -> Bytes:
@@ -275,6 +276,8 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
     if len(parameters) < 3 or parameters[2] < 1:
         raise FilterNotDecodedError("bitshuffle without an element size")
     item = parameters[2]
+    if not _can_unbitshuffle(item):
+        raise FilterNotDecodedError(f"bitshuffle of {item} bytes is decoded by libhdf5")
     block = parameters[3] if len(parameters) > 3 else 0
     compressor = parameters[4] if len(parameters) > 4 else 0
     if compressor == 0:
@@ -307,6 +310,17 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
         return _unbitshuffle(shuffled[:size], item, block_bytes, out)
 
     return (Codec(undo_both, work=5),)
+
+
+def _can_unbitshuffle(item: int) -> bool:
+    """Before 2026, imagecodecs did so for elements of 1, 2, 4 and 8 bytes alone."""
+    if item > _BITSHUFFLE_LARGEST:
+        return False
+    try:
+        _codecs.bitshuffle_decode(bytes(item * _BITSHUFFLE_GROUP), itemsize=item)
+    except ValueError:
+        return False
+    return True
 
 
 def _packed_blocks(packed: Bytes) -> list[memoryview]:
