@@ -26,7 +26,9 @@ Rows = tuple[int, int]
 
 _MARK = re.compile("%%|%b")
 
-_LONGEST_GAP = 1000
+_MOST_WAYS = 1 << 20
+
+_LONGEST_GAP = 100
 """So many numbers after the last one are looked for."""
 
 
@@ -164,7 +166,8 @@ def source_files(
     """
     folder = str(Path(path).parent)
     waiting = by_source(mappings(dataset, path, where))
-    graph = {(path, dataset.name): set(waiting)}
+    main = (path, dataset.name)
+    graph = {main: _times(waiting)}
     files: dict[str, SourceFile] = {}
     while waiting:
         node, read = waiting.popitem()
@@ -184,10 +187,10 @@ def source_files(
         for one in used:
             files.setdefault(one, SourceFile(one, Identity.of(Path(one).stat())))
         if node not in graph:
-            graph[node] = set(further)
+            graph[node] = _times(further)
             for other, parts in further.items():
                 waiting.setdefault(other, []).extend(parts)
-    _check_no_circle(graph, where)
+    _check_graph(graph, main, where)
     files.pop(path, None)
     return tuple(files.values())
 
@@ -200,14 +203,30 @@ def by_source(found: Iterable[Mapping]) -> dict[_Node, list[Mapping]]:
     return nodes
 
 
-def _check_no_circle(graph: dict[_Node, set[_Node]], where: str) -> None:
-    """Libhdf5 would run in a circle until the stack is full."""
+def _times(read: dict[_Node, list[Mapping]]) -> dict[_Node, int]:
+    """How many mappings read each source."""
+    return {node: len(parts) for node, parts in read.items()}
+
+
+def _check_graph(graph: dict[_Node, dict[_Node, int]], main: _Node, where: str) -> None:
+    """Libhdf5 would run in a circle until the stack is full, and follow each way to a source."""
     try:
-        TopologicalSorter(graph).prepare()
+        # Sources before those that read them.
+        order = list(TopologicalSorter(graph).static_order())
     except CycleError:
         raise DataError(
             f"{where} is a virtual dataset whose sources lead in a circle. Write it again."
         ) from None
+    ways: dict[_Node, int] = {}
+    for node in order:
+        reads = graph.get(node, {})
+        ways[node] = sum(times * (1 + ways[other]) for other, times in reads.items())
+    if ways[main] > _MOST_WAYS:
+        raise DataError(
+            f"{where} is a virtual dataset of virtual datasets, with {ways[main]} ways through "
+            f"them; HDF5 would go each one. Expected at most {_MOST_WAYS}. Copy the data into one "
+            "dataset."
+        )
 
 
 def _check_source(
