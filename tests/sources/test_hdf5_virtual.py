@@ -153,6 +153,18 @@ def test_a_circle_of_sources_ends(path, folder):
     refused(path, "circle")
 
 
+def test_sources_that_multiply_are_refused(path):
+    """libhdf5 goes every way from the dataset to the data: here, two to the power of 25."""
+    with h5py.File(path, "w") as file:
+        file["x0"] = np.arange(8)
+        for k in range(25):
+            layout = h5py.VirtualLayout((8,), "i8")
+            layout[:4] = h5py.VirtualSource(".", f"x{k}", (8,))[:4]
+            layout[4:] = h5py.VirtualSource(".", f"x{k}", (8,))[4:]
+            file.create_virtual_dataset(f"x{k + 1}" if k < 24 else "image", layout)
+    refused(path, "67108862 ways", "Expected at most 1048576", "Copy the data")
+
+
 def numbered(path, pattern="part-%b.h5", name="image"):
     """Writes a virtual dataset of files with numbers, twenty rows each."""
     one, every = (20, 4, 4, 3), (None, 4, 4, 3)

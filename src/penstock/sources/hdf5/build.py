@@ -216,11 +216,14 @@ class Builder:
             places = [_place(part, source.shape, height) for part in parts]
             if None in places:
                 return "virtual dataset that is not made of whole rows"
+            filled = [(rows, first) for rows, first in filter(None, places) if rows[0] < rows[1]]
+            if not filled:
+                return []
             wanted = tuple(Wanted(one.field.name, one.members) for one in layout.columns)
             reader = self._reader(source, source.name.strip("/"), wanted, path)
         if height is not None and reader.row_bytes < _SHORTEST_ROW:
             return "virtual dataset that stacks very short rows"
-        return [Run(*rows, reader, first, height) for rows, first in filter(None, places)]
+        return [Run(*rows, reader, first, height) for rows, first in filled]
 
 
 def _height(shape: tuple[int, ...], source: tuple[int, ...]) -> int | None:
