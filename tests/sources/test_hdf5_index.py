@@ -186,12 +186,17 @@ def test_threads_that_open_a_file_at_once_all_read_right(settled):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning")
 def test_a_forked_child_opens_the_file_by_the_same_index(settled, read_indexes):
     source = HDF5Source(settled, ["x"])
     child = os.fork()
     if not child:
-        right = (read(HDF5Source(settled, ["x"])) == images()).all() and len(read_indexes) == 1
-        os._exit(0 if right else 1)
+        try:
+            right = (read(HDF5Source(settled, ["x"])) == images()).all() and len(read_indexes) == 1
+            os._exit(0 if right else 1)
+        finally:
+            os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
     assert source.length == 50
 
