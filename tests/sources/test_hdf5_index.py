@@ -186,7 +186,6 @@ def test_threads_that_open_a_file_at_once_all_read_right(settled):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning")
 def test_a_forked_child_opens_the_file_by_the_same_index(settled, read_indexes):
     source = HDF5Source(settled, ["x"])
