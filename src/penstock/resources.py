@@ -63,10 +63,9 @@ def cpu_count() -> int:
 
 
 def memory_limit() -> int:
-    """Bytes that this process may still take: cgroup limit or free RAM, whichever is less."""
-    free = _free_ram()
+    """Bytes that this process may still take: of free RAM, cgroup and `ulimit -v`, the least."""
     limits = [limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60]
-    return min([free, *limits])
+    return min([_free_ram(), *limits, *_free_addresses()])
 
 
 def check_memory(nbytes: int, what: str, way_out: str) -> None:
@@ -135,6 +134,20 @@ def _all_ram() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 4 * DEFAULT_MEMORY_CAP
+
+
+def _free_addresses() -> list[int]:
+    """What `ulimit -v` leaves of this process's addresses, if it sets a limit."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit == resource.RLIM_INFINITY:
+            return []
+        used = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError):  # Windows, macOS
+        return []
+    return [max(0, limit - used * resource.getpagesize())]
 
 
 def _cgroup_paths(controller: str) -> list[Path]:

@@ -111,7 +111,7 @@ def _start(module, environment, *arguments, **options):
 
 def _alone(path, *options):
     """What h5py alone does with a file: "fine", "crash" or "hang"."""
-    process = _start("plain", {}, path, *options)
+    process = _start("plain", {"MALLOC_PERTURB_": "51"}, path, *options)
     try:
         process.communicate(timeout=TIME_LIMIT)
     except subprocess.TimeoutExpired:

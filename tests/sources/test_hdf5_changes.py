@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from penstock.errors import ChangedFileError, MissingFileError
-from penstock.sources.hdf5 import HDF5Source, build
+from penstock.sources.hdf5 import HDF5Source, opening
 from penstock.sources.hdf5.opening import open_file
 from tests.files import damage, gzip, write
 from tests.sources.storage import IMAGES, STORAGE, read
@@ -90,7 +90,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_an_error(stored, tmp_path
         write(tmp_path / "other.h5", image=IMAGES[::-1]).replace(path)
         return opened
 
-    monkeypatch.setattr(build, "open_file", open_and_replace)
+    monkeypatch.setattr(opening, "open_file", open_and_replace)
     with pytest.raises(ChangedFileError, match=r"was replaced|had \d+ bytes"):
         HDF5Source(stored, ["image"])
 

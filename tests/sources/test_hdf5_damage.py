@@ -19,9 +19,10 @@ from penstock.errors import (
     ReadError,
 )
 from penstock.sources import empty_arrays, run_reads
-from penstock.sources.hdf5 import HDF5Source
+from penstock.sources.hdf5 import HDF5Source, list_datasets
 from penstock.sources.hdf5.pipeline import Pipeline
 from tests.files import damage, gzip, images, overwrite, store_chunk, write
+from tests.fuzz import checksum
 from tests.sources.storage import IMAGES, STORAGE, WHOLE, read
 
 
@@ -242,6 +243,22 @@ def test_chunks_behind_the_end_are_left_alone(path):
     assert (read(source) == values[:4090]).all()
 
 
+def test_an_index_that_is_too_short_does_not_make_fill_values(path):
+    """It is a table of chunks, and the shape says that there are more."""
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset("image", data=images(50), chunks=(8, 4, 4, 3))
+    content = bytearray(path.read_bytes())
+    pieces = checksum.find(bytes(content))
+    at = content.index(bytes([8, 4, 4, 3, 1]))
+    content[at + 1] = 3
+    checksum.repair(content, pieces)
+    path.write_bytes(content)
+    source = HDF5Source(path, ["image"])
+    assert "gave other values" in source.paths()["image"].reason
+    with pytest.raises(ReadError, match="addr overflow"):
+        read(source)
+
+
 # Files that end too early.
 
 
@@ -321,6 +338,21 @@ def test_random_damage_raises_no_other_errors(path, libver):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
     assert int(done.stdout) > 20
+
+
+def test_a_file_that_cannot_be_closed_for_damage_is_an_error_of_penstock(path):
+    """An address of a heap leads libhdf5 to change the file when it closes it."""
+    with h5py.File(path, "w", libver="latest") as file:
+        for number in range(30):
+            file[f"many/d{number}"] = number
+    content = bytearray(path.read_bytes())
+    pieces = checksum.find(bytes(content))
+    (heap,) = [at for at, _ in pieces if content[at : at + 4] == b"FRHP"]
+    content[heap + 28 : heap + 31] = b"\x09\0\0"
+    checksum.repair(content, pieces)
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"data\.h5' is damaged"):
+        list_datasets(path)
 
 
 def test_every_error_is_a_penstock_error():

@@ -107,7 +107,6 @@ class ChunkReader(DatasetReader):
         self._library = library
         self._chunks = cast("Chunks", layout.chunks)
         self._pipeline = Pipeline(self._chunks.filters, layout.chunk_bytes)
-        self.asks = self._pipeline.asks
         self._places = list(self._place_chunks())
         doubts = _maybe_raw(layout, self._chunks)
         self._doubts = doubts if doubts.any() else None
