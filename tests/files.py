@@ -41,7 +41,18 @@ def gzip(data, rows=8, **more):
     return {"data": data, "chunks": (rows, *data.shape[1:]), "compression": "gzip", **more}
 
 
-def create(file, name, data, *, chunks=None, filters=(), maxshape=None, options=None, dtype=None):
+def create(
+    file,
+    name,
+    data,
+    *,
+    chunks=None,
+    filters=(),
+    maxshape=None,
+    options=None,
+    dtype=None,
+    write=True,
+):
     """A dataset by HDF5's own functions: filters in any order, and options h5py does not name.
 
     Args:
@@ -53,6 +64,7 @@ def create(file, name, data, *, chunks=None, filters=(), maxshape=None, options=
         maxshape: As in h5py.
         options: Called with the property list at last.
         dtype: An h5t type, or None for the array's own.
+        write: Whether to write the data.
     """
     plist = h5p.create(h5p.DATASET_CREATE)
     plist.set_obj_track_times(False)  # as h5py: the same file each time
@@ -66,7 +78,7 @@ def create(file, name, data, *, chunks=None, filters=(), maxshape=None, options=
     space = h5s.create_simple(data.shape, limits)
     made = h5d.create(file.id, name.encode(), dtype or h5t.py_create(data.dtype), space, plist)
     dataset = h5py.Dataset(made)
-    if not dataset.is_virtual:
+    if write and not dataset.is_virtual:
         dataset[...] = data
     return dataset
 
@@ -171,6 +183,14 @@ def libhdf5():
         if "libhdf5" in path and "_hl" not in path:
             return ctypes.CDLL(path)
     return None
+
+
+def encoded(values, filters):
+    """What libhdf5 stores for `values` as one chunk: the bytes, and the mask of skipped filters."""
+    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
+        made = create(file, "x", values, chunks=values.shape, filters=filters)
+        mask, raw = made.id.read_direct_chunk((0,) * values.ndim)
+    return raw, mask
 
 
 def store_chunk(dataset, number, values, mask):

@@ -68,3 +68,14 @@ def test_peak_memory_grows_with_what_was_held():
     block = bytearray(b"x") * (before + 50_000_000)
     assert resources.peak_rss() >= before + 40_000_000
     assert len(block) > before
+
+
+def test_open_files_are_those_of_the_process():
+    resource = pytest.importorskip("resource", reason="Windows has no such limits")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+        assert resources.open_files_limit() == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert 0 < resources.open_files_limit() <= 4096

@@ -216,7 +216,8 @@ class Dataset:
             batch_size: Rows in a batch.
             shuffle: `True` takes the best order that the layout of the data allows at full
                 speed: a uniform permutation where single rows can be read or everything
-                fits `memory`, else random blocks mixed in windows. `"exact"` asks for
+                fits `memory`, else random blocks mixed in windows (runs of 64 KiB for small rows of
+                data that are larger than this machine's memory). `"exact"` asks for
                 the uniform permutation at any price, `"batch"` keeps neighbouring rows together
                 and hands out batches in random order, `False` keeps row order.
             seed: The order is a function of it and of the epoch's number alone. None draws one.

@@ -26,10 +26,10 @@ def from_hdf5(
 ) -> Dataset:
     """Samples in datasets of an HDF5 file, or of several as if they were one.
 
-    Nothing but the file's index is read until samples are asked for. Contiguous data, and
-    chunks that are uncompressed or compressed with gzip (with or without the
-    shuffle filter), are read directly and decoded on all cores; everything else goes through
-    h5py, slower and just as right.
+    Nothing but the file's index is read until samples are asked for. Contiguous data,
+    uncompressed chunks, and chunks behind the usual filters (gzip, lzf, szip, zstd, bzip2, lz4,
+    blosc, blosc2, shuffle, bitshuffle, fletcher32) are read directly and decoded on all cores;
+    everything else goes through h5py, slower and just as right.
 
     Args:
         path: The file; a list of files, whose rows follow each other; or a pattern such as

@@ -64,8 +64,7 @@ def cpu_count() -> int:
 
 def memory_limit() -> int:
     """Bytes that this process may still take: of free RAM, cgroup and `ulimit -v`, the least."""
-    limits = [limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60]
-    return min([_free_ram(), *limits, *_free_addresses()])
+    return min([_within_cgroup(_free_ram()), *_free_addresses()])
 
 
 def check_memory(nbytes: int, what: str, way_out: str) -> None:
@@ -84,8 +83,7 @@ def check_memory(nbytes: int, what: str, way_out: str) -> None:
 
 def machine_memory() -> int:
     """Bytes that files could be cached in at best: all RAM or the cgroup limit."""
-    limits = [limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60]
-    return min([_all_ram(), *limits])
+    return _within_cgroup(_all_ram())
 
 
 def default_memory() -> int:
@@ -105,12 +103,9 @@ def open_files_limit() -> int:
 
 def peak_rss() -> int:
     """The most memory that this process has held so far, in bytes (0 where it is not known)."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    peak = _in_proc("self/status", "VmHWM:")
+    if peak is not None:
+        return peak
     try:
         import resource
     except ImportError:  # Windows
@@ -119,14 +114,17 @@ def peak_rss() -> int:
     return int(peak if os.uname().sysname == "Darwin" else peak * 1024)
 
 
-def _free_ram() -> int:
+def _in_proc(name: str, label: str) -> int | None:
+    """The bytes in a line of a file below /proc that gives them in kilobytes."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+        lines = Path("/proc", name).read_text().splitlines()
     except OSError:
-        pass
-    return _all_ram()
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(label)), None)
+
+
+def _free_ram() -> int:
+    return _in_proc("meminfo", "MemAvailable:") or _all_ram()
 
 
 def _all_ram() -> int:
@@ -140,14 +138,12 @@ def _free_addresses() -> list[int]:
     """What `ulimit -v` leaves of this process's addresses, if it sets a limit."""
     try:
         import resource
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if limit == resource.RLIM_INFINITY:
-            return []
-        used = int(Path("/proc/self/statm").read_text().split()[0])
-    except (ImportError, OSError):  # Windows, macOS
+    except ImportError:  # Windows
         return []
-    return [max(0, limit - used * resource.getpagesize())]
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return []
+    return [max(0, limit - (_in_proc("self/status", "VmSize:") or 0))]
 
 
 def _cgroup_paths(controller: str) -> list[Path]:
@@ -177,6 +173,10 @@ def _read_number(path: Path) -> int | None:
         return int(path.read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _within_cgroup(memory: int) -> int:
+    return min([memory, *(limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60)])
 
 
 def _cgroup_memory_limits() -> list[int]:

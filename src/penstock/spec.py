@@ -97,10 +97,10 @@ def leaves(structure: Structure) -> list[Any]:
     """The leaves of a nest of tuples, lists and dicts, in order; None has none."""
     if structure is None:
         return []
-    if isinstance(structure, Mapping):
-        return [leaf for value in structure.values() for leaf in leaves(value)]
     if isinstance(structure, (tuple, list)):
         return [leaf for value in structure for leaf in leaves(value)]
+    if isinstance(structure, Mapping):
+        return [leaf for value in structure.values() for leaf in leaves(value)]
     return [structure]
 
 

@@ -11,7 +11,7 @@ STORAGE = {
     "contiguous": {"contiguous": True},
     "raw chunks": {"chunks": (16, 4, 4, 3)},
     "cut chunks": {"chunks": (10, 3, 4, 2), "compression": "gzip", "shuffle": True},
-    "h5py": {"chunks": (16, 4, 4, 3), "scaleoffset": 0},
+    "h5py": {"chunks": (16, 4, 4, 3), "scaleoffset": 8},
 }
 
 

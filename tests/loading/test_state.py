@@ -99,7 +99,7 @@ def test_another_budget_keeps_the_saved_windows(make_images):
     for _ in range(20):
         next(iterator)
     state = loader.state_dict()
-    for memory in ("35kB", "100kB", "50MB"):
+    for memory in ("45kB", "100kB", "50MB"):
         fresh = loader_of(images, memory=memory)
         fresh.load_state_dict(state)
         assert fresh.state_dict() == state

@@ -1,9 +1,10 @@
-"""Larger images in the main forms of storage, and a function that reads them."""
+"""Larger images in the main forms of storage, and functions that write and read."""
 
+import h5py
 import numpy as np
 
 from penstock.sources import empty_arrays, run_reads
-from tests.files import images
+from tests.files import create, images
 
 IMAGES = images(64, (16, 16, 3))
 WHOLE = (8, 16, 16, 3)
@@ -14,7 +15,7 @@ STORAGE = {
     "gzip": {"chunks": WHOLE, "compression": "gzip"},
     "shuffled gzip cuts samples": {"chunks": (8, 8, 9, 2), "compression": "gzip", "shuffle": True},
     "lzf": {"chunks": WHOLE, "compression": "lzf"},
-    "scaleoffset": {"chunks": WHOLE, "scaleoffset": 0},
+    "scaleoffset": {"chunks": WHOLE, "scaleoffset": 8},
 }
 
 
@@ -24,3 +25,16 @@ def read(source, rows=None):
     out = empty_arrays(source.fields, len(rows))
     run_reads(source.reads(rows, out))
     return out[source.fields[0].name]
+
+
+def store(path, values, filters, chunks, **more):
+    """Writes `values` as dataset "x", behind filters."""
+    with h5py.File(path, "w") as file:
+        create(file, "x", values, chunks=chunks, filters=filters, **more)
+
+
+def by_h5py(path):
+    """Dataset "x", as h5py reads it."""
+    with h5py.File(path, "r") as file:
+        values = file["x"][()]
+    return values.astype(values.dtype.newbyteorder("="))

@@ -24,7 +24,7 @@ IMAGES = images()
 STORAGE = [
     {},
     {"chunks": (8, 4, 4, 3), "compression": "gzip"},
-    {"chunks": True, "scaleoffset": 0},
+    {"chunks": True, "scaleoffset": 8},
 ]
 
 

@@ -244,7 +244,7 @@ def test_chunks_behind_the_end_are_left_alone(path):
 
 
 def test_an_index_that_is_too_short_does_not_make_fill_values(path):
-    """It is a table of chunks, and the shape says that there are more."""
+    """It is a table of chunks, and the shape says that there are more: what libhdf5 then does."""
     with h5py.File(path, "w", libver="latest") as file:
         file.create_dataset("image", data=images(50), chunks=(8, 4, 4, 3))
     content = bytearray(path.read_bytes())
@@ -253,10 +253,7 @@ def test_an_index_that_is_too_short_does_not_make_fill_values(path):
     content[at + 1] = 3
     checksum.repair(content, pieces)
     path.write_bytes(content)
-    source = HDF5Source(path, ["image"])
-    assert "gave other values" in source.paths()["image"].reason
-    with pytest.raises(ReadError, match="addr overflow"):
-        read(source)
+    assert HDF5Source(path, ["image"]).paths()["image"].path == "h5py"
 
 
 # Files that end too early.
@@ -333,7 +330,7 @@ def test_random_damage_raises_no_other_errors(path, libver):
         file.create_dataset("raw", data=images(20), chunks=(4, 4, 4, 3))
         file.create_dataset("gzip", data=images(20), chunks=(4, 3, 4, 3), compression="gzip")
         file.create_dataset("lzf", data=images(20), chunks=(4, 4, 4, 3), compression="lzf")
-        file.create_dataset("scaleoffset", data=images(20), chunks=(4, 4, 4, 3), scaleoffset=0)
+        file.create_dataset("scaleoffset", data=images(20), chunks=(4, 4, 4, 3), scaleoffset=8)
     command = [sys.executable, "-c", MUTATE, str(path), "150"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr

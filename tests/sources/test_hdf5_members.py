@@ -1,83 +1,21 @@
 """Members of compound values, picked by name: what h5py gives, and each record read once."""
 
-import re
+import itertools
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import penstock as ps
-from penstock.errors import DataError, FieldNotFoundError, TypeNotSupportedError
+from penstock.errors import FieldNotFoundError
 from penstock.sources.hdf5 import HDF5Source, library
 from penstock.sources.hdf5.pipeline import Pipeline
-from penstock.testing import SourceTests
+from penstock.testing import SourceTests, check_any_order, check_reads
 from tests.bad_input.refusal import refused
-from tests.files import damage, write
-
-HIT = np.dtype([("t", "<f4"), ("xy", ">i2", (2,))])
-JET = np.dtype([("pt", ">f8"), ("hits", HIT, (3,)), ("tag", "S3")])
-EVENT = np.dtype(
-    {
-        "names": ["id", "pt", "jet", "weights", "good", "it's"],
-        "formats": ["<i4", ">f4", JET, ("<f4", (2, 2)), "?", "<u2"],
-        "offsets": [0, 8, 16, 80, 100, 104],
-        "itemsize": 120,
-    }
-)
-MEMBERS = {
-    "table['id']": ("id",),
-    'table["pt"]': ("pt",),
-    "table['jet']['pt']": ("jet", "pt"),
-    "table['jet'][\"hits\"]": ("jet", "hits"),
-    "table['jet']['hits']['xy']": ("jet", "hits", "xy"),
-    "table['jet']['tag']": ("jet", "tag"),
-    "table['weights']": ("weights",),
-    "table['good']": ("good",),
-    'table["it\'s"]': ("it's",),
-}
-
-
-def events(n=60, shape=()):
-    """Random values in all members, and zeros between them."""
-    rng = np.random.default_rng(1)
-    values = np.zeros((n, *shape), EVENT)
-    values["id"] = rng.integers(0, 1000, values.shape)
-    values["pt"] = rng.random(values.shape)
-    values["jet"]["pt"] = rng.random(values.shape)
-    values["jet"]["tag"] = rng.choice([b"b", b"c", b"tau"], values.shape)
-    values["jet"]["hits"]["t"] = rng.random((*values.shape, 3))
-    values["jet"]["hits"]["xy"] = rng.integers(-99, 99, (*values.shape, 3, 2))
-    values["weights"] = rng.random((*values.shape, 2, 2))
-    values["good"] = rng.integers(0, 2, values.shape)
-    values["it's"] = rng.integers(0, 1000, values.shape)
-    return values
-
-
-def oracle_of(values, members=MEMBERS):
-    """What NumPy picks from the whole table, in native order."""
-    found = {}
-    for name, path in members.items():
-        picked = values
-        for member in path:
-            picked = picked[member]
-        found[name] = np.ascontiguousarray(picked.astype(picked.dtype.newbyteorder("=")))
-    return found
-
-
-STORAGE = {
-    "contiguous": ({}, "direct rows"),
-    "raw": ({"chunks": (7,)}, "direct rows"),
-    "gzip": ({"chunks": (7,), "compression": "gzip", "shuffle": True}, "direct chunks"),
-    "h5py": ({"chunks": (7,), "compression": "lzf"}, "h5py"),
-}
-
-
-def opened(path, names, way):
-    """A source that reads through h5py if it is told to."""
-    with pytest.MonkeyPatch.context() as patch:
-        if way == "h5py":
-            patch.setenv("PENSTOCK_HDF5", "h5py")
-        return HDF5Source(path, names)
+from tests.files import write
+from tests.sources.records import EVENT, HIT, MEMBERS, PERSON, STORAGE, events, opened, oracle_of
 
 
 class TestMembers(SourceTests):
@@ -153,8 +91,8 @@ class TestMembersOfTablesOfTables(SourceTests):
 
     @pytest.fixture
     def oracle(self, file):
-        with h5py.File(file[0], "r") as opened:
-            return oracle_of(opened["table"][()])
+        with h5py.File(file[0], "r") as stored:
+            return oracle_of(stored["table"][()])
 
     def test_takes_the_expected_path(self, source, file):
         assert {path.path for path in source.paths().values()} == {file[1]}
@@ -179,17 +117,6 @@ class TestMembersOfElementsThatAreArrays(SourceTests):
     @pytest.fixture
     def oracle(self, file):
         return {"hits['xy']": file[1]["xy"].astype("i2"), "hits['t']": file[1]["t"].copy()}
-
-
-PERSON = np.dtype(
-    [
-        ("name", h5py.string_dtype()),
-        ("age", "<i4"),
-        ("address", [("street", h5py.string_dtype()), ("number", ">i2")]),
-        ("friends", h5py.vlen_dtype("i4")),
-        ("height", "<f4"),
-    ]
-)
 
 
 class TestMembersBesideValuesOfVariableLength(SourceTests):
@@ -297,83 +224,49 @@ def test_scattered_members_are_read_without_the_rest_of_their_records(tmp_path, 
     assert stored(np.arange(300)) == 300 * (6 if wide else dtype.itemsize)
 
 
-# Names.
+NUMBERS = itertools.count()
+PLAIN = st.sampled_from(["<i2", ">i4", "u1", "<f8", ">f4", "?", "S3", "<c8", "V2"])
+SHAPES = st.sampled_from([(), (1,), (2,), (2, 3)])
 
 
-def test_a_dataset_of_that_name_comes_first(tmp_path):
-    write(
-        tmp_path / "a.h5",
-        **{"table": events(5), "table['id']": np.arange(5), "a['b']": events(5)},
-    )
-    data = ps.from_hdf5(tmp_path / "a.h5", x=["table['id']", "table['good']", "a['b']['id']"])
-    assert (data[:][0][0] == np.arange(5)).all()
-    assert (data[:][0][2] == events(5)["id"]).all()
+@st.composite
+def compound(draw, depth=2):
+    """A dtype of one to four members, some of them compound or arrays, with gaps between them."""
+    inner = PLAIN if depth == 0 else st.one_of(PLAIN, PLAIN, compound(depth - 1))
+    names = draw(st.lists(st.sampled_from(list("abcdef")), min_size=1, max_size=4, unique=True))
+    formats = [np.dtype((draw(inner), draw(SHAPES))) for _ in names]
+    offsets, end = [], 0
+    for part in formats:
+        offsets.append(end + draw(st.integers(0, 3)))
+        end = offsets[-1] + part.itemsize
+    size = end + draw(st.integers(0, 3))
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
 
 
-def test_groups_and_links_lead_to_tables(tmp_path):
-    write(tmp_path / "a.h5", **{"run/1/table": events(5)})
-    with h5py.File(tmp_path / "a.h5", "a") as file:
-        file["last"] = h5py.SoftLink("/run/1")
-    for name in ("run/1/table['id']", "last/table['id']", "/run/1/table/['id']"):
-        assert (ps.from_hdf5(tmp_path / "a.h5", x=name)[:][0] == events(5)["id"]).all()
+def paths_of(dtype):
+    """Every way from an element to something in it."""
+    yield ()
+    for name in dtype.base.names or ():
+        yield from ((name, *more) for more in paths_of(dtype.base[name]))
 
 
-@pytest.mark.parametrize(
-    "name, parts",
-    [
-        (
-            "table['ids']",
-            ["'ids' in 'table' of", "Did you mean 'id'", "holds: id, pt, jet, weights"],
-        ),
-        ("table['PT']", ["Did you mean 'pt'"]),
-        (
-            "table['jet']['tags']",
-            ["'tags' in \"table['jet']\" of", "Did you mean 'tag'", "pt, hits, tag."],
-        ),
-        ("table['jet']['hits']['z']", ["'z' in \"table['jet']['hits']\" of", "holds: t, xy."]),
-        ("table['id']['x']", ["\"table['id']\" has no members", "without brackets"]),
-        ("label['x']", ["'label' has no members", "without brackets"]),
-        ("tabel['id']", ["'tabel'", "Did you mean 'table'"]),
-        ("table[id]", ["'table[id]'", "Did you mean 'table'"]),
-        ("table['']", ["Did you mean 'table'"]),
-        ("['id']", ["It holds: label, table"]),
-    ],
-)
-def test_a_member_that_is_not_there_lists_those_that_are(table, name, parts):
-    with refused(FieldNotFoundError, str(table), *parts):
-        ps.from_hdf5(table, x=name)
-
-
-def test_a_whole_table_with_unusable_members_names_the_usable(tmp_path):
-    write(tmp_path / "a.h5", people={"shape": (3,), "dtype": PERSON})
-    usable = "Name the members that are usable: \"people['age']\", \"people['height']\"."
-    with refused(TypeNotSupportedError, "'people'", "of variable length", usable):
-        ps.from_hdf5(tmp_path / "a.h5", x="people")
-    with refused(TypeNotSupportedError, "people['name']", "variable-length strings"):
-        ps.from_hdf5(tmp_path / "a.h5", x="people['name']")
-    with refused(TypeNotSupportedError, "people['friends']", "variable-length arrays"):
-        ps.from_hdf5(tmp_path / "a.h5", x="people['friends']")
-    with refused(TypeNotSupportedError, "people['address']", "people['address']['number']"):
-        ps.from_hdf5(tmp_path / "a.h5", x="people['address']")
-
-
-def test_a_member_of_a_group_is_refused(tmp_path):
-    write(tmp_path / "a.h5", **{"run/table": events(5)})
-    with refused(FieldNotFoundError, "'run' in", "is a group", "run/table"):
-        ps.from_hdf5(tmp_path / "a.h5", x="run['table']")
-
-
-def test_damage_names_the_table(tmp_path):
-    write(tmp_path / "a.h5", table={"data": events(56), "chunks": (7,), "compression": "gzip"})
-    damage(tmp_path / "a.h5", "table", 3)
-    data = ps.from_hdf5(tmp_path / "a.h5", x=["table['id']", "table['pt']"])
-    with pytest.raises(ps.errors.ReadError, match=re.escape("Rows 21 to 27 of 'table' in")):
-        data[:]
-    assert (data[28:][0][0] == events(56)["id"][28:]).all()
-
-
-def test_a_circle_of_links_is_found_before_members(tmp_path):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["circle"] = h5py.SoftLink("/circle")
-    with refused(DataError, "circle"):
-        ps.from_hdf5(tmp_path / "a.h5", x="circle['a']")
+@given(compound(), st.sampled_from(list(STORAGE)), st.data())
+@settings(max_examples=150)
+def test_any_members_of_any_record_are_what_numpy_picks(tmp_path, dtype, storage, data):
+    path = tmp_path / f"{next(NUMBERS)}.h5"
+    shape = (13, *data.draw(st.sampled_from([(), (3,)])))
+    raw = np.random.default_rng(0).integers(0, 2, (*shape, dtype.itemsize), np.uint8)
+    options = dict(STORAGE[storage][0])
+    if "chunks" in options:
+        options["chunks"] = (4, *shape[1:])
+    with h5py.File(path, "w") as file:
+        file.create_dataset("t", data=raw.view(dtype)[..., 0], **options)
+    with h5py.File(path, "r") as file:
+        values = file["t"][()]
+    some = st.lists(st.sampled_from(list(paths_of(dtype))), min_size=1, max_size=4, unique=True)
+    members = {"t" + "".join(f"['{m}']" for m in names): names for names in data.draw(some)}
+    source = HDF5Source(path, list(members))
+    oracle = oracle_of(values, members)
+    check_reads(source, oracle, np.arange(13))
+    check_reads(source, oracle, np.array([0, 3, 4, 5, 11]))
+    check_any_order(source, oracle)

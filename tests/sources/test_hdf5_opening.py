@@ -23,7 +23,7 @@ EVERY = {
     "contiguous": IMAGES,
     "raw": {"data": IMAGES, "chunks": (8, 4, 4, 3)},
     "gzip": gzip(images(dtype="u2"), 5, shuffle=True),
-    "scaleoffset": {"data": images(seed=1), "chunks": (12, 4, 4, 3), "scaleoffset": 0},
+    "scaleoffset": {"data": images(seed=1), "chunks": (12, 4, 4, 3), "scaleoffset": 8},
     "label": np.arange(50),
 }
 ORACLE = {

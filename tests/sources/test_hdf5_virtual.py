@@ -12,11 +12,10 @@ import pytest
 from h5py import h5s
 
 import penstock as ps
-from penstock.errors import ChangedFileError, DataError, MissingFileError, ReadError, ShapeError
+from penstock.errors import ChangedFileError, DataError, MissingFileError, ShapeError
 from penstock.sources import empty_arrays, run_reads
 from penstock.sources.hdf5 import HDF5Source
-from penstock.testing import SourceTests
-from tests.files import create, damage, gzip, images, write
+from tests.files import create, gzip, images, write
 
 IMAGES = images(40)
 
@@ -154,6 +153,18 @@ def test_a_circle_of_sources_ends(path, folder):
     refused(path, "circle")
 
 
+def test_sources_that_multiply_are_refused(path):
+    """libhdf5 goes every way from the dataset to the data: here, two to the power of 25."""
+    with h5py.File(path, "w") as file:
+        file["x0"] = np.arange(8)
+        for k in range(25):
+            layout = h5py.VirtualLayout((8,), "i8")
+            layout[:4] = h5py.VirtualSource(".", f"x{k}", (8,))[:4]
+            layout[4:] = h5py.VirtualSource(".", f"x{k}", (8,))[4:]
+            file.create_virtual_dataset(f"x{k + 1}" if k < 24 else "image", layout)
+    refused(path, "67108862 ways", "Expected at most 1048576", "Copy the data")
+
+
 def numbered(path, pattern="part-%b.h5", name="image"):
     """Writes a virtual dataset of files with numbers, twenty rows each."""
     one, every = (20, 4, 4, 3), (None, 4, 4, 3)
@@ -289,244 +300,6 @@ def test_mappings_without_bounds_read(path, folder):
     with h5py.File(path, "w") as file:
         file.create_virtual_dataset("image", layout)
     assert (read(HDF5Source(path, ["image"])) == IMAGES[:20]).all()
-
-
-# By address.
-
-WAYS = {
-    "contiguous": ({}, "direct rows"),
-    "raw chunks": ({"chunks": (4, 4, 4, 3)}, "direct rows"),
-    "gzip": ({"chunks": (4, 4, 4, 3), "compression": "gzip"}, "direct chunks"),
-    "h5py": ({"chunks": (4, 4, 4, 3), "scaleoffset": 0}, "h5py"),
-}
-
-
-def by_address(storage):
-    """Sources of different lengths in an order of their own, gaps, and a source in two pieces."""
-
-    def make(file, folder):
-        for name, rows in (("a", slice(0, 13)), ("b", slice(13, 33)), ("c", slice(33, 40))):
-            write(folder / f"{name}.h5", **{"x/y": {"data": IMAGES[rows], **storage}})
-        layout = h5py.VirtualLayout((60, 4, 4, 3), "u1")
-        layout[2:15] = h5py.VirtualSource("a.h5", "x/y", (13, 4, 4, 3))
-        layout[15:25] = h5py.VirtualSource("b.h5", "x/y", (20, 4, 4, 3))[10:]
-        layout[30:37] = h5py.VirtualSource("c.h5", "x/y", (7, 4, 4, 3))
-        layout[40:46] = h5py.VirtualSource("b.h5", "x/y", (20, 4, 4, 3))[3:9]
-        file.create_virtual_dataset("data", layout, fillvalue=9)
-
-    return make
-
-
-def in_one_file(file, folder):
-    """Contiguous, compressed and virtual sources in the file itself."""
-    file["plain"] = IMAGES
-    file.create_dataset("packed", data=IMAGES, chunks=(7, 4, 4, 3), compression="gzip")
-    middle = h5py.VirtualLayout((50, 4, 4, 3), "u1")
-    middle[:40] = h5py.VirtualSource(".", "plain", IMAGES.shape)
-    file.create_virtual_dataset("middle", middle, fillvalue=5)
-    layout = h5py.VirtualLayout((80, 4, 4, 3), "u1")
-    layout[:45] = h5py.VirtualSource(".", "middle", (50, 4, 4, 3))[5:]
-    layout[45:80] = h5py.VirtualSource(".", "packed", IMAGES.shape)[:35]
-    file.create_virtual_dataset("data", layout)
-
-
-def unlimited(file, folder):
-    """As many rows as the source has."""
-    data = {"data": IMAGES, "chunks": (8, 4, 4, 3), "maxshape": (None, 4, 4, 3)}
-    write(folder / "a.h5", x=data)
-    shape, most = (40, 4, 4, 3), (None, 4, 4, 3)
-    layout = h5py.VirtualLayout(shape, "u1", maxshape=most)
-    source = h5py.VirtualSource("a.h5", "x", shape, maxshape=most)
-    layout[: h5s.UNLIMITED] = source[: h5s.UNLIMITED]
-    file.create_virtual_dataset("data", layout)
-
-
-def records(file, folder):
-    """Compound values, whose members are picked in the sources."""
-    dtype = np.dtype([("a", "<i4"), ("b", ">f8", (2,))])
-    layout = h5py.VirtualLayout((40,), dtype)
-    for k in range(2):
-        values = np.zeros(20, dtype)
-        values["a"], values["b"] = np.arange(20) + 20 * k, np.arange(40).reshape(20, 2) * (k + 1)
-        write(folder / f"{k}.h5", x=values)
-        layout[k * 20 : k * 20 + 20] = h5py.VirtualSource(f"{k}.h5", "x", (20,))
-    file.create_virtual_dataset("data", layout)
-
-
-def without_sources(file, folder):
-    """Fill values alone."""
-    file.create_virtual_dataset("data", h5py.VirtualLayout((40, 3), "f4"), fillvalue=2.5)
-
-
-def strided(file, folder):
-    """Rows of two sources in turns."""
-    layout = h5py.VirtualLayout((80, 4, 4, 3), "u1")
-    for k in range(2):
-        write(folder / f"{k}.h5", x=IMAGES[:: 1 - 2 * k])
-        layout[k::2] = h5py.VirtualSource(f"{k}.h5", "x", IMAGES.shape)
-    file.create_virtual_dataset("data", layout)
-
-
-def strided_source(file, folder):
-    """Every other row of a source."""
-    write(folder / "a.h5", x=IMAGES)
-    layout = h5py.VirtualLayout((20, 4, 4, 3), "u1")
-    layout[:] = h5py.VirtualSource("a.h5", "x", IMAGES.shape)[::2]
-    file.create_virtual_dataset("data", layout)
-
-
-def in_columns(file, folder):
-    """Samples put together of two sources."""
-    layout = h5py.VirtualLayout((40, 8, 4, 3), "u1")
-    for k in range(2):
-        write(folder / f"{k}.h5", x=IMAGES[:: 1 - 2 * k])
-        layout[:, k * 4 : k * 4 + 4] = h5py.VirtualSource(f"{k}.h5", "x", IMAGES.shape)
-    file.create_virtual_dataset("data", layout)
-
-
-def columns_left_out(file, folder):
-    """Samples narrower than those of the source."""
-    write(folder / "a.h5", x=IMAGES)
-    layout = h5py.VirtualLayout((40, 3, 4, 3), "u1")
-    layout[:] = h5py.VirtualSource("a.h5", "x", IMAGES.shape)[:, 1:]
-    file.create_virtual_dataset("data", layout)
-
-
-def stacked(file, folder):
-    """Each source is one sample."""
-    layout = h5py.VirtualLayout((5, 40, 4, 4, 3), "u1")
-    for k in range(5):
-        write(folder / f"{k}.h5", x=IMAGES + np.uint8(k))
-        layout[k] = h5py.VirtualSource(f"{k}.h5", "x", IMAGES.shape)
-    file.create_virtual_dataset("data", layout)
-
-
-def of_another_type(file, folder):
-    """libhdf5 converts the values."""
-    layout = h5py.VirtualLayout((40, 4, 4, 3), "f4")
-    for k, dtype in enumerate(("i2", ">f8")):
-        write(folder / f"{k}.h5", x=IMAGES[:20].astype(dtype) / 4)
-        layout[k * 20 : k * 20 + 20] = h5py.VirtualSource(f"{k}.h5", "x", (20, 4, 4, 3))
-    file.create_virtual_dataset("data", layout)
-
-
-def overlapping(file, folder):
-    """The later one wins, or not."""
-    write(folder / "a.h5", x=IMAGES[:20])
-    layout = h5py.VirtualLayout((30, 4, 4, 3), "u1")
-    layout[:20] = h5py.VirtualSource("a.h5", "x", (20, 4, 4, 3))
-    layout[10:30] = h5py.VirtualSource("a.h5", "x", (20, 4, 4, 3))
-    file.create_virtual_dataset("data", layout)
-
-
-def very_deep(file, folder):
-    """Virtual datasets of virtual datasets."""
-    file["x0"] = IMAGES
-    for k in range(12):
-        layout = h5py.VirtualLayout(IMAGES.shape, "u1")
-        layout[:] = h5py.VirtualSource(".", f"x{k}", IMAGES.shape)
-        file.create_virtual_dataset(f"x{k + 1}" if k < 11 else "data", layout)
-
-
-FORMS = {
-    **{f"by address, {name}": (by_address(storage), way) for name, (storage, way) in WAYS.items()},
-    **{
-        make.__name__: (make, way)
-        for make, way in (
-            (in_one_file, "direct chunks"),
-            (unlimited, "direct rows"),
-            (records, "direct rows"),
-            (without_sources, "direct rows"),
-            (strided, "h5py"),
-            (strided_source, "h5py"),
-            (in_columns, "h5py"),
-            (columns_left_out, "h5py"),
-            (stacked, "h5py"),
-            (of_another_type, "h5py"),
-            (overlapping, "h5py"),
-            (very_deep, "h5py"),
-        )
-    },
-}
-
-
-class TestVirtual(SourceTests):
-    """Every form of mapping, by address where whole rows follow each other."""
-
-    @pytest.fixture(scope="class", params=FORMS)
-    @classmethod
-    def form(cls, request, tmp_path_factory):
-        """A file, and how it ought to be read."""
-        make, way = FORMS[request.param]
-        folder = tmp_path_factory.mktemp("virtual")
-        with h5py.File(folder / "virtual.h5", "w") as file:
-            make(file, folder)
-        return folder / "virtual.h5", way
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def source(cls, form):
-        return HDF5Source(form[0], ["data"])
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def oracle(cls, form):
-        with h5py.File(form[0], "r") as file:
-            values = file["data"][()]
-        return {"data": values.astype(values.dtype.newbyteorder("="))}
-
-    def test_takes_the_expected_path(self, source, form):
-        assert source.paths()["data"].path == form[1], source.paths()["data"].reason
-
-
-class TestMembersOfVirtual(SourceTests):
-    """Members of compound values that lie in other files."""
-
-    @pytest.fixture
-    def source(self, path, folder):
-        with h5py.File(path, "w") as file:
-            records(file, folder)
-        return HDF5Source(path, ["data['b']", "data['a']"])
-
-    @pytest.fixture
-    def oracle(self):
-        b = np.arange(40).reshape(20, 2)
-        return {
-            "data['b']": np.concatenate([b, b * 2]).astype("f8"),
-            "data['a']": np.arange(40, dtype="i4"),
-        }
-
-
-def test_blocks_are_those_of_the_sources(path, folder):
-    with h5py.File(path, "w") as file:
-        by_address(WAYS["gzip"][0])(file, folder)
-    source = HDF5Source(path, ["data"])
-    edges = [0, 2, 6, 10, 14, 15, 17, 21, 25, 30, 34, 37, 40, 41, 45, 46, 60]
-    assert source.edges(["data"]).tolist() == edges
-    path = source.paths()["data"]
-    assert path.reason == "virtual dataset of 3 sources, read by address: gzip, decoded in threads"
-
-
-def test_the_report_counts_the_sources_that_h5py_reads(path, folder):
-    write(folder / "part-0.h5", image=IMAGES[:20])
-    write(folder / "part-1.h5", image={"data": IMAGES[20:], "scaleoffset": 0})
-    source = HDF5Source(join(path, "part-0.h5", "part-1.h5"), ["image"])
-    reason = (
-        "virtual dataset of 2 sources, 1 of them by h5py: filter scaleoffset is decoded by libhdf5"
-    )
-    assert (source.paths()["image"].path, source.paths()["image"].reason) == ("h5py", reason)
-    assert (read(source) == IMAGES).all()
-
-
-def test_damage_in_a_source_names_it_and_the_rows(path, folder):
-    for k in range(2):
-        write(folder / f"part-{k}.h5", image=gzip(IMAGES[k * 20 :][:20]))
-    damage(folder / "part-1.h5", "image", 1)
-    source = HDF5Source(join(path, "part-0.h5", "part-1.h5"), ["image"])
-    with pytest.raises(
-        ReadError, match=r"rows 20 to 39 of 'image' failed: Rows 8 to 15 of 'image' in '.*part-1"
-    ):
-        read(source)
 
 
 def test_an_epoch_of_virtual_data(path, parts):

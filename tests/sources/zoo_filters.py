@@ -54,9 +54,11 @@ for one in COMPRESSORS:
 
 # A filter that is applied twice is set up once: no neighbours of one number. And szip does not
 # store all that other compressors make.
-CIRCLE = ["gzip", "lzf", "szip", "blosc", "lz4", "blosc2", "bitshuffle + lz4", "zstd"]
-CIRCLE += ["szip without differences"]
-CIRCLE += ["blosc of bits", "bzip2", "lz4 in blocks", "bitshuffle + zstd", "blosc2 in blocks"]
+CIRCLE = (
+    *("gzip", "lzf", "szip", "blosc", "lz4", "blosc2", "bitshuffle + lz4", "zstd"),
+    *("szip without differences", "blosc of bits", "bzip2", "lz4 in blocks"),
+    *("bitshuffle + zstd", "blosc2 in blocks"),
+)
 assert set(CIRCLE) == set(COMPRESSORS)
 for one, other in zip(CIRCLE, CIRCLE[1:] + CIRCLE[:1], strict=True):
     first, then = (other, one) if "szip" in other else (one, other)

@@ -29,6 +29,10 @@ class Place(NamedTuple):
     capacity: int
     together: int = 1
 
+    def advanced(self) -> "Place":
+        """The place after one more batch."""
+        return Place(self.epoch, self.batch + 1, self.capacity, self.together)
+
     def start_of(self, epoch: int) -> "Place":
         """The start of an epoch in windows like those of this one."""
         return self._replace(epoch=epoch, batch=0)
@@ -67,6 +71,7 @@ class Batches(Iterator[Batch]):
         self._made_ahead: int | None = 0
         self._moves = loader._moves
         self._place = loader._usual.start_of(0) if in_row_order else loader._next
+        self._following = loader._usual
         self._mark = 0.0
 
     def __next__(self) -> Batch:
@@ -135,17 +140,18 @@ class Batches(Iterator[Batch]):
         """Counts a batch."""
         loader = self._loader
         start = self._place.batch * loader.batch_size
-        rows = min(start + loader.batch_size, loader._rows) - start
-        following = loader._usual.start_of(self._place.epoch + 1)
+        stop = min(start + loader.batch_size, loader._rows)
+        if self._following.epoch != self._place.epoch + 1:
+            self._following = loader._usual.start_of(self._place.epoch + 1)
         if self._leads:
-            loader._next = following
-        self._place = self._place._replace(batch=self._place.batch + 1)
-        last = self._place.batch == len(loader)
-        if last:
-            self._place = following
+            # A loop that is broken off from now on uses up its epoch.
+            loader._next = self._following
+        last = stop == loader._rows
+        self._place = self._following if last else self._place.advanced()
         self._unused.append(self._place)
         self._move(self._ahead)
         now = time.perf_counter()
+        rows = stop - start
         loader._timing.add_batch(rows, rows * loader._view.row_bytes, last, now - self._mark)
         self._mark = now
         if last:

@@ -90,7 +90,7 @@ class Loader:
         """Number of batches in an epoch."""
         return -(-self._rows // self.batch_size)
 
-    @property
+    @cached_property
     def _rows(self) -> int:
         """Rows that an epoch hands out."""
         if self.drop_remainder:

@@ -93,21 +93,20 @@ class Output:
             count = min(count, int(GROUP_SECONDS / self._batch_seconds))
         return max(1, count)
 
-    def begin(self, group: int, batches: int, rows: int) -> Making | None:
-        """A group that is in the making, begun now if need be; None if there is no room for it."""
-        if group not in self._making:
-            if not self._has_room(batches):
-                return None
-            making = self._making[group] = Making(rows, self._memory)
-            self._hold(making.nbytes)
-        return self._making[group]
-
-    def _has_room(self, batches: int) -> bool:
-        if len(self._making) + len(self._made) < 2:
+    def takes(self, group: int, batches: int) -> bool:
+        """Whether a group is in the making, or there is room for its batches."""
+        if group in self._making or len(self._making) + len(self._made) < 2:
             return True
         if self._batch_bytes is None:
             return False
         return self._held + batches * self._batch_bytes <= self._ahead
+
+    def begin(self, group: int, rows: int) -> Making:
+        """A group that is in the making, begun now if need be."""
+        if group not in self._making:
+            making = self._making[group] = Making(rows, self._memory)
+            self._hold(making.nbytes)
+        return self._making[group]
 
     def finish(self, group: int, made: Made) -> None:
         """Notes that a group is ready."""

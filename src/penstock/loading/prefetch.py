@@ -236,22 +236,26 @@ class Prefetch:
 
     def _pick_piece(self) -> Job | None:
         step = self._step
-        if step is None:
+        if step is None or not self._has_next_piece():
             return None
-        slot = self._windows.get(step.window)
-        if slot is None or not slot.ready:
-            return None
-        group = step.piece.group
-        start, stop = step.epoch.bounds(group)
-        making = self._output.begin(step.group, group.batches, stop - start)
-        if making is None:
-            return None
+        slot = self._windows[step.window]
+        start, stop = step.epoch.bounds(step.piece.group)
+        making = self._output.begin(step.group, stop - start)
         slot.pieces_left += 1
         self._step = next(self._steps, None)
         slot.passed = self._step is None or self._step.window != step.window
-        # One change may allow more than one job.
-        self._work.notify()
+        if self._has_next_piece():
+            # One change may allow more than one job; waking a thread for nothing costs more.
+            self._work.notify()
         return lambda: self._gather(step, slot, making)
+
+    def _has_next_piece(self) -> bool:
+        """Whether the next piece may be gathered now."""
+        if self._step is None:
+            return False
+        slot = self._windows.get(self._step.window)
+        group = self._step.piece.group.batches
+        return slot is not None and slot.ready and self._output.takes(self._step.group, group)
 
     def _open_resident(self) -> None:
         self._resident.reads.extend(self._resident_fields.begin())

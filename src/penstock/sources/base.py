@@ -153,9 +153,7 @@ def value_bytes(array: npt.NDArray[Any]) -> bytes:
     For comparing: as numbers, a NaN differs from itself.
     """
     if array.dtype.names:
-        from numpy.lib.recfunctions import repack_fields
-
-        array = repack_fields(array, recurse=True)
+        return b"".join(value_bytes(array[name]) for name in array.dtype.names)
     return array.tobytes()
 
 

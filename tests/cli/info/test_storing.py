@@ -167,9 +167,9 @@ def offset(path):
 
 def virtual(path):
     with h5py.File("source.h5", "w") as source:
-        repeated(source, "part", (21_000, 3072), (64, 3072))
+        repeated(source, "part", (42_000, 3072), (64, 3072))
     layout = h5py.VirtualLayout((21_000, 3072), "u1")
-    layout[:] = h5py.VirtualSource("source.h5", "part", (21_000, 3072))
+    layout[:] = h5py.VirtualSource("source.h5", "part", (42_000, 3072))[::2]
     with h5py.File(path, "w") as file:
         file.create_virtual_dataset("image", layout)
 

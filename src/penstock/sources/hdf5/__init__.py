@@ -64,7 +64,7 @@ class HDF5Source(Source):
     def edges(self, names: Sequence[str]) -> Indices:
         readers = self._readers_of(names)
         blocky = [reader for reader in readers if not reader.addressable]
-        largest = max(blocky or readers, key=lambda reader: reader.layout.row_bytes)
+        largest = max(blocky or readers, key=lambda reader: reader.row_bytes)
         # A file may declare more rows than there is memory for the edges of blocks.
         together = -(-largest.blocks // MOST_BLOCKS)
         if together <= 1:
@@ -80,14 +80,14 @@ class HDF5Source(Source):
         decoding = [reader for reader in readers if not reader.addressable]
         if not decoding:
             return 0.0
-        stretch = together * max(decoding, key=lambda reader: reader.layout.row_bytes).block_rows
+        stretch = together * max(decoding, key=lambda reader: reader.row_bytes).block_rows
         again = 0.0
         for reader in decoding:
             height = reader.block_rows
             # A block and a stretch that overlap meet once in each least common multiple at an edge.
             touched = 1 + (height - math.gcd(height, stretch)) / stretch
-            again += reader.layout.row_bytes * (min(touched, windows) - 1)
-        return again / sum(reader.layout.row_bytes for reader in readers)
+            again += reader.row_bytes * (min(touched, windows) - 1)
+        return again / sum(reader.row_bytes for reader in readers)
 
     def blocks_of(self, names: Sequence[str], rows: Indices) -> dict[str, Indices]:
         return {

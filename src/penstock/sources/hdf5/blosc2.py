@@ -44,8 +44,8 @@ _FIRST = 0
 _ZEROS = 0x81 << 56
 """Offsets of the chunk: at the front, or nowhere because it is all zeros."""
 
-_MOST_PADDING = 4
-"""Blocks may make a chunk so many times as long, and no more, before libhdf5 has to read it."""
+_MOST_TIMES, _MOST_BYTES = 4, 1 << 16
+"""How much longer blocks may make a chunk; libhdf5 has to read what is longer."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,10 @@ class Blosc2Frames:
         if blocks is not None and blocks.padded_size != size:
             raise ChunkError("is a frame of blosc2 with more than one chunk")
         decoded = size if blocks is None else blocks.size
-        if decoded > out.size or size > _MOST_PADDING * out.size:
+        if decoded > out.size:
             raise DamagedChunkError(f"holds {decoded} bytes instead of {out.size}")
+        if size > _MOST_TIMES * out.size + _MOST_BYTES:
+            raise ChunkError(f"is a frame of blosc2 of {size} bytes for {out.size}")
         out = out[:decoded]
         offset = _offset(data[end:])
         if offset == _ZEROS and not stored:

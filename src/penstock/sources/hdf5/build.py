@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import h5py
 
-from penstock.errors import DataError
+from penstock.errors import DataError, MissingFileError
 from penstock.sources.base import ReadPath
 from penstock.sources.file import File
 from penstock.sources.hdf5.chunks import ChunkReader
@@ -29,6 +29,9 @@ from penstock.sources.hdf5.probing import doubt
 from penstock.sources.hdf5.readers import DatasetReader, LibraryReader
 from penstock.sources.hdf5.rows import RowReader
 from penstock.sources.hdf5.virtual import Mapping, Rows, by_source, mappings, whole_rows
+
+_SHORTEST_ROW = 32
+"""Bytes of a source's row; to put samples together of shorter ones costs more than libhdf5 does."""
 
 _DEEPEST = 8
 """Virtual datasets in virtual datasets."""
@@ -65,7 +68,14 @@ class Builder:
         for _ in range(MOST_FILES):
             behind: dict[str, list[_Asked]] = {}
             for file, asked in waiting.items():
-                found |= self._readers_in(file, asked, behind)
+                try:
+                    found |= self._readers_in(file, asked, behind)
+                except MissingFileError as error:
+                    if file == path:
+                        raise
+                    raise MissingFileError(
+                        f"{asked[0].field!r} in {path!r} is a link into another file. {error}"
+                    ) from error
             waiting = behind
         for file, asked in waiting.items():
             raise DataError(
@@ -172,7 +182,11 @@ class Builder:
         position = 0
         for run in sorted(runs, key=lambda run: run.start):
             if run.start < position:
-                return "virtual dataset whose sources overlap"
+                # libhdf5 takes the last one, and may leave other rows as they were in memory.
+                raise DataError(
+                    f"{layout.name!r} in {path!r} is a virtual dataset, and row {run.start} lies "
+                    "in two of its sources; HDF5 does not say which one holds. Map each row once."
+                )
             every += [Run(position, run.start), run]
             position = run.stop
         every.append(Run(position, layout.length))
@@ -187,24 +201,36 @@ class Builder:
             self._take_in(path, source.file)
             if not source.id.get_type().equal(dataset.id.get_type()):
                 return "virtual dataset of another type than its sources"
-            places = [_place(part, source.shape) for part in parts]
+            height = _height(dataset.shape, source.shape)
+            if height == 0:
+                return "virtual dataset of another shape than its sources"
+            places = [_place(part, source.shape, height) for part in parts]
             if None in places:
                 return "virtual dataset that is not made of whole rows"
+            filled = [(rows, first) for rows, first in filter(None, places) if rows[0] < rows[1]]
+            if not filled:
+                return []
             wanted = tuple(Wanted(one.field.name, one.members) for one in layout.columns)
             reader = self._reader(source, source.name.strip("/"), wanted, path)
-        fields = [column.field for column in layout.columns]
-        if [column.field for column in reader.layout.columns] != fields:
-            return "virtual dataset of another shape than its sources"
-        return [Run(*rows, reader, first) for rows, first in filter(None, places)]
+        if height is not None and reader.row_bytes < _SHORTEST_ROW:
+            return "virtual dataset that stacks very short rows"
+        return [Run(*rows, reader, first, height) for rows, first in filled]
 
 
-def _place(part: Mapping, shape: tuple[int, ...]) -> tuple[Rows, int] | None:
+def _height(shape: tuple[int, ...], source: tuple[int, ...]) -> int | None:
+    """Rows of a source that make one row of a virtual dataset; None if they are the same, or 0."""
+    if shape[1:] == source[1:]:
+        return None
+    return shape[1] if shape[2:] == source[1:] and len(shape) > 1 else 0
+
+
+def _place(part: Mapping, shape: tuple[int, ...], height: int | None) -> tuple[Rows, int] | None:
     """Rows of a virtual dataset, and the first one of its source that lies there."""
     source = whole_rows(part.space, shape)
     if part.rows is None or source is None:
         return None
-    wanted, there = part.rows[1] - part.rows[0], source[1] - source[0]
-    if part.values is not None and wanted != there:
+    wanted, there = part.rows[1] - part.rows[0], (source[1] - source[0]) // (height or 1)
+    if part.values is not None and wanted * (height or 1) != source[1] - source[0]:
         return None
     start = part.rows[0]
     return (start, start + min(wanted, there)), source[0]

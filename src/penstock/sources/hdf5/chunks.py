@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import ChangedFileError, PenstockError, ReadError
+from penstock.errors import ReadError
 from penstock.sources.ahead import ReadAhead
 from penstock.sources.base import Arrays, Cost, Read
 from penstock.sources.file import Bytes, File
@@ -23,7 +23,9 @@ from penstock.sources.hdf5.readers import DatasetReader, part_of
 from penstock.spec import Indices
 
 FETCHED_BYTES = 1 << 17
-"""Small chunks are fetched together, as many as stay in the processor's cache until decoded."""
+FETCHED_CHUNKS = 8
+"""Small chunks are fetched together: so many of the largest, if they stay in the processor's cache
+until they are decoded."""
 
 
 class _Stored:
@@ -33,6 +35,7 @@ class _Stored:
         file: Their file.
         chunks: The index of their dataset.
         numbers: The rows of chunks; entry `i` is chunk `i % chunks.per_row` of one of them.
+        room: Bytes to fetch at a time, unless one chunk has more.
 
     Attributes:
         offsets: Where each chunk is, or `UNALLOCATED`.
@@ -41,8 +44,9 @@ class _Stored:
         nbytes: Fetched.
     """
 
-    def __init__(self, file: File, chunks: Chunks, numbers: Indices) -> None:
+    def __init__(self, file: File, chunks: Chunks, numbers: Indices, room: int) -> None:
         self._file = file
+        self._room = room
         self.offsets: list[int] = chunks.offsets[numbers].reshape(-1).tolist()
         self._sizes: list[int] = chunks.sizes[numbers].reshape(-1).tolist()
         self.masks: list[int] = chunks.masks[numbers].reshape(-1).tolist()
@@ -66,7 +70,7 @@ class _Stored:
         return piece
 
     def _fetch(self, first: int) -> None:
-        stop, room = first + 1, FETCHED_BYTES - self._sizes[first]
+        stop, room = first + 1, self._room - self._sizes[first]
         while stop < len(self._sizes) and self._sizes[stop] <= room:
             room -= self._sizes[stop]
             stop += 1
@@ -108,6 +112,8 @@ class ChunkReader(DatasetReader):
         self._chunks = cast("Chunks", layout.chunks)
         self._pipeline = Pipeline(self._chunks.filters, layout.chunk_bytes)
         self._places = list(self._place_chunks())
+        largest = int(self._chunks.sizes.max(initial=1))
+        self._room = max(largest, min(FETCHED_BYTES, FETCHED_CHUNKS * largest))
         doubts = _maybe_raw(layout, self._chunks)
         self._doubts = doubts if doubts.any() else None
 
@@ -117,8 +123,7 @@ class ChunkReader(DatasetReader):
 
     @property
     def scratch(self) -> int:
-        stored = max(FETCHED_BYTES, int(self._chunks.sizes.max(initial=0)))
-        return stored + self.layout.chunk_bytes + self._pipeline.scratch
+        return self._room + self.layout.chunk_bytes + self._pipeline.scratch
 
     def _place_chunks(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
         """For each chunk in a row of them: where it goes in a sample, and what of it is inside."""
@@ -151,7 +156,7 @@ class ChunkReader(DatasetReader):
         numbers = rows // height
         edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
         numbers = numbers[edges[:-1]]
-        stored = _Stored(self._file, self._chunks, numbers)
+        stored = _Stored(self._file, self._chunks, numbers, self._room)
         target = self._target(out)
         repaired = 0
         for i, (number, (a, b)) in enumerate(
@@ -183,9 +188,14 @@ class ChunkReader(DatasetReader):
 
     def _load(self, stored: _Stored, i: int, number: int, out: Bytes) -> None:
         """Fills `out` with the decoded bytes of chunk `i` of those that are fetched."""
-        if self._doubts is not None and self._doubts[number, i % self._chunks.per_row]:
-            raise ChunkError("may be stored without filters, as partial ones at the edge are")
-        self._pipeline.decode(stored.get(i), stored.masks[i], out)
+        k = i % self._chunks.per_row
+        try:
+            if self._doubts is not None and self._doubts[number, k]:
+                raise ChunkError("lies at the edge, and may be unfiltered, as it is so long")
+            self._pipeline.decode(stored.get(i), stored.masks[i], out)
+        except ChunkError as error:
+            error.beside = k
+            raise
 
     def _assemble(self, stored: _Stored, i: int, number: int, rows: Indices, out: Arrays) -> None:
         """Fills `out` with rows of row `number` of chunks, the `i`-th of those that are fetched."""
@@ -211,25 +221,19 @@ class ChunkReader(DatasetReader):
 
     def _ask_library(self, number: int, rows: Indices, out: Arrays, error: ChunkError) -> None:
         """Reads rows through libhdf5 that could not be decoded here."""
-        if isinstance(error, DamagedChunkError):
-            raise self._damaged(number, rows, error) from error
-        try:
-            self._library.read(self.layout.name, self._of(out), rows, out)
-        except ReadError as failure:
-            if isinstance(failure, ChangedFileError) or not self.layout.lacking:
-                raise
-            raise self._damaged(number, rows, error) from failure
-
-    def _damaged(self, number: int, rows: Indices, error: ChunkError) -> PenstockError:
+        start = self._chunks.start(number, error.beside, self.layout.shape)
+        words = f"the chunk at {start} {error}"
+        if self.layout.lacking:
+            words += f"; libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
+        if not isinstance(error, DamagedChunkError):
+            self._library.read(self.layout.name, self._of(out), rows, out, words)
+            return
         try:
             self._file.check_unchanged()
         except ReadError as change:
             # That explains more.
-            return located(change, self.layout.name, rows)
-        words = f"the chunk of row {number * self._chunks.shape[0]} {error}"
-        if self.layout.lacking:
-            words += f", and libhdf5 lacks a filter here. {way_out(self.layout.lacking)[:-1]}"
-        return damaged(self._file.path, self.layout.name, rows, words)
+            raise located(change, self.layout.name, rows) from change
+        raise damaged(self._file.path, self.layout.name, rows, words) from error
 
 
 def _maybe_raw(layout: Layout, chunks: Chunks) -> npt.NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from penstock.sources.hdf5 import filters
 from penstock.sources.hdf5.blosc2 import Blosc2Frames
 from penstock.sources.hdf5.decoding import (
     Bytes,
+    ChunkError,
     DamagedChunkError,
     FilterNotDecodedError,
     scratch,
@@ -23,7 +24,7 @@ Undo = Callable[..., Bytes]
 _codecs: Any = imagecodecs
 """Its functions take arrays, which their type hints leave out."""
 
-_MUCH = 1 << 20
+_MUCH = 1 << 16
 
 _SHUFFLED = struct.Struct("<4B5I")
 """A Blosc chunk of one shuffled, uncompressed block, up to its first byte."""
@@ -42,6 +43,7 @@ _SZIP_MOST_IN_LINE = 4096
 
 _BITSHUFFLE_LZ4 = 2
 _BITSHUFFLE_ZSTD = 3
+_BITSHUFFLE_LARGEST = 1 << 16
 _BITSHUFFLE_GROUP = 8
 """Elements whose bits are shuffled together; what is left over is stored as it is."""
 
@@ -77,7 +79,7 @@ def codecs_of(step: Filter) -> tuple[Codec, ...]:
     if step.code not in _CODECS:
         raise FilterNotDecodedError(f"filter {step.name} is decoded by libhdf5")
     library, make = _CODECS[step.code]
-    if not getattr(_codecs, library).available:
+    if not getattr(getattr(_codecs, library, None), "available", False):
         raise FilterNotDecodedError(
             f"filter {step.name} is decoded by libhdf5: imagecodecs was built without {library}"
         )
@@ -140,7 +142,7 @@ def _shuffled(item: int) -> tuple[Codec, ...]:
     def undo(data: Bytes, out: Bytes) -> Bytes:
         return _unshuffle(data, item, out)
 
-    return (Codec(undo, growth=0, head=_SHUFFLED.size, work=3),)
+    return (Codec(undo, growth=0, head=_SHUFFLED.size, work=2),)
 
 
 def _unshuffle(data: Bytes, item: int, out: Bytes) -> Bytes:
@@ -237,8 +239,12 @@ class _Scanlines:
         whole, rest = divmod(size, self._line)
         padded = (whole + bool(rest)) * self._padded
         target = out if padded == size else scratch("scanlines", padded)
-        # As an array, `out` would say how many bits a pixel has.
-        filled = len(_codecs.aec_decode(data[4:], **self._options, out=target.data))
+        try:
+            # As an array, `out` would say how many bits a pixel has.
+            filled = len(_codecs.aec_decode(data[4:], **self._options, out=target.data))
+        except ValueError:
+            # Whoever wrote this, libhdf5 decodes as much, and does not look further either.
+            raise ChunkError("has bytes behind its last pixel") from None
         if filled != padded:
             raise DamagedChunkError(f"holds {filled} bytes instead of {padded}")
         if padded != size:
@@ -265,7 +271,7 @@ def _undo_lz4(data: Bytes, out: Bytes) -> Bytes:
 
 
 def _blosc(_: Filter) -> tuple[Codec, ...]:
-    return (Codec(_undo_blosc, work=3),)
+    return (Codec(_undo_blosc, work=2),)
 
 
 def _undo_blosc(data: Bytes, out: Bytes) -> Bytes:
@@ -293,6 +299,8 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
     if len(parameters) < 3 or parameters[2] < 1:
         raise FilterNotDecodedError("bitshuffle without an element size")
     item = parameters[2]
+    if not _can_unbitshuffle(item):
+        raise FilterNotDecodedError(f"bitshuffle of {item} bytes is decoded by libhdf5")
     block = parameters[3] if len(parameters) > 3 else 0
     compressor = parameters[4] if len(parameters) > 4 else 0
     if compressor == 0:
@@ -313,7 +321,7 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
         if size > out.size or data.size < _LZ4.size + loose:
             raise DamagedChunkError(f"holds {size} bytes instead of {out.size}")
         whole = data.size - loose
-        blocks = _blocks_in(data[:whole])
+        blocks = _packed_blocks(data[:whole])
         if len(blocks) != (-(-(size - loose) // block_bytes) if block_bytes else 0):
             raise DamagedChunkError(f"holds {len(blocks)} blocks for {size} bytes")
         # Longer than it need be, for the sake of `_unpack_lz4`.
@@ -327,7 +335,18 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
     return (Codec(undo_both, work=5),)
 
 
-def _blocks_in(packed: Bytes) -> list[memoryview]:
+def _can_unbitshuffle(item: int) -> bool:
+    """Before 2026, imagecodecs did so for elements of 1, 2, 4 and 8 bytes alone."""
+    if item > _BITSHUFFLE_LARGEST:
+        return False
+    try:
+        _codecs.bitshuffle_decode(bytes(item * _BITSHUFFLE_GROUP), itemsize=item)
+    except ValueError:
+        return False
+    return True
+
+
+def _packed_blocks(packed: Bytes) -> list[memoryview]:
     """The blocks of a compressed chunk, each of which follows its length."""
     view = packed.data
     blocks = []
@@ -373,7 +392,7 @@ def _unbitshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes
 
 _CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
     filters.DEFLATE: ("DEFLATE", _deflate),
-    filters.SHUFFLE: ("NUMPY", _shuffle),
+    filters.SHUFFLE: ("NUMPY", _shuffle),  # which it always is
     filters.FLETCHER32: ("H5CHECKSUM", _fletcher32),
     filters.SZIP: ("AEC", _szip),
     filters.LZF: ("LZF", _by_imagecodecs("lzf_decode")),
@@ -384,4 +403,4 @@ _CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
     filters.ZSTD: ("ZSTD", _by_imagecodecs("zstd_decode")),
     filters.BITSHUFFLE: ("BITSHUFFLE", _bitshuffle),
 }
-"""For each filter, what imagecodecs must have been built with, and its codec."""
+"""For each filter, what imagecodecs must have been built with, and its codecs."""

@@ -99,7 +99,9 @@ def find_columns(dataset: h5py.Dataset, wanted: Iterable[Wanted], path: str) -> 
 
 
 def memory_dtype(kind: Any, wanted: Iterable[Members]) -> np.dtype[Any]:
-    """The dtype with which libhdf5 hands out these members, and no other, in native order.
+    """The dtype with which libhdf5 hands out these members, and no other, as they are stored.
+
+    Bytes are put in order later: for some types libhdf5 cannot do that.
 
     Args:
         kind: The stored h5t type.
@@ -107,7 +109,7 @@ def memory_dtype(kind: Any, wanted: Iterable[Members]) -> np.dtype[Any]:
     """
     wanted = list(wanted)
     if not all(wanted):
-        return kind.dtype.newbyteorder("=")  # type: ignore[no-any-return]
+        return kind.dtype  # type: ignore[no-any-return]
     if isinstance(kind, h5t.TypeArrayID):
         return np.dtype((memory_dtype(kind.get_super(), wanted), kind.get_array_dims()))
     parts = []
@@ -213,7 +215,7 @@ def fills(plist: Any) -> bool:
 def _obstacle(dataset: h5py.Dataset, kind: Any, place: _Place) -> str | None:
     """Why the stored bytes cannot be taken as they are."""
     dtype = place.kind.dtype
-    if not h5t.py_create(dtype, logical=True).equal(place.kind):
+    if not h5t.py_create(dtype, logical=True).equal(_ordered(place.kind)):
         return f"its stored type is not NumPy's {dtype}"
     if _varies(kind):
         # In memory such values have another size than in the file, and what follows moves.
@@ -222,6 +224,14 @@ def _obstacle(dataset: h5py.Dataset, kind: Any, place: _Place) -> str | None:
     if isinstance(kind, h5t.TypeArrayID) and user_defined:
         return "its elements are arrays with a fill value"
     return None
+
+
+def _ordered(kind: Any) -> Any:
+    """A type as it is, but for an order of bytes where there is only one."""
+    if isinstance(kind, h5t.TypeIntegerID) and kind.get_size() == 1:
+        kind = kind.copy()
+        kind.set_order(h5t.ORDER_LE)
+    return kind
 
 
 def _varies(kind: Any) -> bool:
@@ -264,6 +274,11 @@ def _usable_dtype(kind: Any, name: str, path: str) -> np.dtype[Any]:
         )
     if not dtype.itemsize:
         raise TypeNotSupportedError(f"{where} holds values of no size ({dtype}). Leave it out.")
+    if h5t.find(kind, h5t.py_create(dtype)) is None:
+        raise TypeNotSupportedError(
+            f"{where} holds values that libhdf5 cannot convert to NumPy's {dtype}. Leave it out, "
+            "or convert it with h5py's low-level functions."
+        )
     return dtype
 
 

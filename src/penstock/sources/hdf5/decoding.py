@@ -14,7 +14,12 @@ class ChunkError(Exception):
     """A chunk that is not decoded here; libhdf5 is asked next.
 
     The message goes on from "the chunk".
+
+    Attributes:
+        beside: Which of the chunks that hold the same rows.
     """
+
+    beside = 0
 
 
 class DamagedChunkError(ChunkError):

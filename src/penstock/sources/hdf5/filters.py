@@ -16,11 +16,10 @@ SZIP = h5z.FILTER_SZIP
 LZF = h5z.FILTER_LZF
 BZIP2, BLOSC, LZ4, BITSHUFFLE, ZSTD, BLOSC2 = 307, 32001, 32004, 32008, 32015, 32026
 
-CHECKED = {DEFLATE, SHUFFLE, SZIP, h5z.FILTER_NBIT, h5z.FILTER_SCALEOFFSET, LZF}
-"""Filters whose code in libhdf5 finds out that a chunk is damaged.
+SURE = {DEFLATE, SHUFFLE}
+"""Filters behind which libhdf5 does not take damaged data for good ones, or worse.
 
-The plugins trust what they are given: on a damaged chunk they may hang (bzip2), crash (lz4) or
-make values up (zstd).
+gzip has a checksum of its own. Others make values up (szip, zstd), hang (bzip2) or crash (lz4).
 """
 
 _NAMES = {
@@ -70,11 +69,12 @@ _REGISTERED = {
 """Filters that the HDF Group has given a number, besides those in `_NAMES`."""
 
 _PLUGINS = "hdf5plugin"
-_IN_PLUGINS = {BZIP2, BLOSC, LZ4, BITSHUFFLE, 32013, ZSTD, 32017, 32018, 32024, BLOSC2} | {
-    32028,
-    32033,
+_PACKAGES = {
+    **dict.fromkeys((BZIP2, BLOSC, LZ4, BITSHUFFLE, ZSTD, BLOSC2), _PLUGINS),
+    **dict.fromkeys((32013, 32017, 32018, 32024, 32028, 32033), _PLUGINS),
+    32020: "vbz-h5py-plugin",
 }
-_OTHER_PACKAGES = {32020: "vbz-h5py-plugin"}
+"""Where libhdf5 gets a filter from."""
 
 
 class Filter(NamedTuple):
@@ -141,7 +141,7 @@ def missing(filters: Iterable[Filter], where: str, why: str) -> MissingDependenc
     Args:
         filters: What is missing, at least one.
         where: The dataset.
-        why: Why Penstock does not undo them by itself.
+        why: Why libhdf5 is needed.
     """
     filters = list(filters)
     names = ", ".join(
@@ -149,14 +149,14 @@ def missing(filters: Iterable[Filter], where: str, why: str) -> MissingDependenc
         for step in filters
     )
     return MissingDependencyError(
-        f"{where} is stored with filter {names}, which libhdf5 cannot undo here, and which is not "
-        f"decoded without it: {why}. {way_out(filters)}"
+        f"{where} is stored with filter {names}, which libhdf5 lacks here, and has to be read "
+        f"through libhdf5 ({why}). {way_out(filters)}"
     )
 
 
 def way_out(filters: Iterable[Filter]) -> str:
     """What to install for filters that libhdf5 lacks, or what else to do."""
-    packages = {_package(step.code) for step in filters}
+    packages = {_PACKAGES.get(step.code) for step in filters}
     rewrite = "rewrite the file with 'h5repack -f GZIP=4' where its plugin is installed"
     if None in packages:
         return (
@@ -164,8 +164,4 @@ def way_out(filters: Iterable[Filter]) -> str:
             f"or {rewrite}."
         )
     listed = " ".join(sorted(str(package) for package in packages))
-    return f"Install 'pip install {listed}', or {rewrite}."
-
-
-def _package(code: int) -> str | None:
-    return _PLUGINS if code in _IN_PLUGINS else _OTHER_PACKAGES.get(code)
+    return f"Install it with 'pip install {listed}', or {rewrite}."

@@ -28,12 +28,28 @@ class Run(NamedTuple):
 
     Attributes:
         reader: Of the source, or None for rows that no source has.
+        height: Rows of the source that make one row; None where rows are the same.
     """
 
     start: int
     stop: int
     reader: DatasetReader | None = None
     first: int = 0
+    height: int | None = None
+
+    def inside(self, rows: Indices, out: Arrays) -> tuple[Indices, Arrays]:
+        """The rows of the source for rows of the virtual dataset, and the arrays for them."""
+        if self.height is None:
+            return rows - self.start + self.first, out
+        first = (rows - self.start) * self.height + self.first
+        every = (first[:, np.newaxis] + np.arange(self.height)).reshape(-1)
+        return every, {name: a.reshape(-1, *a.shape[2:]) for name, a in out.items()}
+
+    def edges(self, inside: Indices) -> Indices:
+        """Where blocks of the source start in the virtual dataset, and the ends of the run."""
+        edges = -(-(inside - self.first) // (self.height or 1)) + self.start
+        within = edges[(edges > self.start) & (edges < self.stop)]
+        return np.concatenate([[self.start], within, [self.stop]])
 
 
 class VirtualReader(DatasetReader):
@@ -48,16 +64,16 @@ class VirtualReader(DatasetReader):
     def __init__(self, layout: Layout, file: File, runs: Sequence[Run]) -> None:
         super().__init__(replace(layout, path=_path(runs)))
         self._file = file
-        self._runs = runs
+        self.runs = runs
         self._starts = np.array([run.start for run in runs], np.int64)
 
     @property
     def addressable(self) -> bool:
-        return all(run.reader is None or run.reader.addressable for run in self._runs)
+        return all(run.reader is None or run.reader.addressable for run in self.runs)
 
     @property
     def scratch(self) -> int:
-        return max((run.reader.scratch for run in self._runs if run.reader), default=0)
+        return max((run.reader.scratch for run in self.runs if run.reader), default=0)
 
     @property
     def block_rows(self) -> int:
@@ -72,17 +88,16 @@ class VirtualReader(DatasetReader):
 
     @property
     def blocks(self) -> int:
-        return sum(run.reader.blocks if run.reader else self._steps(run) for run in self._runs)
+        return sum(run.reader.blocks if run.reader else self._steps(run) for run in self.runs)
 
     def edges(self) -> Indices:
-        found = [self._starts, np.array([self.layout.length])]
-        for run in self._runs:
+        found = []
+        for run in self.runs:
             if run.reader is None:
-                steps = self._steps(run)
-                found.append(np.linspace(run.start, run.stop, steps, False, dtype=np.int64))
+                steps = self._steps(run) + 1
+                found.append(np.linspace(run.start, run.stop, steps, dtype=np.int64))
             else:
-                inside = run.reader.edges() - run.first + run.start
-                found.append(inside[(inside > run.start) & (inside < run.stop)])
+                found.append(run.edges(run.reader.edges()))
         return np.unique(np.concatenate(found))
 
     def _steps(self, run: Run) -> int:
@@ -98,23 +113,23 @@ class VirtualReader(DatasetReader):
 
     def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:
         cuts = np.searchsorted(rows, np.append(self._starts, self.layout.length)).tolist()
-        for run, (start, stop) in zip(self._runs, itertools.pairwise(cuts), strict=True):
+        for run, (start, stop) in zip(self.runs, itertools.pairwise(cuts), strict=True):
             if start == stop:
                 continue
             some, arrays = rows[start:stop], part_of(out, start, stop)
             if run.reader is None:
                 yield partial(self._fill, arrays)
                 continue
-            for read in run.reader.reads(some - run.start + run.first, arrays):
+            for read in run.reader.reads(*run.inside(some, arrays)):
                 yield partial(self._read, read, some)
 
     def announce(self, rows: Indices) -> bool:
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         announced = False
         for number in np.unique(owner).tolist():
-            run = self._runs[number]
+            run = self.runs[number]
             if run.reader is not None:
-                inside = rows[owner == number] - run.start + run.first
+                inside, _ = run.inside(rows[owner == number], {})
                 announced = run.reader.announce(inside) or announced
         return announced
 
@@ -124,12 +139,12 @@ class VirtualReader(DatasetReader):
         order = np.argsort(owner, kind="stable")
         numbers, starts = np.unique(owner[order], return_index=True)
         if len(numbers) == 1:
-            return self._read_rows_of(self._runs[numbers[0]], rows, out)
+            return self._read_rows_of(self.runs[numbers[0]], rows, out)
         fields = [self._columns[name].field for name in out]
         total = Cost()
         for number, here in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
             some = empty_arrays(fields, len(here))
-            total += self._read_rows_of(self._runs[number], rows[here], some)
+            total += self._read_rows_of(self.runs[number], rows[here], some)
             for name, values in some.items():
                 out[name][here] = values
         return total
@@ -138,8 +153,7 @@ class VirtualReader(DatasetReader):
         if run.reader is None:
             return self._fill(out)
         reader = cast("RowReader | VirtualReader", run.reader)
-        inside = rows - run.start + run.first
-        return self._read(partial(reader.read_rows, inside, out), rows)
+        return self._read(partial(reader.read_rows, *run.inside(rows, out)), rows)
 
     def _read(self, read: Read, rows: Indices) -> Cost:
         try:
@@ -157,13 +171,23 @@ class VirtualReader(DatasetReader):
 
 def _path(runs: Sequence[Run]) -> ReadPath:
     """The slowest of the ways in which the sources are read."""
-    readers = {id(run.reader): run.reader for run in runs if run.reader}.values()
-    found = [reader.layout.path for reader in readers]
-    way = next((way for way in _SLOWEST_FIRST if way in {p.path for p in found}), "direct rows")
-    slowest = [path for path in found if path.path == way]
+    readers = list({id(run.reader): run.reader for run in runs if run.reader}.values())
+    if not readers:
+        return ReadPath("direct rows", "virtual dataset without sources")
+    found = [reader.layout.path.path for reader in readers]
+    way = next(way for way in _SLOWEST_FIRST if way in found)
+    reason = _innermost(readers[found.index(way)]).reason
     sources = f"virtual dataset of {len(found)} source{'s' * (len(found) != 1)}"
-    if not found:
-        return ReadPath(way, "virtual dataset without sources")
     if way == "h5py":
-        return ReadPath(way, f"{sources}, {len(slowest)} of them by h5py: {slowest[0].reason}")
-    return ReadPath(way, f"{sources}, read by address: {slowest[0].reason}")
+        return ReadPath(way, f"{sources}, {found.count(way)} of them by h5py: {reason}")
+    return ReadPath(way, f"{sources}, read by address: {reason}")
+
+
+def _innermost(reader: DatasetReader) -> ReadPath:
+    """How the data are read in the end that a virtual dataset of virtual datasets leads to."""
+    while isinstance(reader, VirtualReader):
+        inside = next((run.reader for run in reader.runs if run.reader), None)
+        if inside is None:
+            break
+        reader = inside
+    return reader.layout.path

@@ -45,7 +45,9 @@ class Library:
             "last_use": 0,
         }
 
-    def read(self, name: str, columns: Sequence[Column], rows: Indices, out: Arrays) -> None:
+    def read(
+        self, name: str, columns: Sequence[Column], rows: Indices, out: Arrays, doubt: str = ""
+    ) -> None:
         """Fills `out[column.field.name][i]` with row `rows[i]` of a dataset.
 
         Args:
@@ -53,6 +55,7 @@ class Library:
             columns: What is read of it.
             rows: Ascending, and close together: what lies between them is read as well.
             out: Arrays for each column.
+            doubt: What is known of them already, for the error.
 
         Raises:
             ReadError: With libhdf5's words, if it cannot read them.
@@ -65,7 +68,8 @@ class Library:
             self._check_unchanged(name, rows)
             if isinstance(error, PenstockError):
                 raise located(error, name, rows) from error
-            raise damaged(self._file.path, name, rows, f"libhdf5 says: {error}") from error
+            words = f"{doubt}; libhdf5 says" if doubt else "libhdf5 says"
+            raise damaged(self._file.path, name, rows, f"{words}: {error}") from error
         self._check_unchanged(name, rows)
 
     def _check_unchanged(self, name: str, rows: Indices) -> None:
@@ -128,14 +132,16 @@ def _fill_run(
     kind = dataset.id.get_type()
     memory = memory_dtype(kind, [column.members for column in columns])
     block = (count, *dataset.shape[1:])
-    alone = len(columns) == 1 and not columns[0].members
-    values = out[columns[0].field.name] if alone else np.empty(block, memory)
-    if not fills(dataset.id.get_create_plist()):
+    first_column = columns[0]
+    in_place = len(columns) == 1 and not first_column.members and not first_column.swapped
+    values = out[first_column.field.name] if in_place else np.empty(block, memory)
+    # Where sources of virtual data overlap, libhdf5 may forget to fill in what is between them.
+    if dataset.is_virtual or not fills(dataset.id.get_create_plist()):
         values.reshape(-1).view(np.uint8)[:] = 0
     space = dataset.id.get_space()
     space.select_hyperslab((first, *(0 for _ in block[1:])), block)
     dataset.id.read(h5s.create_simple(block), space, values, mtype=h5t.py_create(memory))
-    if not alone:
+    if not in_place:
         for column in columns:
             out[column.field.name][...] = follow(values, column.members)
 

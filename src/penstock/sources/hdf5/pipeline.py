@@ -12,7 +12,7 @@ from penstock.sources.hdf5.decoding import (
     FilterNotDecodedError,
     scratch,
 )
-from penstock.sources.hdf5.filters import CHECKED, Filter
+from penstock.sources.hdf5.filters import SURE, Filter
 
 MOST_BYTES = 1 << 29
 """Larger chunks are left to libhdf5: Blosc, which undoes shuffles, takes a little more at once."""
@@ -73,8 +73,8 @@ class Pipeline:
         self._plans: dict[int, _Plan] = {}
         compressors = sum(codec.growth is None for codecs in self._codecs for codec in codecs)
         # One compressor behind another may make any size of what it is given.
-        self.asks = all(step.code in CHECKED for step in filters) and compressors < 2
-        """Whether libhdf5 may be asked about a chunk that cannot be decoded."""
+        self.asks = all(step.code in SURE for step in filters) and compressors < 2
+        """Whether libhdf5 is asked about a chunk that cannot be decoded."""
 
     def __reduce__(self) -> tuple[type["Pipeline"], tuple[tuple[Filter, ...], int]]:
         return Pipeline, (self._filters, self._bytes)

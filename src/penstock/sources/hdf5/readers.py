@@ -38,6 +38,11 @@ class DatasetReader(ABC):
         self._columns = {column.field.name: column for column in layout.columns}
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row while it is read."""
+        return self.layout.row_bytes
+
+    @property
     @abstractmethod
     def block_rows(self) -> int:
         """Rows in one block."""
@@ -84,7 +89,7 @@ class DatasetReader(ABC):
 
     def _jobs(self, rows: Indices) -> Iterator[tuple[int, int]]:
         """Cuts `rows` between blocks, into pieces `[start, stop)` of about `JOB_BYTES`."""
-        many = max(1, JOB_BYTES // self.layout.row_bytes)
+        many = max(1, JOB_BYTES // self.row_bytes)
         edges = np.append(np.flatnonzero(np.diff(rows // self.block_rows)) + 1, len(rows))
         wanted = np.searchsorted(edges, np.arange(many, len(rows) + many, many))
         cuts = np.unique(edges[np.minimum(wanted, len(edges) - 1)]).tolist()
@@ -109,18 +114,24 @@ class LibraryReader(DatasetReader):
         self._library = library
 
     @property
+    def row_bytes(self) -> int:
+        # libhdf5 may make larger numbers of what is stored.
+        return max(self.layout.row_bytes, sum(c.field.nbytes for c in self.layout.columns))
+
+    @property
     def block_rows(self) -> int:
         return self.layout.chunk_rows or max(
-            1, min(LIBRARY_BLOCK_BYTES // self.layout.row_bytes, self.layout.length)
+            1, min(LIBRARY_BLOCK_BYTES // self.row_bytes, self.layout.length)
         )
 
     @property
     def scratch(self) -> int:
         # What h5py returns, and the chunks that libhdf5 decodes for it.
-        plain = self._alone(self.layout.columns) is not None
-        rows = self._stretch(LIBRARY_BYTES if plain else JOB_BYTES)
-        decoded = (self.layout.chunk_rows or 0) * self.layout.row_bytes
-        return rows * self.layout.row_bytes + max(decoded, self.layout.chunk_bytes)
+        alone = self._alone(self.layout.columns)
+        in_place = alone is not None and not alone.swapped
+        rows = self._stretch(LIBRARY_BYTES if in_place else JOB_BYTES)
+        decoded = (self.layout.chunk_rows or 0) * self.row_bytes
+        return rows * self.row_bytes + max(decoded, self.layout.chunk_bytes)
 
     def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:
         for start, stop in self._cut(rows, JOB_BYTES):
@@ -159,4 +170,4 @@ class LibraryReader(DatasetReader):
     def _stretch(self, nbytes: int) -> int:
         """Rows of as many blocks as make `nbytes`, at least of one."""
         block = self.block_rows
-        return block * max(1, nbytes // (block * self.layout.row_bytes))
+        return block * max(1, nbytes // (block * self.row_bytes))

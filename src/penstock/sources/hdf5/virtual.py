@@ -28,7 +28,9 @@ Rows = tuple[int, int]
 
 _MARK = re.compile("%%|%b")
 
-_LONGEST_GAP = 1000
+_MOST_WAYS = 1 << 20
+
+_LONGEST_GAP = 100
 """So many numbers after the last one are looked for."""
 
 
@@ -168,7 +170,8 @@ def source_files(
     """
     folder = str(Path(path).parent)
     waiting = by_source(mappings(dataset, path, where))
-    graph = {(path, dataset.name): set(waiting)}
+    main = (path, dataset.name)
+    graph = {main: _times(waiting)}
     files: dict[str, SourceFile] = {}
     while waiting:
         _check_count(len(graph), where)
@@ -189,10 +192,10 @@ def source_files(
         for one in used:
             files.setdefault(one, SourceFile(one, Identity.of(Path(one).stat())))
         if node not in graph:
-            graph[node] = set(further)
+            graph[node] = _times(further)
             for other, parts in further.items():
                 waiting.setdefault(other, []).extend(parts)
-    _check_depth(graph, where)
+    _check_graph(graph, main, where)
     files.pop(path, None)
     return tuple(files.values())
 
@@ -205,21 +208,9 @@ def by_source(found: Iterable[Mapping]) -> dict[_Node, list[Mapping]]:
     return nodes
 
 
-def _check_depth(graph: dict[_Node, set[_Node]], where: str) -> None:
-    """Libhdf5 would go from source to source until the stack is full."""
-    levels: dict[_Node, int] = {}
-    try:
-        for node in TopologicalSorter(graph).static_order():
-            levels[node] = 1 + max((levels[inner] for inner in graph.get(node, ())), default=0)
-    except CycleError:
-        raise DataError(
-            f"{where} is a virtual dataset whose sources lead in a circle. Write it again."
-        ) from None
-    if max(levels.values()) > MOST_LEVELS:
-        raise DataError(
-            f"{where} is a virtual dataset of virtual datasets, more than {MOST_LEVELS} deep. "
-            "Copy the data into one dataset."
-        )
+def _times(read: dict[_Node, list[Mapping]]) -> dict[_Node, int]:
+    """How many mappings read each source."""
+    return {node: len(parts) for node, parts in read.items()}
 
 
 def _check_count(count: int, where: str) -> None:
@@ -227,6 +218,34 @@ def _check_count(count: int, where: str) -> None:
         raise DataError(
             f"{where} is a virtual dataset of more than {MOST_MAPPINGS} pieces. "
             "Copy the data into one dataset."
+        )
+
+
+def _check_graph(graph: dict[_Node, dict[_Node, int]], main: _Node, where: str) -> None:
+    """Libhdf5 would go from source to source until the stack is full, and each way to one."""
+    levels: dict[_Node, int] = {}
+    ways: dict[_Node, int] = {}
+    try:
+        # Sources before those that read them.
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError:
+        raise DataError(
+            f"{where} is a virtual dataset whose sources lead in a circle. Write it again."
+        ) from None
+    for node in order:
+        reads = graph.get(node, {})
+        levels[node] = 1 + max((levels[other] for other in reads), default=0)
+        ways[node] = sum(times * (1 + ways[other]) for other, times in reads.items())
+    if levels[main] > MOST_LEVELS:
+        raise DataError(
+            f"{where} is a virtual dataset of virtual datasets, more than {MOST_LEVELS} deep. "
+            "Copy the data into one dataset."
+        )
+    if ways[main] > _MOST_WAYS:
+        raise DataError(
+            f"{where} is a virtual dataset of virtual datasets, with {ways[main]} ways through "
+            f"them; HDF5 would go each one. Expected at most {_MOST_WAYS}. Copy the data into one "
+            "dataset."
         )
 
 
