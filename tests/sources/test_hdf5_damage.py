@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -284,6 +285,92 @@ def test_a_truncated_file_that_hides_it_is_an_error(stored):
     overwrite(stored, 40, size.to_bytes(8, "little"))
     with pytest.raises((FileFormatError, ReadError), match=r"'image' in .*data\.h5'"):
         read(HDF5Source(stored, ["image"]))
+
+
+CUT = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from penstock.errors import PenstockError
+from penstock.sources import empty_arrays, run_reads, value_bytes
+from penstock.sources.hdf5 import HDF5Source
+
+path = Path(sys.argv[1])
+content = path.read_bytes()
+oracle = HDF5Source(path, ["image"])
+rows = np.arange(oracle.length)
+right = empty_arrays(oracle.fields, len(rows))
+run_reads(oracle.reads(rows, right))
+read = 0
+for size in range(0, len(content), 1000):
+    # As it comes, and with a header that hides it.
+    for hidden in (False, True):
+        path.unlink()
+        cut = bytearray(content[:size])
+        if hidden and size > 48:
+            cut[40:48] = size.to_bytes(8, "little")
+        path.write_bytes(cut)
+        try:
+            source = HDF5Source(path, ["image"])
+        except PenstockError as error:
+            assert "data.h5" in str(error), error
+            continue
+        for start in range(0, source.length, 8):
+            out = empty_arrays(source.fields, 8)
+            try:
+                run_reads(source.reads(rows[start : start + 8], out))
+            except PenstockError as error:
+                assert "'image'" in str(error), error
+                continue
+            read += 1
+            assert value_bytes(out["image"]) == value_bytes(right["image"][start : start + 8]), size
+print(read)
+"""
+
+
+def test_a_file_cut_off_anywhere_gives_its_values_or_an_error(stored):
+    """At every thousandth byte, and also where nothing but the missing data shows it."""
+    command = [sys.executable, "-c", CUT, str(stored)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+
+
+# Bits that flip.
+
+
+CHECKED = {
+    "fletcher32": {"fletcher32": True},
+    "gzip + fletcher32": {"fletcher32": True, "compression": "gzip"},
+    "shuffle + fletcher32": {"fletcher32": True, "shuffle": True},
+    "gzip, which has one of its own": {"compression": "gzip"},
+}
+
+
+@pytest.mark.parametrize("storage", CHECKED.values(), ids=CHECKED)
+def test_a_flipped_bit_in_data_with_a_checksum_is_an_error_or_does_no_harm(path, storage):
+    write(path, image={"data": IMAGES, "chunks": WHOLE, **storage})
+    with h5py.File(path, "r") as file:
+        stored = file["image"].id
+        infos = [stored.get_chunk_info(i) for i in range(stored.get_num_chunks())]
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    harmless = 0
+    for _ in range(150):
+        info = infos[int(rng.integers(len(infos)))]
+        at = info.byte_offset + int(rng.integers(info.size))
+        path.unlink()
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        first = info.chunk_offset[0]
+        source = HDF5Source(path, ["image"])
+        with suppress(ReadError):
+            got = read(source, np.arange(first, first + 8))
+            harmless += 1
+            assert (got == IMAGES[first : first + 8]).all()
+        others = np.setdiff1d(np.arange(64), np.arange(first, first + 8))
+        assert (read(source, others) == IMAGES[others]).all()
+    assert harmless < 15
 
 
 # Anything.
