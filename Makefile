@@ -16,6 +16,8 @@ TORCH := .venv/torch
 NEWEST := .venv/newest
 BENCH := .venv/bench
 
+SECONDS := 60
+
 $(JAX)/.stamp: EXTRAS := jax,demo,test,check
 $(TENSORFLOW)/.stamp: EXTRAS := tensorflow,test
 $(TORCH)/.stamp: EXTRAS := torch,test
@@ -33,7 +35,7 @@ $(BENCH)/.stamp: EXTRAS := bench,test
 	-e '.[$(EXTRAS)]'
 	@touch $@
 
-.PHONY: help demo test test-backends test-tensorflow test-torch test-newest check bench clean
+.PHONY: help demo test test-backends test-tensorflow test-torch test-newest fuzz check bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -58,6 +60,9 @@ test-newest: $(NEWEST)/.stamp ## the Keras tests with the newest Keras and h5py 
 	@$(NEWEST)/bin/python -m pip list --format=freeze | grep -iE '^(keras|h5py|jax|numpy)='
 	@KERAS_BACKEND=jax $(NEWEST)/bin/python -m pytest tests/keras tests/sources $(ARGS)
 
+fuzz: $(JAX)/.stamp ## reads damaged files for SECONDS=60; ARGS="--seed 7" damages them in other ways
+	@KERAS_BACKEND=jax $(JAX)/bin/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 check: $(JAX)/.stamp ## lint, format, types, layers and docs
 	@$(JAX)/bin/ruff check .
 	@$(JAX)/bin/ruff format --check .
@@ -68,5 +73,5 @@ bench: $(BENCH)/.stamp ## measures, keeps the records, makes the table and the p
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 clean: ## removes environments, the demo's files and caches
-	@rm -rf .venv .demo build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .demo .fuzz build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -67,6 +67,7 @@ def create(
         write: Whether to write the data.
     """
     plist = h5p.create(h5p.DATASET_CREATE)
+    plist.set_obj_track_times(False)  # as h5py: the same file each time
     if chunks:
         plist.set_chunk(chunks)
     for add in filters:

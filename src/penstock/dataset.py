@@ -99,9 +99,13 @@ class Dataset:
         batch = self._finish(arrays)
         return map_structure(lambda array: array[0], batch) if single else batch
 
+    @cached_property
+    def _scratch(self) -> int:
+        return self._view.scratch([field.name for field in self._structure.fields])
+
     def _check_fits(self, rows: int) -> None:
         check_memory(
-            rows * (self._view.row_bytes + _POSITION_BYTES),
+            rows * (self._view.row_bytes + _POSITION_BYTES) + self._scratch,
             f"Reading {rows} rows at once",
             "Read fewer, or use batch().",
         )

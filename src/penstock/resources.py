@@ -63,8 +63,8 @@ def cpu_count() -> int:
 
 
 def memory_limit() -> int:
-    """Bytes that this process may still take: cgroup limit or free RAM, whichever is less."""
-    return _within_cgroup(_free_ram())
+    """Bytes that this process may still take: of free RAM, cgroup and `ulimit -v`, the least."""
+    return min([_within_cgroup(_free_ram()), *_free_addresses()])
 
 
 def check_memory(nbytes: int, what: str, way_out: str) -> None:
@@ -132,6 +132,18 @@ def _all_ram() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 4 * DEFAULT_MEMORY_CAP
+
+
+def _free_addresses() -> list[int]:
+    """What `ulimit -v` leaves of this process's addresses, if it sets a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return []
+    return [max(0, limit - (_in_proc("self/status", "VmSize:") or 0))]
 
 
 def _cgroup_paths(controller: str) -> list[Path]:

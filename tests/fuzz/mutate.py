@@ -34,7 +34,8 @@ def mutate(seed, seeds, rng):
 def flip_data(seed, rng):
     """The content with some bits flipped in samples."""
     content = bytearray(seed.content)
-    for at in rng.choice(seed.data, min(len(seed.data), int(rng.integers(1, 4))), replace=False):
+    count = int(rng.integers(1, 4)) if seed.checked else 1
+    for at in rng.choice(seed.data, count, replace=False):
         content[at] ^= 1 << int(rng.integers(8))
     return bytes(content), ["data"]
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+import penstock as ps
 from penstock.errors import ChangedFileError, MissingFileError
 from penstock.sources.hdf5 import HDF5Source, opening
 from penstock.sources.hdf5.opening import open_file
@@ -103,6 +104,52 @@ def test_a_file_that_is_deleted_is_missing_or_still_open(stored):
             read(source)
     else:
         assert (read(source) == IMAGES).all()
+
+
+MANY = np.tile(IMAGES, (64, 1, 1, 1)) + np.arange(64, dtype="u1").repeat(64)[:, None, None, None]
+
+
+@pytest.fixture(params=STORAGE)
+def data(request, path):
+    """A data set of many rows, and a loader's arguments that leave most of them in the file."""
+    write(path, image={"data": MANY, **STORAGE[request.param]})
+    os.utime(path, ns=(10**18, 10**18))
+    return ps.from_hdf5(path, x="image"), {"memory": "600kB", "workers": 2}
+
+
+@pytest.mark.parametrize("change", [shorten, empty, append, rewrite])
+def test_an_epoch_over_a_file_that_changes_ends_in_an_error(data, path, change):
+    """In threads, in the middle of an epoch; what was handed out before is right."""
+    data, options = data
+    got = []
+
+    def epoch():
+        for (x,) in data.batch(4, **options):
+            if not got:
+                change(path)
+            got.append(x)
+
+    with pytest.raises(ChangedFileError, match=r"rows? \d+ to \d+ of 'image' .*since it was"):
+        epoch()
+    assert (np.concatenate(got) == MANY[: 4 * len(got)]).all()
+
+
+@pytest.mark.parametrize("change", ["replace", "delete"])
+def test_an_epoch_over_a_file_that_is_replaced_is_one_version_or_an_error(
+    data, path, change, tmp_path
+):
+    data, options = data
+    other = write(tmp_path / "other.h5", image=MANY[::-1])
+    got = []
+    try:
+        for (x,) in data.batch(4, **options):
+            if not got:
+                other.replace(path) if change == "replace" else path.unlink()
+            got.append(x)
+    except (ChangedFileError, MissingFileError):
+        assert len(got) < len(MANY) / 4
+    assert got
+    assert (np.concatenate(got) == MANY[: 4 * len(got)]).all()
 
 
 SURVIVE = """

@@ -1,14 +1,13 @@
 """From names to readers: finds datasets, and tries each way of reading before it is taken."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import h5py
-import numpy as np
 
-from penstock.errors import ChangedFileError, DataError, MissingFileError, ReadError
-from penstock.sources.base import Arrays, Cost, ReadPath, empty_arrays, run_reads, value_bytes
+from penstock.errors import DataError, MissingFileError
+from penstock.sources.base import ReadPath
 from penstock.sources.file import File
 from penstock.sources.hdf5.chunks import ChunkReader
 from penstock.sources.hdf5.columns import Wanted
@@ -16,8 +15,8 @@ from penstock.sources.hdf5.external import ExternalData
 from penstock.sources.hdf5.filters import missing
 from penstock.sources.hdf5.joined import Run, VirtualReader
 from penstock.sources.hdf5.layout import Layout, inspect
-from penstock.sources.hdf5.library import Library, fill
-from penstock.sources.hdf5.limits import MOST_BLOCKS, MOST_COMPARED
+from penstock.sources.hdf5.library import Library
+from penstock.sources.hdf5.limits import MOST_BLOCKS
 from penstock.sources.hdf5.opening import (
     MOST_FILES,
     Link,
@@ -26,18 +25,10 @@ from penstock.sources.hdf5.opening import (
     open_dataset,
     reading,
 )
+from penstock.sources.hdf5.probing import doubt
 from penstock.sources.hdf5.readers import DatasetReader, LibraryReader
 from penstock.sources.hdf5.rows import RowReader
 from penstock.sources.hdf5.virtual import Mapping, Rows, by_source, mappings, whole_rows
-from penstock.spec import Indices
-
-DAMAGED = "its first chunks are damaged"
-"""Why a field is left to h5py of which nobody could read the beginning."""
-
-_PROBES = 4
-"""Chunks that may be damaged before a field is left to h5py."""
-
-_PROBE_BYTES = 16 << 20
 
 _SHORTEST_ROW = 32
 """Bytes of a source's row; to put samples together of shorter ones costs more than libhdf5 does."""
@@ -171,7 +162,7 @@ class Builder:
             reader = RowReader(layout, file)
         else:
             reader = ChunkReader(layout, file, self._libraries[path])
-        return reader if isinstance(reader, str) else _doubt(reader, dataset) or reader
+        return reader if isinstance(reader, str) else doubt(reader, dataset) or reader
 
     def _joined_reader(
         self, dataset: h5py.Dataset, layout: Layout, path: str
@@ -243,60 +234,3 @@ def _place(part: Mapping, shape: tuple[int, ...], height: int | None) -> tuple[R
         return None
     start = part.rows[0]
     return (start, start + min(wanted, there)), source[0]
-
-
-def _doubt(reader: DatasetReader, dataset: h5py.Dataset) -> str | None:
-    """Why a reader cannot be relied on; None if it gives what h5py gives."""
-    if max(reader.layout.row_bytes, reader.layout.chunk_bytes) > MOST_COMPARED:
-        return f"{reader.layout.path.reason}: too large to compare with h5py"
-    doubt: str | None = DAMAGED
-    columns = reader.layout.columns
-    several = isinstance(reader, VirtualReader)
-    for rows in reader.probes() if isinstance(reader, VirtualReader) else _probes(reader.layout):
-        ours = empty_arrays([column.field for column in columns], len(rows))
-        theirs = empty_arrays([column.field for column in columns], len(rows))
-        cost = _try(reader, rows, ours)
-        if reader.layout.lacking:
-            if cost is not None:
-                return None
-            continue
-        if cost is None and not reader.asks:
-            doubt = None  # libhdf5 might not survive it
-            continue
-        try:
-            fill(dataset, columns, rows, theirs)
-        except (OSError, RuntimeError):
-            continue
-        if cost is None:
-            doubt = None  # libhdf5 made something up
-            continue
-        if cost.repaired:
-            return f"{reader.layout.path.reason}: the first could only be read by libhdf5"
-        if any(value_bytes(ours[name]) != value_bytes(theirs[name]) for name in ours):
-            return f"{reader.layout.path.reason}: reading it directly gave other values"
-        doubt = None
-        if not several:
-            break
-    return doubt
-
-
-def _try(reader: DatasetReader, rows: Indices, out: Arrays) -> Cost | None:
-    """Fills `out` with rows, and returns what that cost; None if they cannot be read."""
-    try:
-        return run_reads(list(reader.reads(rows, out)))
-    except ChangedFileError:
-        raise
-    except ReadError:
-        return None
-
-
-def _probes(layout: Layout) -> Iterator[Indices]:
-    """Rows to compare: of the first chunks that were written, or the first rows."""
-    height = layout.chunk_rows or 16
-    starts = [0]
-    if layout.chunks is not None:
-        written = np.flatnonzero((layout.chunks.offsets >= 0).any(axis=1))[:_PROBES]
-        starts = (written * height).tolist() or starts
-    few = max(1, _PROBE_BYTES // layout.row_bytes)
-    for start in starts:
-        yield np.arange(start, min(start + min(height, few), layout.length))

@@ -111,7 +111,6 @@ class ChunkReader(DatasetReader):
         self._library = library
         self._chunks = cast("Chunks", layout.chunks)
         self._pipeline = Pipeline(self._chunks.filters, layout.chunk_bytes)
-        self.asks = self._pipeline.asks
         self._places = list(self._place_chunks())
         largest = int(self._chunks.sizes.max(initial=1))
         self._room = max(largest, min(FETCHED_BYTES, FETCHED_CHUNKS * largest))

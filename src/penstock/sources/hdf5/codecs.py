@@ -1,6 +1,7 @@
 """How each filter is undone, outside libhdf5 and without the GIL."""
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ Undo = Callable[..., Bytes]
 
 _codecs: Any = imagecodecs
 """Its functions take arrays, which their type hints leave out."""
+
+_MUCH = 1 << 16
 
 _SHUFFLED = struct.Struct("<4B5I")
 """A Blosc chunk of one shuffled, uncompressed block, up to its first byte."""
@@ -94,6 +97,26 @@ def copy(data: Bytes, out: Bytes) -> Bytes:
 
 def _by_imagecodecs(function: str) -> Callable[[Filter], tuple[Codec, ...]]:
     return lambda _: (Codec(getattr(_codecs, function)),)
+
+
+def _deflate(_: Filter) -> tuple[Codec, ...]:
+    return (Codec(_inflate),)
+
+
+def _inflate(data: Bytes, out: Bytes) -> Bytes:
+    try:
+        decoded: Bytes = _codecs.deflate_decode(data, out=out)
+    except RuntimeError:
+        # libhdf5, which would be asked next, takes all the memory that comes of a chunk.
+        most = 2 * out.size + _MUCH
+        try:
+            held = len(zlib.decompressobj().decompress(data.data, most + 1))
+        except zlib.error:
+            held = 0
+        if held > most:
+            raise DamagedChunkError(f"holds more than {most} bytes instead of {out.size}") from None
+        raise
+    return decoded
 
 
 def _bzip2(_: Filter) -> tuple[Codec, ...]:
@@ -368,7 +391,7 @@ def _unbitshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes
 
 
 _CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
-    filters.DEFLATE: ("DEFLATE", _by_imagecodecs("deflate_decode")),
+    filters.DEFLATE: ("DEFLATE", _deflate),
     filters.SHUFFLE: ("NUMPY", _shuffle),  # which it always is
     filters.FLETCHER32: ("H5CHECKSUM", _fletcher32),
     filters.SZIP: ("AEC", _szip),

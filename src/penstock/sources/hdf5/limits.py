@@ -24,7 +24,7 @@ MOST_BLOCKS = 1 << 22
 """Blocks of rows that an epoch mixes; where there are more, several make one."""
 
 MOST_COMPARED = 1 << 28
-"""Bytes of a chunk or a sample that is read in both ways to compare them."""
+"""Bytes of a value; and of a chunk or a sample that is read in both ways to compare them."""
 
 MOST_LEVELS = 32
 """Types in types, virtual datasets in virtual datasets: libhdf5 calls itself for each level, and a
@@ -66,6 +66,11 @@ def check_shape(shape: tuple[int, ...], itemsize: int, where: str) -> None:
         raise DataError(
             f"{where} declares {shape[0]} samples. Expected at most {MOST_ROWS}. The file is "
             "damaged, or means to be a trap."
+        )
+    if itemsize > MOST_COMPARED:
+        raise DataError(
+            f"{where} holds values of {itemsize} bytes each. Expected at most {MOST_COMPARED}. "
+            "Store arrays of numbers instead."
         )
     sample = math.prod(shape[1:]) * itemsize
     if sample > MOST_SAMPLE_BYTES:

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -36,6 +36,11 @@ _MOST_LINKS = 16
 
 MOST_FILES = 16
 """Links from file to file that are followed."""
+
+_DAMAGE = (
+    *(OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError),
+    AssertionError,  # h5py, of a filter with more parameters than it makes room for
+)
 
 _NO_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
 _HELD_BY_OTHERS = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
@@ -110,7 +115,7 @@ def damage_explained(what: str) -> Iterator[None]:
     """Turns what h5py raises on damaged metadata into a FileFormatError that says where."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGE as error:
         if isinstance(error, PenstockError):
             raise
         raise FileFormatError(
@@ -222,44 +227,51 @@ def dataset_names(group: h5py.Group) -> list[str]:
     Raises:
         DataError: If there are more names, or groups in groups, than there can be.
     """
-    return list(_walk(group.id))
-
-
-def _some_names(group: h5py.Group) -> list[str]:
-    """The names of datasets for an error message: those found until there are too many."""
     names: list[str] = []
-    with suppress(DataError):
-        names.extend(_walk(group.id))
+    if not _walk(group.id, names):
+        raise DataError(
+            f"The file has more than {MOST_NAMES} names, or groups more than "
+            f"{MOST_GROUPS_DEEP} deep: too many to list. Say with x= which dataset to read."
+        )
     return names
 
 
-def _walk(group: h5g.GroupID) -> Iterator[str]:
+def _some_names(group: h5py.Group) -> list[str]:
+    """The names of datasets for an error message: those that are found in bounded time."""
+    names: list[str] = []
+    _walk(group.id, names)
+    return names
+
+
+def _walk(group: h5g.GroupID, names: list[str]) -> bool:
+    """Adds the names of datasets; returns whether these are all."""
     # Not with visititems: it opens every object, and calls itself for every group in a group.
     seen = {h5g.get_objinfo(group).objno}
     levels = [(group, "", _hard_links(group))]
     count = 0
+    complete = True
     while levels:
         group, prefix, links = levels[-1]
         if not links:
             levels.pop()
             continue
-        link = links.pop()
         count += 1
+        if count > MOST_NAMES:
+            return False
+        link = links.pop()
         item = h5g.get_objinfo(group, link, follow_link=False)
         if item.objno in seen:
             continue
         seen.add(item.objno)
         name = prefix + link.decode("utf-8", "surrogateescape")
         if item.type == h5g.DATASET:
-            yield name
+            names.append(name)
+        elif item.type == h5g.GROUP and len(levels) > MOST_GROUPS_DEEP:
+            complete = False
         elif item.type == h5g.GROUP:
             inner = h5g.open(group, link)
             levels.append((inner, name + "/", _hard_links(inner)))
-        if count > MOST_NAMES or len(levels) > MOST_GROUPS_DEEP:
-            raise DataError(
-                f"The file has more than {MOST_NAMES} names, or groups more than "
-                f"{MOST_GROUPS_DEEP} deep: too many to list. Say with x= which dataset to read."
-            )
+    return complete
 
 
 def _hard_links(group: h5g.GroupID) -> list[bytes]:

@@ -71,7 +71,9 @@ class Pipeline:
         # mean well: all filters store what they cannot shrink with little around it.
         self._limit = 2 * chunk_bytes + (1 << 16)
         self._plans: dict[int, _Plan] = {}
-        self.asks = all(step.code in SURE for step in filters)
+        compressors = sum(codec.growth is None for codecs in self._codecs for codec in codecs)
+        # One compressor behind another may make any size of what it is given.
+        self.asks = all(step.code in SURE for step in filters) and compressors < 2
         """Whether libhdf5 is asked about a chunk that cannot be decoded."""
 
     def __reduce__(self) -> tuple[type["Pipeline"], tuple[tuple[Filter, ...], int]]:

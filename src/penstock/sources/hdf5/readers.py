@@ -33,9 +33,6 @@ class DatasetReader(ABC):
         layout: How the dataset is stored.
     """
 
-    asks = True
-    """Whether libhdf5 may be given what this reader cannot read: it would notice the damage."""
-
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._columns = {column.field.name: column for column in layout.columns}
