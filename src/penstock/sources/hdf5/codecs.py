@@ -35,11 +35,9 @@ _BLOSC = struct.Struct("<4xI4xI")
 _LZ4 = struct.Struct(">QI")
 _LENGTH = struct.Struct(">I")
 
-_SZIP_BITS = {*range(1, 25), 32, 64}
 _SZIP_MSB, _AEC_MSB = 16, 4
 _SZIP_NN, _AEC_NN = 32, 8
 """Most significant byte first, and differences to the pixel before: in szip, and in libaec."""
-_SZIP_MOST_IN_LINE = 4096
 
 _BITSHUFFLE_LZ4 = 2
 _BITSHUFFLE_ZSTD = 3
@@ -191,8 +189,8 @@ def _szip(step: Filter) -> tuple[Codec, ...]:
     # What libhdf5 writes, and the decoder knows; other padding could take any memory.
     if len(parameters) != 4 or not (
         parameters[1] in range(8, 33, 2)
-        and parameters[2] in _SZIP_BITS
-        and parameters[1] <= parameters[3] <= _SZIP_MOST_IN_LINE
+        and parameters[2] in filters.SZIP_BITS
+        and parameters[1] <= parameters[3] <= filters.SZIP_MOST_IN_LINE
     ):
         raise FilterNotDecodedError(f"szip with parameters {parameters} is decoded by libhdf5")
     mask, block, bits, pixels = parameters

@@ -274,12 +274,28 @@ def _usable_dtype(kind: Any, name: str, path: str) -> np.dtype[Any]:
         )
     if not dtype.itemsize:
         raise TypeNotSupportedError(f"{where} holds values of no size ({dtype}). Leave it out.")
+    if _overlaps(dtype):
+        raise TypeNotSupportedError(
+            f"{where} holds compound values with numbers for which NumPy needs more room than they "
+            f"have ({dtype}), so that h5py mixes them up. {_others(kind, name)}Or convert them, "
+            "with h5py's low-level functions for example."
+        )
     if h5t.find(kind, h5t.py_create(dtype)) is None:
         raise TypeNotSupportedError(
             f"{where} holds values that libhdf5 cannot convert to NumPy's {dtype}. Leave it out, "
             "or convert it with h5py's low-level functions."
         )
     return dtype
+
+
+def _overlaps(dtype: np.dtype[Any]) -> bool:
+    """Whether members reach into each other, at any depth."""
+    fields = sorted((dtype.fields or {}).values(), key=lambda field: field[1])
+    starts = [*(field[1] for field in fields[1:]), dtype.itemsize]
+    return any(
+        field[1] + field[0].itemsize > start or _overlaps(field[0].base)
+        for field, start in zip(fields, starts, strict=False)
+    )
 
 
 def _objects_in(dtype: np.dtype[Any]) -> str:

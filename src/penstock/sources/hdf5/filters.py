@@ -1,13 +1,13 @@
 """The filters of a dataset: their names, and where libhdf5 gets the ones that it lacks."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from h5py import h5z
 
-from penstock.errors import MissingDependencyError
+from penstock.errors import FileFormatError, MissingDependencyError
 
 DEFLATE = h5z.FILTER_DEFLATE
 SHUFFLE = h5z.FILTER_SHUFFLE
@@ -77,6 +77,10 @@ _PACKAGES = {
 """Where libhdf5 gets a filter from."""
 
 
+SZIP_BITS = {*range(1, 25), 32, 64}
+SZIP_MOST_IN_LINE = 4096
+
+
 class Filter(NamedTuple):
     """A filter of a chunked dataset.
 
@@ -99,6 +103,35 @@ def filters_of(plist: Any) -> tuple[Filter, ...]:
         text = label.split(b"\0")[0].decode("ascii", "replace").split(";")[0]
         found.append(Filter(code, tuple(parameters), _name(code, text)))
     return tuple(found)
+
+
+def check_parameters(filters: Iterable[Filter], where: str) -> None:
+    """Makes sure that no filter was set up in a way on which libhdf5 or a plugin crashes.
+
+    Raises:
+        FileFormatError: If one was; no program sets it up so.
+    """
+    for step in filters:
+        if step.code in _SOUND and not _SOUND[step.code](step.parameters):
+            raise FileFormatError(
+                f"{where} is damaged: its filter {step.name} was set up with {step.parameters}, "
+                "which nothing can be decoded with. Copy or download the file again."
+            )
+
+
+def _is_szip(parameters: tuple[int, ...]) -> bool:
+    if len(parameters) != 4:
+        return False
+    _, block, bits, pixels = parameters
+    return block in range(2, 33, 2) and bits in SZIP_BITS and block <= pixels <= SZIP_MOST_IN_LINE
+
+
+_SOUND: dict[int, Callable[[tuple[int, ...]], bool]] = {
+    SZIP: _is_szip,
+    h5z.FILTER_NBIT: lambda parameters: len(parameters) > 4 and parameters[0] == len(parameters),
+    h5z.FILTER_SCALEOFFSET: lambda parameters: len(parameters) == 20,
+    BITSHUFFLE: lambda parameters: len(parameters) < 3 or parameters[2] > 0,
+}
 
 
 def _name(code: int, label: str) -> str:

@@ -19,7 +19,14 @@ from penstock.sources.base import ReadPath
 from penstock.sources.hdf5.columns import Column, Wanted, find_columns
 from penstock.sources.hdf5.decoding import FilterNotDecodedError
 from penstock.sources.hdf5.external import Piece, external_pieces
-from penstock.sources.hdf5.filters import Filter, bits_of, filters_of, lacking, missing
+from penstock.sources.hdf5.filters import (
+    Filter,
+    bits_of,
+    check_parameters,
+    filters_of,
+    lacking,
+    missing,
+)
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index
 from penstock.sources.hdf5.limits import check_chunks, check_shape, check_type
 from penstock.sources.hdf5.pipeline import Pipeline
@@ -124,6 +131,7 @@ def inspect(
         base["chunk_shape"] = dataset.chunks
         base["chunk_rows"] = dataset.chunks[0]
     filters = filters_of(plist) if kind == h5d.CHUNKED else ()
+    check_parameters(filters, where)
     base["lacking"] = lacking(filters)
     reason = _why_not_direct(dataset, columns, kind, filters)
     if reason:
