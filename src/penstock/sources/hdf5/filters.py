@@ -126,9 +126,16 @@ def _is_szip(parameters: tuple[int, ...]) -> bool:
     return block in range(2, 33, 2) and bits in SZIP_BITS and block <= pixels <= SZIP_MOST_IN_LINE
 
 
+def _is_nbit(parameters: tuple[int, ...]) -> bool:
+    if len(parameters) < 3 or parameters[0] != len(parameters):
+        return False
+    # The second says that there is nothing to do; then no type is described.
+    return parameters[1] != 0 or len(parameters) > 4
+
+
 _SOUND: dict[int, Callable[[tuple[int, ...]], bool]] = {
     SZIP: _is_szip,
-    h5z.FILTER_NBIT: lambda parameters: len(parameters) > 4 and parameters[0] == len(parameters),
+    h5z.FILTER_NBIT: _is_nbit,
     h5z.FILTER_SCALEOFFSET: lambda parameters: len(parameters) == 20,
     BITSHUFFLE: lambda parameters: len(parameters) < 3 or parameters[2] > 0,
 }
