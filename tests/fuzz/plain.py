@@ -11,6 +11,7 @@ from h5py import h5d, h5g
 
 assert hdf5plugin  # registers its filters
 LARGEST = 32 << 20
+MOST_GROUPS = 1000
 ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError, OverflowError)
 
 
@@ -31,7 +32,25 @@ def _names(file):
         file.visit(found.append)
     except ERRORS as error:
         print(f"visit: {type(error).__name__}: {error}")
+    _list_groups(file)
     return found[:20]
+
+
+def _list_groups(file):
+    # A visit opens each object before the next: it may end before it lists what crashes.
+    groups, seen = [file["/"]], set()
+    while groups and len(seen) < MOST_GROUPS:
+        group = groups.pop()
+        seen.add(group.name)
+        for name in list(group):
+            try:
+                hard = isinstance(group.get(name, getlink=True), h5py.HardLink)
+                found = group.get(name) if hard else None
+            except ERRORS as error:
+                print(f"{name}: {type(error).__name__}: {error}")
+                continue
+            if isinstance(found, h5py.Group) and found.name not in seen:
+                groups.append(found)
 
 
 def _look_at(file, name, samples):
