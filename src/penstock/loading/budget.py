@@ -20,12 +20,12 @@ two, one being read while the other empties."""
 SCRATCHES = 16
 """Running reads that are provided for, on machines with many cores."""
 
-AHEAD_BYTES = 6_000_000
+AHEAD_BYTES = 20_000_000
 """More than this, or than `AHEAD_BATCHES` if they are larger, is never ready ahead: the next window
 is read anyway, and memory that is used again soon is still in the processor's cache."""
 
 AHEAD_BATCHES = 8
-"""Half of them ready or in the making, the others handed out, and waiting for their next use."""
+"""Half of them ready or in the making, the others handed out, or waiting for their next use."""
 
 INDEX_BYTES = 24
 """Bytes a row of a window for its position, its row in the file, and its place in the order."""
@@ -108,8 +108,9 @@ def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool |
     batches = max(AHEAD_BYTES, AHEAD_BATCHES * needs.batch)
     wanted = batches + needs.beside + SCRATCHES * needs.scratch
     beside = max(needs.beside, min(int(total * BESIDE), wanted, left - blocks))
-    ahead = max(min(beside // 2, batches), 2 * needs.batch)
-    spare = (ahead - 2 * needs.batch) // 2
+    for_reads = min(workers * needs.scratch, beside // 2)
+    ahead = max(min(beside - for_reads, batches), 2 * needs.batch)
+    spare = min(ahead // 2, ahead - 2 * needs.batch)
     threads = workers
     if needs.scratch:
         threads = min(workers, max(1, (beside - ahead) // needs.scratch))

@@ -11,11 +11,15 @@ from penstock.loading.timing import Ledger
 from penstock.spec import Field, leaves
 
 GROUP_BYTES = 1 << 18
-"""Batches smaller than this are made together. Somebody who keeps one of them keeps the memory of
-its group."""
+"""Small batches are made together, as many as make this. Somebody who keeps one of them keeps the
+memory of its group."""
+
+FEW = 4
+FEW_BYTES = 1 << 22
+"""Larger ones too, so many of them or as many as make this: threads meet less often."""
 
 GROUP_SECONDS = 0.005
-"""What map functions may take for a group: the first of its batches waits for the last."""
+"""What making a group may take: the first of its batches waits for the last."""
 
 
 class Making:
@@ -26,6 +30,7 @@ class Making:
         blocks: The memory in which they lie.
         nbytes: Their bytes.
         rows_left: Rows that are still to come.
+        seconds: Spent on it so far.
         failed: Rows `[start, stop)` that will not come, and why.
     """
 
@@ -35,6 +40,7 @@ class Making:
         self.arrays, self.blocks = memory.take(rows)
         self.nbytes = sum(array.nbytes for array in self.arrays.values())
         self.rows_left = rows
+        self.seconds = 0.0
         self.failed: list[tuple[int, int, BaseException]] = []
 
 
@@ -44,10 +50,10 @@ class Made:
     Attributes:
         results: What the user gets, or a `Failure`.
         sizes: The bytes of each.
-        seconds: What finishing one of them took.
+        seconds: What making one of them took.
     """
 
-    def __init__(self, making: Making, results: list[Any], seconds: float) -> None:
+    def __init__(self, making: Making, results: list[Any]) -> None:
         self.results = deque(results)
         self.sizes = [
             making.nbytes // len(results)
@@ -56,7 +62,7 @@ class Made:
             for result in results
         ]
         self.nbytes = sum(self.sizes)
-        self.seconds = seconds / len(results)
+        self.seconds = making.seconds / len(results)
         self.blocks = making.blocks
 
 
@@ -88,7 +94,9 @@ class Output:
         """How many batches to make together."""
         if not self._batch_bytes:
             return 1
-        count = min(GROUP_BYTES, self._ahead // 8) // self._batch_bytes
+        many = min(GROUP_BYTES, self._ahead // 8) // self._batch_bytes
+        few = min(FEW_BYTES, self._ahead // 3) // self._batch_bytes
+        count = max(many, min(few, FEW))
         if self._batch_seconds:
             count = min(count, int(GROUP_SECONDS / self._batch_seconds))
         return max(1, count)

@@ -303,6 +303,7 @@ class Prefetch:
         piece = step.piece
         first, _ = step.epoch.bounds(piece.group)
         error = slot.error or self._resident.error
+        began = time.perf_counter()
         if error is None:
             assert slot.loaded is not None
             failed = step.epoch.gather(slot.loaded, piece, making.arrays)
@@ -312,6 +313,7 @@ class Prefetch:
             if self._stopped:
                 return
             making.failed += failed
+            making.seconds += time.perf_counter() - began
             making.rows_left -= piece.stop - piece.start
             finished = making.rows_left == 0
             slot.pieces_left -= 1
@@ -330,7 +332,8 @@ class Prefetch:
     def _complete(self, step: Step, making: Making) -> None:
         began = time.perf_counter()
         results = step.epoch.complete(step.piece.group, making.arrays, making.failed)
-        made = Made(making, results, time.perf_counter() - began)
+        making.seconds += time.perf_counter() - began
+        made = Made(making, results)
         with self._lock:
             if self._stopped:
                 return

@@ -33,6 +33,9 @@ _LOOKS = 16
 _ADVICE_BYTES = 1 << 17
 """Linux fetches no more for one call on many disks."""
 
+_Pair = ctypes.c_int64 * 2
+"""An address and a number of bytes, as the system takes them."""
+
 _SAMPLES = 16
 _SAMPLE_BYTES = 4096
 
@@ -212,17 +215,18 @@ class File:
             with _pool.lock:
                 self._mappable = file.map(self.identity.size)
         # The mapping ends where the file did: beyond it lies other memory of this process.
-        inside = offsets.min() >= 0 and (offsets + sizes).max() <= self.identity.size
+        ends = offsets + sizes
+        inside = np.minimum.reduce(offsets) >= 0 and np.maximum.reduce(ends) <= self.identity.size
         if _copy_within_process is None or file.address is None or not inside:
             self._gather_one_by_one(offsets, sizes, out)
             return
-        sources = np.empty((len(offsets), 2), np.uint64)
-        sources[:, 0] = offsets + file.address
+        sources = np.empty((len(offsets), 2), np.int64)
+        np.add(offsets, file.address, out=sources[:, 0])
         sources[:, 1] = sizes
         done = 0
         for first in range(0, len(offsets), _IOV_MAX):
             some = slice(first, first + _IOV_MAX)
-            size = int(sources[some, 1].sum())
+            size = int(np.add.reduce(sources[some, 1]))
             if not _copy_within_process(out[done : done + size], sources[some]):
                 # Pages beyond the end of a truncated file, or a system that forbids the call:
                 # plain reads give the data or the error.
@@ -287,7 +291,7 @@ def _near(path: Path) -> str:
     return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
-def _load_copy_within_process() -> Callable[[Bytes, npt.NDArray[np.uint64]], bool] | None:
+def _load_copy_within_process() -> Callable[[Bytes, npt.NDArray[np.int64]], bool] | None:
     """`process_vm_writev` on this process itself: the kernel gathers from mapped memory.
 
     About as fast as reading mapped memory directly, without its danger: where the
@@ -310,14 +314,14 @@ def _load_copy_within_process() -> Callable[[Bytes, npt.NDArray[np.uint64]], boo
         ctypes.c_ulong,
     ]
 
-    def copy(out: Bytes, sources: npt.NDArray[np.uint64]) -> bool:
-        target = np.array([[out.ctypes.data, out.nbytes]], np.uint64)
-        copied = call(os.getpid(), sources.ctypes.data, len(sources), target.ctypes.data, 1, 0)
+    def copy(out: Bytes, sources: npt.NDArray[np.int64]) -> bool:
+        target = _Pair(out.ctypes.data, out.nbytes)
+        copied = call(os.getpid(), sources.ctypes.data, len(sources), target, 1, 0)
         return bool(copied == out.nbytes)
 
     source = np.arange(16, dtype=np.uint8)
     target = np.zeros((1, 16), np.uint8)
-    works = copy(target, np.array([[source.ctypes.data, 16]], np.uint64))
+    works = copy(target, np.array([[source.ctypes.data, 16]], np.int64))
     return copy if works and (target[0] == source).all() else None
 
 

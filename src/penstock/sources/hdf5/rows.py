@@ -121,8 +121,9 @@ class RowReader(DatasetReader):
     def _fetch(self, rows: Indices, start: int, size: int, target: Bytes) -> None:
         """Fills `target` with `size` bytes of each row, from byte `start` of it on."""
         offsets = self._offsets(rows) + start
-        breaks = np.flatnonzero(np.diff(offsets) != size) + 1
-        if len(breaks) * 4 < len(rows):
+        apart = offsets[1:] - offsets[:-1] != size
+        if np.count_nonzero(apart) * 4 < len(rows):
+            breaks = np.flatnonzero(apart) + 1
             for first, last in itertools.pairwise([0, *breaks.tolist(), len(rows)]):
                 self._file.read_into(target[first * size : last * size], int(offsets[first]))
         else:
