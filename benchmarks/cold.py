@@ -117,7 +117,7 @@ def _measure_run(run: Run, settings: Settings, folder: Path, group: Path) -> dic
     if run.way == DECODER:
         case = replace(case, rows=min(DECODER_ROWS, settings.cold_rows))
     path = image_file(folder, stored, case.rows)
-    prepare: Callable[[], None] = partial(machine.drop_page_cache, path)
+    prepare: Callable[[], object] = partial(machine.drop_page_cache, path)
     task = "epochs"
     if run.way in READERS:
         task = "cold"

@@ -58,7 +58,7 @@ def run_job(
     task: str,
     job: dict[str, Any],
     *,
-    prepare: Callable[[], None] | None = None,
+    prepare: Callable[[], object] | None = None,
     group: Path | None = None,
     watch_memory: bool = False,
 ) -> dict[str, Any]:
@@ -67,7 +67,8 @@ def run_job(
     Args:
         task: A module of this package.
         job: What its `run` takes.
-        prepare: Called when the process has imported everything, before the measurement.
+        prepare: Called when the process has imported everything, before the measurement; what it
+            returns is kept until that is done.
         group: Folder of a control group that the process enters first.
         watch_memory: Add `peak_pss` and `peak_private`, where they can be measured.
 
@@ -97,19 +98,19 @@ def run_job(
 def _talk(
     process: subprocess.Popen[str],
     message: dict[str, Any],
-    prepare: Callable[[], None] | None,
+    prepare: Callable[[], object] | None,
     watch_memory: bool,
 ) -> dict[str, Any] | None:
     stdin, stdout = process.stdin, process.stdout
     assert stdin
     assert stdout
     memory: dict[str, int] = {}
-    watch = None
+    watch = held = None
     with stdin, stdout:
         answer = _ask(stdin, stdout, json.dumps(message))
         if answer == "ready":
             if prepare:
-                prepare()
+                held = prepare()
             if watch_memory and machine.can_measure_memory():
                 watch = MemoryWatch(process.pid)
             answer = _ask(stdin, stdout, "start")
@@ -117,6 +118,7 @@ def _talk(
             memory = watch.stop()
         if answer == "done":
             answer = _ask(stdin, stdout, "go on")
+    del held
     return answer and {**answer, **memory}
 
 

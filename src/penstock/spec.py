@@ -93,13 +93,17 @@ class Spec(Mapping[str, Field]):
         )
 
 
+_LEAVES = (str, np.ndarray)
+"""No mappings: asking `Mapping` about each would take longer than all else about a batch."""
+
+
 def leaves(structure: Structure) -> list[Any]:
     """The leaves of a nest of tuples, lists and dicts, in order; None has none."""
     if structure is None:
         return []
     if isinstance(structure, (tuple, list)):
         return [leaf for value in structure for leaf in leaves(value)]
-    if isinstance(structure, Mapping):
+    if not isinstance(structure, _LEAVES) and isinstance(structure, Mapping):
         return [leaf for value in structure.values() for leaf in leaves(value)]
     return [structure]
 
@@ -108,8 +112,8 @@ def map_structure(fn: Callable[[Any], Any], structure: Structure) -> Structure:
     """The same nest with `fn` applied to each leaf; lists become tuples, as Keras treats them."""
     if structure is None:
         return None
-    if isinstance(structure, Mapping):
-        return {key: map_structure(fn, value) for key, value in structure.items()}
     if isinstance(structure, (tuple, list)):
-        return tuple(map_structure(fn, value) for value in structure)
+        return tuple([map_structure(fn, value) for value in structure])
+    if not isinstance(structure, _LEAVES) and isinstance(structure, Mapping):
+        return {key: map_structure(fn, value) for key, value in structure.items()}
     return fn(structure)

@@ -95,15 +95,14 @@ class BatchMemory:
         return arrays, blocks
 
     def _find(self, name: str, size: int) -> Block | None:
-        """A block of this size that nothing refers to; the one that was given first."""
-        for _ in range(len(self._waiting)):
-            entry = self._waiting.popleft()
-            owner, block = entry
+        """A block of this size that nothing refers to; the last one given, which caches may hold."""
+        for i in range(len(self._waiting) - 1, -1, -1):
+            owner, block = self._waiting[i]
             if owner == name and block.size == size and block.references() == _ALONE:
+                del self._waiting[i]
                 self._held -= size
                 self._ledger.give(size)
                 return block
-            self._waiting.append(entry)
         return None
 
     def give(self, blocks: list[tuple[str, Block]]) -> None:
