@@ -95,7 +95,7 @@ class BatchMemory:
         return arrays, blocks
 
     def _find(self, name: str, size: int) -> Block | None:
-        """A block of this size that nothing refers to; the last one given, which caches may hold."""
+        """A block of this size that nothing refers to: the last one given, for the caches."""
         for i in range(len(self._waiting) - 1, -1, -1):
             owner, block = self._waiting[i]
             if owner == name and block.size == size and block.references() == _ALONE:

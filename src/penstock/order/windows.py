@@ -41,7 +41,9 @@ class Window:
 
     def positions(self) -> Indices:
         """The positions read, ascending; shape `(size,)`."""
-        return np.concatenate([np.arange(start, stop) for start, stop in self.spans.tolist()])
+        starts, sizes = self.spans[:, 0], self.spans[:, 1] - self.spans[:, 0]
+        ends = np.cumsum(sizes)
+        return np.arange(ends[-1]) + np.repeat(starts - (ends - sizes), sizes)
 
 
 class Order(ABC):

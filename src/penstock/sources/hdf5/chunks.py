@@ -152,7 +152,8 @@ class ChunkReader(DatasetReader):
     def _read_some(self, rows: Indices, out: Arrays, ahead: ReadAhead, place: int) -> Cost:
         ahead.reach(place)
         began = time.perf_counter_ns()
-        height = self._chunks.shape[0]
+        height, row_bytes = self._chunks.shape[0], self.layout.row_bytes
+        chunk_bytes = self.layout.chunk_bytes
         numbers = rows // height
         edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
         numbers = numbers[edges[:-1]]
@@ -164,8 +165,8 @@ class ChunkReader(DatasetReader):
         ):
             try:
                 if target is not None and b - a == height and stored.offsets[i] != UNALLOCATED:
-                    at = a * self.layout.row_bytes
-                    self._load(stored, i, number, target[at : at + self.layout.chunk_bytes])
+                    at = a * row_bytes
+                    self._load(stored, i, number, target[at : at + chunk_bytes])
                 else:
                     self._assemble(stored, i, number, rows[a:b], part_of(out, a, b))
             except ChunkError as error:

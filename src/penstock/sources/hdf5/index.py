@@ -6,6 +6,7 @@ import time
 import weakref
 from array import array
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import h5py
@@ -58,7 +59,7 @@ class Chunks:
     sizes: npt.NDArray[Any]
     masks: npt.NDArray[Any]
 
-    @property
+    @cached_property
     def per_row(self) -> int:
         """Chunks side by side that together hold whole samples."""
         return int(self.offsets.shape[1])

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,12 @@ class Layout:
         """Number of samples."""
         return self.shape[0]
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of a stored sample."""
         return math.prod(self.shape[1:]) * self.itemsize
 
-    @property
+    @cached_property
     def chunk_bytes(self) -> int:
         """Bytes of a chunk, decoded; 0 where there are none."""
         return math.prod(self.chunk_shape) * self.itemsize if self.chunk_shape else 0
