@@ -202,7 +202,7 @@ def _shapes(record: Record, _: bool) -> Iterator[str]:
     yield from ("", "## Shapes", "")
     yield (
         f"Warm; medians of {record['settings']['repeat']} rounds. The ceiling reads and decodes "
-        "every chunk once; for contiguous rows it takes as many from RAM, in a random permutation."
+        "every chunk once; for contiguous and tiny rows it takes as many from RAM, at random."
     )
     yield ""
     rows = []

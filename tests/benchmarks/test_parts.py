@@ -49,6 +49,7 @@ def test_each_shape_is_measured_beside_its_ceiling(part):
     assert measured == {
         ("4B-gzip", "Penstock shuffle=True"),
         ("4B-gzip", "ceiling: read and decode"),
+        ("4B-gzip", "NumPy take from RAM"),
         ("64B-contiguous", "Penstock shuffle=True"),
         ("64B-contiguous", "NumPy take from RAM"),
     }

@@ -43,7 +43,8 @@ class Window:
         """The positions read, ascending; shape `(size,)`."""
         starts, sizes = self.spans[:, 0], self.spans[:, 1] - self.spans[:, 0]
         ends = np.cumsum(sizes)
-        return np.arange(ends[-1]) + np.repeat(starts - (ends - sizes), sizes)
+        positions: Indices = np.arange(ends[-1]) + np.repeat(starts - (ends - sizes), sizes)
+        return positions
 
 
 class Order(ABC):
