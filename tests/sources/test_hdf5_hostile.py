@@ -21,7 +21,7 @@ from penstock.errors import (
     PenstockError,
     TypeNotSupportedError,
 )
-from penstock.sources.hdf5 import HDF5Source, filters, limits, list_datasets, opening
+from penstock.sources.hdf5 import HDF5Source, filters, finding, limits, list_datasets
 from tests.files import deflate, gzip, images, shuffle, write
 from tests.fuzz import checksum
 from tests.sources.storage import read
@@ -395,7 +395,7 @@ def test_ten_thousand_groups_in_groups_are_not_gone_through(look, path):
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 def test_very_many_names_are_cut_off(path, monkeypatch, libver):
-    monkeypatch.setattr(opening, "MOST_NAMES", 1000)
+    monkeypatch.setattr(finding, "MOST_NAMES", 1000)
     with h5py.File(path, "w", libver=libver) as file:
         group = file.create_group("many")
         file["x"] = np.arange(5)

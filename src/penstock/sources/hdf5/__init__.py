@@ -10,10 +10,11 @@ import numpy as np
 from penstock.errors import ShapeError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
 from penstock.sources.hdf5.build import Builder
+from penstock.sources.hdf5.finding import dataset_names
 from penstock.sources.hdf5.joined import VirtualReader
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.limits import MOST_BLOCKS
-from penstock.sources.hdf5.opening import damage_explained, dataset_names, path_of, reading
+from penstock.sources.hdf5.opening import damage_explained, path_of, reading
 from penstock.sources.hdf5.readers import DatasetReader
 from penstock.sources.hdf5.rows import RowReader
 from penstock.spec import Indices

@@ -13,18 +13,12 @@ from penstock.sources.hdf5.chunks import ChunkReader
 from penstock.sources.hdf5.columns import Wanted
 from penstock.sources.hdf5.external import ExternalData
 from penstock.sources.hdf5.filters import missing
+from penstock.sources.hdf5.finding import MOST_FILES, Link, find_field, open_dataset
 from penstock.sources.hdf5.joined import Run, VirtualReader
 from penstock.sources.hdf5.layout import Layout, inspect
 from penstock.sources.hdf5.library import Library
 from penstock.sources.hdf5.limits import MOST_BLOCKS
-from penstock.sources.hdf5.opening import (
-    MOST_FILES,
-    Link,
-    damage_explained,
-    find_field,
-    open_dataset,
-    reading,
-)
+from penstock.sources.hdf5.opening import damage_explained, reading
 from penstock.sources.hdf5.probing import doubt
 from penstock.sources.hdf5.readers import DatasetReader, LibraryReader
 from penstock.sources.hdf5.rows import RowReader

@@ -8,7 +8,7 @@ from typing import Any
 
 import imagecodecs
 
-from penstock.sources.hdf5 import filters
+from penstock.sources.hdf5 import bitshuffle, filters
 from penstock.sources.hdf5.blosc2 import Blosc2Frames
 from penstock.sources.hdf5.decoding import (
     Bytes,
@@ -33,17 +33,10 @@ _MOST_IN_BLOSC = 255
 
 _BLOSC = struct.Struct("<4xI4xI")
 _LZ4 = struct.Struct(">QI")
-_LENGTH = struct.Struct(">I")
 
 _SZIP_MSB, _AEC_MSB = 16, 4
 _SZIP_NN, _AEC_NN = 32, 8
 """Most significant byte first, and differences to the pixel before: in szip, and in libaec."""
-
-_BITSHUFFLE_LZ4 = 2
-_BITSHUFFLE_ZSTD = 3
-_BITSHUFFLE_LARGEST = 1 << 16
-_BITSHUFFLE_GROUP = 8
-"""Elements whose bits are shuffled together; what is left over is stored as it is."""
 
 
 @dataclass(frozen=True)
@@ -297,95 +290,15 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
     if len(parameters) < 3 or parameters[2] < 1:
         raise FilterNotDecodedError("bitshuffle without an element size")
     item = parameters[2]
-    if not _can_unbitshuffle(item):
+    if not bitshuffle.knows(item):
         raise FilterNotDecodedError(f"bitshuffle of {item} bytes is decoded by libhdf5")
     block = parameters[3] if len(parameters) > 3 else 0
     compressor = parameters[4] if len(parameters) > 4 else 0
     if compressor == 0:
-
-        def undo(data: Bytes, out: Bytes) -> Bytes:
-            return _unbitshuffle(data, item, block * item, out)
-
-        return (Codec(undo, growth=0),)
-    if compressor not in (_BITSHUFFLE_LZ4, _BITSHUFFLE_ZSTD):
+        return (Codec(bitshuffle.Bits(item, block).undo, growth=0),)
+    if compressor not in bitshuffle.COMPRESSORS:
         raise FilterNotDecodedError(f"bitshuffle with compressor {compressor}")
-    unpack = _unpack_lz4 if compressor == _BITSHUFFLE_LZ4 else _unpack_zstd
-
-    def undo_both(data: Bytes, out: Bytes) -> Bytes:
-        if data.size < _LZ4.size:
-            raise DamagedChunkError(f"holds {data.size} bytes, less than the header of bitshuffle")
-        size, block_bytes = _LZ4.unpack_from(data.data)
-        loose = size // item % _BITSHUFFLE_GROUP * item
-        if size > out.size or data.size < _LZ4.size + loose:
-            raise DamagedChunkError(f"holds {size} bytes instead of {out.size}")
-        whole = data.size - loose
-        blocks = _packed_blocks(data[:whole])
-        if len(blocks) != (-(-(size - loose) // block_bytes) if block_bytes else 0):
-            raise DamagedChunkError(f"holds {len(blocks)} blocks for {size} bytes")
-        # Longer than it need be, for the sake of `_unpack_lz4`.
-        shuffled = scratch("bitshuffled", size + data.size)
-        filled = unpack(data[:whole], blocks, shuffled) if blocks else 0
-        if filled != size - loose:
-            raise DamagedChunkError(f"does not hold {size} bytes, as its header says")
-        shuffled[filled:size] = data[whole:]
-        return _unbitshuffle(shuffled[:size], item, block_bytes, out)
-
-    return (Codec(undo_both, work=5),)
-
-
-def _can_unbitshuffle(item: int) -> bool:
-    """Before 2026, imagecodecs did so for elements of 1, 2, 4 and 8 bytes alone."""
-    if item > _BITSHUFFLE_LARGEST:
-        return False
-    try:
-        _codecs.bitshuffle_decode(bytes(item * _BITSHUFFLE_GROUP), itemsize=item)
-    except ValueError:
-        return False
-    return True
-
-
-def _packed_blocks(packed: Bytes) -> list[memoryview]:
-    """The blocks of a compressed chunk, each of which follows its length."""
-    view = packed.data
-    blocks = []
-    at = _LZ4.size
-    while at + _LENGTH.size <= packed.size:
-        start = at + _LENGTH.size
-        at = start + _LENGTH.unpack_from(view, at)[0]
-        blocks.append(view[start:at])
-    if at != packed.size:
-        raise DamagedChunkError("ends within a block of bitshuffle")
-    return blocks
-
-
-def _unpack_lz4(packed: Bytes, _: list[memoryview], out: Bytes) -> int:
-    """Decodes all blocks by one call, and returns how many bytes they hold.
-
-    The filter lz4 stores its blocks in the same way, but takes one that is as long as the room for
-    it as uncompressed. With a single length for all of them, and much room, none is.
-    """
-    framed = scratch("packed", packed.size)
-    framed[:] = packed
-    _LZ4.pack_into(framed.data, 0, out.size, out.size)
-    return len(_codecs.lz4h5_decode(framed, out=out))
-
-
-def _unpack_zstd(_: Bytes, blocks: list[memoryview], out: Bytes) -> int:
-    """The same for frames of Zstandard, which the decoder takes one behind the other."""
-    return len(_codecs.zstd_decode(b"".join(blocks), out=out))
-
-
-def _unbitshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes:
-    group = item * _BITSHUFFLE_GROUP
-    if data.size % item or block_bytes % group:
-        raise DamagedChunkError(
-            f"holds {data.size} bytes in blocks of {block_bytes}, for elements of {item}"
-        )
-    # As an array, the data would need the shape of `out`.
-    decoded: Bytes = _codecs.bitshuffle_decode(
-        data.data, itemsize=item, blocksize=block_bytes // item, out=out
-    )
-    return decoded
+    return (Codec(bitshuffle.PackedBits(item, compressor).undo, work=5),)
 
 
 _CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {

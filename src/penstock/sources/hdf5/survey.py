@@ -20,8 +20,9 @@ from penstock.errors import (
 )
 from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.attributes import read_attributes
+from penstock.sources.hdf5.finding import link_end
 from penstock.sources.hdf5.limits import check_type
-from penstock.sources.hdf5.opening import damage_explained, link_end, path_of, reading
+from penstock.sources.hdf5.opening import damage_explained, path_of, reading
 from penstock.sources.hdf5.probing import DAMAGED
 from penstock.sources.hdf5.storage import Storage, count_chunks, describe
 

@@ -18,8 +18,8 @@ from penstock.errors import ChangedFileError, DataError, PenstockError
 from penstock.sources.file import Identity
 from penstock.sources.hdf5.external import external_pieces
 from penstock.sources.hdf5.filters import filters_of, lacking, missing
+from penstock.sources.hdf5.finding import find_beside, open_dataset
 from penstock.sources.hdf5.limits import MOST_LEVELS, MOST_MAPPINGS
-from penstock.sources.hdf5.opening import find_beside, open_dataset
 
 _Node = tuple[str, str]
 
