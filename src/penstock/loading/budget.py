@@ -12,7 +12,7 @@ from penstock.spec import Indices
 RESIDENT = 16
 """One part in so many of the budget is for fields small enough to stay in memory as a whole."""
 
-BESIDE = 3 / 16
+BESIDE = 1 / 4
 """The most that is set aside for batches made ahead and for buffers of running reads, unless two
 batches and one read need more. All else is for windows: one that holds everything, or
 two, one being read while the other empties."""
@@ -23,6 +23,9 @@ SCRATCHES = 16
 AHEAD_BYTES = 20_000_000
 """More than this, or than `AHEAD_BATCHES` if they are larger, is never ready ahead: the next window
 is read anyway, and memory that is used again soon is still in the processor's cache."""
+
+LEAST_AHEAD = 8
+"""Batches ahead get one part in so many of what is set aside, before a thread more does."""
 
 AHEAD_BATCHES = 8
 """Half of them ready or in the making, the others handed out, or waiting for their next use."""
@@ -108,7 +111,7 @@ def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool |
     batches = max(AHEAD_BYTES, AHEAD_BATCHES * needs.batch)
     wanted = batches + needs.beside + SCRATCHES * needs.scratch
     beside = max(needs.beside, min(int(total * BESIDE), wanted, left - blocks))
-    for_reads = min(workers * needs.scratch, beside // 2)
+    for_reads = min(workers * needs.scratch, beside - beside // LEAST_AHEAD)
     ahead = max(min(beside - for_reads, batches), 2 * needs.batch)
     spare = min(ahead // 2, ahead - 2 * needs.batch)
     threads = workers
