@@ -27,6 +27,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
             yield f"| {' | '.join(rules)} |"
 
 
+def _section(
+    title: str, text: str, head: Sequence[str], rows: Sequence[Sequence[str]]
+) -> Iterator[str]:
+    yield from ("", f"## {title}", "", text, "")
+    yield from table(head, rows)
+
+
 def _read(record: dict[str, Any], has_plot: bool) -> Iterator[str]:
     settings = record["settings"]
     yield from ("", "## Reading", "")
@@ -84,12 +91,10 @@ def _read_row(line: Line) -> tuple[str, ...]:
 
 def _fit(record: dict[str, Any], _: bool) -> Iterator[str]:
     settings = record["settings"]
-    yield from ("", "## Training", "")
-    yield (
+    text = (
         f"The baseline network on JAX, {settings['fit_rows']:,} images, batches of "
         f"{settings['batch']}; the first epoch, which compiles, is left out."
     )
-    yield ""
     rows = []
     for way in dict.fromkeys(run["way"] for run in record["fit"]["runs"]):
         runs = [run for run in record["fit"]["runs"] if run["way"] == way]
@@ -106,17 +111,15 @@ def _fit(record: dict[str, Any], _: bool) -> Iterator[str]:
             )
         )
     head = ("", "s an epoch", "min - max", "samples/s", "waiting for data")
-    yield from table(head, rows)
+    yield from _section("Training", text, head, rows)
 
 
 def _memory(record: dict[str, Any], _: bool) -> Iterator[str]:
     settings = record["settings"]
-    yield from ("", "## Memory", "")
-    yield (
+    text = (
         f"An epoch under a limit of {settings['limit_bytes'] / 1e6:.0f} MB on the process group, "
         f"with a budget of {settings['limit_memory']}; the control must be stopped by the limit."
     )
-    yield ""
     rows = []
     for run in record["memory"]["runs"]:
         report = run.get("report") or {}
@@ -133,13 +136,11 @@ def _memory(record: dict[str, Any], _: bool) -> Iterator[str]:
             )
         )
     head = ("", "file", "decoded, MB", "", "samples/s", "group's peak, MB")
-    yield from table((*head, "loader's peak, MB", "page cache counted"), rows)
+    yield from _section("Memory", text, (*head, "loader's peak, MB", "page cache counted"), rows)
 
 
 def _scaling(record: dict[str, Any], _: bool) -> Iterator[str]:
-    yield from ("", "## Scaling", "")
-    yield "Order and state, without data: medians of the rounds."
-    yield ""
+    text = "Order and state, without data: medians of the rounds."
     runs = record["scaling"]["runs"]
     rows = []
     for length in sorted({run["rows"] for run in runs}):
@@ -155,7 +156,7 @@ def _scaling(record: dict[str, Any], _: bool) -> Iterator[str]:
                 f"{1000 * middle['resume_seconds']:.1f}",
             )
         )
-    yield from table(("", *_SCALING_HEAD.values()), rows)
+    yield from _section("Scaling", text, ("", *_SCALING_HEAD.values()), rows)
 
 
 _SCALING_HEAD = {
@@ -169,13 +170,11 @@ _SCALING_HEAD = {
 
 def _filters(record: Record, _: bool) -> Iterator[str]:
     settings, part = record["settings"], record["filters"]
-    yield from ("", "## Filters", "")
-    yield (
+    text = (
         f"{settings['rows']:,} rows of 3,072 bytes in chunks of 64, batches of "
         f"{settings['batch']}, warm; samples a second, medians of {settings['repeat']} rounds. "
         "The ceiling reads and decodes every chunk once, with the same decoder."
     )
-    yield ""
     rows = []
     for layout in layouts_of(part):
         case = part["cases"][layout]
@@ -194,17 +193,15 @@ def _filters(record: Record, _: bool) -> Iterator[str]:
             )
         )
     head = ("", "fold", SHUFFLED.name, "min - max", "ceiling", "min - max", SLICES.name)
-    yield from table((*head, "min - max", "/ ceiling", "/ slices"), rows)
+    yield from _section("Filters", text, (*head, "min - max", "/ ceiling", "/ slices"), rows)
 
 
 def _shapes(record: Record, _: bool) -> Iterator[str]:
     part = record["shapes"]
-    yield from ("", "## Shapes", "")
-    yield (
+    text = (
         f"Warm; medians of {record['settings']['repeat']} rounds. The ceiling reads and decodes "
         "every chunk once; for contiguous and tiny rows it takes as many from RAM, at random."
     )
-    yield ""
     rows = []
     for layout in layouts_of(part):
         case = part["cases"][layout]
@@ -227,17 +224,15 @@ def _shapes(record: Record, _: bool) -> Iterator[str]:
         )
     head = ("", "samples", "batch", "budget", "samples/s", "min - max", "ceiling", "min - max")
     tail = ("/ ceiling", "us a batch", "loader's peak, MB", "variance, at most")
-    yield from table((*head, *tail), rows)
+    yield from _section("Shapes", text, (*head, *tail), rows)
 
 
 def _index(record: Record, _: bool) -> Iterator[str]:
     part = record["index"]
-    yield from ("", "## Index", "")
-    yield (
+    text = (
         f"A file of {record['settings']['index_chunks']:,} chunks, opened in a fresh process: "
         f"medians of {record['settings']['repeat']} rounds, bytes for each chunk."
     )
-    yield ""
     rows = []
     for layout in layouts_of(part):
         ours, theirs = (
@@ -265,17 +260,15 @@ def _index(record: Record, _: bool) -> Iterator[str]:
             )
         )
     head = ("HDF5's own index", "ready, s", "min - max", "first batch, s", index.H5PY, "min - max")
-    yield from table((*head, "/ h5py", "held", "peak", "process grew by"), rows)
+    yield from _section("Index", text, (*head, "/ h5py", "held", "peak", "process grew by"), rows)
 
 
 def _unaligned(record: Record, _: bool) -> Iterator[str]:
     settings, part = record["settings"], record["unaligned"]
-    yield from ("", "## Chunks that do not line up", "")
-    yield (
+    text = (
         f"{settings['rows']:,} images with a mask of 32x32x1 and a label, gzip 4, batches of "
         f"{settings['aligned_batch']}, warm; Penstock's budget is {settings['memory']}."
     )
-    yield ""
     rows = []
     for layout in layouts_of(part):
         ours = speeds(part, SHUFFLED.name, layout)
@@ -284,19 +277,17 @@ def _unaligned(record: Record, _: bool) -> Iterator[str]:
         row = (part["cases"][layout]["title"], *_speed(ours), f"{median(again):,.0f}")
         rows.append((*row, _mixing(reports)))
     head = ("", "samples/s", "min - max", "decoded again, blocks an epoch", "variance, at most")
-    yield from table(head, rows)
+    yield from _section("Chunks that do not line up", text, head, rows)
 
 
 def _cold(record: Record, _: bool) -> Iterator[str]:
     settings, part = record["settings"], record["cold"]
-    yield from ("", "## Cold, larger than memory", "")
-    yield (
+    text = (
         f"{settings['cold_rows']:,} images under a limit of "
         f"{settings['cold_limit_bytes'] / 1e6:.0f} MB on the process group, dropped from the page "
         f"cache before each run; batches of {settings['cold_batch']}, a budget of "
         f"{settings['cold_memory']}, medians of {settings['repeat']} rounds."
     )
-    yield ""
     rows = []
     for layout in layouts_of(part):
         for way in cold.TASKS[layout]:
@@ -308,7 +299,7 @@ def _cold(record: Record, _: bool) -> Iterator[str]:
                 reports = [run["report"] for run in runs if run.get("report")]
                 rows.append((way, layout, *_speed(found), f"{speed:,.0f}", _mixing(reports)))
     head = ("", "file", "samples/s", "min - max", "stored MB/s", "variance, at most")
-    yield from table(head, rows)
+    yield from _section("Cold, larger than memory", text, head, rows)
 
 
 def _speed(found: dict[int, float]) -> tuple[str, str]:

@@ -32,6 +32,12 @@ class Images(NamedTuple):
 
 
 @pytest.fixture
+def path(tmp_path):
+    """Where a test writes its file."""
+    return tmp_path / "data.h5"
+
+
+@pytest.fixture
 def open_folder():
     """A folder that every user of this machine may look into."""
     with tempfile.TemporaryDirectory() as name:

@@ -36,6 +36,16 @@ def write(path, **datasets):
     return path
 
 
+def mutate(path, content, seed):
+    """Writes `content` anew with a few bytes near its start changed at random."""
+    rng = np.random.default_rng(seed)
+    mutated = np.frombuffer(content, np.uint8).copy()
+    where = rng.integers(0, min(8192, len(content)), rng.integers(1, 5))
+    mutated[where] = rng.integers(0, 256, len(where))
+    path.unlink()
+    path.write_bytes(mutated.tobytes())
+
+
 def gzip(data, rows=8, **more):
     """The arguments for a dataset in gzip chunks of whole samples."""
     return {"data": data, "chunks": (rows, *data.shape[1:]), "compression": "gzip", **more}

@@ -15,20 +15,6 @@ from tests.files import damage, gzip, write
 from tests.sources.storage import IMAGES, STORAGE, read
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "data.h5"
-
-
-@pytest.fixture(params=STORAGE)
-def stored(request, path):
-    """A file of `IMAGES` in each form, written long ago."""
-    write(path, image={"data": IMAGES, **STORAGE[request.param]})
-    # No later writing has the same time.
-    os.utime(path, ns=(10**18, 10**18))
-    return path
-
-
 def shorten(path):
     os.truncate(path, path.stat().st_size // 2)
 

@@ -26,19 +26,6 @@ from tests.files import damage, gzip, images, overwrite, store_chunk, write
 from tests.fuzz import checksum
 from tests.sources.storage import IMAGES, STORAGE, WHOLE, read
 
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "data.h5"
-
-
-@pytest.fixture(params=STORAGE)
-def stored(request, path):
-    """A file of `IMAGES` in each form."""
-    write(path, image={"data": IMAGES, **STORAGE[request.param]})
-    return path
-
-
 # Chunks that cannot be decoded.
 
 
@@ -383,17 +370,13 @@ import numpy as np
 from penstock.errors import PenstockError
 from penstock.sources import empty_arrays, run_reads
 from penstock.sources.hdf5 import HDF5Source
+from tests.files import mutate
 
 path = Path(sys.argv[1])
 content = path.read_bytes()
 refused = 0
 for seed in range(int(sys.argv[2])):
-    rng = np.random.default_rng(seed)
-    mutated = np.frombuffer(content, np.uint8).copy()
-    where = rng.integers(0, min(8192, len(content)), rng.integers(1, 5))
-    mutated[where] = rng.integers(0, 256, len(where))
-    path.unlink()
-    path.write_bytes(mutated.tobytes())
+    mutate(path, content, seed)
     for name in ("contiguous", "raw", "gzip", "lzf", "scaleoffset"):
         try:
             source = HDF5Source(path, [name])

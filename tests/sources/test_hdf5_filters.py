@@ -44,11 +44,6 @@ HERE = {name: add for name, add in FILTERS.items() if can_szip() or "szip" not i
 """The filters that libhdf5 can apply here."""
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "data.h5"
-
-
 def pipeline(values, filters):
     """The pipeline for chunks of the shape of `values`."""
     with h5py.File("memory", "w", driver="core", backing_store=False) as file:

@@ -32,11 +32,6 @@ SECONDS = 20
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "data.h5"
-
-
 @pytest.fixture(scope="module")
 def process():
     """A process with little memory, started again if it dies."""

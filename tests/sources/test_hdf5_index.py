@@ -23,11 +23,6 @@ MANY = 100_000
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "data.h5"
-
-
-@pytest.fixture
 def read_indexes(monkeypatch):
     """The datasets whose index libhdf5 was asked for."""
     asked = []

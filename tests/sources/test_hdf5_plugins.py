@@ -33,11 +33,6 @@ OWN = ("gzip", "lzf", "szip", "szip without differences", "shuffle", "fletcher32
 PLUGINS = [name for name in FILTERS if name not in OWN]
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "data.h5"
-
-
 WITHOUT = """
 import json, sys
 sys.modules["hdf5plugin"] = None

@@ -13,7 +13,7 @@ from h5py import h5d, h5g, h5o, h5s, h5t
 
 from penstock.cli import main
 from penstock.sources.hdf5.survey import MOST_IN_A_GROUP, MOST_LEVELS, MOST_OBJECTS, survey
-from tests.files import images, write
+from tests.files import images, mutate, write
 
 SECONDS = 10
 """Far more than any of these takes; a machine that runs tests may be slow."""
@@ -195,12 +195,7 @@ def test_random_damage_is_shown_or_refused(path, capsys, libver):
     content = path.read_bytes()
     codes = []
     for seed in range(MUTATIONS):
-        rng = np.random.default_rng(seed)
-        mutated = np.frombuffer(content, np.uint8).copy()
-        where = rng.integers(0, min(8192, len(content)), rng.integers(1, 5))
-        mutated[where] = rng.integers(0, 256, len(where))
-        path.unlink()
-        path.write_bytes(mutated.tobytes())
+        mutate(path, content, seed)
         capsys.readouterr()
         codes.append(main(["info", str(path), "--memory", "100MB"]))
         out, err = capsys.readouterr()
