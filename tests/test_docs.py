@@ -74,6 +74,9 @@ def test_examples_in_docstrings_run(cats, code, path):
     )
     model.compile("sgd", "mse")
     names |= {"ps": ps, "np": np, "data": data, "train": train, "val": val, "model": model}
+    names |= {"x_train": data[:100][0], "y_train": data[:100][1], "table": {"age": np.ones(1500)}}
+    np.save("photos.npy", data[:][0])
+    np.save("labels.npy", data[:][1])
     names |= {"loader": train.batch(10, shuffle=True), "keras": keras}
     exec(compile(code, str(path), "exec"), names)
 
@@ -91,7 +94,7 @@ def test_links_lead_somewhere(page):
 
 def test_every_public_function_has_an_example():
     """What a user may call shows how."""
-    public = [penstock.from_hdf5, penstock.open, penstock.concat]
+    public = [penstock.from_hdf5, penstock.from_arrays, penstock.open, penstock.concat]
     public += [penstock.Dataset, penstock.Dataset.split, penstock.Dataset.map]
     public += [penstock.Dataset.batch, penstock.Loader.state_dict]
     for item in public:

@@ -12,7 +12,7 @@ model.fit(train.batch(32, shuffle=True), validation_data=val.batch(256), epochs=
 from penstock import errors
 from penstock.dataset import Dataset, concat
 from penstock.errors import PenstockError
-from penstock.formats import from_hdf5, open  # noqa: A004 - as in `gzip.open`
+from penstock.formats import from_arrays, from_hdf5, open  # noqa: A004 - as in `gzip.open`
 from penstock.keras import connect_when_imported as _connect_when_imported
 from penstock.loading import Loader, Report
 from penstock.spec import Field, Spec
@@ -28,6 +28,7 @@ __all__ = [
     "Spec",
     "concat",
     "errors",
+    "from_arrays",
     "from_hdf5",
     "open",
 ]

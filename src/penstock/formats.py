@@ -1,14 +1,26 @@
 """From a path to a data set: one function for each format."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.dataset import Dataset
-from penstock.errors import DataError, FieldNotFoundError, OptionError, check_integer, some_of
+from penstock.errors import (
+    DataError,
+    FieldNotFoundError,
+    OptionError,
+    ShapeError,
+    check_integer,
+    some_of,
+)
 from penstock.loading import Part, View
 from penstock.order import Span
+from penstock.sources import Source
+from penstock.sources.beside import Beside, Member
+from penstock.sources.content import is_numpy_file
 from penstock.sources.paths import Paths, find_files
-from penstock.spec import Field, Spec, Structure, leaves, map_structure
+from penstock.spec import PARTS, Field, Spec, Structure, leaves, map_structure
 
 if TYPE_CHECKING:
     from penstock.sources.hdf5 import HDF5Source
@@ -114,15 +126,93 @@ def from_hdf5(
     return Dataset(view.part(rows.start, rows.stop), Spec(first.fields, *as_tuples))
 
 
+def from_arrays(x: Structure, y: Structure = None, sample_weight: Any = None) -> Dataset:
+    """Samples in arrays, in memory or not.
+
+    Nothing is copied, and nothing is loaded: rows are taken when a batch needs them.
+
+    Args:
+        x: The model's input: an array whose first axis runs over samples; a list of arrays for
+            several inputs, a dict of them for named inputs, or any nest of these. An array is one
+            of:
+
+            - a NumPy array, in memory or mapped, or an array of JAX, PyTorch or TensorFlow in the
+              machine's memory;
+            - the path of a `.npy` file, or of a member of an uncompressed `.npz` file:
+              `"data.npz/image"`;
+            - a pandas or polars data frame of numbers, which gives shape `(columns,)` in a
+              dtype that holds them all, or a series, which gives shape `()`;
+            - a scipy.sparse matrix, whose rows are made dense batch by batch;
+            - an h5py dataset, which is read as `from_hdf5` does if its file is open for reading;
+            - anything else with `shape` and `[start:stop]`, such as a zarr array; if it has
+              `chunks`, whole ones are read.
+        y: The target, likewise; None for data without one.
+        sample_weight: A weight for each sample, likewise.
+
+    Returns:
+        A `Dataset`. Fields are called `x`, `y` and `sample_weight`, with what leads to them in a
+        nest: `x.0`, `x.photo`. They keep their dtype, in native byte order.
+
+    Raises:
+        OptionError: If something is no array.
+        ShapeError: If an array has no rows, or they differ in length.
+        TypeNotSupportedError: If one holds Python objects, text in a data frame, or masked values.
+        DataError: If values are missing in whole numbers of a data frame, or no dtype holds all of
+            its columns.
+        MissingFileError: If there is no such file.
+        FileFormatError: If it is no file of NumPy's, is damaged, or compressed.
+
+    Example:
+
+    ```python
+    data = ps.from_arrays(x_train, y_train)
+    data = ps.from_arrays({"photo": "photos.npy", "age": table["age"]}, "labels.npy")
+    train, val = data.split(0.8, seed=0)
+    ```
+    """
+    from penstock.sources.arrays import array_source
+
+    if sample_weight is not None and y is None:
+        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
+    sources: dict[str, Source] = {}
+
+    def place(value: Structure, name: str) -> Structure:
+        if isinstance(value, Mapping) and not hasattr(value, "shape"):
+            return {key: place(inner, f"{name}.{key}") for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return tuple(place(inner, f"{name}.{i}") for i, inner in enumerate(value))
+        sources[name] = array_source(name, value)
+        return name
+
+    names = [
+        None if value is None and name != "x" else place(value, name)
+        for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight))
+    ]
+    for part, structure in zip(PARTS, names, strict=True):
+        if structure is not None and not leaves(structure):
+            raise OptionError(f"Expected an array in {part}. Received an empty list or dict.")
+    lengths = {name: source.length for name, source in sources.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ShapeError(
+            f"The arrays have different numbers of rows: {listed}. Every sample needs "
+            "a row in each."
+        )
+    members = [Member(source, {name: source.fields[0].name}) for name, source in sources.items()]
+    whole = Beside(members, next(iter(lengths.values())))
+    view = View((Part(whole, Span(0, whole.length)),), tuple(sources))
+    return Dataset(view, Spec(whole.fields, *names))
+
+
 def open(  # noqa: A001 - the name that users expect, as in `gzip.open`
     path: Paths, x: Structure = None, y: Structure = None, **options: Any
 ) -> Dataset:
     """Samples in a file of a format that is found out by looking at its content.
 
     Args:
-        path: The file, a list of files, or a pattern, as in `from_hdf5`. HDF5 is the format
-            known so far.
-        x: The model's input, as in `from_hdf5`.
+        path: The file, a list of files, or a pattern, as in `from_hdf5`; HDF5 files, and
+            NumPy's `.npy` and `.npz` are known so far.
+        x: The model's input, as in `from_hdf5`; for `.npz` files the name of an array.
         y: The target, likewise.
         **options: Passed on to the function for the format.
 
@@ -138,7 +228,19 @@ def open(  # noqa: A001 - the name that users expect, as in `gzip.open`
     data = ps.open("cats.h5", x="image", y="label")
     ```
     """
+    if isinstance(path, (str, os.PathLike)) and is_numpy_file(path):
+        return _open_numpy(Path(path), x, y, **options)
     return from_hdf5(path, x, y, **options)
+
+
+def _open_numpy(path: Path, x: Structure, y: Structure, sample_weight: Structure = None) -> Dataset:
+    """The array in a `.npy` file, or arrays in an `.npz` file by their names."""
+    if x is None and y is None and sample_weight is None:
+        return from_arrays(path)
+    for part, names in zip(PARTS, (x, y, sample_weight), strict=True):
+        _check_names(part, names)
+    members = [map_structure(lambda name: path / name, names) for names in (x, y, sample_weight)]
+    return from_arrays(*members)
 
 
 def _check_names(part: str, names: Structure) -> None:

@@ -145,7 +145,9 @@ class _Needs:
         self._view = view
         self._batch_size = batch_size = min(batch_size, len(view))
         self._shuffle = shuffle
-        self._fields = sorted(view.fields, key=lambda field: field.nbytes)
+        # A copy of what lies in memory already would be of no use.
+        elsewhere = [field for field in view.fields if field.name not in view.in_memory]
+        self._fields = sorted(elsewhere, key=lambda field: field.nbytes)
         self.row = view.row_bytes
         self.batch = batch_size * self.row
         self.scratch = view.scratch([field.name for field in view.fields])
@@ -178,7 +180,7 @@ class _Needs:
         return tuple(field.name for field in self._fields[:count])
 
     def _others(self, resident: tuple[str, ...]) -> list[str]:
-        return [field.name for field in self._fields if field.name not in resident]
+        return [field.name for field in self._view.fields if field.name not in resident]
 
     def prefers_runs(self, resident: tuple[str, ...], capacity: int) -> bool:
         """Whether runs of addressable rows are read, and mixed in windows.

@@ -142,6 +142,13 @@ class View:
         """Whether reading one row costs about one row."""
         return self._addressable.issuperset(names)
 
+    @cached_property
+    def in_memory(self) -> frozenset[str]:
+        """The fields that lie in this process's memory already."""
+        return frozenset(
+            name for name in self.names if all(part.source.in_memory([name]) for part in self.parts)
+        )
+
     def scratch(self, names: Sequence[str]) -> int:
         """The most bytes that one running read holds besides its output."""
         return max(part.source.scratch(names) for part in self.parts)

@@ -75,6 +75,10 @@ class Source(ABC):
     def addressable(self, names: Sequence[str]) -> bool:
         """Whether reading one row costs about one row."""
 
+    def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
+        """Whether the rows lie in this process's memory, so that no copy of them is of use."""
+        return False
+
     @abstractmethod
     def scratch(self, names: Sequence[str]) -> int:
         """The most bytes that one running read holds besides its output."""

@@ -1,5 +1,8 @@
 """What a file looks like by its first bytes, in the words of an error message."""
 
+import os
+from pathlib import Path
+
 HEAD_BYTES = 512
 """How many first bytes `looks_like` wants."""
 
@@ -68,3 +71,14 @@ def _text(start: bytes) -> str | None:
     first = next(iter(text.lstrip("\ufeff \t\r\n").splitlines()), "")
     kind = "CSV text" if any(mark in first for mark in ",;\t") else "text"
     return f"{kind} that starts with {first[:40]!r}"
+
+
+def is_numpy_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a `.npy` file at `path`, or a ZIP archive that is called `.npz`."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(6)
+    except (OSError, ValueError):
+        return False
+    zipped = start[:2] == b"PK" and Path(path).suffix.lower() == ".npz"
+    return zipped or start == b"\x93NUMPY"

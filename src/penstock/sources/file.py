@@ -7,7 +7,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -268,6 +268,31 @@ class File:
         self._gather_one_by_one(offsets, size, out)
         self.check_unchanged()
         return out.tobytes()
+
+
+class Gathered(Protocol):
+    """What is read by offset: a file, or the pieces of several."""
+
+    def read_into(self, out: Bytes, offset: int) -> None:
+        """Fills `out` with the bytes at `offset`."""
+
+    def gather(self, offsets: Offsets, sizes: int, out: Bytes) -> None:
+        """Fills `out` with `sizes` bytes at each of `offsets`."""
+
+
+def fetch(file: Gathered, offsets: Offsets, size: int, out: Bytes) -> None:
+    """Fills `out` with `size` bytes at each of `offsets`: neighbours by one read.
+
+    Raises:
+        ReadError: As `File.gather`.
+    """
+    apart = offsets[1:] - offsets[:-1] != size
+    if np.count_nonzero(apart) * 4 < len(offsets):
+        breaks = np.flatnonzero(apart) + 1
+        for first, last in itertools.pairwise([0, *breaks.tolist(), len(offsets)]):
+            file.read_into(out[first * size : last * size], int(offsets[first]))
+    else:
+        file.gather(offsets, size, out)
 
 
 def _joined(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Iterator[list[int]]:

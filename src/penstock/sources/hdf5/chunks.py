@@ -19,7 +19,8 @@ from penstock.sources.hdf5.index import UNALLOCATED, Chunks
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import Library, damaged, located
 from penstock.sources.hdf5.pipeline import Pipeline
-from penstock.sources.hdf5.readers import DatasetReader, part_of
+from penstock.sources.hdf5.readers import DatasetReader
+from penstock.sources.jobs import part_of
 from penstock.spec import Indices
 
 FETCHED_BYTES = 1 << 17

@@ -13,8 +13,9 @@ from penstock.sources.base import Arrays, Cost, Read, ReadPath, empty_arrays
 from penstock.sources.file import File
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import located
-from penstock.sources.hdf5.readers import DatasetReader, part_of
+from penstock.sources.hdf5.readers import DatasetReader
 from penstock.sources.hdf5.rows import RUN_BYTES, RowReader
+from penstock.sources.jobs import part_of
 from penstock.spec import Indices
 
 _SLOWEST_FIRST = ("h5py", "direct chunks", "direct rows")

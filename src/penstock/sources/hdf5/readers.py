@@ -13,14 +13,8 @@ from penstock.sources.base import Arrays, Cost, Read
 from penstock.sources.hdf5.columns import Column
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import Library, located
+from penstock.sources.jobs import JOB_BYTES, cut_jobs, part_of
 from penstock.spec import Indices
-
-JOB_BYTES = 1 << 20
-"""About as much as one read produces: enough to hide the cost of handing it to a thread."""
-
-MOST_JOB_BYTES = 1 << 22
-JOBS = 16
-"""Larger ones cost less, where there are enough of them to keep all threads busy to the end."""
 
 LIBRARY_BYTES = 1 << 12
 """Scattered rows are read through h5py with what lies between, at least this much at a time."""
@@ -92,18 +86,8 @@ class DatasetReader(ABC):
         return columns[0] if len(columns) == 1 and columns[0].plain else None
 
     def _jobs(self, rows: Indices) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` between blocks, into pieces `[start, stop)` of `JOB_BYTES` or some more."""
-        nbytes = min(max(JOB_BYTES, len(rows) * self.row_bytes // JOBS), MOST_JOB_BYTES)
-        many = max(1, nbytes // self.row_bytes)
-        edges = np.append(np.flatnonzero(np.diff(rows // self.block_rows)) + 1, len(rows))
-        wanted = np.searchsorted(edges, np.arange(many, len(rows) + many, many))
-        cuts = np.unique(edges[np.minimum(wanted, len(edges) - 1)]).tolist()
-        return itertools.pairwise([0, *cuts] if len(rows) else [])
-
-
-def part_of(out: Arrays, start: int, stop: int) -> Arrays:
-    """Rows `start .. stop - 1` of arrays."""
-    return {name: array[start:stop] for name, array in out.items()}
+        """Cuts `rows` between blocks, into pieces `[start, stop)`."""
+        return cut_jobs(rows, self.row_bytes, self.block_rows)
 
 
 class LibraryReader(DatasetReader):

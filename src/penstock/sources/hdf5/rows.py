@@ -1,6 +1,5 @@
 """Rows by address: uncompressed data, contiguous or in chunks of whole samples."""
 
-import itertools
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -10,13 +9,14 @@ import numpy as np
 from penstock.errors import ReadError
 from penstock.sources.ahead import ReadAhead
 from penstock.sources.base import Arrays, Cost, Read
-from penstock.sources.file import Bytes, File
+from penstock.sources.file import Bytes, File, fetch
 from penstock.sources.hdf5.columns import Array, Column
 from penstock.sources.hdf5.decoding import scratch
 from penstock.sources.hdf5.external import ExternalData
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import located
-from penstock.sources.hdf5.readers import DatasetReader, part_of
+from penstock.sources.hdf5.readers import DatasetReader
+from penstock.sources.jobs import part_of
 from penstock.spec import Indices
 
 RUN_BYTES = 1 << 16
@@ -120,14 +120,7 @@ class RowReader(DatasetReader):
 
     def _fetch(self, rows: Indices, start: int, size: int, target: Bytes) -> None:
         """Fills `target` with `size` bytes of each row, from byte `start` of it on."""
-        offsets = self._offsets(rows) + start
-        apart = offsets[1:] - offsets[:-1] != size
-        if np.count_nonzero(apart) * 4 < len(rows):
-            breaks = np.flatnonzero(apart) + 1
-            for first, last in itertools.pairwise([0, *breaks.tolist(), len(rows)]):
-                self._file.read_into(target[first * size : last * size], int(offsets[first]))
-        else:
-            self._file.gather(offsets, size, target)
+        fetch(self._file, self._offsets(rows) + start, size, target)
 
     def _offsets(self, rows: Indices) -> Indices:
         size = self.layout.row_bytes
