@@ -21,6 +21,7 @@ LAYERS = [
     {"loading"},
     {"dataset"},
     {"formats"},
+    {"matrix"},
     {"keras", "testing"},
     {"cli"},
 ]

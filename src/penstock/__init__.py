@@ -15,6 +15,7 @@ from penstock.errors import PenstockError
 from penstock.formats import from_arrays, from_hdf5, open  # noqa: A004 - as in `gzip.open`
 from penstock.keras import connect_when_imported as _connect_when_imported
 from penstock.loading import Loader, Report
+from penstock.matrix import HDF5Matrix
 from penstock.spec import Field, Spec
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Dataset",
     "Field",
+    "HDF5Matrix",
     "Loader",
     "PenstockError",
     "Report",

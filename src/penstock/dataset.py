@@ -58,6 +58,11 @@ class Dataset:
         maps = ", mapped" if self._maps else ""
         return f"<Dataset of {len(self):,} samples: {fields}{maps}>"
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all rows would take in memory, before `map`."""
+        return len(self) * self._view.row_bytes
+
     @cached_property
     def spec(self) -> Spec:
         """The fields of a sample and their places in a batch.

@@ -1,7 +1,7 @@
 """From a path to a data set: one function for each format."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ from penstock.errors import (
 )
 from penstock.loading import Part, View
 from penstock.order import Span
-from penstock.sources import Source
 from penstock.sources.beside import Beside, Member
 from penstock.sources.content import is_numpy_file
 from penstock.sources.paths import Paths, find_files
@@ -121,7 +120,7 @@ def from_hdf5(
         tuple(Part(source, Span(0, source.length)) for source in sources),
         tuple(field.name for field in first.fields),
     )
-    rows = _rows(start, end, len(view))
+    rows = rows_between(start, end, len(view))
     as_tuples = [map_structure(str, part) for part in (x, y, sample_weight)]
     return Dataset(view.part(rows.start, rows.stop), Spec(first.fields, *as_tuples))
 
@@ -172,35 +171,54 @@ def from_arrays(x: Structure, y: Structure = None, sample_weight: Any = None) ->
     """
     from penstock.sources.arrays import array_source
 
-    if sample_weight is not None and y is None:
+    def member(name: str, value: Any) -> Member:
+        source = array_source(name, value)
+        return Member(source, {name: source.fields[0].name})
+
+    return side_by_side((x, y, sample_weight), member)
+
+
+def side_by_side(
+    parts: tuple[Structure, Structure, Structure], member_of: Callable[[str, Any], Member]
+) -> Dataset:
+    """A data set of things side by side, named by their places in x, y and sample_weight.
+
+    Args:
+        parts: Nests of things.
+        member_of: Makes one thing the source of a field of a name.
+
+    Raises:
+        OptionError: If a part is an empty nest, or there are weights and no target.
+        ShapeError: If the things differ in length.
+    """
+    if parts[2] is not None and parts[1] is None:
         raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
-    sources: dict[str, Source] = {}
+    members: dict[str, Member] = {}
 
     def place(value: Structure, name: str) -> Structure:
         if isinstance(value, Mapping) and not hasattr(value, "shape"):
             return {key: place(inner, f"{name}.{key}") for key, inner in value.items()}
         if isinstance(value, (list, tuple)):
             return tuple(place(inner, f"{name}.{i}") for i, inner in enumerate(value))
-        sources[name] = array_source(name, value)
+        members[name] = member_of(name, value)
         return name
 
     names = [
         None if value is None and name != "x" else place(value, name)
-        for name, value in (("x", x), ("y", y), ("sample_weight", sample_weight))
+        for name, value in zip(PARTS, parts, strict=True)
     ]
-    for part, structure in zip(PARTS, names, strict=True):
+    for name, structure in zip(PARTS, names, strict=True):
         if structure is not None and not leaves(structure):
-            raise OptionError(f"Expected an array in {part}. Received an empty list or dict.")
-    lengths = {name: source.length for name, source in sources.items()}
+            raise OptionError(f"Expected an array in {name}. Received an empty list or dict.")
+    lengths = {name: member.length for name, member in members.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ShapeError(
             f"The arrays have different numbers of rows: {listed}. Every sample needs "
             "a row in each."
         )
-    members = [Member(source, {name: source.fields[0].name}) for name, source in sources.items()]
-    whole = Beside(members, next(iter(lengths.values())))
-    view = View((Part(whole, Span(0, whole.length)),), tuple(sources))
+    whole = Beside(list(members.values()))
+    view = View((Part(whole, Span(0, whole.length)),), tuple(members))
     return Dataset(view, Spec(whole.fields, *names))
 
 
@@ -282,7 +300,12 @@ def _form(field: Field) -> str:
     return f"{field.shape} {field.dtype}"
 
 
-def _rows(start: int, end: int | None, length: int) -> Span:
+def rows_between(start: int, end: int | None, length: int) -> Span:
+    """The rows that `start=` and `end=` name.
+
+    Raises:
+        OptionError: If they name none.
+    """
     stop = length if end is None else end
     for name, value in (("start", start), ("end", stop)):
         check_integer(name, value)

@@ -39,10 +39,10 @@ class TestBeside(SourceTests):
         np.save(path, IMAGES)
         members = [
             Member(array_source("x", path), {"photo": "x"}, 100),
-            Member(array_source("y", Sliced(LABELS)), {"label": "y"}, 50),
-            Member(array_source("x", TABLE), {"row": "x"}),
+            Member(array_source("y", Sliced(LABELS)), {"label": "y"}, 50, 250),
+            Member(array_source("x", TABLE), {"row": "x"}, 0, 200),
         ]
-        return Beside(members, 200)
+        return Beside(members)
 
     @pytest.fixture(scope="class")
     @classmethod

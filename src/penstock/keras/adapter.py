@@ -7,10 +7,12 @@ instead of dropped. Should a later Keras move that function, loaders still work 
 plain `PyDataset`s, with a warning.
 """
 
+import math
 import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -18,19 +20,28 @@ import keras
 import numpy as np
 
 from penstock import dataset as datasets
-from penstock.errors import OptionError, TypeNotSupportedError
+from penstock.dataset import Dataset
+from penstock.errors import MemoryBudgetError, OptionError, TypeNotSupportedError
 from penstock.loading import Batch, Batches, Loader
+from penstock.matrix import dataset_of, has_matrix
+from penstock.resources import default_memory
 from penstock.spec import leaves, map_structure
 from penstock.transform import with_class_weight
 
 try:
     from keras.src.trainers import data_adapters
+    from keras.src.trainers.data_adapters import array_slicing
     from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
     _original = data_adapters.get_data_adapter
+    _original_split = array_slicing.train_validation_split
 except (ImportError, AttributeError):
     data_adapters = None
     DataAdapter = object
+
+
+FEW_BYTES = 1 << 26
+"""Memory for data that were given without batches, however small they are."""
 
 
 class KerasLoader(Loader, keras.utils.PyDataset):
@@ -53,6 +64,7 @@ def connect() -> None:
         )
     elif data_adapters.get_data_adapter is _original:
         data_adapters.get_data_adapter = _get_data_adapter
+        array_slicing.train_validation_split = _train_validation_split
 
 
 def _get_data_adapter(
@@ -65,24 +77,26 @@ def _get_data_adapter(
     class_weight: Mapping[int, float] | None = None,
     **others: Any,
 ) -> Any:
-    if not isinstance(x, Loader):
-        return _original(
-            x,
-            y=y,
-            sample_weight=sample_weight,
-            batch_size=batch_size,
-            steps_per_epoch=steps_per_epoch,
-            shuffle=shuffle,
-            class_weight=class_weight,
-            **others,
-        )
     fit = _fit_frame(sys._getframe(1))
-    validating = fit is not None and "epoch_iterator" in fit.f_locals
-    _refuse("y", y, "y= of from_hdf5() and the like")
-    _refuse("sample_weight", sample_weight, "sample_weight= of from_hdf5() and the like")
-    if fit is not None:
-        split = fit.f_locals.get("validation_split")
+    if not isinstance(x, Loader):
+        if not _is_ours(x, y, sample_weight):
+            return _original(
+                x,
+                y=y,
+                sample_weight=sample_weight,
+                batch_size=batch_size,
+                steps_per_epoch=steps_per_epoch,
+                shuffle=shuffle,
+                class_weight=class_weight,
+                **others,
+            )
+        x = _loader_of(x, y, sample_weight, batch_size, shuffle)
+    else:
+        _refuse("y", y, "y= of from_hdf5() and the like")
+        _refuse("sample_weight", sample_weight, "sample_weight= of from_hdf5() and the like")
+        split = fit.f_locals.get("validation_split") if fit is not None else None
         _refuse("validation_split", split or None, "data.split() before batch()")
+    validating = fit is not None and "epoch_iterator" in fit.f_locals
     # Beside validation data, batch_size= may be meant for training arrays.
     if batch_size not in (None, x.batch_size) and not validating:
         raise OptionError(
@@ -109,6 +123,46 @@ def _get_data_adapter(
         initial_epoch=initial_epoch,
         epochs=max(known.get("epochs", 1) - initial_epoch, 1),
     )
+
+
+def _is_ours(x: Any, y: Any, sample_weight: Any) -> bool:
+    """Whether there is a data set without batches, or an `HDF5Matrix`."""
+    return isinstance(x, Dataset) or has_matrix(x, y, sample_weight)
+
+
+def _loader_of(
+    x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool | str
+) -> Loader:
+    """Batches of what was given to Keras in place of arrays; 32 rows each, if it does not say."""
+    if isinstance(x, Dataset):
+        _refuse("y", y, "y= of from_hdf5() and the like")
+        _refuse("sample_weight", sample_weight, "sample_weight= of from_hdf5() and the like")
+    data = x if isinstance(x, Dataset) else dataset_of(x, y, sample_weight)
+    # Drawn where Keras draws for arrays: `keras.utils.set_random_seed` repeats it.
+    seed = int(np.random.randint(2**31 - 1))  # noqa: NPY002
+    batch = partial(data.batch, batch_size or 32, shuffle=shuffle, seed=seed)
+    # Whoever gives this in place of arrays does not expect all of it in memory.
+    share = max(data.nbytes // 2, FEW_BYTES)
+    try:
+        return batch(memory=min(share, default_memory()))
+    except MemoryBudgetError:
+        return batch()
+
+
+def _train_validation_split(arrays: Any, validation_split: float) -> Any:
+    """The first rows, and the last ones, which validate."""
+    if isinstance(arrays[0], (Loader, Dataset)):
+        _refuse("validation_split", validation_split, "data.split() before fit()")
+    if not has_matrix(*arrays):
+        return _original_split(arrays, validation_split=validation_split)
+    data = dataset_of(*arrays)
+    first = math.floor(len(data) * (1.0 - validation_split))
+    if not 0 < first < len(data):
+        raise OptionError(
+            f"validation_split={validation_split} of {len(data)} rows leaves nothing to "
+            f"{'train on' if not first else 'validate'}."
+        )
+    return tuple((part, None, None) for part in data.split(first))
 
 
 def _check_distribution() -> None:

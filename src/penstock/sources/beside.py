@@ -18,11 +18,18 @@ class Member:
         source: The source.
         names: For each field taken from it, under the name that it gets, its own name.
         start: The row of the source that is the first one taken.
+        stop: The row before which to stop; None for the end of the source.
     """
 
     source: Source
     names: Mapping[str, str]
     start: int = 0
+    stop: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Rows that are taken."""
+        return (self.source.length if self.stop is None else self.stop) - self.start
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,12 @@ class Beside(Source):
 
     Args:
         members: What is taken from each; no two give a field the same name, and none takes
-            a field of its source twice.
-        length: Rows; every source has as many from its first one on.
+            a field of its source twice. All take as many rows.
     """
 
-    def __init__(self, members: Sequence[Member], length: int) -> None:
+    def __init__(self, members: Sequence[Member]) -> None:
         self._members = tuple(members)
-        self.length = length
+        (self.length,) = {member.length for member in members}
         there = {
             name: replace(found, name=name)
             for member in members

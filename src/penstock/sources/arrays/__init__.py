@@ -96,7 +96,7 @@ def _stored_in_hdf5(name: str, dataset: Any) -> Source:
     from penstock.sources.hdf5 import HDF5Source
 
     source = HDF5Source(file.filename, [dataset.name])
-    return Beside([Member(source, {name: source.fields[0].name})], source.length)
+    return Beside([Member(source, {name: source.fields[0].name})])
 
 
 def _shown(data: Any) -> str:

@@ -4,11 +4,13 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 
 from penstock.errors import ShapeError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
+from penstock.sources.file import Identity
 from penstock.sources.hdf5.build import Builder
 from penstock.sources.hdf5.finding import dataset_names
 from penstock.sources.hdf5.joined import VirtualReader
@@ -126,6 +128,13 @@ class HDF5Source(Source):
 
     def paths(self) -> dict[str, ReadPath]:
         return {name: reader.layout.path for name, reader in self._readers.items()}
+
+    def is_current(self) -> bool:
+        """Whether the files are still those that were opened."""
+        try:
+            return all(Identity.of(Path(f.path).stat()) == f.identity for f in self._files)
+        except OSError:
+            return False
 
     def layout(self, name: str) -> Layout:
         """How a field is stored."""

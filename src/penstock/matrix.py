@@ -1,0 +1,247 @@
+"""`HDF5Matrix`, which Keras had and removed: rows of an HDF5 dataset in place of an array."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakValueDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.dataset import Dataset
+from penstock.errors import OptionError
+from penstock.formats import rows_between, side_by_side
+from penstock.loading import Part, View
+from penstock.sources.beside import Member
+from penstock.spec import Spec, Structure, leaves, map_structure
+
+if TYPE_CHECKING:
+    from penstock.sources.hdf5 import HDF5Source
+
+Array = npt.NDArray[Any]
+
+_STEP_BYTES = 1 << 20
+
+_opened: "WeakValueDictionary[tuple[str, str], HDF5Source]" = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+class HDF5Matrix:
+    """Some rows of a dataset in an HDF5 file, for use in place of a NumPy array.
+
+    What Keras called `keras.utils.HDF5Matrix` until version 2.3, with its arguments, for
+    `fit`, `evaluate` and `predict` on every backend: beside others, NumPy arrays among them, in
+    lists and dicts, with `batch_size=`, `shuffle=` (`True` shuffles all rows now, `"batch"`
+    batches of neighbours, as before), `class_weight=`, `sample_weight=`, `validation_data=` and
+    `validation_split=`. Rows are read when a batch needs them, as `from_hdf5` reads them, and never
+    all at once.
+
+    Indexing reads rows as NumPy does: integers, slices with any step, lists and arrays of
+    integers in any order, negative ones and duplicates, boolean masks. Safe to use from many
+    threads, and in other processes after a pickle or a fork.
+
+    Args:
+        datapath: The file.
+        dataset: Name of a dataset in it.
+        start: First row.
+        end: Row before which to stop; None for the end of the dataset.
+        normalizer: Called with what was read, and returns what takes its place: rows of a
+            batch (its first axis), or one sample where an integer was the index.
+
+    Raises:
+        MissingFileError, FileFormatError, LockedFileError, FieldNotFoundError, ShapeError,
+            TypeNotSupportedError: As `from_hdf5`.
+        OptionError: If `start` and `end` name no rows, or the normalizer is none.
+
+    Example:
+
+    ```python
+    x_train = ps.HDF5Matrix("cats.h5", "image", end=1200)
+    y_train = ps.HDF5Matrix("cats.h5", "label", end=1200)
+    x_test = ps.HDF5Matrix("cats.h5", "image", start=1200)
+    y_test = ps.HDF5Matrix("cats.h5", "label", start=1200)
+    model.fit(x_train, y_train, batch_size=32, validation_data=(x_test, y_test))
+    ```
+    """
+
+    def __init__(
+        self,
+        datapath: str | os.PathLike[str],
+        dataset: str,
+        start: int = 0,
+        end: int | None = None,
+        normalizer: Callable[[Array], Any] | None = None,
+    ) -> None:
+        if normalizer is not None and not callable(normalizer):
+            raise OptionError(f"Expected normalizer to be a function. Received: {normalizer!r}")
+        if not isinstance(dataset, str):
+            raise OptionError(f"Expected the name of a dataset. Received: {dataset!r}")
+        self._source: HDF5Source | None = _source_of(datapath, dataset)
+        self._rows = rows_between(start, end, self._source.length)
+        self.normalizer = normalizer
+        view = View((Part(self._source, self._rows),), (dataset,))
+        self._data = Dataset(view, Spec(self._source.fields, dataset))
+        self._form: tuple[tuple[int, ...], np.dtype[Any]] | None = None
+        if normalizer is None:
+            (field,) = self._source.fields
+            self._form = (field.shape, field.dtype)
+
+    @property
+    def start(self) -> int:
+        """First row."""
+        return self._rows.start
+
+    @property
+    def end(self) -> int:
+        """Row before which to stop."""
+        return self._rows.stop
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        (field,) = self._data.spec.fields
+        return f"<HDF5Matrix {field.name!r}, rows {self.start} to {self.end - 1}>"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows, and the shape of one after the normalizer."""
+        return (len(self), *self._row_form[0])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What an element is after the normalizer."""
+        return self._row_form[1]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it would take in memory."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def _row_form(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        if self._form is None:
+            first = self[0:1]
+            self._form = (first.shape[1:], first.dtype)
+        return self._form
+
+    def __getitem__(self, key: Any) -> Any:
+        """Reads rows, as NumPy would for the same index; any iterable of integers is one.
+
+        Raises:
+            IndexError: If a row is out of range, or the index is of another kind.
+            ValueError: If it was closed.
+        """
+        self._check_open()
+        if not isinstance(key, (slice, int, np.integer, np.ndarray, list)):
+            if isinstance(key, (str, bytes)) or not hasattr(key, "__iter__"):
+                raise IndexError(f"Expected rows as an index. Received: {key!r}")
+            key = list(key)
+        (values,) = self._data[key]
+        return values if self.normalizer is None else self.normalizer(values)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Row by row, read a megabyte at a time."""
+        (field,) = self._data.spec.fields
+        step = max(1, _STEP_BYTES // field.nbytes)
+        for first in range(0, len(self), step):
+            (values,) = self._data[first : first + step]
+            yield from values if self.normalizer is None else map(self.normalizer, values)
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            f"{self!r} is not made an array by itself, since it may be larger than memory. "
+            "Read it with matrix[:], or give it to fit(), evaluate() or predict()."
+        )
+
+    def close(self) -> None:
+        """Lets go of the file; nothing can be read after it."""
+        self._source = None
+
+    def __enter__(self) -> "HDF5Matrix":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> "HDF5Source":
+        if self._source is None:
+            raise ValueError(f"{self!r} was closed.")
+        return self._source
+
+    def _member(self, name: str) -> Member:
+        source = self._check_open()
+        return Member(source, {name: source.fields[0].name}, self.start, self.end)
+
+
+def has_matrix(*parts: Structure) -> bool:
+    """Whether there is an `HDF5Matrix` in some nests."""
+    return any(isinstance(leaf, HDF5Matrix) for part in parts for leaf in leaves(part))
+
+
+def dataset_of(x: Structure, y: Structure, sample_weight: Structure) -> Dataset:
+    """The data set of matrices, and of arrays beside them; normalizers are map functions.
+
+    Raises:
+        ShapeError, OptionError, TypeNotSupportedError: As `from_arrays`.
+    """
+    from penstock.sources.arrays import array_source
+
+    normalizers: dict[str, Callable[[Array], Any]] = {}
+
+    def member(name: str, value: Any) -> Member:
+        if not isinstance(value, HDF5Matrix):
+            source = array_source(name, value)
+            return Member(source, {name: source.fields[0].name})
+        if value.normalizer is not None:
+            normalizers[name] = value.normalizer
+        return value._member(name)
+
+    data = side_by_side((x, y, sample_weight), member)
+    return data.map(_Normalize(data.spec.parts, normalizers)) if normalizers else data
+
+
+class _Normalize:
+    """Applies normalizers to the leaves of a batch."""
+
+    def __init__(
+        self, names: tuple[Structure, ...], normalizers: dict[str, Callable[[Array], Any]]
+    ) -> None:
+        self._names = names
+        self._normalizers = normalizers
+        self.__name__ = "normalizer"
+
+    def __call__(self, *batch: Any) -> tuple[Any, ...]:
+        found = dict(zip(leaves(self._names), leaves(batch), strict=True))
+        for name, normalizer in self._normalizers.items():
+            found[name] = normalizer(found[name])
+        return tuple(map_structure(found.__getitem__, names) for names in self._names)
+
+
+def _source_of(datapath: str | os.PathLike[str], dataset: str) -> "HDF5Source":
+    """The dataset; the one that another matrix reads already, unless the file has changed."""
+    from penstock.sources.hdf5 import HDF5Source, path_of
+
+    path = path_of(datapath)
+    with _opening:
+        source = _opened.get((path, dataset))
+        if source is None or not source.is_current():
+            source = _opened[path, dataset] = HDF5Source(path, [dataset])
+        return source
