@@ -82,7 +82,8 @@ def test_a_filter_that_is_not_there_is_named(info, path):
         plist.set_chunk((5,))
         plist.set_filter(missing, h5py.h5z.FLAG_OPTIONAL, ())
         space = h5py.h5s.create_simple((10,))
-        h5py.h5d.create(file.id, b"data", h5py.h5t.NATIVE_INT8, space, plist)
+        made = h5py.h5d.create(file.id, b"data", h5py.h5t.NATIVE_INT8, space, plist)
+        made.write_direct_chunk((0,), b"filtered", filter_mask=0)
     data = named(info(path))["data"]
     assert str(missing) in data["problem"]
     assert str(missing) in data["filters"][0]

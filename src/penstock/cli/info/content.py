@@ -1,5 +1,6 @@
 """What the data themselves may mislead with: rows sorted by class, rows that nobody wrote."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,10 +98,12 @@ def _too_short(survey: Survey) -> Iterator[Advice]:
         if item.source:
             place = item.name.rpartition("/")[0], item.source.length
             lengths.setdefault(place, []).append(item.name)
+    beside = Counter(folder for (folder, _), names in lengths.items() for _ in names)
     for (folder, length), names in lengths.items():
         for (other_folder, more), others in lengths.items():
             near = folder == other_folder and length < more <= length * (1 + NEARLY)
-            if near and len(names) == 1 and len(others) > 1:
+            usual = len(others) > max(1, beside[folder] // 2)
+            if near and len(names) == 1 and usual:
                 text = (
                     f"It has {length:,} rows, and {', '.join(others[:3])} have {more:,}: fields of "
                     f"one data set need the same number. Write the other {more - length:,}, or "

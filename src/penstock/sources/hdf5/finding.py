@@ -2,17 +2,23 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 from h5py import h5g, h5l
 
-from penstock.errors import DataError, FieldNotFoundError, field_not_found, some_of
+from penstock.errors import (
+    DataError,
+    FieldNotFoundError,
+    FileFormatError,
+    field_not_found,
+    some_of,
+)
 from penstock.sources.hdf5.columns import Members, split_member
 from penstock.sources.hdf5.limits import MOST_GROUPS_DEEP, MOST_NAMES
-from penstock.sources.hdf5.opening import reading
+from penstock.sources.hdf5.opening import damage_explained, reading
 
 _MOST_LINKS = 16
 """Links that libhdf5 follows for one name."""
@@ -136,7 +142,9 @@ def dataset_names(group: h5py.Group) -> list[str]:
 def _some_names(group: h5py.Group) -> list[str]:
     """The names of datasets for an error message: those that are found in bounded time."""
     names: list[str] = []
-    _walk(group.id, names)
+    # Damage elsewhere in the file is not what the message is about.
+    with suppress(FileFormatError), damage_explained(repr(group.name)):
+        _walk(group.id, names)
     return names
 
 
@@ -197,7 +205,7 @@ def _follow(file: h5py.File, name: str, path: str, external: bool) -> Link | Non
     if end.kind == "missing":
         raise DataError(
             f"{where} is a link to {end.target!r}, which is not there. "
-            f"The file holds: {some_of(_some_names(file))}."
+            f"The file holds: {some_of(_some_names(file)) or 'no dataset'}."
         )
     if end.kind == "external" and external:
         return Link(find_beside(end.target, path, "HDF5_EXT_PREFIX"), end.inside)
@@ -235,7 +243,7 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
     links = 0
     while parts:
         done.append(parts.pop(0))
-        link = file.get("/".join(done), getlink=True)
+        link = _link_at(file, "/".join(done))
         within = followed is not None and len(parts) >= beyond
         if link is None:
             return LinkEnd("missing", followed or "") if within else None
@@ -250,6 +258,16 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
             if links > _MOST_LINKS:
                 return LinkEnd("circle")
     return None
+
+
+def _link_at(file: h5py.File, name: str) -> Any:
+    try:
+        return file.get(name, getlink=True)
+    except TypeError as error:
+        raise DataError(
+            f"{name!r} in {file.filename!r} is a link of a kind that a program defined for itself, "
+            "and h5py cannot follow. Name what it leads to."
+        ) from error
 
 
 def find_beside(name: str, path: str, variable: str) -> str:
