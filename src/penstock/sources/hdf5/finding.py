@@ -236,37 +236,54 @@ class LinkEnd(NamedTuple):
 
 
 def link_end(file: h5py.File, name: str) -> LinkEnd | None:
-    """Follows the links on the way to `name`, within the file; None if they end at an object."""
-    parts = _parts(name)
-    done: list[str] = []
+    """Follows the links on the way to `name`, within the file; None if they end at an object.
+
+    Raises:
+        DataError: If links lead on and on, or one is of a kind that h5py does not know.
+    """
+    parts = _parts(name)[::-1]  # the next one last
+    groups: list[Any] = [file]  # on the way, so that each name is looked up once
     followed, beyond = None, 0  # a link, and how many parts of the name come after it
-    links = 0
+    links = looked_up = 0
     while parts:
-        done.append(parts.pop(0))
-        link = _link_at(file, "/".join(done))
+        looked_up += 1
+        if looked_up > MOST_GROUPS_DEEP:
+            raise DataError(
+                f"{name[:100]!r} in {file.filename!r} leads over links through more than "
+                f"{MOST_GROUPS_DEEP} groups. Name what it leads to."
+            )
+        part = parts.pop()
+        link = _link_at(groups[-1], part)
         within = followed is not None and len(parts) >= beyond
         if link is None:
             return LinkEnd("missing", followed or "") if within else None
         if isinstance(link, h5py.ExternalLink):
-            return LinkEnd("external", link.filename, "/".join(_parts(link.path) + parts))
+            rest = [*_parts(link.path), *parts[::-1]]
+            return LinkEnd("external", link.filename, "/".join(rest))
         if isinstance(link, h5py.SoftLink):
             if not within:
                 followed, beyond = link.path, len(parts)
-            parts = _parts(link.path) + parts
-            done = [] if link.path.startswith("/") else done[:-1]
+            parts += _parts(link.path)[::-1]
+            if link.path.startswith("/"):
+                groups = [file]
             links += 1
             if links > _MOST_LINKS:
                 return LinkEnd("circle")
+        elif parts:
+            found = groups[-1][part]
+            if not isinstance(found, h5py.Group):
+                return None
+            groups.append(found)
     return None
 
 
-def _link_at(file: h5py.File, name: str) -> Any:
+def _link_at(group: h5py.Group, name: str) -> Any:
     try:
-        return file.get(name, getlink=True)
+        return group.get(name, getlink=True)
     except TypeError as error:
         raise DataError(
-            f"{name!r} in {file.filename!r} is a link of a kind that a program defined for itself, "
-            "and h5py cannot follow. Name what it leads to."
+            f"{name!r} in {group.file.filename!r} is a link of a kind that a program defined for "
+            "itself, and h5py cannot follow. Name what it leads to."
         ) from error
 
 
