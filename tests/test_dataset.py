@@ -231,6 +231,7 @@ def test_map_changes_batches_and_samples(data, images):
         (lambda x, y: (x[:1], y), "keep the 5 rows"),
         (lambda x, y: (x, y.sum()), "keep the 5 rows"),
         (lambda x, y: (x, y, y, y), "a tuple of 4"),
+        (lambda x, y: None, "returned None. Is a return missing"),
     ],
 )
 def test_map_functions_that_lose_rows_are_refused(data, fn, message):

@@ -63,6 +63,8 @@ def finish(structure: Spec, maps: Sequence[MapStep], arrays: Mapping[str, Array]
     rows = len(next(iter(arrays.values())))
     for step in maps:
         mapped = step(batch)
+        if mapped is None:
+            raise DataError(f"Map function {step.name!r} returned None. Is a return missing?")
         batch = mapped if isinstance(mapped, tuple) else (mapped,)
         batch = map_structure(np.asarray, batch)
         _check_mapped(batch, rows, step.name)

@@ -136,3 +136,13 @@ def test_an_imported_keras_is_believed():
     from penstock.keras.backend import choose_backend
 
     assert choose_backend() == keras.config.backend() == INSTALLED
+
+
+def test_keras_takes_the_backend_that_is_there_if_penstock_comes_first(tmp_path):
+    """Where nobody names one, and TensorFlow, which Keras would take, is not installed."""
+    env = {**os.environ, "KERAS_HOME": str(tmp_path)}
+    env.pop("KERAS_BACKEND")
+    code = "import penstock, keras; print(keras.backend.backend())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [INSTALLED]

@@ -1,8 +1,12 @@
 """How iterators end: used up, abandoned, with an error, beside a fork."""
 
 import gc
+import itertools
+import os
+import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
@@ -191,3 +195,80 @@ def test_an_iterator_from_before_a_fork_refuses_to_hang(make_images):
     command = [sys.executable, "-c", FORK, make_images(1000).path]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["0", "31"]
+
+
+@pytest.mark.parametrize("started", [0, 1, 3])
+def test_a_thread_that_cannot_be_started_is_an_error_and_leaves_nothing(
+    make_images, monkeypatch, started
+):
+    """The next loop finds the fields that stay in memory free to be filled."""
+    loader = ps.from_hdf5(make_images().path, x="image", y="id").batch(32, workers=4)
+    start, count = threading.Thread.start, itertools.count()
+
+    def fail(thread):
+        if next(count) == started:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="can't start"):
+        next(iter(loader))
+    monkeypatch.undo()
+    assert not threads()
+    assert sorted(np.concatenate([y for _, y in loader])) == list(range(1000))
+
+
+INTERRUPT = """
+import os, signal, sys, threading, time
+import penstock as ps
+loader = ps.from_hdf5(sys.argv[1], x="image", y="id").batch(32, workers=4, memory="1MB")
+
+def strike(delay):
+    time.sleep(delay)
+    os.kill(os.getpid(), signal.SIGINT)
+
+for number in range(60):
+    thread = threading.Thread(target=strike, args=(number * 5e-5,))
+    try:
+        thread.start()
+        while True:
+            for batch in loader:
+                pass
+    except KeyboardInterrupt:
+        pass
+    thread.join()
+deadline = time.monotonic() + 10
+while time.monotonic() < deadline:
+    left = [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    if not left:
+        break
+    time.sleep(0.05)
+print(len(left), sum(1 for batch in loader))
+"""
+
+
+def test_interrupts_at_any_moment_leave_no_threads(make_images):
+    """Also while the threads are being started."""
+    command = [sys.executable, "-c", INTERRUPT, str(make_images().path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["0", "32"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_others_fill_what_stays_in_memory(make_images):
+    """The child fills it anew: nobody there goes on with it."""
+    loader = ps.from_hdf5(make_images().path, x="image", y="id").batch(32, workers=2)
+    loader._resident._loading.acquire()  # as a thread does that fills it
+    child = os.fork()
+    if not child:
+        rows = sorted(np.concatenate([y for _, y in loader]))
+        os._exit(0 if rows == list(range(1000)) else 1)
+    loader._resident._loading.release()
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+
+
+def test_a_loader_does_not_pickle_and_says_what_does(make_images):
+    loader = ps.from_hdf5(make_images().path, x="image").batch(32)
+    with pytest.raises(TypeError, match=r"Pickle the data set, and call batch\(\)"):
+        pickle.dumps(loader)

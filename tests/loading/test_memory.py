@@ -10,6 +10,7 @@ import pytest
 import penstock as ps
 from penstock.errors import MemoryBudgetError
 from penstock.loading import Batches
+from tests.files import write
 from tests.loading.helpers import STORAGE, dataset, ids_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
@@ -131,3 +132,23 @@ def test_memory_does_not_add_up(make_images):
     # Windows of another epoch may be a few rows larger.
     assert loader._ledger.held <= held * 1.05
     assert loader.report().peak_bytes <= 200_000
+
+
+def test_idle_threads_hold_nothing(tmp_path):
+    """Rows of one byte: what is worked out about them is larger than they are."""
+    rows = 3_000_000
+    path = write(
+        tmp_path / "x.h5",
+        x={"data": np.zeros(rows, "u1"), "chunks": (16_384,), "compression": "gzip"},
+    )
+    budget = 2_400_000
+    loader = ps.from_hdf5(path, x="x").batch(1024, shuffle=True, memory=budget, workers=8)
+    stream = iter(loader)
+    next(stream)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in stream:
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - before < 1.5 * budget

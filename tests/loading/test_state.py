@@ -21,7 +21,8 @@ def epochs(loader, count):
     return [[y.tolist() for _, y in loader] for _ in range(count)]
 
 
-@pytest.mark.parametrize("shuffle", [True, False, "batch"])
+@pytest.mark.filterwarnings("ignore:shuffle='exact' decodes:UserWarning")
+@pytest.mark.parametrize("shuffle", [True, False, "batch", "exact"])
 @pytest.mark.parametrize("contiguous", [True, False])
 def test_every_position_can_be_resumed(make_images, shuffle, contiguous):
     """Saved after each batch of two epochs, restored in a fresh loader: the whole rest is equal."""
@@ -206,3 +207,21 @@ def test_moved_data_are_the_same_data(make_images, tmp_path):
     fresh = loader_of(copy)
     fresh.load_state_dict(loader.state_dict())
     assert np.array_equal(next(iter(fresh))[1], loader[1][1])
+
+
+@pytest.mark.parametrize("shuffle", [True, "batch"])
+def test_any_larger_budget_goes_on_with_the_saved_windows(make_images, shuffle):
+    """Up to the one that holds everything, and beyond."""
+    images = make_images(1000)
+    loader = loader_of(images, shuffle=shuffle)
+    whole = [y.tolist() for _, y in loader]
+    loader.load_state_dict({**loader.state_dict(), "epoch": 0, "batch": 0})
+    stream = iter(loader)
+    for _ in range(5):
+        next(stream)
+    saved = loader.state_dict()
+    for memory in range(SMALL, 150_000, 3000):
+        larger = loader_of(images, shuffle=shuffle, memory=memory)
+        larger.load_state_dict(saved)
+        assert [y.tolist() for _, y in larger] == whole[5:]
+        assert larger.report().peak_bytes <= memory

@@ -5,20 +5,25 @@ import os
 import struct
 import subprocess
 import sys
+import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 from h5py import h5d, h5g, h5o, h5p, h5s, h5t, h5z
 
 import penstock as ps
+from penstock.cli import main
 from penstock.errors import (
     DataError,
     FieldNotFoundError,
     FileFormatError,
     PenstockError,
+    ReadError,
     TypeNotSupportedError,
 )
 from penstock.sources.hdf5 import HDF5Source, filters, finding, limits, list_datasets
@@ -531,3 +536,45 @@ def test_samples_of_ten_megabytes_are_read_directly(look, path):
     found = look(400_000_000)
     assert found["path"][0] == "direct chunks"
     assert found["all"] == ["fine", "np.uint64(0)"]
+
+
+def test_links_through_very_many_groups_are_refused_in_bounded_time(path):
+    """Each of them the root again."""
+    with h5py.File(path, "w") as file:
+        file["data"] = np.arange(10)
+        file["a"] = file["/"]
+        file["near"] = h5py.SoftLink("a/" * 100 + "data")
+        file["far"] = h5py.SoftLink("a/" * 20_000 + "data")
+        for number in range(16):
+            file[f"s{number}"] = h5py.SoftLink("a/" * 5000 + f"s{number + 1}")
+    assert HDF5Source(path, ["near"]).length == 10
+    began = time.perf_counter()
+    for name in ("far", "s0"):
+        with pytest.raises(DataError, match="through more than 1000 groups"):
+            HDF5Source(path, [name])
+    assert main(["info", str(path)]) == 0
+    assert time.perf_counter() - began < 20
+
+
+def test_a_chunk_of_very_many_empty_blocks_takes_little_memory(path):
+    """As many as a chunk of bitshuffle has room for, each of length 0."""
+    size = 8 << 20
+    for compressor in ("lz4", "zstd"):
+        with h5py.File(path, "w") as file:
+            made = file.create_dataset(
+                "x",
+                (size // 1024, 1024),
+                "u1",
+                chunks=(size // 1024, 1024),
+                **hdf5plugin.Bitshuffle(cname=compressor),
+            )
+            for head in (bytes(12), struct.pack(">QI", size, 8)):
+                made.id.write_direct_chunk((0, 0), head + bytes(2 * size))
+                with h5py.File(path.with_name("copy.h5"), "w") as copy:
+                    file.copy("x", copy)
+                tracemalloc.start()
+                with pytest.raises(ReadError):
+                    read(HDF5Source(path.with_name("copy.h5"), ["x"]))
+                _, peak = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+                assert peak < 12 * size

@@ -252,3 +252,54 @@ def test_chunks_in_any_order_of_the_file_are_apart(path):
     source = HDF5Source(path, ["x"])
     assert source.paths()["x"].path == "direct chunks"
     assert (read(source) == values).all()
+
+
+# Extensible arrays, in which a growing axis comes first.
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize(
+    "shape, chunks, maxshape",
+    [
+        ((20, 30), (8, 10), (20, None)),
+        ((20, 30), (20, 10), (40, None)),
+        ((8, 12, 10), (4, 12, 5), (8, 12, None)),
+        ((8, 12, 10), (4, 6, 10), (8, None, 10)),
+        ((20, 30), (20, 10), (20, None)),
+        ((30, 20), (10, 8), (None, 40)),
+        ((20, 30), (8, 10), (None, None)),
+        ((20, 30), (8, 10), (40, 60)),
+    ],
+)
+def test_whichever_axes_can_grow_values_are_right(path, libver, shape, chunks, maxshape):
+    """Also where few chunks were written, so that a look at the first ones would tell nothing."""
+    values = np.arange(np.prod(shape), dtype="i4").reshape(shape)
+    with h5py.File(path, "w", libver=libver) as file:
+        for name in ("all", "some"):
+            made = file.create_dataset(
+                name, shape, "i4", chunks=chunks, maxshape=maxshape, compression="gzip"
+            )
+            if name == "all":
+                made[...] = values
+            else:
+                made[shape[0] // 2 :, ..., : chunks[-1]] = 7
+    with h5py.File(path) as file:
+        oracle = {name: file[name][...] for name in file}
+    for name, expected in oracle.items():
+        source = HDF5Source(path, [name])
+        assert (read(source) == expected).all()
+        growing = [axis for axis, most in enumerate(maxshape) if most is None]
+        beside = [axis for axis, n in enumerate(maxshape) if n and n > chunks[axis]]
+        mixed_up = len(growing) == 1 and growing != [0] and beside
+        assert (source.paths()[name].path == "h5py") == bool(mixed_up)
+
+
+def test_a_gap_that_looks_like_the_first_chunks_is_no_proof(path):
+    with h5py.File(path, "w", libver="latest") as file:
+        made = file.create_dataset(
+            "x", (64, 400_000), "u1", chunks=(32, 100_000), maxshape=(64, None), compression="gzip"
+        )
+        made[4:32, :100_000] = 1
+        made[36:64, :100_000] = 2
+        expected = made[...]
+    assert (read(HDF5Source(path, ["x"])) == expected).all()

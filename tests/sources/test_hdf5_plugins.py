@@ -26,7 +26,7 @@ from tests.files import (
     optional,
     shuffle,
 )
-from tests.sources.storage import by_h5py, store
+from tests.sources.storage import by_h5py, read, store
 
 ROOT = Path(__file__).parents[2]
 OWN = ("gzip", "lzf", "szip", "szip without differences", "shuffle", "fletcher32")
@@ -228,7 +228,17 @@ def test_a_virtual_dataset_of_such_data_is_read(plugged):
 def test_a_filter_without_a_package_says_what_is_known(path):
     """A number from the range for tests."""
     store(path, images(), [optional(300, 7)], (8, 4, 4, 3))
+    with h5py.File(path, "r+") as file:
+        file["x"].id.write_direct_chunk((8, 0, 0, 0), b"filtered", filter_mask=0)
     with pytest.raises(
         MissingDependencyError, match=r"300 \(unknown\).*HDF5_PLUGIN_PATH.*h5repack"
     ):
         HDF5Source(path, ["x"])
+
+
+def test_a_filter_that_every_chunk_skipped_is_not_missed(path):
+    """Libhdf5 skips an optional filter that it lacks."""
+    store(path, images(), [optional(300, 7)], (8, 4, 4, 3))
+    source = HDF5Source(path, ["x"])
+    assert source.paths()["x"].path == "h5py"
+    assert (read(source) == images()).all()

@@ -11,6 +11,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from penstock.keras.backend import choose_backend_without_tensorflow
+
 
 def connect_when_imported() -> None:
     """Calls `connect` as soon as Keras is imported; at once if it is already."""
@@ -46,6 +48,7 @@ class _KerasWatch(MetaPathFinder):
         finally:
             self._looking = False
         if spec is not None and spec.loader is not None:
+            choose_backend_without_tensorflow()
             execute = spec.loader.exec_module
 
             def execute_and_connect(module: ModuleType) -> None:

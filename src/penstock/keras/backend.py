@@ -1,5 +1,6 @@
 """Which backend Keras will use, settled before Keras is imported."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -78,6 +79,16 @@ def choose_backend() -> str:
             stacklevel=2,
         )
     return found
+
+
+def choose_backend_without_tensorflow() -> None:
+    """Settles the backend as `choose_backend` does where Keras would take one that is missing.
+
+    Where TensorFlow is installed, or none is, Keras goes on as it does by itself.
+    """
+    if not os.environ.get("KERAS_BACKEND") and not _installed("tensorflow"):
+        with contextlib.suppress(MissingDependencyError):
+            choose_backend()
 
 
 def _installed(backend: str) -> bool:

@@ -100,11 +100,12 @@ def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool |
     blocks = 2 * largest * (needs.row + INDEX_BYTES)
     if total < needs.least_with(resident):
         what = ""
+        there = f", of which there are {len(view)}," if batch_size > len(view) else ""
         if largest and shuffle != "batch":
             what = f", and the largest block holds {largest} rows"
         raise MemoryBudgetError(
-            f"memory={format_bytes(total)} is too little: a batch of {batch_size} rows takes "
-            f"{format_bytes(needs.batch)}{what}. The least that works here is "
+            f"memory={format_bytes(total)} is too little: a batch of {batch_size} rows{there} "
+            f"takes {format_bytes(needs.batch)}{what}. The least that works here is "
             f"memory={needs.least()}."
         )
     left = total - needs.bytes_of(resident)

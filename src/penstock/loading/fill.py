@@ -112,12 +112,18 @@ class Epoch:
     def open_window(self, index: int) -> LoadedWindow:
         """A window, before its reads have run."""
         window = self.order.window(index)
+        places = window.start, window.start + window.size
         if isinstance(self.order, RowOrder):
-            return AddressedWindow(window, self.order, self.view, self._fields, self.resident)
-        rows = int(np.diff(self.order.starts).max())
+            rows = self.order.places(*places)
+            return AddressedWindow(window, rows, self.view, self._fields, self.resident)
+        if not self._fields:
+            rows = window.positions()
+            rows = rows if window.order is None else rows[window.order]
+            return AddressedWindow(window, rows, self.view, [], self.resident)
+        most = int(np.diff(self.order.starts).max())
         names = [f.name for f in self._fields]
         self.timing.add(repeated=self.view.note_blocks(window.positions(), names, self._seen))
-        return HeldWindow(window, rows, self.view, self._fields, self.resident, self.buffers)
+        return HeldWindow(window, most, self.view, self._fields, self.resident, self.buffers)
 
     def gather(self, loaded: LoadedWindow, piece: Piece, out: Arrays) -> Failures:
         """Fills a piece's share of the arrays of its group; returns which rows of it failed."""

@@ -1,6 +1,7 @@
 """Rows on their way in: fields that stay in memory, and windows that batches are gathered from."""
 
 import contextlib
+import os
 import threading
 from abc import ABC, abstractmethod
 from functools import partial
@@ -11,9 +12,9 @@ import numpy.typing as npt
 
 from penstock.loading.timing import Ledger
 from penstock.loading.view import View
-from penstock.order import RowOrder, Window
+from penstock.order import Window
 from penstock.sources import Cost, Read, ReadAhead, empty_arrays
-from penstock.spec import Field
+from penstock.spec import Field, Indices
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
@@ -29,6 +30,7 @@ class Resident:
         self.arrays: Arrays = {}
         self._complete = not self._fields
         self._loading = threading.Lock()
+        self._pid = os.getpid()
 
     def begin(self) -> list[Read]:
         """The reads that fill the arrays; none if they are filled.
@@ -36,6 +38,8 @@ class Resident:
         Waits for another iterator that is filling them. Whoever gets reads calls `end` once none
         of them runs any more.
         """
+        if self._pid != os.getpid():
+            self._forget_the_parent()
         self._loading.acquire()
         try:
             if self._complete:
@@ -48,6 +52,15 @@ class Resident:
         except BaseException:
             self._loading.release()
             raise
+
+    def _forget_the_parent(self) -> None:
+        """Whoever was filling the arrays did not come along through the fork."""
+        self._pid = os.getpid()
+        self._loading = threading.Lock()
+        if not self._complete and self.arrays:
+            # The parent's thread may have been writing to them; what it holds is its own copy.
+            self._ledger.give(_nbytes(self.arrays))
+            self.arrays = {}
 
     def end(self, complete: bool) -> None:
         """Ends what `begin` began; `complete` says whether every read ran."""
@@ -154,12 +167,12 @@ class AddressedWindow(LoadedWindow):
     def __init__(
         self,
         window: Window,
-        order: RowOrder,
+        positions: Indices,
         view: View,
         fields: list[Field],
         resident: Resident,
     ) -> None:
-        self._positions = order.places(window.start, window.start + window.size)
+        self._positions = positions
         self._view = view
         self._names = [f.name for f in fields]
         self._resident = resident

@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from penstock.errors import MemoryBudgetError, OptionError, StateError, check_integer
 from penstock.loading.batches import Batch, Batches, Place
-from penstock.loading.budget import FEWEST_ROWS, share
+from penstock.loading.budget import FEWEST_ROWS, INDEX_BYTES, share
 from penstock.loading.fill import Epoch, Finish, batches
 from penstock.loading.held import Buffers, Resident
 from penstock.loading.output import Output
@@ -84,6 +84,12 @@ class Loader:
         self._position = self._next = self._usual
         self._moves = 0
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A loader does not pickle: its threads and memory belong to this process. Pickle the "
+            "data set, and call batch() where it is used; state_dict() keeps the position."
+        )
+
     # Length and position.
 
     def __len__(self) -> int:
@@ -144,10 +150,14 @@ class Loader:
 
     def _check_capacity(self, capacity: int) -> None:
         """Makes sure that this budget can go on with windows of `capacity` rows."""
-        by_row = self.shuffle is False or self._view.addressable(
-            [f.name for f in self._view.fields if f.name not in self._budget.resident]
-        )
-        if capacity > 2 * self._budget.capacity or (capacity == 0 and not by_row):
+        others = [f.name for f in self._view.fields if f.name not in self._budget.resident]
+        by_row = self.shuffle in (False, "exact") or self._view.addressable(others)
+        if others:
+            fits = capacity <= 2 * self._budget.capacity
+        else:
+            # Such windows hold no rows, only which ones they are.
+            fits = capacity * INDEX_BYTES <= self.memory - len(self._view) * self._view.row_bytes
+        if not fits or (capacity == 0 and not by_row):
             what = f"windows of {capacity} rows" if capacity else "all rows in memory"
             raise MemoryBudgetError(
                 f"The saved epoch was under way with {what}, which memory={self.memory} cannot "

@@ -107,9 +107,26 @@ class Prefetch:
             threading.Thread(target=self._run, name=f"penstock-{i}", daemon=True)
             for i in range(workers)
         ]
-        self._open_resident()
-        for thread in self._threads:
-            thread.start()
+        try:
+            self._open_resident()
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self._break_off()
+            raise
+
+    def _break_off(self) -> None:
+        """Ends what was started of the threads; an interrupt may come at any place."""
+        with self._lock:
+            self._stopped = True
+            started = [thread for thread in self._threads if thread.ident is not None]
+            self._alive -= len(self._threads) - len(started)
+            self._threads = started
+            self._work.notify_all()
+            if self._alive == 0:
+                self._clean_up()
+        for thread in started:
+            thread.join()
 
     # What the consumer calls.
 
@@ -180,6 +197,8 @@ class Prefetch:
         try:
             while (job := self._wait_for_job()) is not None:
                 job()
+                # While this thread waits for the next one, it would keep a window alive.
+                del job
         except BaseException as error:  # noqa: BLE001 - relayed
             with self._lock:
                 self._fatal = error

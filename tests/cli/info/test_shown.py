@@ -82,7 +82,8 @@ def test_a_filter_that_is_not_there_is_named(info, path):
         plist.set_chunk((5,))
         plist.set_filter(missing, h5py.h5z.FLAG_OPTIONAL, ())
         space = h5py.h5s.create_simple((10,))
-        h5py.h5d.create(file.id, b"data", h5py.h5t.NATIVE_INT8, space, plist)
+        made = h5py.h5d.create(file.id, b"data", h5py.h5t.NATIVE_INT8, space, plist)
+        made.write_direct_chunk((0,), b"filtered", filter_mask=0)
     data = named(info(path))["data"]
     assert str(missing) in data["problem"]
     assert str(missing) in data["filters"][0]
@@ -245,3 +246,23 @@ def test_the_readme_shows_real_output(penstock, tmp_path, monkeypatch):
 def masked(text):
     sizes = re.sub(r" *[\d.]+ [kM]?B( \(\d+%\))?", " SIZE", text)
     return [line.rstrip() for line in sizes.strip().splitlines()]
+
+
+def test_a_pattern_is_its_only_file_or_an_error_that_lists_them(info, penstock, path):
+    write(path, image=np.arange(5))
+    assert info("cat*.h5")["datasets"] == 1
+    write(path.with_name("cats2.h5"), image=np.arange(5))
+    code, _, err = penstock("info", "cat*.h5")
+    assert code == 2
+    assert "matches 2 files, and info looks at one: cats2.h5, cats.h5" in err
+
+
+def test_types_that_no_model_takes_come_with_what_to_do(advice, path):
+    """Beside samples of as many rows; what is of another length is no label of them."""
+    with h5py.File(path, "w") as file:
+        file["image"] = np.zeros((3, 4))
+        file["label"] = ["a", "bcd", "e"]
+        file["note"] = ["a"]
+    one = advice(path)["unusable-type"]
+    assert one["datasets"] == ["label"]
+    assert "Encode them first" in one["text"]

@@ -12,9 +12,10 @@ from penstock.cli.info.document import describe
 from penstock.cli.info.mixing import Setting
 from penstock.cli.info.roles import guess
 from penstock.cli.info.text import to_text
-from penstock.errors import FileFormatError
+from penstock.errors import FileFormatError, OptionError, some_of
 from penstock.resources import default_memory, parse_bytes
 from penstock.sources.hdf5.survey import MOST_OBJECTS, Survey, survey
+from penstock.sources.paths import find_files
 
 DESCRIPTION = """\
 Shows the groups and datasets of an HDF5 file: shape, type, size, how the values are stored, and
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> None:
     """
     memory = default_memory() if options.memory is None else parse_bytes(options.memory)
     setting = Setting(memory, options.batch_size)
-    found = survey(options.file, options.limit)
+    found = survey(_one_file(options.file), options.limit)
     roles = guess(found.datasets())
     advice = [
         *apart.advise(options.file, found),
@@ -114,6 +115,17 @@ def run(options: argparse.Namespace) -> None:
         text = to_text(document, width, sys.stdout.encoding)
     print(text, flush=True)
     _check_damage(found, advice)
+
+
+def _one_file(path: str) -> str:
+    """The file that a path or pattern names."""
+    files = find_files(path)
+    if len(files) > 1:
+        raise OptionError(
+            f"{path!r} matches {len(files)} files, and info looks at one: {some_of(files)}. "
+            "from_hdf5() takes them all as one data set."
+        )
+    return str(files[0])
 
 
 def _check_damage(found: Survey, advice: list[Advice]) -> None:

@@ -7,7 +7,7 @@ from penstock.cli.info.repack import free_name
 from penstock.sources.hdf5.storage import Storage
 from penstock.sources.hdf5.survey import Found, Survey
 
-MANY_DATASETS = 1000
+MANY_DATASETS = 100
 """Datasets of one shape in a group: nobody has so many fields."""
 
 _CHUNK_BYTES = 1 << 20
@@ -23,7 +23,8 @@ with h5py.File({old}) as old, h5py.File({new}, "x") as new:
     for start in range(0, len(names), {rows}):
         some = names[start : start + {rows}]
         made[start : start + len(some)] = [group[name][()] for name in some]
-    new["name"] = [name.encode() for name in names]
+    text = [name.encode() for name in names]
+    new.create_dataset("name", data=text, dtype=f"S{{max(map(len, text))}}")
 END"""
 
 

@@ -1,5 +1,6 @@
 """What the data themselves may mislead with: rows sorted by class, rows that nobody wrote."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,10 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.cli.info.advice import Advice
-from penstock.cli.info.mixing import Setting, mixing, view_of
+from penstock.cli.info.mixing import Setting, mixes_well, mixing, view_of
 from penstock.cli.info.roles import Roles, numbers
 from penstock.cli.info.storing import NEARLY
-from penstock.errors import ChangedFileError, MemoryBudgetError, ReadError
+from penstock.errors import (
+    ChangedFileError,
+    MemoryBudgetError,
+    ReadError,
+    TypeNotSupportedError,
+)
+from penstock.resources import format_bytes
 from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.survey import Found, Survey
 
@@ -51,6 +58,7 @@ def advise(path: str, survey: Survey, roles: Roles | None, setting: Setting) -> 
     """
     found = [advice for item in survey.datasets() for advice in _unwritten(path, item, roles)]
     found += _too_short(survey)
+    found += _unusable(survey)
     return found + list(_sorted_rows(path, survey, roles, setting))
 
 
@@ -97,16 +105,31 @@ def _too_short(survey: Survey) -> Iterator[Advice]:
         if item.source:
             place = item.name.rpartition("/")[0], item.source.length
             lengths.setdefault(place, []).append(item.name)
+    beside = Counter(folder for (folder, _), names in lengths.items() for _ in names)
     for (folder, length), names in lengths.items():
         for (other_folder, more), others in lengths.items():
             near = folder == other_folder and length < more <= length * (1 + NEARLY)
-            if near and len(names) == 1 and len(others) > 1:
+            usual = len(others) > max(1, beside[folder] // 2)
+            if near and len(names) == 1 and usual:
                 text = (
                     f"It has {length:,} rows, and {', '.join(others[:3])} have {more:,}: fields of "
                     f"one data set need the same number. Write the other {more - length:,}, or "
                     "leave this field out."
                 )
                 yield Advice("unequal-lengths", (names[0],), text)
+
+
+# Types that no model takes.
+
+
+def _unusable(survey: Survey) -> Iterator[Advice]:
+    """Columns beside the samples that have to be made something else first."""
+    lengths = {item.source.length for item in survey.datasets() if item.source}
+    for item in survey.datasets():
+        rows = item.storage.length if item.storage else 0
+        if isinstance(item.error, TypeNotSupportedError) and rows in lengths:
+            said = str(item.error).removeprefix(f"{item.name!r} in {survey.path!r} ")
+            yield Advice("unusable-type", (item.name,), f"It {said}")
 
 
 # Rows sorted by class.
@@ -137,8 +160,8 @@ def _sorted_rows(
             continue
         named = roles or Roles(main.name, item.name if item != main else None)
         text = (
-            f"Its rows come in order of their value: {found}. shuffle=True evens that out"
-            f"{_order(main, setting)}. But a split without a seed, or by start= and end=, puts "
+            f"Its rows come in order of their value: {found}. "
+            f"{_evened_out(main, setting)} But a split without a seed, or by start= and end=, puts "
             "other values into training than into validation: draw the rows at random."
         )
         command = f"{named.call(path)}.split(0.8, seed=0)"
@@ -155,18 +178,22 @@ def _length(item: Found) -> int:
     return item.source.length if item.source else 0
 
 
-def _order(main: Found, setting: Setting) -> str:
-    """What the order is like when the largest dataset is read."""
+def _evened_out(main: Found, setting: Setting) -> str:
+    """What shuffling makes of it when the largest dataset is read."""
     assert main.source
     assert main.storage
     if main.storage.layout == "virtual":
         # As long as a file cares to say, in blocks too small to matter.
-        return ""
+        return "shuffle=True evens that out."
     try:
         shuffle = mixing(main.source, main.name, setting)
     except MemoryBudgetError:
-        return ""
-    return f" ({shuffle})" if shuffle else ""
+        return f"shuffle=True needs more than {format_bytes(setting.memory)} to even that out."
+    if shuffle is None:
+        return "shuffle=True evens that out."
+    if not mixes_well(shuffle, setting):
+        return f"shuffle=True evens that out in part ({shuffle}): see the advice on large chunks."
+    return f"shuffle=True evens that out ({shuffle})."
 
 
 def _runs(source: HDF5Source, name: str) -> str | None:

@@ -24,6 +24,11 @@ class Setting(NamedTuple):
     batch_size: int
 
     @property
+    def window_bytes(self) -> int:
+        """About what a window gets: two of them share what batches leave."""
+        return self.memory // 3
+
+    @property
     def enough_blocks(self) -> int:
         """Blocks in a window below which `batch()` warns."""
         return WELL_MIXED * self.batch_size

@@ -290,9 +290,12 @@ class _Rules:
         enough = memory_that_mixes(item.source, item.name, setting)
         more = f"memory='{format_bytes(enough)}'"
         rows = self._good_rows(item)
-        if rows * 2 <= item.rows:
-            also = f", and so does {more}" if enough < memory_limit() else ""
-            text += f" Chunks of {rows:,} rows mix well{also}."
+        blocks = self._setting.window_bytes // (rows * item.storage.row_bytes)
+        well = blocks >= self._setting.enough_blocks
+        if rows * (2 if well else 4) <= item.rows:
+            how = "well" if well else f"better, about {blocks} of them"
+            also = f"; with {more} these mix well" if enough < memory_limit() else ""
+            text += f" Chunks of {rows:,} rows mix {how}{also}."
             yield self._mended("large-chunks", item, text)
         else:
             given = f"x={item.name!r}).batch({setting.batch_size}, shuffle=True, memory={enough})"
@@ -332,9 +335,9 @@ class _Rules:
 
     def _good_rows(self, item: Item) -> int:
         """Rows for a chunk: few enough to mix well, enough to read well."""
-        # A window gets about 0.4 of the memory; twice the blocks that it needs leave some room.
-        for_one = int(self._setting.memory * 0.4) // (2 * self._setting.enough_blocks)
-        size = min(GOOD_CHUNK, max(for_one, 2 * SMALL_CHUNK))
+        # Twice the blocks that a window needs leave some room.
+        for_one = self._setting.window_bytes // (2 * self._setting.enough_blocks)
+        size = min(GOOD_CHUNK, max(for_one, SMALL_CHUNK))
         rows = max(1, size // item.storage.row_bytes)
         return min(1 << rows.bit_length() - 1, item.storage.length)
 

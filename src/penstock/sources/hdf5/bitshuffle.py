@@ -1,6 +1,7 @@
 """Undoes the filter bitshuffle, with and without a compressor behind it."""
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import imagecodecs
@@ -66,47 +67,58 @@ class PackedBits:
         if size > out.size or data.size < _HEADER.size + loose:
             raise DamagedChunkError(f"holds {size} bytes instead of {out.size}")
         whole = data.size - loose
-        blocks = _blocks(data[:whole])
-        if len(blocks) != (-(-(size - loose) // block_bytes) if block_bytes else 0):
-            raise DamagedChunkError(f"holds {len(blocks)} blocks for {size} bytes")
         # Longer than it need be, for the sake of `_unpack_lz4`.
         shuffled = scratch("bitshuffled", size + data.size)
-        filled = self._unpack(data[:whole], blocks, shuffled) if blocks else 0
+        count = -(-(size - loose) // block_bytes) if block_bytes else 0
+        filled = self._unpack(data[:whole], count, shuffled)
         if filled != size - loose:
             raise DamagedChunkError(f"does not hold {size} bytes, as its header says")
         shuffled[filled:size] = data[whole:]
         return _unshuffle(shuffled[:size], self._item, block_bytes, out)
 
 
-def _blocks(packed: Bytes) -> list[memoryview]:
-    """The blocks of a compressed chunk, each of which follows its length."""
+def _blocks(packed: Bytes, count: int) -> Iterator[tuple[int, int]]:
+    """Where the `count` blocks of a compressed chunk are, each of which follows its length."""
     view = packed.data
-    blocks = []
     at = _HEADER.size
-    while at + _LENGTH.size <= packed.size:
+    for _ in range(count):
         start = at + _LENGTH.size
+        if start > packed.size:
+            break
         at = start + _LENGTH.unpack_from(view, at)[0]
-        blocks.append(view[start:at])
-    if at != packed.size:
-        raise DamagedChunkError("ends within a block of bitshuffle")
-    return blocks
+        if at > packed.size:
+            break
+        yield start, at
+    else:
+        if at == packed.size:
+            return
+    raise DamagedChunkError(f"does not hold {count} blocks of bitshuffle, as its header says")
 
 
-def _unpack_lz4(packed: Bytes, _: list[memoryview], out: Bytes) -> int:
+def _unpack_lz4(packed: Bytes, count: int, out: Bytes) -> int:
     """Decodes all blocks by one call, and returns how many bytes they hold.
 
     The filter lz4 stores its blocks in the same way, but takes one that is as long as the room for
     it as uncompressed. With a single length for all of them, and much room, none is.
     """
+    for _ in _blocks(packed, count):
+        pass
+    if not count:
+        return 0
     framed = scratch("packed", packed.size)
     framed[:] = packed
     _HEADER.pack_into(framed.data, 0, out.size, out.size)
     return len(_codecs.lz4h5_decode(framed, out=out))
 
 
-def _unpack_zstd(_: Bytes, blocks: list[memoryview], out: Bytes) -> int:
+def _unpack_zstd(packed: Bytes, count: int, out: Bytes) -> int:
     """The same for frames of Zstandard, which the decoder takes one behind the other."""
-    return len(_codecs.zstd_decode(b"".join(blocks), out=out))
+    joined = scratch("packed", packed.size)
+    end = 0
+    for start, stop in _blocks(packed, count):
+        joined[end : end + stop - start] = packed[start:stop]
+        end += stop - start
+    return len(_codecs.zstd_decode(joined[:end], out=out)) if end else 0
 
 
 def _unshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes:

@@ -216,6 +216,10 @@ def _obstacle(dataset: h5py.Dataset, kind: Any, place: _Place) -> str | None:
     """Why the stored bytes cannot be taken as they are."""
     dtype = place.kind.dtype
     if not h5t.py_create(dtype, logical=True).equal(_ordered(place.kind)):
+        if dtype.kind == "S":
+            return "its text is padded in another way than NumPy's"
+        if dtype.names:
+            return f"NumPy lays its {len(dtype.names)} parts out in another way"
         return f"its stored type is not NumPy's {dtype}"
     if _varies(kind):
         # In memory such values have another size than in the file, and what follows moves.
@@ -250,9 +254,11 @@ def _usable_dtype(kind: Any, name: str, path: str) -> np.dtype[Any]:
     where = f"{name!r} in {path!r}"
     try:
         dtype: np.dtype[Any] = kind.dtype
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:
+        # h5py looks the order of bytes up, and knows no other than two.
+        why = "the order of bytes of a VAX" if isinstance(error, KeyError) else error
         raise TypeNotSupportedError(
-            f"{where} holds values that NumPy has no type for ({error}). Expected numbers of a "
+            f"{where} holds values that NumPy has no type for ({why}). Expected numbers of a "
             f"fixed size. {_others(kind, name)}Convert them, with h5py's low-level functions for "
             "example."
         ) from error
@@ -301,6 +307,8 @@ def _overlaps(dtype: np.dtype[Any]) -> bool:
 def _objects_in(dtype: np.dtype[Any]) -> str:
     if h5py.check_ref_dtype(dtype) is not None:
         return "references to other parts of the file"
+    if not dtype.names:
+        return "arrays of values of variable length"
     return f"compound values with parts of variable length ({dtype})"
 
 

@@ -2,17 +2,23 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 from h5py import h5g, h5l
 
-from penstock.errors import DataError, FieldNotFoundError, field_not_found, some_of
+from penstock.errors import (
+    DataError,
+    FieldNotFoundError,
+    FileFormatError,
+    field_not_found,
+    some_of,
+)
 from penstock.sources.hdf5.columns import Members, split_member
 from penstock.sources.hdf5.limits import MOST_GROUPS_DEEP, MOST_NAMES
-from penstock.sources.hdf5.opening import reading
+from penstock.sources.hdf5.opening import damage_explained, reading
 
 _MOST_LINKS = 16
 """Links that libhdf5 follows for one name."""
@@ -136,7 +142,9 @@ def dataset_names(group: h5py.Group) -> list[str]:
 def _some_names(group: h5py.Group) -> list[str]:
     """The names of datasets for an error message: those that are found in bounded time."""
     names: list[str] = []
-    _walk(group.id, names)
+    # Damage elsewhere in the file is not what the message is about.
+    with suppress(FileFormatError), damage_explained(repr(group.name)):
+        _walk(group.id, names)
     return names
 
 
@@ -197,7 +205,7 @@ def _follow(file: h5py.File, name: str, path: str, external: bool) -> Link | Non
     if end.kind == "missing":
         raise DataError(
             f"{where} is a link to {end.target!r}, which is not there. "
-            f"The file holds: {some_of(_some_names(file))}."
+            f"The file holds: {some_of(_some_names(file)) or 'no dataset'}."
         )
     if end.kind == "external" and external:
         return Link(find_beside(end.target, path, "HDF5_EXT_PREFIX"), end.inside)
@@ -228,28 +236,55 @@ class LinkEnd(NamedTuple):
 
 
 def link_end(file: h5py.File, name: str) -> LinkEnd | None:
-    """Follows the links on the way to `name`, within the file; None if they end at an object."""
-    parts = _parts(name)
-    done: list[str] = []
+    """Follows the links on the way to `name`, within the file; None if they end at an object.
+
+    Raises:
+        DataError: If links lead on and on, or one is of a kind that h5py does not know.
+    """
+    parts = _parts(name)[::-1]  # the next one last
+    groups: list[Any] = [file]  # on the way, so that each name is looked up once
     followed, beyond = None, 0  # a link, and how many parts of the name come after it
-    links = 0
+    links = looked_up = 0
     while parts:
-        done.append(parts.pop(0))
-        link = file.get("/".join(done), getlink=True)
+        looked_up += 1
+        if looked_up > MOST_GROUPS_DEEP:
+            raise DataError(
+                f"{name[:100]!r} in {file.filename!r} leads over links through more than "
+                f"{MOST_GROUPS_DEEP} groups. Name what it leads to."
+            )
+        part = parts.pop()
+        link = _link_at(groups[-1], part)
         within = followed is not None and len(parts) >= beyond
         if link is None:
             return LinkEnd("missing", followed or "") if within else None
         if isinstance(link, h5py.ExternalLink):
-            return LinkEnd("external", link.filename, "/".join(_parts(link.path) + parts))
+            rest = [*_parts(link.path), *parts[::-1]]
+            return LinkEnd("external", link.filename, "/".join(rest))
         if isinstance(link, h5py.SoftLink):
             if not within:
                 followed, beyond = link.path, len(parts)
-            parts = _parts(link.path) + parts
-            done = [] if link.path.startswith("/") else done[:-1]
+            parts += _parts(link.path)[::-1]
+            if link.path.startswith("/"):
+                groups = [file]
             links += 1
             if links > _MOST_LINKS:
                 return LinkEnd("circle")
+        elif parts:
+            found = groups[-1][part]
+            if not isinstance(found, h5py.Group):
+                return None
+            groups.append(found)
     return None
+
+
+def _link_at(group: h5py.Group, name: str) -> Any:
+    try:
+        return group.get(name, getlink=True)
+    except TypeError as error:
+        raise DataError(
+            f"{name!r} in {group.file.filename!r} is a link of a kind that a program defined for "
+            "itself, and h5py cannot follow. Name what it leads to."
+        ) from error
 
 
 def find_beside(name: str, path: str, variable: str) -> str:

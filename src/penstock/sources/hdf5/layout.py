@@ -133,7 +133,7 @@ def inspect(
         base["chunk_rows"] = dataset.chunks[0]
     filters = filters_of(plist) if kind == h5d.CHUNKED else ()
     check_parameters(filters, where)
-    base["lacking"] = lacking(filters)
+    base["lacking"] = _needed(dataset, filters, lacking(filters))
     reason = _why_not_direct(dataset, columns, kind, filters)
     if reason:
         return _through_h5py(base, reason, where)
@@ -145,6 +145,23 @@ def inspect(
     if kind == h5d.CONTIGUOUS:
         return _contiguous(dataset, base, where, size)
     return _chunked(dataset, base, filters, where)
+
+
+def _needed(
+    dataset: h5py.Dataset, filters: Sequence[Filter], some: tuple[Filter, ...]
+) -> tuple[Filter, ...]:
+    """Those of some filters that are not skipped for every chunk."""
+    skipped = bits_of(some, filters)
+
+    def note(info: Any) -> bool | None:
+        nonlocal skipped
+        if info.byte_offset is not None:
+            skipped &= info.filter_mask
+        return None if skipped else True
+
+    if some:
+        dataset.id.chunk_iter(note)
+    return tuple(step for step in some if not bits_of([step], filters) & skipped)
 
 
 def _through_h5py(base: dict[str, Any], reason: str, where: str) -> Layout:
@@ -188,11 +205,31 @@ def _why_not_direct(
         return "compact layout"
     if dataset.file.userblock_size and h5py.version.hdf5_version_tuple < (2, 0):
         return "libhdf5 before 2.0 gives wrong addresses in a file with a user block"
+    if _may_be_mixed_up(dataset):
+        return "libhdf5 mixes up where chunks are, if only an axis behind the first can grow"
     try:
         Pipeline(filters, _chunk_bytes(dataset))
     except FilterNotDecodedError as error:
         return str(error)
     return None
+
+
+def _may_be_mixed_up(dataset: h5py.Dataset) -> bool:
+    """Whether libhdf5 may name wrong places of chunks.
+
+    In an extensible array they are in an order in which the growing axis comes first, but
+    `H5Dchunk_iter` counts as if the first one did (1.14.6 and 2.0.0). Which kind of index a dataset
+    has, h5py does not tell.
+    """
+    growing = [axis for axis, most in enumerate(dataset.maxshape) if most is None]
+    if len(growing) != 1 or growing == [0]:
+        return False
+    sides = zip(dataset.shape, dataset.maxshape, dataset.chunks, strict=True)
+    return any(
+        max(size, most) > chunk
+        for axis, (size, most, chunk) in enumerate(sides)
+        if axis not in growing
+    )
 
 
 def _chunk_bytes(dataset: h5py.Dataset) -> int:

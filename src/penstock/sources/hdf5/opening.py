@@ -18,6 +18,8 @@ from penstock.sources.file import opening_error
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
+_SUPERBLOCK_AND_DRIVER = 512
+
 _SUFFIXES = (".h5", ".hdf5", ".he5", ".nc")
 
 _DAMAGE = (
@@ -51,6 +53,11 @@ def path_of(path: Any) -> str:
     if not text or "\0" in text:
         raise OptionError(f"Expected the path of an HDF5 file. Received: {path!r}")
     return text if "://" in text else os.path.realpath(text)
+
+
+def _words(error: BaseException) -> str:
+    """What an error says; a KeyError would put it into quotes."""
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
 def open_file(path: str) -> h5py.File:
@@ -103,7 +110,7 @@ def damage_explained(what: str) -> Iterator[None]:
             raise
         raise FileFormatError(
             f"{what} is damaged: what the file says about its contents cannot be read. "
-            f"Copy or download it again, or repair it. libhdf5 says: {error}"
+            f"Copy or download it again, or repair it. libhdf5 says: {_words(error)}"
         ) from error
 
 
@@ -128,6 +135,12 @@ def _check_content(path: str) -> int:
             "Expected a file that h5py can open."
         )
     return status.st_size
+
+
+def _is_one_of_a_set(path: str) -> bool:
+    with Path(path).open("rb") as file:
+        start = file.read(_SUPERBLOCK_AND_DRIVER)
+    return any(driver in start for driver in (b"NCSAfami", b"NCSAmult"))
 
 
 def _inside(path: str) -> str:
@@ -196,6 +209,11 @@ def _explain(path: str, size: int, error: OSError) -> Exception:
         return LockedFileError(
             f"{path!r} is marked as open for writing: a program writes to it, or ended without "
             "closing it. Wait until it is closed, or clear the mark with 'h5clear -s'."
+        )
+    if _is_one_of_a_set(path):
+        return FileFormatError(
+            f"{path!r} is one file of a set that HDF5's drivers for families of files or for "
+            "several files wrote together. Join the set first: with h5repart, or h5repack."
         )
     if "truncated" in text:
         return FileFormatError(

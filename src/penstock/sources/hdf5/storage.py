@@ -95,8 +95,9 @@ class Storage:
     def ratio(self) -> float | None:
         """Bytes stored for each byte decoded, over the chunks that were written."""
         decoded = self.decoded_bytes
-        if self.chunk_shape:
-            decoded = (self.written or 0) * self.chunk_bytes
+        if self.chunk_shape and decoded is not None:
+            # Chunks may reach beyond the data.
+            decoded = min(decoded, (self.written or 0) * self.chunk_bytes)
         if not decoded or self.stored_bytes is None:
             return None
         return self.stored_bytes / decoded
@@ -181,7 +182,7 @@ def _type_of(dataset: h5py.Dataset) -> tuple[str, dict[str, str], bool]:
     """A type in words, its members, and whether all its values have the same size."""
     try:
         dtype = dataset.dtype
-    except TypeError:
+    except (TypeError, ValueError, KeyError):  # NumPy has none
         return "unknown", {}, True
     members = {name: _words(dtype[name]) for name in dtype.names or ()}
     return _words(dtype), members, not dtype.hasobject
