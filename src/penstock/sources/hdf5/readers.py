@@ -22,6 +22,9 @@ MOST_JOB_BYTES = 1 << 22
 JOBS = 16
 """Larger ones cost less, where there are enough of them to keep all threads busy to the end."""
 
+_PIECE = 1 << 15
+"""Rows whose blocks are worked out at a time."""
+
 LIBRARY_BYTES = 1 << 12
 """Scattered rows are read through h5py with what lies between, at least this much at a time."""
 
@@ -62,8 +65,8 @@ class DatasetReader(ABC):
 
     def blocks_of(self, rows: Indices) -> Indices:
         """The numbers of the blocks in which `rows` lie, which ascend: ascending and distinct."""
-        numbers = rows // self.block_rows
-        return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
+        first = np.append(0, _block_ends(rows, self.block_rows)[:-1]) if len(rows) else rows
+        return rows[first] // self.block_rows
 
     @property
     def addressable(self) -> bool:
@@ -95,10 +98,19 @@ class DatasetReader(ABC):
         """Cuts `rows` between blocks, into pieces `[start, stop)` of `JOB_BYTES` or some more."""
         nbytes = min(max(JOB_BYTES, len(rows) * self.row_bytes // JOBS), MOST_JOB_BYTES)
         many = max(1, nbytes // self.row_bytes)
-        edges = np.append(np.flatnonzero(np.diff(rows // self.block_rows)) + 1, len(rows))
+        edges = _block_ends(rows, self.block_rows)
         wanted = np.searchsorted(edges, np.arange(many, len(rows) + many, many))
         cuts = np.unique(edges[np.minimum(wanted, len(edges) - 1)]).tolist()
         return itertools.pairwise([0, *cuts] if len(rows) else [])
+
+
+def _block_ends(rows: Indices, height: int) -> Indices:
+    """Where among ascending rows those of one block end; worked out in pieces, to hold little."""
+    found = []
+    for start in range(0, len(rows), _PIECE):
+        numbers = rows[start : start + _PIECE + 1] // height
+        found.append(np.flatnonzero(numbers[1:] != numbers[:-1]) + (start + 1))
+    return np.concatenate([*found, [len(rows)]])
 
 
 def part_of(out: Arrays, start: int, stop: int) -> Arrays:
