@@ -152,3 +152,20 @@ def test_idle_threads_hold_nothing(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak - before < 1.5 * budget
+
+
+@pytest.mark.parametrize("memory", [4_000_000, 12_000_000])
+def test_numbers_of_rows_do_not_outgrow_the_budget(tmp_path, memory):
+    """Rows of one byte, in windows and all in memory: a number of one takes eight."""
+    rows = 5_000_000
+    path = write(
+        tmp_path / "x.h5",
+        x={"data": np.zeros(rows, "u1"), "chunks": (16_384,), "compression": "gzip"},
+    )
+    loader = ps.from_hdf5(path, x="x").batch(1024, shuffle=True, memory=memory, workers=4)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    assert sum(len(x) for (x,) in loader) == rows
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - before < 1.1 * memory

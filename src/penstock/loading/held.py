@@ -1,9 +1,11 @@
 """Rows on their way in: fields that stay in memory, and windows that batches are gathered from."""
 
 import contextlib
+import itertools
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,20 +15,34 @@ import numpy.typing as npt
 from penstock.loading.timing import Ledger
 from penstock.loading.view import View
 from penstock.order import Window
-from penstock.sources import Cost, Read, ReadAhead, empty_arrays
+from penstock.sources import Cost, Read, ReadAhead, empty_arrays, run_reads
 from penstock.spec import Field, Indices
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 
 
-class Resident:
-    """Fields that stay in memory as a whole, for as long as the loader lives."""
+PIECE_BYTES = 1 << 22
+"""As much of the resident fields is read at a time."""
 
-    def __init__(self, view: View, names: tuple[str, ...], ledger: Ledger) -> None:
+
+class Resident:
+    """Fields that stay in memory as a whole, for as long as the loader lives.
+
+    Args:
+        view: The rows.
+        names: The fields.
+        ledger: Counts their bytes.
+        rows: The most to read at a time, unless a block has more: of rows of a byte, their
+            numbers would take eight times as much memory.
+    """
+
+    def __init__(self, view: View, names: tuple[str, ...], ledger: Ledger, rows: int) -> None:
         self._view = view
         self._fields = [f for f in view.fields if f.name in names]
         self._ledger = ledger
+        row_bytes = sum(f.nbytes for f in self._fields) or 1
+        self._step = max(1, min(rows, PIECE_BYTES // row_bytes))
         self.arrays: Arrays = {}
         self._complete = not self._fields
         self._loading = threading.Lock()
@@ -48,10 +64,21 @@ class Resident:
             if not self.arrays:
                 self.arrays = empty_arrays(self._fields, len(self._view))
                 self._ledger.take(_nbytes(self.arrays))
-            return self._view.reads(np.arange(len(self._view)), self.arrays)
+            return [partial(self._read, start, stop) for start, stop in self._pieces()]
         except BaseException:
             self._loading.release()
             raise
+
+    def _pieces(self) -> Iterator[tuple[int, int]]:
+        """Cuts the rows between blocks."""
+        edges = self._view.edges([field.name for field in self._fields])
+        wanted = np.searchsorted(edges, np.arange(self._step, edges[-1] + self._step, self._step))
+        cuts = np.unique(edges[np.minimum(wanted, len(edges) - 1)]).tolist()
+        return itertools.pairwise([0, *cuts])
+
+    def _read(self, start: int, stop: int) -> Cost:
+        out = {name: array[start:stop] for name, array in self.arrays.items()}
+        return run_reads(self._view.reads(np.arange(start, stop), out))
 
     def _forget_the_parent(self) -> None:
         """Whoever was filling the arrays did not come along through the fork."""
@@ -141,7 +168,8 @@ class HeldWindow(LoadedWindow):
         reads = view.reads(positions, {f.name: self._arrays[f.name] for f in fields})
         for name, values in resident.arrays.items():
             np.take(values, positions, axis=0, out=self._arrays[name], mode="clip")
-        super().__init__(window, reads, 0 if window.order is None else window.order.nbytes)
+        numbers = positions.nbytes + (0 if window.order is None else window.order.nbytes)
+        super().__init__(window, reads, numbers)
 
     def close(self, idle: bool = True) -> None:
         if idle:

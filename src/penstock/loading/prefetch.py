@@ -299,6 +299,8 @@ class Prefetch:
                 self._ledger.take(loaded.nbytes)
                 slot.loaded = loaded
                 slot.reads.extend(loaded.reads)
+                # Those that have run need not keep the numbers of their rows.
+                loaded.reads.clear()
             slot.opened = True
             self._work.notify_all()
 

@@ -15,6 +15,9 @@ MOST_JOB_BYTES = 1 << 22
 JOBS = 16
 """Larger ones cost less, where there are enough of them to keep all threads busy to the end."""
 
+_PIECE = 1 << 15
+"""Rows whose blocks are worked out at a time."""
+
 
 def cut_jobs(rows: Indices, row_bytes: int, block_rows: int = 1) -> Iterator[tuple[int, int]]:
     """Cuts ascending `rows` between blocks, into pieces `[start, stop)` of `JOB_BYTES` or more."""
@@ -22,10 +25,19 @@ def cut_jobs(rows: Indices, row_bytes: int, block_rows: int = 1) -> Iterator[tup
     many = max(1, nbytes // row_bytes)
     if block_rows == 1:
         return itertools.pairwise([*range(0, len(rows), many), len(rows)] if len(rows) else [])
-    edges = np.append(np.flatnonzero(np.diff(rows // block_rows)) + 1, len(rows))
+    edges = block_ends(rows, block_rows)
     wanted = np.searchsorted(edges, np.arange(many, len(rows) + many, many))
     cuts = np.unique(edges[np.minimum(wanted, len(edges) - 1)]).tolist()
     return itertools.pairwise([0, *cuts] if len(rows) else [])
+
+
+def block_ends(rows: Indices, height: int) -> Indices:
+    """Where among ascending rows those of one block end; worked out in pieces, to hold little."""
+    found = []
+    for start in range(0, len(rows), _PIECE):
+        numbers = rows[start : start + _PIECE + 1] // height
+        found.append(np.flatnonzero(numbers[1:] != numbers[:-1]) + (start + 1))
+    return np.concatenate([*found, [len(rows)]])
 
 
 def part_of(out: Arrays, start: int, stop: int) -> Arrays:

@@ -13,7 +13,7 @@ from penstock.sources.base import Arrays, Cost, Read
 from penstock.sources.hdf5.columns import Column
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import Library, located
-from penstock.sources.jobs import JOB_BYTES, cut_jobs, part_of
+from penstock.sources.jobs import JOB_BYTES, block_ends, cut_jobs, part_of
 from penstock.spec import Indices
 
 LIBRARY_BYTES = 1 << 12
@@ -56,8 +56,8 @@ class DatasetReader(ABC):
 
     def blocks_of(self, rows: Indices) -> Indices:
         """The numbers of the blocks in which `rows` lie, which ascend: ascending and distinct."""
-        numbers = rows // self.block_rows
-        return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
+        first = np.append(0, block_ends(rows, self.block_rows)[:-1]) if len(rows) else rows
+        return rows[first] // self.block_rows
 
     @property
     def addressable(self) -> bool:
