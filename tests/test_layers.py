@@ -21,7 +21,7 @@ LAYERS = [
     {"loading"},
     {"dataset"},
     {"formats"},
-    {"matrix"},
+    {"legacy", "matrix"},
     {"keras", "testing"},
     {"cli"},
 ]

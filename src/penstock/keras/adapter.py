@@ -20,13 +20,14 @@ import keras
 import numpy as np
 
 from penstock import dataset as datasets
+from penstock import formats
 from penstock.dataset import Dataset
 from penstock.errors import MemoryBudgetError, OptionError, TypeNotSupportedError
-from penstock.loading import Batch, Batches, Loader
+from penstock.loading import Batch, Batches, ItemLoader, Loader
+from penstock.loading.items import ItemStream
 from penstock.matrix import dataset_of, has_matrix
 from penstock.resources import default_memory
 from penstock.spec import leaves, map_structure
-from penstock.transform import with_class_weight
 
 try:
     from keras.src.trainers import data_adapters
@@ -52,9 +53,18 @@ class KerasLoader(Loader, keras.utils.PyDataset):
         Loader.__init__(self, *args, **kwargs)
 
 
+class KerasItemLoader(ItemLoader, keras.utils.PyDataset):
+    """The same for a loader of somebody's own batches."""
+
+    def __init__(self, items: Any, **options: Any) -> None:
+        keras.utils.PyDataset.__init__(self)
+        ItemLoader.__init__(self, items, **options)
+
+
 def connect() -> None:
     """Makes Keras take loaders; safe to call again."""
     datasets.new_loader = KerasLoader
+    formats.new_item_loader = KerasItemLoader
     if data_adapters is None:
         warnings.warn(
             f"Keras {keras.__version__} has no get_data_adapter where Penstock looks for it. "
@@ -78,7 +88,7 @@ def _get_data_adapter(
     **others: Any,
 ) -> Any:
     fit = _fit_frame(sys._getframe(1))
-    if not isinstance(x, Loader):
+    if not isinstance(x, (Loader, ItemLoader)):
         if not _is_ours(x, y, sample_weight):
             return _original(
                 x,
@@ -99,9 +109,10 @@ def _get_data_adapter(
     validating = fit is not None and "epoch_iterator" in fit.f_locals
     # Beside validation data, batch_size= may be meant for training arrays.
     if batch_size not in (None, x.batch_size) and not validating:
+        have = f"have {x.batch_size} rows" if x.batch_size else "come as they are made"
         raise OptionError(
-            f"batch_size={batch_size} beside a loader whose batches have {x.batch_size} rows. "
-            "The batch size is said in batch()."
+            f"batch_size={batch_size} beside a loader whose batches {have}. Leave it out: the "
+            "batch size is said in batch()."
         )
     _check_distribution()
     # evaluate, predict and validation want row order; outside fit, shuffle= tells them apart.
@@ -151,7 +162,7 @@ def _loader_of(
 
 def _train_validation_split(arrays: Any, validation_split: float) -> Any:
     """The first rows, and the last ones, which validate."""
-    if isinstance(arrays[0], (Loader, Dataset)):
+    if isinstance(arrays[0], (Loader, ItemLoader, Dataset)):
         _refuse("validation_split", validation_split, "data.split() before fit()")
     if not has_matrix(*arrays):
         return _original_split(arrays, validation_split=validation_split)
@@ -219,7 +230,7 @@ class LoaderAdapter(DataAdapter):
 
     def __init__(
         self,
-        loader: Loader,
+        loader: Loader | ItemLoader,
         training: bool,
         class_weight: Mapping[int, float] | None = None,
         steps: int | None = None,
@@ -232,9 +243,9 @@ class LoaderAdapter(DataAdapter):
         self._endless = training and steps is not None
         self._finish = None
         if class_weight is not None:
-            self._finish = with_class_weight(loader._finish, class_weight)
+            self._finish = loader.weighted(class_weight)
         self._epochs = epochs
-        self._batches_so_far: Batches | None = None
+        self._batches_so_far: Batches | ItemStream | None = None
         # Before the first epoch a trainer may draw batches to learn the shapes.
         self._probing = training
         self._probes = getattr(model, "steps_per_execution", 1)
@@ -248,7 +259,7 @@ class LoaderAdapter(DataAdapter):
                 yield self._probe()
             return
         if not self._training:
-            yield from Batches(self._loader, in_row_order=True, finish=self._finish)
+            yield from self._loader.stream(in_row_order=True, finish=self._finish)
             return
         batches = self._stream(ahead)
         while True:
@@ -258,7 +269,7 @@ class LoaderAdapter(DataAdapter):
                 break
         batches.settle()
 
-    def _stream(self, ahead: int) -> Batches:
+    def _stream(self, ahead: int) -> Batches | ItemStream:
         """Batches that go on from epoch to epoch, so that the next one is begun ahead of time."""
         stream = self._batches_so_far
         if stream is None:
@@ -270,7 +281,7 @@ class LoaderAdapter(DataAdapter):
             if stream is not None:
                 stream.close()
             epochs = None if self._endless else self._epochs
-            stream = Batches(self._loader, epochs=epochs, finish=self._finish, ahead=ahead)
+            stream = self._loader.stream(epochs=epochs, finish=self._finish, ahead=ahead)
             self._batches_so_far = stream
         self._epochs = max(self._epochs - 1, 1)
         return stream
@@ -340,19 +351,19 @@ class LoaderAdapter(DataAdapter):
         return None if self._endless else len(self._loader)
 
     @property
-    def batch_size(self) -> int:
-        """Rows in a batch."""
+    def batch_size(self) -> int | None:
+        """Rows in a batch, if that is known."""
         return self._loader.batch_size
 
     @property
     def has_partial_batch(self) -> bool:
         """Whether the last batch is smaller than the others."""
-        return bool(self._loader._rows % self._loader.batch_size)
+        return self._loader.last_rows is not None
 
     @property
     def partial_batch_size(self) -> int | None:
         """Rows of the last batch, if it is smaller than the others."""
-        return self._loader._rows % self._loader.batch_size or None
+        return self._loader.last_rows
 
     def on_epoch_end(self) -> None:
         """The trainer's reset before the first epoch comes here too: probing is over."""

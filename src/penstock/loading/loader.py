@@ -23,6 +23,7 @@ from penstock.loading.timing import Ledger, Timing
 from penstock.loading.view import View
 from penstock.order import Order, RowOrder, SequentialOrder, WindowOrder, batch_edges
 from penstock.resources import cpu_count, default_memory, parse_bytes
+from penstock.transform import with_class_weight
 
 SHUFFLES = (True, False, "exact", "batch")
 
@@ -195,6 +196,26 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         """One epoch: the next one, or the rest of the one that `load_state_dict` went to."""
         return Batches(self)
+
+    def stream(
+        self,
+        *,
+        epochs: int | None = 1,
+        in_row_order: bool = False,
+        finish: Finish | None = None,
+        ahead: int = 0,
+    ) -> Batches:
+        """Batches of some epochs, one after the other; see `Batches`."""
+        return Batches(self, epochs=epochs, in_row_order=in_row_order, finish=finish, ahead=ahead)
+
+    def weighted(self, class_weight: Mapping[int, float]) -> Finish:
+        """What turns arrays into batches with weights of classes."""
+        return with_class_weight(self._finish, class_weight)
+
+    @property
+    def last_rows(self) -> int | None:
+        """Rows of the last batch, if it is smaller than the others."""
+        return self._rows % self.batch_size or None
 
     def __getitem__(self, index: int) -> Batch:
         """Batch `index` of the epoch under way, made on the spot: for a look, not for speed."""

@@ -1,0 +1,135 @@
+"""Objects that give batches, as people's own programs have them: for threads and for processes."""
+
+import os
+import random
+import threading
+import time
+
+import numpy as np
+
+
+class Numbers:
+    """Batches of 8 row numbers; the last one is smaller. Notes what it is asked for."""
+
+    def __init__(self, rows=60, size=8):
+        self.indices = np.arange(rows)
+        self.size = size
+        self.asked = []
+        self.ends = 0
+
+    def __len__(self):
+        return -(-len(self.indices) // self.size)
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        rows = self.indices[index * self.size : (index + 1) * self.size]
+        return np.repeat(rows[:, None], 3, axis=1).astype("float32"), rows.copy()
+
+
+class Shuffled(Numbers):
+    """Shuffles its rows when an epoch ends, as tutorials do."""
+
+    def on_epoch_end(self):
+        self.ends += 1
+        np.random.shuffle(self.indices)  # noqa: NPY002 - as tutorials do
+
+
+class Apart(Numbers):
+    """Its copies would go different ways."""
+
+    def on_epoch_end(self):
+        np.random.default_rng().shuffle(self.indices)
+
+
+class Slow(Numbers):
+    """Later batches are ready before earlier ones."""
+
+    def __getitem__(self, index):
+        time.sleep(0.02 * (index % 3 == 0))
+        return super().__getitem__(index)
+
+
+class Noisy(Numbers):
+    """Draws random numbers for each batch."""
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        noise = np.random.random(x.shape) + random.random()  # noqa: NPY002, S311 - as old code
+        return noise, y
+
+
+class Failing(Numbers):
+    def __getitem__(self, index):
+        if index == 3:
+            raise KeyError("the third")
+        return super().__getitem__(index)
+
+
+class Unspeakable(Exception):
+    """An error that does not pickle."""
+
+    def __init__(self, lock):
+        super().__init__("a lock is in it")
+        self.lock = lock
+
+
+class FailingBadly(Numbers):
+    def __getitem__(self, index):
+        raise Unspeakable(threading.Lock())
+
+
+class Exiting(Numbers):
+    def __getitem__(self, index):
+        if index == 3:
+            raise SystemExit(5)
+        return super().__getitem__(index)
+
+
+class Killed(Numbers):
+    """Its process is killed from outside."""
+
+    def __getitem__(self, index):
+        if index == 3:
+            os.kill(os.getpid(), 9)
+        return super().__getitem__(index)
+
+
+class Hurried(Numbers):
+    """Waits for ever at one batch."""
+
+    def __getitem__(self, index):
+        if index == 3:
+            time.sleep(1000)
+        return super().__getitem__(index)
+
+
+class Unmakeable(Numbers):
+    """Pickles, and cannot be made again."""
+
+    def __reduce__(self):
+        return _refuse, ()
+
+
+def _refuse():
+    raise RuntimeError("no second one")
+
+
+class Large:
+    """Batches of a megabyte, each another one, and every third one larger."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        size = (1 << 20) * (1 + (index % 3 == 2))
+        return {"a": np.full((4, size // 4), index, np.uint8), "b": np.arange(4.0)}, [1, 2, 3, 4]
+
+
+class Samples:
+    """One sample for each index, as a PyTorch data set has them."""
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        return {"x": np.full(2, index, "float32")}, index

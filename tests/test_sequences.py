@@ -1,0 +1,359 @@
+"""Objects that give batches, read ahead by threads and by processes."""
+
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import penstock as ps
+from penstock.errors import DataError, OptionError, ReadError
+from penstock.loading import processes as pool
+from tests import sequences
+from tests.bad_input.refusal import refused
+
+BOTH = pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
+
+
+def labels(loader):
+    return [y.tolist() for _, y in loader]
+
+
+@BOTH
+def test_batches_come_in_order_each_once(processes):
+    loader = ps.from_sequence(sequences.Slow(), workers=2, processes=processes)
+    expected = [list(range(60))[i : i + 8] for i in range(0, 60, 8)]
+    assert labels(loader) == expected
+    assert labels(loader) == expected
+    assert len(loader) == 8
+
+
+def test_each_index_is_asked_for_once_an_epoch():
+    items = sequences.Numbers()
+    loader = ps.from_sequence(items, workers=3)
+    for _ in range(3):
+        list(loader)
+    assert sorted(items.asked) == sorted([*range(8)] * 3)
+
+
+def test_no_more_is_made_ahead_than_the_queue_holds():
+    items = sequences.Numbers()
+    stream = iter(ps.from_sequence(items, workers=2, max_queue_size=3))
+    next(stream)
+    deadline = time.monotonic() + 10
+    while len(items.asked) < 4 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(items.asked) == 4
+    assert not any(time.sleep(0.01) or len(items.asked) > 4 for _ in range(20))
+
+
+@BOTH
+def test_the_end_of_an_epoch_is_told_where_the_object_is_used(processes):
+    """Its own shuffle then holds for the next epoch, in every copy."""
+    items = sequences.Shuffled()
+    loader = ps.from_sequence(items, workers=2, processes=processes, seed=3)
+    epochs = [np.concatenate(labels(loader)).tolist() for _ in range(4)]
+    assert all(sorted(epoch) == list(range(60)) for epoch in epochs)
+    assert epochs[0] == list(range(60))
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert items.ends == (0 if processes else 4)
+
+
+def test_an_epoch_that_was_broken_off_has_an_end_as_well():
+    items = sequences.Shuffled()
+    loader = ps.from_sequence(items)
+    next(iter(loader))
+    assert items.ends == 0
+    list(loader)
+    assert items.ends == 2
+
+
+def test_copies_that_went_different_ways_are_an_error():
+    loader = ps.from_sequence(sequences.Apart(), workers=2, processes=True)
+    with refused(OptionError, "copies of the object in different states"):
+        list(loader)
+
+
+@BOTH
+def test_indices_can_be_shuffled(processes):
+    loader = ps.from_sequence(sequences.Numbers(), processes=processes, shuffle=True, seed=0)
+    first, second = labels(loader), labels(loader)
+    assert sorted(first) == sorted(second) == sorted(labels(ps.from_sequence(sequences.Numbers())))
+    assert first != second
+    again = ps.from_sequence(sequences.Numbers(), workers=1, shuffle=True, seed=0)
+    assert labels(again) == first
+
+
+@BOTH
+def test_samples_are_put_together(processes):
+    options = {"processes": processes, "batch_size": 7}
+    loader = ps.from_sequence(sequences.Samples(), shuffle=True, seed=0, **options)
+    rows = [(x["x"], y) for x, y in loader]
+    assert [len(y) for _, y in rows] == [7, 7, 7, 7, 2]
+    assert sorted(np.concatenate([y for _, y in rows])) == list(range(30))
+    assert all((x == y[:, None]).all() for x, y in rows)
+    assert labels(ps.from_sequence(sequences.Samples(), **options))[0] == list(range(7))
+
+
+def test_random_numbers_do_not_depend_on_the_number_of_processes():
+    def noise(workers, seed):
+        loader = ps.from_sequence(
+            sequences.Noisy(), workers=workers, processes=True, seed=seed
+        )
+        return [[x.tolist() for x, _ in loader] for _ in range(2)]
+
+    one = noise(1, 5)
+    assert one == noise(3, 5)
+    assert one[0] != one[1]
+    assert one != noise(1, 6)
+    assert len({str(batch) for batch in one[0]}) == 8
+
+
+@BOTH
+def test_an_error_arrives_in_its_place_with_the_batch_and_the_traceback(processes):
+    loader = ps.from_sequence(sequences.Failing(), workers=2, processes=processes)
+    seen = []
+    with pytest.raises(KeyError, match="the third") as caught:
+        for _, y in loader:
+            seen.append(y)
+    assert len(seen) == 3
+    notes = "\n".join(caught.value.__notes__)
+    assert "raised while batch 3 was made" in notes
+    if processes:
+        assert "in a worker process" in notes
+        assert "sequences.py" in notes
+
+
+def test_errors_that_do_not_pickle_arrive_as_text():
+    loader = ps.from_sequence(sequences.FailingBadly(), processes=True)
+    with pytest.raises(ReadError, match="Unspeakable: a lock is in it"):
+        list(loader)
+
+
+@BOTH
+def test_an_exit_is_an_error_not_a_hang(processes):
+    loader = ps.from_sequence(sequences.Exiting(), workers=2, processes=processes)
+    with pytest.raises((SystemExit, ReadError)):
+        list(loader)
+
+
+def test_a_killed_worker_is_an_error_within_a_second():
+    loader = ps.from_sequence(sequences.Killed(), workers=2, processes=True)
+    began = time.monotonic()
+    with pytest.raises(ReadError, match=r"killed by SIGKILL while making batch 3\."):
+        list(loader)
+    assert time.monotonic() - began < 1
+    with pytest.raises(ReadError, match="SIGKILL"):
+        list(loader)
+
+
+def test_a_worker_killed_while_it_waits_is_an_error():
+    loader = ps.from_sequence(sequences.Numbers(), workers=2, processes=True)
+    assert len(labels(loader)) == 8
+    victim = loader._workers._workers[0].process
+    victim.kill()
+    victim.join()
+    with pytest.raises(ReadError, match="SIGKILL"):
+        for _ in range(100):
+            list(loader)
+
+
+def test_an_object_that_cannot_be_made_in_a_worker_is_an_error():
+    with pytest.raises(RuntimeError, match="no second one"):
+        ps.from_sequence(sequences.Unmakeable(), processes=True)
+
+
+def test_an_object_that_does_not_pickle_is_refused_with_advice():
+    items = sequences.Numbers()
+    items.lock = threading.Lock()
+    with refused(OptionError, "does not pickle", "leave processes=True out"):
+        ps.from_sequence(items, processes=True)
+    assert len(labels(ps.from_sequence(items))) == 8
+
+
+def test_large_batches_come_through_shared_memory_and_stay_as_they_are():
+    loader = ps.from_sequence(sequences.Large(), workers=2, processes=True, max_queue_size=3)
+    kept = list(loader) + list(loader)
+    for index, (x, y) in enumerate(kept):
+        assert (x["a"] == index % 12).all()
+        assert x["a"].nbytes == (1 << 20) * (1 + (index % 3 == 2))
+        assert x["b"].tolist() == [0, 1, 2, 3]
+        assert y.tolist() == [1, 2, 3, 4]
+    assert loader._workers._all
+
+
+def test_without_shared_memory_batches_come_through_pipes(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    loader = ps.from_sequence(sequences.Large(), workers=1, processes=True, max_queue_size=2)
+    with pytest.warns(UserWarning, match=r"no shared memory .* --shm-size"):
+        batches = list(loader)
+    assert all((x["a"] == index).all() for index, (x, _) in enumerate(batches))
+
+
+def blocks():
+    return {path.name for path in Path("/dev/shm").glob("psm_*")}
+
+
+@pytest.mark.parametrize("how", ["dropped", "closed", "broken off", "busy"])
+def test_workers_and_their_memory_are_gone_when_the_loader_is(how):
+    before = blocks()
+    items = sequences.Hurried() if how == "busy" else sequences.Large()
+    loader = ps.from_sequence(items, workers=2, processes=True)
+    workers = [psutil.Process(one.process.pid) for one in loader._workers._workers]
+    stream = iter(loader)
+    next(stream)
+    if how == "closed":
+        loader.close()
+        with pytest.raises(ReadError, match="closed"):
+            list(stream)
+    del stream, loader
+    gc.collect()
+    assert not psutil.wait_procs(workers, 10)[1]
+    assert blocks() <= before
+
+
+SCRIPT = """
+import penstock as ps
+from tests.sequences import Large
+loader = ps.from_sequence(Large(), workers=2, processes=True)
+print(sum(len(y) for _, y in loader), flush=True)
+"""
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_program_without_a_main_guard_is_told_what_to_do(tmp_path):
+    """Its workers run it once more."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "if __name__ == '__main__':" in done.stderr.strip().splitlines()[-1]
+
+
+def test_a_program_that_is_killed_leaves_no_workers_and_no_memory(tmp_path):
+    before = blocks()
+    script = tmp_path / "script.py"
+    body = SCRIPT.replace("import penstock", "import os, penstock").replace("ps.from", "ps.from")
+    lines = "\n".join("    " + line for line in body.strip().splitlines()[2:])
+    script.write_text(
+        "import os, penstock as ps\nfrom tests.sequences import Large\n"
+        f"if __name__ == '__main__':\n{lines}\n    os.kill(os.getpid(), 9)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = subprocess.Popen([sys.executable, str(script)], env=env, stdout=subprocess.PIPE)
+    process = psutil.Process(started.pid)
+    assert started.stdout.readline() == b"48\n"
+    children = process.children(recursive=True)
+    started.wait()
+    assert not psutil.wait_procs(children, 10)[1]
+    assert blocks() <= before
+
+
+@pytest.mark.parametrize(
+    "made, words",
+    [
+        ((1, 2, 3, 4), "a tuple of 4"),
+        ((np.ones(3), np.ones(2)), r"shapes \(3,\), \(2,\)"),
+        (np.float32(3), r"shapes \(\)"),
+        (np.array(["a", None]), "Python objects"),
+        ((np.ones(3), {"a": ["x", None]}), "no array|Python objects"),
+        ([], "tuple of 0|list of 0"),
+    ],
+)
+def test_what_is_no_batch_is_an_error_that_names_it(made, words):
+    class Bad(sequences.Numbers):
+        def __getitem__(self, index):
+            return made if index == 2 else super().__getitem__(index)
+
+    with pytest.raises(DataError, match=f"batch 2.*({words})"):
+        list(ps.from_sequence(Bad()))
+
+
+@pytest.mark.parametrize(
+    "made, expected",
+    [
+        (np.ones((2, 3)), "x"),
+        ({"a": np.ones(2)}, "x"),
+        ((np.ones(2), np.ones(2)), "xy"),
+        ([np.ones(2), np.ones(2)], "xy"),
+        ((np.ones(2), [0, 1], None), "xy"),
+        (([np.ones(2), np.ones(2)], {"y": np.ones(2)}, np.ones(2)), "xyw"),
+    ],
+)
+def test_batches_of_all_structures(made, expected):
+    class Made(sequences.Numbers):
+        def __getitem__(self, index):
+            return made
+
+    (batch, *_) = ps.from_sequence(Made())
+    assert len(batch) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "items, options, words",
+    [
+        ((number for number in range(3)), {}, "one after the other"),
+        (3, {}, "has no __len__"),
+        ([], {}, "length 0"),
+        (sequences.Numbers(), {"workers": 0}, "workers"),
+        (sequences.Numbers(), {"max_queue_size": 0}, "max_queue_size"),
+        (sequences.Numbers(), {"processes": 2}, "processes"),
+        (sequences.Numbers(), {"shuffle": "batch"}, "shuffle"),
+        (sequences.Numbers(), {"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(items, options, words):
+    with refused(OptionError, words):
+        ps.from_sequence(items, **options)
+
+
+def test_a_look_at_batches_and_a_loop_do_not_disturb_each_other():
+    loader = ps.from_sequence(sequences.Numbers())
+    stream = iter(loader)
+    next(stream)
+    assert loader[-1][1].tolist() == [56, 57, 58, 59]
+    with pytest.raises(IndexError, match="batch 8"):
+        loader[8]
+    assert len(list(stream)) == 7
+
+
+def test_threads_end_with_the_loop():
+    loader = ps.from_sequence(sequences.Numbers(), workers=2)
+    for _ in loader:
+        break
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        left = [t for t in threading.enumerate() if t.name.startswith("penstock-items")]
+        if not left:
+            break
+        time.sleep(0.01)
+    assert not left
+
+
+def test_the_object_is_pickled_once(monkeypatch):
+    pickled = []
+    right = pickle.dumps
+
+    def count(value, *arguments, **options):
+        pickled.append(type(value))
+        return right(value, *arguments, **options)
+
+    monkeypatch.setattr(pool.pickle, "dumps", count)
+    loader = ps.from_sequence(sequences.Numbers(), workers=3, processes=True)
+    list(loader)
+    list(loader)
+    assert pickled.count(sequences.Numbers) == 1
