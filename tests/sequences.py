@@ -54,7 +54,7 @@ class Noisy(Numbers):
 
     def __getitem__(self, index):
         x, y = super().__getitem__(index)
-        noise = np.random.random(x.shape) + random.random()  # noqa: NPY002, S311 - as old code
+        noise = np.random.random(x.shape) + random.random()  # noqa: NPY002 - as old code
         return noise, y
 
 

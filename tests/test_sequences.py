@@ -1,6 +1,7 @@
 """Objects that give batches, read ahead by threads and by processes."""
 
 import gc
+import itertools
 import os
 import pickle
 import subprocess
@@ -104,9 +105,7 @@ def test_samples_are_put_together(processes):
 
 def test_random_numbers_do_not_depend_on_the_number_of_processes():
     def noise(workers, seed):
-        loader = ps.from_sequence(
-            sequences.Noisy(), workers=workers, processes=True, seed=seed
-        )
+        loader = ps.from_sequence(sequences.Noisy(), workers=workers, processes=True, seed=seed)
         return [[x.tolist() for x, _ in loader] for _ in range(2)]
 
     one = noise(1, 5)
@@ -119,11 +118,11 @@ def test_random_numbers_do_not_depend_on_the_number_of_processes():
 @BOTH
 def test_an_error_arrives_in_its_place_with_the_batch_and_the_traceback(processes):
     loader = ps.from_sequence(sequences.Failing(), workers=2, processes=processes)
-    seen = []
+    stream = iter(loader)
+    for _ in range(3):
+        next(stream)
     with pytest.raises(KeyError, match="the third") as caught:
-        for _, y in loader:
-            seen.append(y)
-    assert len(seen) == 3
+        next(stream)
     notes = "\n".join(caught.value.__notes__)
     assert "raised while batch 3 was made" in notes
     if processes:
@@ -161,8 +160,7 @@ def test_a_worker_killed_while_it_waits_is_an_error():
     victim.kill()
     victim.join()
     with pytest.raises(ReadError, match="SIGKILL"):
-        for _ in range(100):
-            list(loader)
+        list(itertools.chain.from_iterable(loader for _ in range(100)))
 
 
 def test_an_object_that_cannot_be_made_in_a_worker_is_an_error():
@@ -195,7 +193,7 @@ def test_without_shared_memory_batches_come_through_pipes(monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     loader = ps.from_sequence(sequences.Large(), workers=1, processes=True, max_queue_size=2)
-    with pytest.warns(UserWarning, match=r"no shared memory .* --shm-size"):
+    with pytest.warns(UserWarning, match=r"no shared memory .*--shm-size"):
         batches = list(loader)
     assert all((x["a"] == index).all() for index, (x, _) in enumerate(batches))
 
@@ -231,13 +229,18 @@ print(sum(len(y) for _, y in loader), flush=True)
 ROOT = Path(__file__).parents[1]
 
 
+def environment():
+    """In which a program elsewhere finds the package `tests`."""
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def test_a_program_without_a_main_guard_is_told_what_to_do(tmp_path):
     """Its workers run it once more."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, str(script)], env=environment(), capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
     assert "if __name__ == '__main__':" in done.stderr.strip().splitlines()[-1]
@@ -246,18 +249,18 @@ def test_a_program_without_a_main_guard_is_told_what_to_do(tmp_path):
 def test_a_program_that_is_killed_leaves_no_workers_and_no_memory(tmp_path):
     before = blocks()
     script = tmp_path / "script.py"
-    body = SCRIPT.replace("import penstock", "import os, penstock").replace("ps.from", "ps.from")
-    lines = "\n".join("    " + line for line in body.strip().splitlines()[2:])
+    lines = "\n".join("    " + line for line in SCRIPT.strip().splitlines()[2:])
     script.write_text(
         "import os, penstock as ps\nfrom tests.sequences import Large\n"
         f"if __name__ == '__main__':\n{lines}\n    os.kill(os.getpid(), 9)\n"
     )
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    started = subprocess.Popen([sys.executable, str(script)], env=env, stdout=subprocess.PIPE)
+    started = subprocess.Popen(
+        [sys.executable, str(script)], env=environment(), stdout=subprocess.PIPE
+    )
     process = psutil.Process(started.pid)
     assert started.stdout.readline() == b"48\n"
     children = process.children(recursive=True)
-    started.wait()
+    started.communicate()
     assert not psutil.wait_procs(children, 10)[1]
     assert blocks() <= before
 

@@ -149,7 +149,8 @@ class _Options:
         check_integer("workers", workers, 0)
         if not isinstance(use_multiprocessing, bool):
             raise OptionError(
-                f"Expected use_multiprocessing to be True or False. Received: {use_multiprocessing!r}"
+                "Expected use_multiprocessing to be True or False. "
+                f"Received: {use_multiprocessing!r}"
             )
         self.max_queue_size = max_queue_size
         self.workers = max(1, workers)
@@ -187,9 +188,7 @@ class _Options:
         return self.data(data, steps, "validation_steps")
 
 
-def _warn(
-    old: str, new: str, generator: Any, options: _Options, shuffle: bool = False
-) -> None:
+def _warn(old: str, new: str, generator: Any, options: _Options, shuffle: bool = False) -> None:
     call = "generator"
     if not isinstance(generator, (Loader, ItemLoader, Dataset, Iterator)):
         words = [f"workers={options.workers}"]

@@ -190,7 +190,7 @@ class ItemLoader:
             weakref.finalize(self, self._workers.close)
         self._epoch = 0
         self._begun = False
-        self._current: ItemStream | None = None
+        self._current: weakref.ref[ItemStream] | None = None
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -300,7 +300,7 @@ class ItemStream(Iterator[Batch]):
             # Not waiting: the garbage collector may run in one of these threads.
             self._finalizer = weakref.finalize(self, self._makers.close)
         if not self._in_row_order:
-            loader._current = self
+            loader._current = weakref.ref(self)
             if loader._begun:
                 # The epoch before was broken off.
                 self._turn()
@@ -366,7 +366,8 @@ class ItemStream(Iterator[Batch]):
     @property
     def is_next(self) -> bool:
         """Whether the next batch is the one that the loader would begin with."""
-        return self._epochs != 0 and self._loader._current is self
+        current = self._loader._current
+        return self._epochs != 0 and current is not None and current() is self
 
     def settle(self) -> None:
         """Nothing to do: there is no position to keep."""

@@ -90,6 +90,7 @@ class Workers:
     def submit(self, epoch: int, number: int, wanted: Any) -> "Future[Any]":
         """Has batch `number` made."""
         with self._lock:
+            self._check_whole()
             block = self._block()
             name, room = (block.name, block.size) if block else (None, 0)
             chosen = min(self._workers, key=lambda one: len(one.asked))
@@ -103,6 +104,7 @@ class Workers:
             OptionError: If it left the copies in different states.
         """
         with self._lock:
+            self._check_whole()
             asked = [self._ask(one, "on_epoch_end", ("turn", epoch), None) for one in self._workers]
         found = {future.result() for future in asked}
         if len(found) > 1:
@@ -111,13 +113,15 @@ class Workers:
                 "would come twice and others never. Draw random numbers from a generator that the "
                 "object keeps, or from numpy.random or random; or leave processes=True out."
             )
-        ((self._length, _),) = found
+        ((_, self._length),) = found
+
+    def _check_whole(self) -> None:
+        if self._broken is not None:
+            raise self._broken
 
     def _ask(
         self, one: _Worker, what: str, request: Any, block: SharedMemory | None
     ) -> "Future[Any]":
-        if self._broken is not None:
-            raise self._broken
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()  # a request that was sent cannot be taken back
         one.asked.append((what, future, block))
@@ -163,7 +167,7 @@ class Workers:
     def _receive(self) -> None:
         by_connection = {one.connection: one for one in self._workers}
         by_sentinel = {one.process.sentinel: one for one in self._workers}
-        while True:
+        while self._broken is None:
             found = wait([self._closing, *by_connection, *by_sentinel])
             if self._closing in found:
                 return
@@ -173,11 +177,11 @@ class Workers:
                         self._take(one)
                     except (EOFError, OSError):
                         by_connection.pop(one.connection, None)
-            for sentinel, one in list(by_sentinel.items()):
+            for sentinel, one in by_sentinel.items():
                 # What it sent before it ended comes first.
                 if sentinel in found and one.connection not in by_connection:
-                    del by_sentinel[sentinel]
                     self._break(one)
+                    break
 
     def _take(self, one: _Worker) -> None:
         kind, content = one.connection.recv()

@@ -5,6 +5,7 @@ import pickle
 import random
 import signal
 import traceback
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
@@ -27,14 +28,14 @@ def run(connection: Connection, payload: bytes, seed: int) -> None:
             connection.send(("ready", len(items)))
         except BaseException as error:  # noqa: BLE001 - relayed
             connection.send(("failed", _told(error)))
+            connection.recv()  # until the parent, which has the error now, is done with this
             return
         while True:
             request = connection.recv()
             try:
                 if request[0] == "turn":
                     _sow(seed, request[1], -1)
-                    items.on_epoch_end()
-                    connection.send(("turned", (len(items), digest(items))))
+                    connection.send(("turned", (_turn(items), len(items))))
                 else:
                     _, epoch, number, wanted, name, room = request
                     _sow(seed, epoch, number)
@@ -100,15 +101,22 @@ def _told(error: BaseException) -> tuple[bytes | None, str]:
         return None, text
 
 
-def digest(items: Any) -> str:
-    """A short text that differs where copies of the object went different ways.
+def _turn(items: Any) -> str:
+    """Calls `on_epoch_end`; returns a short text that differs where it did different things.
 
-    Of its arrays and lists, in which orders of indices are kept.
+    What copies were asked for, and may have noted, differs from one to the next. So only what the
+    call itself changed is compared: arrays and lists, in which orders of indices are kept.
     """
-    found = hashlib.blake2b(digest_size=16)
+    before = dict(_digests(items))
+    items.on_epoch_end()
+    changed = [one for one in _digests(items) if before.get(one[0]) != one[1]]
+    return hashlib.blake2b(repr(changed).encode(), digest_size=16).hexdigest()
+
+
+def _digests(items: Any) -> Iterator[tuple[str, bytes]]:
+    """The arrays and lists of an object, by a digest of each."""
     for name, value in sorted(getattr(items, "__dict__", {}).items()):
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            found.update(name.encode() + np.ascontiguousarray(value).tobytes())
+            yield name, hashlib.blake2b(np.ascontiguousarray(value).data).digest()
         elif isinstance(value, (list, tuple, range)):
-            found.update(f"{name} {value!r}".encode())
-    return found.hexdigest()
+            yield name, hashlib.blake2b(repr(value).encode()).digest()
