@@ -156,7 +156,7 @@ def test_a_killed_worker_is_an_error_within_a_second():
 def test_a_worker_killed_while_it_waits_is_an_error():
     loader = ps.from_sequence(sequences.Numbers(), workers=2, processes=True)
     assert len(labels(loader)) == 8
-    victim = loader._workers._workers[0].process
+    victim = loader._pool._workers[0].process
     victim.kill()
     victim.join()
     with pytest.raises(ReadError, match="SIGKILL"):
@@ -184,7 +184,7 @@ def test_large_batches_come_through_shared_memory_and_stay_as_they_are():
         assert x["a"].nbytes == (1 << 20) * (1 + (index % 3 == 2))
         assert x["b"].tolist() == [0, 1, 2, 3]
         assert y.tolist() == [1, 2, 3, 4]
-    assert loader._workers._all
+    assert loader._pool._all
 
 
 def test_without_shared_memory_batches_come_through_pipes(monkeypatch):
@@ -207,7 +207,7 @@ def test_workers_and_their_memory_are_gone_when_the_loader_is(how):
     before = blocks()
     items = sequences.Hurried() if how == "busy" else sequences.Large()
     loader = ps.from_sequence(items, workers=2, processes=True)
-    workers = [psutil.Process(one.process.pid) for one in loader._workers._workers]
+    workers = [psutil.Process(one.process.pid) for one in loader._pool._workers]
     stream = iter(loader)
     next(stream)
     if how == "closed":

@@ -71,8 +71,11 @@ def fit_generator(
     """
     options = _Options(max_queue_size, workers, use_multiprocessing)
     _warn("fit_generator", "fit", generator, options, shuffle)
+    # Of a generator, Keras knows itself that there is nothing to shuffle, and warns.
+    unshuffled = {"shuffle": False} if isinstance(generator, Iterator) else {}
     return model.fit(
         options.data(generator, steps_per_epoch, "steps_per_epoch", shuffle),
+        **unshuffled,
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         verbose=verbose,

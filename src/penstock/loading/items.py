@@ -184,12 +184,13 @@ class ItemLoader:
         self.batch_size = batch_size
         self._turns = _has_own_end(items)
         self._timing = Timing()
-        self._workers: Workers | None = None
+        self._pool: Workers | None = None
         if processes:
-            self._workers = Workers(items, self.workers, self.seed)
-            weakref.finalize(self, self._workers.close)
+            self._pool = Workers(items, self.workers, self.seed)
+            weakref.finalize(self, self._pool.close)
         self._epoch = 0
         self._begun = False
+        self._peeked: tuple[tuple[int, Wanted], Future[Batch]] | None = None
         self._current: weakref.ref[ItemStream] | None = None
 
     def __len__(self) -> int:
@@ -197,7 +198,7 @@ class ItemLoader:
         return -(-self._length() // (self.batch_size or 1))
 
     def _length(self) -> int:
-        return len(self._items) if self._workers is None else self._workers.length()
+        return len(self._items) if self._pool is None else self._pool.length()
 
     def __iter__(self) -> Iterator[Batch]:
         """One epoch: the next one."""
@@ -211,14 +212,29 @@ class ItemLoader:
         return make(self._items, self._wanted(number, None), number)
 
     def peek(self, finish: Finish | None = None) -> Batch:
-        """The first batch, for its shapes and dtypes."""
-        batch = self[0]
+        """The next epoch's first batch, for its shapes and dtypes; it is not made once more."""
+        key = self._epoch, self._wanted(0, self._order(self._epoch, False))
+        if self._peeked is None or self._peeked[0] != key:
+            future: Future[Batch] = Future()
+            if self._pool is None:
+                future.set_result(make(self._items, key[1], 0))
+            else:
+                future = self._pool.submit(key[0], 0, key[1])
+            self._peeked = key, future
+        batch = self._peeked[1].result()
         return finish(batch) if finish else batch
+
+    def _take_peeked(self, epoch: int, wanted: Wanted) -> "Future[Batch] | None":
+        """The batch that `peek` made, if it is this one."""
+        if self._peeked is None or self._peeked[0] != (epoch, wanted):
+            return None
+        future, self._peeked = self._peeked[1], None
+        return future
 
     def close(self) -> None:
         """Ends worker processes; they also end when the loader is gone."""
-        if self._workers is not None:
-            self._workers.close()
+        if self._pool is not None:
+            self._pool.close()
 
     def stream(
         self,
@@ -245,7 +261,7 @@ class ItemLoader:
         self._epoch = epoch
 
     def _makers(self) -> Makers:
-        return Threads(self._items, self.workers) if self._workers is None else self._workers
+        return Threads(self._items, self.workers) if self._pool is None else self._pool
 
     def _order(self, epoch: int, in_row_order: bool) -> Permutation | None:
         if in_row_order or not self.shuffle:
@@ -296,7 +312,7 @@ class ItemStream(Iterator[Batch]):
     def _begin(self) -> None:
         loader = self._loader
         self._makers = loader._makers()
-        if loader._workers is None:
+        if loader._pool is None:
             # Not waiting: the garbage collector may run in one of these threads.
             self._finalizer = weakref.finalize(self, self._makers.close)
         if not self._in_row_order:
@@ -319,8 +335,10 @@ class ItemStream(Iterator[Batch]):
         loader = self._loader
         while len(self._waiting) < loader.max_queue_size and self._submitted < self._count:
             wanted = loader._wanted(self._submitted, self._order)
-            future = self._makers.submit(loader._epoch, self._submitted, wanted)
-            self._waiting.append(future)
+            made = loader._take_peeked(loader._epoch, wanted) if not self._submitted else None
+            self._waiting.append(
+                made or self._makers.submit(loader._epoch, self._submitted, wanted)
+            )
             self._submitted += 1
 
     def _note(self, batch: Batch, began: float) -> None:
@@ -381,7 +399,7 @@ class ItemStream(Iterator[Batch]):
         for future in self._waiting:
             future.cancel()
         self._waiting.clear()
-        if self._makers is not None and self._loader._workers is None:
+        if self._makers is not None and self._loader._pool is None:
             self._finalizer()
         self._makers = None
 
