@@ -4,12 +4,13 @@ import gc
 import tracemalloc
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 
 import penstock as ps
 from penstock.errors import MemoryBudgetError
-from penstock.loading import Batches
+from penstock.loading import Batches, held
 from tests.files import write
 from tests.loading.helpers import STORAGE, dataset, ids_of
 
@@ -169,3 +170,36 @@ def test_numbers_of_rows_do_not_outgrow_the_budget(tmp_path, memory):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak - before < 1.1 * memory
+
+
+def test_large_chunks_do_not_take_the_threads_away(tmp_path):
+    """Batches that are made ahead give way to a second thread."""
+    path = write(
+        tmp_path / "x.h5",
+        x={"data": np.zeros((20_000, 512), "u1"), "chunks": (1000, 512), "compression": "gzip"},
+    )
+    for memory in (6_000_000, 8_000_000):
+        loader = ps.from_hdf5(path, x="x").batch(32, shuffle=True, memory=memory, workers=2)
+        assert not loader.report().resident
+        assert loader.report().workers == 2
+
+
+def test_each_block_of_a_resident_field_is_read_once(tmp_path, monkeypatch):
+    """However the blocks of others lie, and however little is read at a time."""
+    monkeypatch.setattr(held, "PIECE_BYTES", 1 << 14)
+    rows = 20_000
+    image = np.random.default_rng(0).integers(0, 256, (rows, 32), np.uint8)
+    path = write(
+        tmp_path / "x.h5",
+        image={"data": image, "chunks": (64, 32), "compression": "gzip"},
+        mask={"data": image[:, :4], "chunks": (50, 4), "compression": "gzip"},
+        label={"data": np.arange(rows), "chunks": (rows,), "compression": "gzip"},
+    )
+    loader = ps.from_hdf5(path, x=["image", "mask"], y="label").batch(256, memory="50MB")
+    for (x, mask), y in loader:
+        assert (x == image[y]).all()
+        assert (mask == image[y, :4]).all()
+    with h5py.File(path) as file:
+        stored = sum(file[name].id.get_storage_size() for name in file)
+    assert loader.report().resident == ("image", "mask", "label")
+    assert loader.report().bytes_read == stored

@@ -1,108 +1,27 @@
 """Files that are made to exhaust or mislead whoever opens them: refused or bounded, and soon."""
 
-import json
-import os
 import struct
-import subprocess
 import sys
-import time
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from h5py import h5d, h5g, h5o, h5p, h5s, h5t, h5z
+from h5py import h5d, h5p, h5s, h5t
 
-import penstock as ps
-from penstock.cli import main
 from penstock.errors import (
-    DataError,
-    FieldNotFoundError,
     FileFormatError,
     PenstockError,
     ReadError,
-    TypeNotSupportedError,
 )
-from penstock.sources.hdf5 import HDF5Source, filters, finding, limits, list_datasets
+from penstock.sources.hdf5 import HDF5Source, limits
 from tests.files import deflate, gzip, images, shuffle, write
-from tests.fuzz import checksum
+from tests.sources.hostile_files import declare, refused
 from tests.sources.storage import read
 
-SECONDS = 20
-"""Far more than any of these takes; a machine that runs tests may be slow."""
-
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
-
-
-@pytest.fixture(scope="module")
-def process():
-    """A process with little memory, started again if it dies."""
-    running = []
-
-    def start():
-        root = Path(__file__).parents[2]
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.sources.hostile"],
-                cwd=root,
-                env={**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-
-    def ask(path):
-        if not running or running[-1].poll() is not None:
-            start()
-        running[-1].stdin.write(f"{path}\n")
-        running[-1].stdin.flush()
-        line = running[-1].stdout.readline()
-        assert line, f"the process died: {running[-1].wait()}"
-        return json.loads(line)
-
-    yield ask
-    for one in running:
-        one.kill()
-        one.communicate()
-
-
-@pytest.fixture
-def look(process, path):
-    """What becomes of the dataset `x` of the file, within bounds of time and memory."""
-
-    def run(most_bytes=300_000_000):
-        found = process(path)
-        assert found.pop("seconds") < SECONDS, found
-        assert found.pop("bytes") < most_bytes, found
-        return found
-
-    return run
-
-
-def refused(found, *words, error="DataError", step="open"):
-    """Makes sure that a step ended with an error of these words."""
-    assert found[step][0] == error, found
-    for word in words:
-        assert word in found[step][1], found
-
-
-def declare(path, shape, dtype="u1", *, libver="earliest", filters=(), chunks=None, **storage):
-    """A dataset of any shape of which nothing is written, but what `storage` says."""
-    with h5py.File(path, "w", libver=libver) as file:
-        plist = h5p.create(h5p.DATASET_CREATE)
-        if chunks:
-            plist.set_chunk(chunks)
-        for add in filters:
-            add(plist)
-        space = h5s.create_simple(shape, storage.get("maxshape", shape))
-        kind = dtype if isinstance(dtype, h5t.TypeID) else h5t.py_create(np.dtype(dtype))
-        made = h5d.create(file.id, b"x", kind, space, plist)
-        for offset, raw in storage.get("raw", {}).items():
-            made.write_direct_chunk(offset, raw)
 
 
 # Shapes.
@@ -258,250 +177,28 @@ def test_a_chunk_over_the_head_of_the_file_is_damage(path):
     assert (read(source, np.arange(16)) == images(40)[:16]).all()
 
 
-# Filters and types.
-
-
-def test_thirty_two_filters_are_undone(look, path):
-    """As many as HDF5 allows."""
-    declare(path, (16, 8), chunks=(8, 8), filters=[shuffle] * 32)
-    assert look()["all"] == ["fine", "np.uint64(0)"]
-
-
-def test_a_filter_of_a_thousand_parameters_is_refused(look, path):
-    """Some versions of h5py do not look at so many."""
-
-    def unknown(plist):
-        plist.set_filter(31_000, h5z.FLAG_OPTIONAL, tuple(range(1000)))
-
-    declare(path, (16, 8), chunks=(8, 8), filters=[unknown], raw={(0, 0): bytes(64)})
-    found = look()
-    assert found["open"][0] in ("FileFormatError", "MissingDependencyError"), found
-    assert "'x' in" in found["open"][1]
-
-
-@pytest.mark.parametrize(
-    "step, parameters, wrong",
-    [
-        (filters.SZIP, (141, 8, 8, 64), (141, 0, 8, 64)),
-        (filters.SZIP, (141, 8, 8, 64), (141, 8, 8, 0)),
-        (filters.SZIP, (141, 8, 8, 64), (141, 9, 8, 64)),
-        (filters.BITSHUFFLE, (0, 4, 1, 0, 2), (0, 4, 0, 0, 2)),
-    ],
-)
-def test_filters_on_which_decoders_crash_are_refused(look, path, step, parameters, wrong):
-    """They divide by what they find, for example."""
-    pytest.importorskip("hdf5plugin")
-    if not h5z.filter_avail(step):
-        pytest.skip("libhdf5 was built without the filter")
-
-    def add(plist):
-        plist.set_filter(step, h5z.FLAG_OPTIONAL, parameters)
-
-    raw = {(0, 0): bytes(100)}
-    declare(path, (16, 8), chunks=(8, 8), filters=[add], libver="latest", raw=raw)
-    with h5py.File(path, "r") as file:
-        stored = file["x"].id.get_create_plist().get_filter(0)[2]
-    content = bytearray(path.read_bytes())
-    pieces = checksum.find(bytes(content))
-    at = content.index(struct.pack(f"<{len(stored)}I", *stored))
-    content[at : at + 4 * len(wrong)] = struct.pack(f"<{len(wrong)}I", *wrong)
-    checksum.repair(content, pieces)
-    path.write_bytes(content)
-    refused(look(), "'x' in", "is damaged", "was set up with", error="FileFormatError")
-
-
-def test_compound_values_whose_parts_overlap_are_refused(look, path):
-    declare(path, (5,), np.dtype([("a", "<i8"), ("b", "<i4")]), libver="latest")
-    content = bytearray(path.read_bytes())
-    pieces = checksum.find(bytes(content))
-    at = content.index(b"b\0") + 2
-    assert content[at] == 8
-    content[at] = 4
-    checksum.repair(content, pieces)
-    path.write_bytes(content)
-    refused(look(), "overlaps", error="FileFormatError")
-
-
-def test_compound_values_that_h5py_mixes_up_are_read_one_by_one(path):
-    """bfloat16 becomes float32, which reaches into its neighbour."""
-    half = h5t.IEEE_F32LE.copy()
-    half.set_fields(15, 7, 8, 0, 7)
-    half.set_size(2)
-    half.set_ebias(127)
-    kind = h5t.create(h5t.COMPOUND, 6)
-    kind.insert(b"a", 0, half)
-    kind.insert(b"b", 2, h5t.IEEE_F32LE)
-    values = np.array([(1.5, 7), (2.5, 8)], [("a", "<f4"), ("b", "<f4")])
-    with h5py.File(path, "w") as file:
-        made = h5d.create(file.id, b"x", kind, h5s.create_simple((2,)))
-        made.write(h5s.ALL, h5s.ALL, values, mtype=h5t.py_create(values.dtype))
-    with pytest.raises(TypeNotSupportedError, match=r"mixes them up\. Name .* \"x\['a'\]\""):
-        HDF5Source(path, ["x"])
-    for name in "ab":
-        assert ps.from_hdf5(path, x=f"x['{name}']")[:][0].tolist() == values[name].tolist()
-
-
-def test_compound_values_of_a_thousand_members_open(look, path):
-    kind = np.dtype([(f"m{i}", "u1") for i in range(1000)])
-    declare(path, (5,), kind)
-    assert look()["all"] == ["fine", "5"]
-
-
-def test_types_in_types_without_end_are_refused(look, path):
-    """libhdf5 takes minutes for a thousand."""
-    kind = h5t.STD_U8LE
-    for _ in range(2000):
-        outer = h5t.create(h5t.COMPOUND, 1)
-        outer.insert(b"a", 0, kind)
-        kind = outer
-    declare(path, (4,), kind, libver="latest")
-    refused(look(), "types in types, more than 32 deep")
-
-
-def test_named_types_are_types_like_others(path):
-    with h5py.File(path, "w") as file:
-        file["type"] = np.dtype([("a", "<i4"), ("b", "<f4")])
-        file.create_dataset("x", (3,), file["type"])
-    source = HDF5Source(path, ["x"])
-    assert source.fields[0].dtype == np.dtype([("a", "<i4"), ("b", "<f4")])
-    with pytest.raises(FieldNotFoundError, match=r"'type' in .* is a named type"):
-        HDF5Source(path, ["type"])
-
-
-def test_values_of_two_gigabytes_each_are_refused(look, path):
-    declare(path, (4,), h5t.py_create(np.dtype("S2000000000")))
-    refused(look(), "values of 2000000000 bytes each")
-
-
-# Groups, links and names.
-
-
-def nested(path, levels):
-    with h5py.File(path, "w") as file:
-        file["x"] = np.arange(5)
-        group = file.id
-        for _ in range(levels):
-            group = h5g.create(group, b"g")
-
-
-def test_ten_thousand_groups_in_groups_are_not_gone_through(look, path):
-    nested(path, 10_000)
-    found = look()
-    refused(found, "1000 deep", "Say with x=", step="list")
-    assert found["all"] == ["fine", "np.int64(10)"]
-    with pytest.raises(FieldNotFoundError, match=r"no field 'y' in .* It holds: x\."):
-        HDF5Source(path, ["y"])
-
-
-@pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_very_many_names_are_cut_off(path, monkeypatch, libver):
-    monkeypatch.setattr(finding, "MOST_NAMES", 1000)
-    with h5py.File(path, "w", libver=libver) as file:
-        group = file.create_group("many")
-        file["x"] = np.arange(5)
-        for i in range(1100):
-            h5o.link(file["x"].id, group.id, b"%06d" % i)
-    with pytest.raises(DataError, match="more than 1000 names"):
-        list_datasets(path)
-    with pytest.raises(FieldNotFoundError, match="no field 'y'"):
-        HDF5Source(path, ["y"])
-    assert ps.from_hdf5(path, x="many/000500")[:][0].tolist() == [0, 1, 2, 3, 4]
-
-
-def test_groups_that_contain_themselves_are_listed_once(path):
-    with h5py.File(path, "w") as file:
-        file["a/b/x"] = np.arange(5)
-        file["a/b/up"] = file["a"]
-        file["a/root"] = file["/"]
-        file["z"] = file["a/b/x"]
-        file["soft"] = h5py.SoftLink("/soft")
-        file["there"] = h5py.SoftLink("/back")
-        file["back"] = h5py.SoftLink("/there")
-    assert list_datasets(path) == ["a/b/x"]
-    assert ps.from_hdf5(path, x="a/b/up/b/up/root/z")[:][0].tolist() == [0, 1, 2, 3, 4]
-    for name in ("soft", "there"):
-        with pytest.raises(DataError, match=r"circle|links"):
-            HDF5Source(path, [name])
-
-
-def test_a_hundred_thousand_attributes_are_left_alone(look, path):
-    with h5py.File(path, "w", libver="latest") as file:
-        made = file.create_dataset("x", data=np.arange(5))
-        space = h5s.create(h5s.SCALAR)
-        for i in range(100_000):
-            h5py.h5a.create(made.id, b"%06d" % i, h5t.STD_U8LE, space)
-    assert look()["all"] == ["fine", "np.int64(10)"]
-
-
-EVIL = "\x1b[2J\x1b]0;title\x07\nOK: nothing is wrong\u202e\u200b\r\x9b31m"
-
-
-def test_names_of_a_file_do_not_reach_the_terminal_as_they_are(path):
-    """They would clear it, or write lines of their own."""
-    write(path, **{EVIL: images(4), f"g/{EVIL}": images(4), "plain": np.arange(3)})
-    messages = []
-    for names in (["nope"], ["g"], [EVIL, "plain"]):
-        with pytest.raises(PenstockError) as caught:
-            HDF5Source(path, names)
-        messages.append(str(caught.value))
-    with pytest.raises(PenstockError) as caught:
-        ps.from_hdf5(path)
-    messages.append(str(caught.value))
-    data = ps.from_hdf5(path, x=EVIL)
-    loader = data.batch(2)
-    messages += [repr(data), str(data.spec), *str(loader.report()).splitlines()]
-    for message in messages:
-        assert message.isprintable(), repr(message)
-    assert sum("nothing is wrong" in message for message in messages) >= 6
-
-
-def test_names_that_are_no_utf_8_are_listed_and_refused_in_words(path):
-    with h5py.File(path, "w") as file:
-        file[b"caf\xe9"] = np.arange(3)
-    (name,) = list_datasets(path)
-    with pytest.raises(PenstockError) as caught:
-        HDF5Source(path, [name])
-    assert str(caught.value).isprintable()
-
-
-# Virtual datasets.
-
-
-def virtual(file, name, *sources):
-    """A dataset that reads others of the file."""
-    one = h5s.create_simple((4,))
-    plist = h5p.create(h5p.DATASET_CREATE)
-    plist.set_layout(h5d.VIRTUAL)
-    for source in sources:
-        plist.set_virtual(one, b".", source, one)
-    h5d.create(file.id, name, h5t.STD_U8LE, one, plist)
-
-
-def test_virtual_datasets_in_virtual_datasets_without_end_are_refused(look, path):
-    """libhdf5 crashes when it reads twenty thousand."""
-    with h5py.File(path, "w", libver="latest") as file:
-        file["0"] = np.arange(4, dtype="u1")
-        for i in range(3000):
-            virtual(file, b"%d" % (i + 1) if i < 2999 else b"x", b"%d" % i)
-    refused(look(), "virtual dataset of virtual datasets, more than")
-
-
-def test_very_many_pieces_of_a_virtual_dataset_are_refused(path, monkeypatch):
-    from penstock.sources.hdf5 import virtual as module
-
-    monkeypatch.setattr(module, "MOST_MAPPINGS", 100)
-    with h5py.File(path, "w", libver="latest") as file:
-        for i in range(120):
-            file[f"{i}"] = np.arange(4, dtype="u1")
-        virtual(file, b"x", *(b"%d" % i for i in range(120)))
-    with pytest.raises(DataError, match="more than 100 pieces"):
-        HDF5Source(path, ["x"])
-
-
-def test_a_virtual_dataset_that_reads_itself_is_refused(look, path):
-    with h5py.File(path, "w", libver="latest") as file:
-        virtual(file, b"x", b"x")
-    refused(look(), "circle")
+def test_a_chunk_of_very_many_empty_blocks_takes_little_memory(path):
+    """As many as a chunk of bitshuffle has room for, each of length 0."""
+    size = 8 << 20
+    for compressor in ("lz4", "zstd"):
+        with h5py.File(path, "w") as file:
+            made = file.create_dataset(
+                "x",
+                (size // 1024, 1024),
+                "u1",
+                chunks=(size // 1024, 1024),
+                **hdf5plugin.Bitshuffle(cname=compressor),
+            )
+            for head in (bytes(12), struct.pack(">QI", size, 8)):
+                made.id.write_direct_chunk((0, 0), head + bytes(2 * size))
+                with h5py.File(path.with_name("copy.h5"), "w") as copy:
+                    file.copy("x", copy)
+                tracemalloc.start()
+                with pytest.raises(ReadError):
+                    read(HDF5Source(path.with_name("copy.h5"), ["x"]))
+                _, peak = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+                assert peak < 12 * size
 
 
 # What means well.
@@ -536,45 +233,3 @@ def test_samples_of_ten_megabytes_are_read_directly(look, path):
     found = look(400_000_000)
     assert found["path"][0] == "direct chunks"
     assert found["all"] == ["fine", "np.uint64(0)"]
-
-
-def test_links_through_very_many_groups_are_refused_in_bounded_time(path):
-    """Each of them the root again."""
-    with h5py.File(path, "w") as file:
-        file["data"] = np.arange(10)
-        file["a"] = file["/"]
-        file["near"] = h5py.SoftLink("a/" * 100 + "data")
-        file["far"] = h5py.SoftLink("a/" * 20_000 + "data")
-        for number in range(16):
-            file[f"s{number}"] = h5py.SoftLink("a/" * 5000 + f"s{number + 1}")
-    assert HDF5Source(path, ["near"]).length == 10
-    began = time.perf_counter()
-    for name in ("far", "s0"):
-        with pytest.raises(DataError, match="through more than 1000 groups"):
-            HDF5Source(path, [name])
-    assert main(["info", str(path)]) == 0
-    assert time.perf_counter() - began < 20
-
-
-def test_a_chunk_of_very_many_empty_blocks_takes_little_memory(path):
-    """As many as a chunk of bitshuffle has room for, each of length 0."""
-    size = 8 << 20
-    for compressor in ("lz4", "zstd"):
-        with h5py.File(path, "w") as file:
-            made = file.create_dataset(
-                "x",
-                (size // 1024, 1024),
-                "u1",
-                chunks=(size // 1024, 1024),
-                **hdf5plugin.Bitshuffle(cname=compressor),
-            )
-            for head in (bytes(12), struct.pack(">QI", size, 8)):
-                made.id.write_direct_chunk((0, 0), head + bytes(2 * size))
-                with h5py.File(path.with_name("copy.h5"), "w") as copy:
-                    file.copy("x", copy)
-                tracemalloc.start()
-                with pytest.raises(ReadError):
-                    read(HDF5Source(path.with_name("copy.h5"), ["x"]))
-                _, peak = tracemalloc.get_traced_memory()
-                tracemalloc.stop()
-                assert peak < 12 * size

@@ -11,14 +11,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from h5py import h5f, h5p
+from h5py import h5f, h5o, h5p
 
 import penstock as ps
-from penstock.errors import DataError
+from penstock.errors import DataError, FieldNotFoundError, FileFormatError
 from penstock.sources.hdf5 import HDF5Source, list_datasets
 from penstock.testing import check_reads
 from tests.bad_input.refusal import refused
-from tests.files import gzip, images, larger_chunk_trees, libhdf5, write
+from tests.files import gzip, images, larger_chunk_trees, libhdf5, overwrite, write
+from tests.fuzz import checksum
+from tests.sources.storage import read
 
 IMAGES = images(40)
 LABELS = np.arange(40)
@@ -167,7 +169,7 @@ int flock(int descriptor, int operation) {
 READ = """
 import sys
 import penstock as ps
-from penstock.errors import DataError
+from penstock.errors import DataError, FieldNotFoundError, FileFormatError
 
 for name in ("rows", "a/b/c/gzip", "a/lzf"):
     try:
@@ -233,3 +235,38 @@ def test_locks_that_the_environment_insists_on_are_named(read_without_locks, loc
         assert line.startswith("LockedFileError")
         assert f"(No locks available), and HDF5_USE_FILE_LOCKING={locking} insists" in line
         assert "Set it to FALSE" in line
+
+
+@pytest.mark.parametrize("driver, options", [("split", {}), ("family", {"memb_size": 2048})])
+def test_one_file_of_a_set_is_no_truncated_one(tmp_path, driver, options):
+    name = tmp_path / ("x%d.h5" if driver == "family" else "x")
+    with h5py.File(name, "w", driver=driver, **options) as file:
+        file["x"] = np.arange(2000)
+    part = min(tmp_path.iterdir())
+    with pytest.raises(FileFormatError, match="is one file of a set"):
+        HDF5Source(part, ["x"])
+
+
+def test_damage_elsewhere_does_not_hide_that_a_name_is_not_there(path):
+    with h5py.File(path, "w") as file:
+        for name in "abz":
+            file[name] = np.arange(3)
+        address = h5o.get_info(file["b"].id).addr
+    overwrite(path, address, b"\xff" * 4)
+    with pytest.raises(FieldNotFoundError, match=r"There is no field 'c' in .*It holds: a"):
+        HDF5Source(path, ["c"])
+
+
+def test_links_that_a_program_defined_for_itself_are_named(path):
+    with h5py.File(path, "w", libver="latest") as file:
+        file["x"] = np.arange(3)
+        file["own"] = h5py.ExternalLink("other.h5", "/x")
+    content = bytearray(path.read_bytes())
+    pieces = checksum.find(bytes(content))
+    kind = content.index(b"\x40\x03own")  # 64, for links into other files, and the name's length
+    content[kind] = 200
+    checksum.repair(content, pieces)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"'own' in .* a program defined for itself"):
+        HDF5Source(path, ["own"])
+    assert (read(HDF5Source(path, ["x"])) == np.arange(3)).all()

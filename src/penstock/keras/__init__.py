@@ -48,10 +48,11 @@ class _KerasWatch(MetaPathFinder):
         finally:
             self._looking = False
         if spec is not None and spec.loader is not None:
-            choose_backend_without_tensorflow()
             execute = spec.loader.exec_module
 
             def execute_and_connect(module: ModuleType) -> None:
+                # Not before: whoever only looks whether Keras is there changes nothing.
+                choose_backend_without_tensorflow()
                 execute(module)
                 if self in sys.meta_path:
                     sys.meta_path.remove(self)

@@ -52,8 +52,9 @@ def choose_backend() -> str:
     import keras
     ```
     """
-    if "keras" in sys.modules:
-        return str(sys.modules["keras"].config.backend())
+    imported = getattr(sys.modules.get("keras"), "config", None)  # None while it is imported
+    if imported is not None:
+        return str(imported.backend())
     named = os.environ.get("KERAS_BACKEND", "")
     if named:
         if not _installed(named):

@@ -24,11 +24,11 @@ AHEAD_BYTES = 20_000_000
 """More than this, or than `AHEAD_BATCHES` if they are larger, is never ready ahead: the next window
 is read anyway, and memory that is used again soon is still in the processor's cache."""
 
-LEAST_AHEAD = 8
-"""Batches ahead get one part in so many of what is set aside, before a thread more does."""
-
 AHEAD_BATCHES = 8
 """Half of them ready or in the making, the others handed out, or waiting for their next use."""
+
+LEAST_AHEAD = 8
+"""Batches ahead get one part in so many of what is set aside, before a thread more does."""
 
 INDEX_BYTES = 24
 """Bytes a row of a window for its position, its row in the file, and its place in the order."""
@@ -47,6 +47,9 @@ REPEATED = 0.1
 MOST_TOGETHER = 64
 """Neighbouring blocks that are read together, at most."""
 
+NUMBERS = 16
+"""One part in so many of the budget is for numbers of rows while resident fields are read."""
+
 FEWEST_ROWS = 64
 """Rows whose places are worked out at a time, at least, where rows are read one by one."""
 
@@ -62,6 +65,7 @@ class Budget:
     Attributes:
         total: Bytes in all.
         resident: Names of the fields that stay in memory as a whole; all, if all fit.
+        resident_rows: How many rows of them one thread reads at a time.
         row_by_row: Whether every field that is not resident is read row by row.
         together: Neighbouring blocks that are read together.
         capacity: Rows that one window may hold, where whole blocks are read.
@@ -72,6 +76,7 @@ class Budget:
 
     total: int
     resident: tuple[str, ...]
+    resident_rows: int
     row_by_row: bool
     together: int
     capacity: int
@@ -123,6 +128,7 @@ def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool |
     return Budget(
         total=total,
         resident=tuple(field.name for field in view.fields if field.name in resident),
+        resident_rows=max(FEWEST_ROWS, total // NUMBERS // INDEX_BYTES // workers),
         row_by_row=row_by_row,
         together=1 if row_by_row else needs.together(resident, capacity),
         capacity=capacity,

@@ -64,20 +64,26 @@ class Resident:
             if not self.arrays:
                 self.arrays = empty_arrays(self._fields, len(self._view))
                 self._ledger.take(_nbytes(self.arrays))
-            return [partial(self._read, start, stop) for start, stop in self._pieces()]
+            return list(self._reads())
         except BaseException:
             self._loading.release()
             raise
 
-    def _pieces(self) -> Iterator[tuple[int, int]]:
-        """Cuts the rows between blocks."""
-        edges = self._view.edges([field.name for field in self._fields])
-        wanted = np.searchsorted(edges, np.arange(self._step, edges[-1] + self._step, self._step))
-        cuts = np.unique(edges[np.minimum(wanted, len(edges) - 1)]).tolist()
-        return itertools.pairwise([0, *cuts])
+    def _reads(self) -> Iterator[Read]:
+        """Cuts fields whose blocks lie alike between blocks, so that each block is read once."""
+        alike: dict[bytes, tuple[Indices, list[str]]] = {}
+        for field in self._fields:
+            edges = self._view.edges([field.name])
+            alike.setdefault(edges.tobytes(), (edges, []))[1].append(field.name)
+        for edges, names in alike.values():
+            ends = np.arange(self._step, edges[-1] + self._step, self._step)
+            wanted = np.searchsorted(edges, ends)
+            cuts = np.unique(edges[np.minimum(wanted, len(edges) - 1)]).tolist()
+            for start, stop in itertools.pairwise([0, *cuts]):
+                yield partial(self._read, names, start, stop)
 
-    def _read(self, start: int, stop: int) -> Cost:
-        out = {name: array[start:stop] for name, array in self.arrays.items()}
+    def _read(self, names: list[str], start: int, stop: int) -> Cost:
+        out = {name: self.arrays[name][start:stop] for name in names}
         return run_reads(self._view.reads(np.arange(start, stop), out))
 
     def _forget_the_parent(self) -> None:

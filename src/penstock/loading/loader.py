@@ -77,9 +77,8 @@ class Loader:
         self._budget = share(view, self.batch_size, self.memory, self.workers, shuffle)
         self._timing = Timing()
         self._ledger = Ledger()
-        # Numbers of rows take a sixteenth of the memory, at most.
-        rows = max(FEWEST_ROWS, self.memory // 16 // INDEX_BYTES // self.workers)
-        self._resident = Resident(view, self._budget.resident, self._ledger, rows)
+        budget = self._budget
+        self._resident = Resident(view, budget.resident, self._ledger, budget.resident_rows)
         self._buffers = Buffers(view.fields, self._ledger)
         in_windows = not self._budget.row_by_row and shuffle is not False
         capacity = self._budget.capacity if in_windows else 0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import penstock as ps
-from tests.cli.info.helpers import assert_same_data, run_in_shell
+from tests.cli.info.helpers import assert_same_data, repeated, run_in_shell
 from tests.files import images, write
 
 
@@ -114,3 +114,24 @@ def test_samples_that_are_datasets_are_joined_by_the_command(advice, path):
     assert (x == np.arange(1000)[:, None, None]).all()
     with h5py.File(made) as file:
         assert file["name"][7] == b"7"
+
+
+def test_order_that_shuffling_does_not_even_out_is_said(advice, path):
+    """Where a window holds few blocks of the images that the labels belong to."""
+    with h5py.File(path, "w") as file:
+        repeated(file, "image", (20_000, 3072), (1000, 3072))
+        file["label"] = np.repeat(np.arange(10), 2000)
+    found = advice(path, "--memory", "16MB")
+    assert "evens that out in part (windows of" in found["sorted-rows"]["text"]
+    assert "large-chunks" in found
+    assert "evens that out (exact" in advice(path, "--memory", "200MB")["sorted-rows"]["text"]
+    assert "needs more than 1.0 MB" in advice(path, "--memory", "1MB")["sorted-rows"]["text"]
+
+
+def test_lengths_that_are_not_what_most_have_are_no_measure(advice, path):
+    """Two of one length among ten of others say nothing about a third."""
+    write(path, a=np.arange(100), b=np.arange(100), c=np.arange(97))
+    assert "c" in advice(path)["unequal-lengths"]["datasets"]
+    others = {f"d{n}": np.arange(n) for n in range(10, 90, 10)}
+    write(path, a=np.arange(100), b=np.arange(100), c=np.arange(97), **others)
+    assert "unequal-lengths" not in advice(path)

@@ -8,8 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from h5py import h5d, h5s, h5t
 
 import penstock as ps
+from penstock.errors import TypeNotSupportedError
 from penstock.sources.hdf5 import HDF5Source
 from tests.cli.conftest import command
 from tests.cli.info.helpers import named
@@ -250,7 +252,11 @@ def masked(text):
 
 def test_a_pattern_is_its_only_file_or_an_error_that_lists_them(info, penstock, path):
     write(path, image=np.arange(5))
-    assert info("cat*.h5")["datasets"] == 1
+    found = info("cat*.h5")
+    assert found["datasets"] == 1
+    # What is to be run next names the file: h5repack knows no patterns.
+    assert found["file"] == "cats.h5"
+    assert "'cats.h5'" in found["next"]["python"]
     write(path.with_name("cats2.h5"), image=np.arange(5))
     code, _, err = penstock("info", "cat*.h5")
     assert code == 2
@@ -266,3 +272,34 @@ def test_types_that_no_model_takes_come_with_what_to_do(advice, path):
     one = advice(path)["unusable-type"]
     assert one["datasets"] == ["label"]
     assert "Encode them first" in one["text"]
+
+
+def test_the_share_in_the_file_is_that_of_the_values(info, path):
+    """Also where a chunk reaches far beyond them."""
+    with h5py.File(path, "w") as file:
+        values = np.random.default_rng(0).integers(0, 256, 50, np.uint8)
+        file.create_dataset("x", data=values, chunks=(5000,), maxshape=(None,), compression="gzip")
+    x = named(info(path))["x"]
+    assert x["ratio"] == x["stored_bytes"] / 50
+
+
+def test_numbers_that_numpy_does_not_know_are_no_damage(info, path):
+    """Of 16 bytes with a mantissa of 112 bits, and in the order of a VAX."""
+    quad = h5t.IEEE_F64LE.copy()
+    quad.set_size(16)
+    quad.set_precision(128)
+    quad.set_fields(127, 112, 15, 0, 112)
+    with h5py.File(path, "w") as file:
+        file["good"] = np.arange(3)
+        h5d.create(file.id, b"quad", quad, h5s.create_simple((3,)))
+        file["vax"] = np.arange(3, dtype=">f8")
+    # The class and version of a type, and its order of bytes, as version 3 says that.
+    content = path.read_bytes()
+    assert content.count(b"\x11\x21\x3f\0\x08") == 1
+    path.write_bytes(content.replace(b"\x11\x21\x3f\0\x08", b"\x31\x61\x3f\0\x08"))
+    found = named(info(path))
+    for name in ("quad", "vax"):
+        assert not found[name]["damaged"]
+        assert found[name]["problem"].startswith("holds values that NumPy has no type for")
+    with pytest.raises(TypeNotSupportedError, match="order of bytes of a VAX"):
+        ps.from_hdf5(path, x="vax")

@@ -242,6 +242,27 @@ def test_memory_that_mixes_is_named_where_chunks_are_small_enough(advice, path):
         ps.from_hdf5(path, x="image").batch(32, shuffle=True, memory="8MB")
 
 
+@needs_h5repack
+@pytest.mark.parametrize("memory, rows", [("32MB", 1000), ("64MB", 500)])
+def test_chunks_that_are_said_to_mix_well_do(advice, path, memory, rows):
+    """With the memory that was asked about, there is nothing more to mend afterwards."""
+    with h5py.File(path, "w") as file:
+        repeated(file, "image", (40_000, 3072), (rows, 3072))
+    one = advice(path, "--memory", memory)["large-chunks"]
+    assert "mix well" in one["text"]
+    assert advice(run_in_shell(one["command"]), "--memory", memory) == {}
+
+
+@needs_h5repack
+def test_chunks_that_only_mix_better_are_not_said_to_mix_well(advice, path):
+    with h5py.File(path, "w") as file:
+        repeated(file, "image", (40_000, 3072), (500, 3072))
+    one = advice(path, "--memory", "8MB")["large-chunks"]
+    assert "mix better, about" in one["text"]
+    after = advice(run_in_shell(one["command"]), "--memory", "8MB")["large-chunks"]
+    assert after["language"] == "python"
+
+
 def test_chunks_that_no_window_holds_are_named(advice, path):
     with h5py.File(path, "w") as file:
         repeated(file, "image", (20_000, 3072), (10_000, 3072))

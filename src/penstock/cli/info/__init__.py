@@ -100,14 +100,15 @@ def run(options: argparse.Namespace) -> None:
     """
     memory = default_memory() if options.memory is None else parse_bytes(options.memory)
     setting = Setting(memory, options.batch_size)
-    found = survey(_one_file(options.file), options.limit)
+    file = _one_file(options.file)
+    found = survey(file, options.limit)
     roles = guess(found.datasets())
     advice = [
-        *apart.advise(options.file, found),
-        *storing.advise(options.file, found, setting),
-        *content.advise(options.file, found, roles, setting),
+        *apart.advise(file, found),
+        *storing.advise(file, found, setting),
+        *content.advise(file, found, roles, setting),
     ]
-    document = describe(options.file, found, advice, roles, setting)
+    document = describe(file, found, advice, roles, setting)
     if options.json:
         text = json.dumps(document, indent=2, allow_nan=False)
     else:

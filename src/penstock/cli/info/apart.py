@@ -1,4 +1,4 @@
-"""Samples that are datasets of their own, thousands of them, where one dataset would do."""
+"""Samples that are datasets of their own, hundreds of them, where one dataset would do."""
 
 from collections.abc import Iterator
 

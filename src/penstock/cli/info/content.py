@@ -128,8 +128,7 @@ def _unusable(survey: Survey) -> Iterator[Advice]:
     for item in survey.datasets():
         rows = item.storage.length if item.storage else 0
         if isinstance(item.error, TypeNotSupportedError) and rows in lengths:
-            said = str(item.error).removeprefix(f"{item.name!r} in {survey.path!r} ")
-            yield Advice("unusable-type", (item.name,), f"It {said}")
+            yield Advice("unusable-type", (item.name,), f"It {item.said(survey.path)}")
 
 
 # Rows sorted by class.

@@ -115,7 +115,7 @@ def _missing_filters(survey: Survey) -> Iterator[Advice]:
     """Filters that are not installed; the error names the package that has them."""
     for item in survey.datasets():
         if isinstance(item.error, MissingDependencyError):
-            said = str(item.error).removeprefix(f"{item.name!r} in {survey.path!r} ")
+            said = item.said(survey.path)
             package = re.search(r"'(pip install [\w -]+)'", said)
             command = package[1] if package else ""
             language = "shell" if command else ""

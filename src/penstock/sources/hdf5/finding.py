@@ -242,7 +242,7 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
         DataError: If links lead on and on, or one is of a kind that h5py does not know.
     """
     parts = _parts(name)[::-1]  # the next one last
-    groups: list[Any] = [file]  # on the way, so that each name is looked up once
+    group: h5py.Group = file  # where the next part is looked up
     followed, beyond = None, 0  # a link, and how many parts of the name come after it
     links = looked_up = 0
     while parts:
@@ -253,7 +253,7 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
                 f"{MOST_GROUPS_DEEP} groups. Name what it leads to."
             )
         part = parts.pop()
-        link = _link_at(groups[-1], part)
+        link = _link_at(group, part)
         within = followed is not None and len(parts) >= beyond
         if link is None:
             return LinkEnd("missing", followed or "") if within else None
@@ -265,15 +265,14 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
                 followed, beyond = link.path, len(parts)
             parts += _parts(link.path)[::-1]
             if link.path.startswith("/"):
-                groups = [file]
+                group = file
             links += 1
             if links > _MOST_LINKS:
                 return LinkEnd("circle")
         elif parts:
-            found = groups[-1][part]
-            if not isinstance(found, h5py.Group):
+            group = group[part]
+            if not isinstance(group, h5py.Group):
                 return None
-            groups.append(found)
     return None
 
 

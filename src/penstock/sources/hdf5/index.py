@@ -5,6 +5,7 @@ import os
 import time
 import weakref
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -113,6 +114,31 @@ def read_index(dataset: h5py.Dataset, filters: tuple[Filter, ...], where: str) -
         if chunks is not None:
             _known[key] = chunks
     return chunks
+
+
+def walk_chunks(dataset: h5py.Dataset, note: Callable[[Any], bool | None]) -> None:
+    """Calls `note` with what libhdf5 says of each chunk that was written, until it returns True.
+
+    Raises:
+        FileFormatError: If the index names more chunks than the file has room for: it may name the
+            same ones again and again.
+    """
+    chunk_bytes = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
+    left = most_chunks_in(dataset.file.id.get_filesize(), chunk_bytes)
+
+    def count(info: Any) -> bool | None:
+        nonlocal left
+        if info.byte_offset is None:
+            return None
+        left -= 1
+        return True if left < 0 else note(info)
+
+    dataset.id.chunk_iter(count)
+    if left < 0:
+        raise FileFormatError(
+            f"The index of the chunks of {dataset.name!r} in {dataset.file.filename!r} is damaged: "
+            "it names more chunks than the file has room for. Copy or download the file again."
+        )
 
 
 def _grid(dataset: h5py.Dataset) -> tuple[int, ...]:

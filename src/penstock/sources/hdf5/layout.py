@@ -28,7 +28,7 @@ from penstock.sources.hdf5.filters import (
     lacking,
     missing,
 )
-from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index
+from penstock.sources.hdf5.index import UNALLOCATED, Chunks, read_index, walk_chunks
 from penstock.sources.hdf5.limits import check_chunks, check_shape, check_type
 from penstock.sources.hdf5.pipeline import Pipeline
 from penstock.sources.hdf5.virtual import SourceFile, source_files
@@ -155,12 +155,11 @@ def _needed(
 
     def note(info: Any) -> bool | None:
         nonlocal skipped
-        if info.byte_offset is not None:
-            skipped &= info.filter_mask
+        skipped &= info.filter_mask
         return None if skipped else True
 
     if some:
-        dataset.id.chunk_iter(note)
+        walk_chunks(dataset, note)
     return tuple(step for step in some if not bits_of([step], filters) & skipped)
 
 

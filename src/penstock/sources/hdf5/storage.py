@@ -8,10 +8,8 @@ import h5py
 import numpy as np
 from h5py import h5d, h5z
 
-from penstock.errors import FileFormatError
 from penstock.sources.hdf5.filters import DEFLATE, FLETCHER32, SHUFFLE, filters_of
-from penstock.sources.hdf5.index import Chunks
-from penstock.sources.hdf5.limits import most_chunks_in
+from penstock.sources.hdf5.index import Chunks, walk_chunks
 
 _LAYOUTS = {
     h5d.COMPACT: "compact",
@@ -118,23 +116,14 @@ def count_chunks(dataset: h5py.Dataset) -> Counted:
     """
     if dataset.chunks is None:
         return Counted(0, 0)
-    chunk_bytes = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
-    most = most_chunks_in(dataset.file.id.get_filesize(), chunk_bytes)
     number = stored = 0
 
-    def note(info: Any) -> bool | None:
+    def note(info: Any) -> None:
         nonlocal number, stored
-        if info.byte_offset is not None:
-            number += 1
-            stored += info.size
-        return True if number > most else None
+        number += 1
+        stored += info.size
 
-    dataset.id.chunk_iter(note)
-    if number > most:
-        raise FileFormatError(
-            f"The index of the chunks of {dataset.name!r} in {dataset.file.filename!r} is damaged: "
-            "it names more chunks than the file has room for. Copy or download the file again."
-        )
+    walk_chunks(dataset, note)
     return Counted(number, stored)
 
 

@@ -79,11 +79,14 @@ class Found:
     source: HDF5Source | None = None
     error: PenstockError | None = None
 
+    def said(self, path: str) -> str:
+        """Why it cannot be used, and what to do about it: the error without its subject."""
+        where = f"{self.name!r} in {path!r}"
+        return str(self.error or "").removeprefix(f"{where} ").replace(f" of {where}", "")
+
     def problem(self, path: str) -> str:
         """Why it cannot be used, in a few words: how the error begins."""
-        where = f"{self.name!r} in {path!r}"
-        words = str(self.error or "").removeprefix(f"{where} ").replace(f" of {where}", "")
-        return _FIRST_PART.split(words)[0].rstrip(".")
+        return _FIRST_PART.split(self.said(path))[0].rstrip(".")
 
     @property
     def damaged(self) -> bool:
