@@ -13,7 +13,7 @@ from penstock.loading import ItemLoader, Loader
 from penstock.loading.items import Batch, as_batch
 
 _WAIT_SECONDS = 0.1
-"""How often a thread that has made enough looks whether anybody still wants it."""
+"""How often whoever waits for the other side of a queue looks whether it is still there."""
 
 
 def fit_generator(
@@ -69,23 +69,23 @@ def fit_generator(
     history = model.fit(ps.from_sequence(my_sequence, workers=2, shuffle=True), epochs=2)
     ```
     """
-    options = _Options(max_queue_size, workers, use_multiprocessing)
-    _warn("fit_generator", "fit", generator, options, shuffle)
-    # Of a generator, Keras knows itself that there is nothing to shuffle, and warns.
-    unshuffled = {"shuffle": False} if isinstance(generator, Iterator) else {}
-    return model.fit(
-        options.data(generator, steps_per_epoch, "steps_per_epoch", shuffle),
-        **unshuffled,
-        steps_per_epoch=steps_per_epoch,
-        epochs=epochs,
-        verbose=verbose,
-        callbacks=callbacks,
-        validation_data=options.validation(validation_data, validation_steps),
-        validation_steps=validation_steps,
-        validation_freq=validation_freq,
-        class_weight=class_weight,
-        initial_epoch=initial_epoch,
-    )
+    with _Options(max_queue_size, workers, use_multiprocessing) as options:
+        _warn("fit_generator", "fit", generator, options, shuffle)
+        # Of a generator, Keras knows itself that there is nothing to shuffle, and warns.
+        unshuffled = {"shuffle": False} if isinstance(generator, Iterator) else {}
+        return model.fit(
+            options.data(generator, steps_per_epoch, "steps_per_epoch", shuffle),
+            **unshuffled,
+            steps_per_epoch=steps_per_epoch,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_data=options.validation(validation_data, validation_steps),
+            validation_steps=validation_steps,
+            validation_freq=validation_freq,
+            class_weight=class_weight,
+            initial_epoch=initial_epoch,
+        )
 
 
 def evaluate_generator(
@@ -110,10 +110,10 @@ def evaluate_generator(
     loss = model.evaluate(ps.from_sequence(my_sequence))
     ```
     """
-    options = _Options(max_queue_size, workers, use_multiprocessing)
-    _warn("evaluate_generator", "evaluate", generator, options)
-    data = options.data(generator, steps, "steps")
-    return model.evaluate(data, steps=steps, callbacks=callbacks, verbose=verbose)
+    with _Options(max_queue_size, workers, use_multiprocessing) as options:
+        _warn("evaluate_generator", "evaluate", generator, options)
+        data = options.data(generator, steps, "steps")
+        return model.evaluate(data, steps=steps, callbacks=callbacks, verbose=verbose)
 
 
 def predict_generator(
@@ -138,10 +138,10 @@ def predict_generator(
     predictions = model.predict(ps.from_sequence(my_sequence))
     ```
     """
-    options = _Options(max_queue_size, workers, use_multiprocessing)
-    _warn("predict_generator", "predict", generator, options)
-    data = options.data(generator, steps, "steps")
-    return model.predict(data, steps=steps, callbacks=callbacks, verbose=verbose)
+    with _Options(max_queue_size, workers, use_multiprocessing) as options:
+        _warn("predict_generator", "predict", generator, options)
+        data = options.data(generator, steps, "steps")
+        return model.predict(data, steps=steps, callbacks=callbacks, verbose=verbose)
 
 
 class _Options:
@@ -158,6 +158,14 @@ class _Options:
         self.max_queue_size = max_queue_size
         self.workers = max(1, workers)
         self.processes = use_multiprocessing
+        self._ahead: list[_ReadAhead] = []
+
+    def __enter__(self) -> "_Options":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for ahead in self._ahead:
+            ahead.stop()
 
     def data(self, generator: Any, steps: int | None, name: str, shuffle: bool = False) -> Any:
         """What today's functions take in place of a generator."""
@@ -182,7 +190,9 @@ class _Options:
                 "batches. Leave workers= and use_multiprocessing= out, or make it a class with "
                 "__len__ and __getitem__(i)."
             )
-        return _read_ahead(generator, self.max_queue_size)
+        ahead = _ReadAhead(generator, self.max_queue_size)
+        self._ahead.append(ahead)
+        return ahead.start()
 
     def validation(self, data: Any, steps: int | None) -> Any:
         """The same for validation data, which may be arrays."""
@@ -204,38 +214,49 @@ def _warn(old: str, new: str, generator: Any, options: _Options, shuffle: bool =
     )
 
 
-def _read_ahead(batches: Iterator[Any], most: int) -> Generator[Batch, None, None]:
+class _ReadAhead:
     """What an iterator gives, taken from it by a thread, `most` batches ahead."""
-    made: queue.Queue[tuple[str, Any]] = queue.Queue(most)
-    stopped = threading.Event()
 
-    def put(item: tuple[str, Any]) -> bool:
-        while not stopped.is_set():
+    def __init__(self, batches: Iterator[Any], most: int) -> None:
+        self._batches = batches
+        self._made: queue.Queue[tuple[str, Any]] = queue.Queue(most)
+        self._stopped = threading.Event()
+
+    def start(self) -> Generator[Batch, None, None]:
+        """The batches, in a form that Keras takes."""
+        threading.Thread(target=self._run, name="penstock-generator", daemon=True).start()
+        return self._take()
+
+    def stop(self) -> None:
+        """Ends the thread: TensorFlow keeps what it was given, and would keep that as well."""
+        self._stopped.set()
+
+    def _take(self) -> Generator[Batch, None, None]:
+        while not self._stopped.is_set():
             try:
-                made.put(item, timeout=_WAIT_SECONDS)
-            except queue.Full:
+                kind, content = self._made.get(timeout=_WAIT_SECONDS)
+            except queue.Empty:
                 continue
-            return True
-        return False
-
-    def run() -> None:
-        try:
-            for number, batch in enumerate(batches):
-                if not put(("batch", as_batch(batch, number))):
-                    return
-            put(("end", None))
-        except BaseException as error:  # noqa: BLE001 - relayed
-            put(("error", error))
-
-    thread = threading.Thread(target=run, name="penstock-generator", daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, content = made.get()
             if kind == "end":
                 return
             if kind == "error":
                 raise content
             yield content
-    finally:
-        stopped.set()
+
+    def _run(self) -> None:
+        try:
+            for number, batch in enumerate(self._batches):
+                if not self._put("batch", as_batch(batch, number)):
+                    return
+            self._put("end", None)
+        except BaseException as error:  # noqa: BLE001 - relayed
+            self._put("error", error)
+
+    def _put(self, kind: str, content: Any) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._made.put((kind, content), timeout=_WAIT_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False

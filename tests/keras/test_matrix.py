@@ -1,5 +1,6 @@
 """HDF5Matrix in fit, evaluate and predict, as programs of ten years have it."""
 
+import os
 import subprocess
 import sys
 
@@ -158,10 +159,10 @@ def test_what_does_not_fit_together_is_refused(parts):
     model = small_model()
     with refused(ShapeError, "x has 150, y has 53"):
         model.fit(x, y_test, verbose=0)
-    for call in (model.train_on_batch, model.predict_on_batch, model):
-        with pytest.raises((TypeError, ValueError)):
-            call(x)
     assert model.train_on_batch(x[:8], y[:8]) is not None
+    for call in (lambda x: model.train_on_batch(x, y), model.predict_on_batch, model):
+        with pytest.raises((TypeError, ValueError), match="HDF5Matrix"):
+            call(x)
 
 
 READ = """
@@ -221,10 +222,12 @@ def test_no_path_loads_a_whole_dataset(tmp_path):
         file["image"] = np.ones((rows, 64, 64, 3), np.uint8)
         file["label"] = np.zeros(rows)
     command = [sys.executable, "-c", READ, str(tmp_path / "x.h5")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # Else the heap grows by what lies between the small results that PyTorch keeps.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 17)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     opened, few, rest, peak = map(int, done.stdout.split())
     assert opened < 1 << 20
     # Two batches, and what is read ahead.
     assert few < size / 2
     assert rest < 4.1 * (size + 8 * rows)
-    assert peak < size
+    assert peak < 0.75 * size

@@ -177,6 +177,8 @@ def generator(epochs=None):
             yield Numbers()[index]
 
 
+# `pytest.warns` gives on all others as if they were its own.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("use_multiprocessing", [False, True])
 def test_fit_generator_takes_every_old_argument(use_multiprocessing):
     items = Shuffled()
