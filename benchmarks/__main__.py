@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    arrays,
     cold,
     filters,
     fit,
     index,
     limit,
     machine,
+    old,
+    processes,
     read,
     records,
     render,
@@ -37,9 +40,20 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "index": index.measure,
     "unaligned": unaligned.measure,
     "cold": cold.measure,
+    "arrays": arrays.measure,
+    "old": old.measure,
+    "processes": processes.measure,
 }
 FILES = dict.fromkeys(
-    [*LAYOUTS, *filters.FILES, *shapes.CASES, *index.FILES, *unaligned.FILES],
+    [
+        *LAYOUTS,
+        *filters.FILES,
+        *shapes.CASES,
+        *index.FILES,
+        *unaligned.FILES,
+        *old.CASES,
+        *processes.CASES,
+    ],
 )
 QUICK_PARTS = ("read", "scaling")
 LISTS = ("contestants", "cases", "caches")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.contestants import CONTESTANTS, Contestant, absent
 from benchmarks.data import LAYOUTS
 from benchmarks.rounds import Case, Entry, Say, measure_entries
 from benchmarks.settings import Settings
@@ -17,9 +17,10 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
     Returns:
         What `measure_entries` gives.
     """
-    missing, skipped = _absent(settings)
-    absent = missing.keys() | skipped.keys()
-    contestants = [entry for name, entry in CONTESTANTS.items() if name not in absent]
+    taking_part = {name: one for name, one in CONTESTANTS.items() if one.layouts}
+    missing, skipped = absent(taking_part, settings)
+    out = missing.keys() | skipped.keys()
+    contestants = [entry for name, entry in taking_part.items() if name not in out]
     caches = _caches(settings, skipped)
     entries = list(_entries(settings, contestants, caches))
     result = measure_entries(entries, settings, folder, say, judge=True)
@@ -45,18 +46,3 @@ def _caches(settings: Settings, skipped: dict[str, str]) -> list[str]:
     if reason and "cold" in settings.caches:
         skipped["cold page cache"] = reason
     return [cache for cache in settings.caches if cache == "warm" or not reason]
-
-
-def _absent(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
-    """Contestants that can't run because something is missing, or won't: with reasons."""
-    missing, skipped = {}, {}
-    names = settings.contestants
-    for name, contestant in CONTESTANTS.items():
-        libraries = contestant.missing()
-        if names and name not in names:
-            skipped[name] = "not asked for"
-        elif libraries:
-            missing[name] = f"{' and '.join(libraries)} not installed"
-        elif settings.light and contestant.heavy and not names:
-            skipped[name] = "not part of a quick run"
-    return missing, skipped

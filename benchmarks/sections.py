@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks import cold, index
+from benchmarks import arrays, cold, index
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.data import LAYOUTS
-from benchmarks.rounds import SHUFFLED, SLICES
+from benchmarks.rounds import SHUFFLED, SLICES, TAKE
 from benchmarks.summary import Line, ceiling_of, layouts_of, read_lines, speeds
 
 Record = dict[str, Any]
@@ -302,6 +302,52 @@ def _cold(record: Record, _: bool) -> Iterator[str]:
     yield from _section("Cold, larger than memory", text, head, rows)
 
 
+def _arrays(record: Record, _: bool) -> Iterator[str]:
+    settings, part = record["settings"], record["arrays"]
+    text = (
+        f"{settings['rows']:,} images of 32x32x3 bytes with a label in memory, or in `.npy` files "
+        f"in the page cache, all shuffled, batches of {settings['batch']}; medians of "
+        f"{settings['repeat']} rounds."
+    )
+    take = speeds(part, TAKE.name, arrays.LAYOUT)
+    found = {name: speeds(part, name, arrays.LAYOUT) for name in arrays.NAMES}
+    rows = [(name, *_speed(one), _ratio(one, take)) for name, one in found.items() if one]
+    yield from _section("Arrays", text, ("", "samples/s", "min - max", "/ take"), rows)
+
+
+def _old(record: Record, _: bool) -> Iterator[str]:
+    text = (
+        "Loaders as the tutorials had them, run by Keras and by what takes their place, on the "
+        f"same files; medians of {record['settings']['repeat']} rounds."
+    )
+    yield from _section("Old code", text, *_ways(record["old"]["runs"]))
+
+
+def _processes(record: Record, _: bool) -> Iterator[str]:
+    text = (
+        "Batches that cost nothing to make, on their way from 2 worker processes to the parent; "
+        f"medians of {record['settings']['repeat']} rounds."
+    )
+    yield from _section("Processes", text, *_ways(record["processes"]["runs"]))
+
+
+def _ways(runs: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows of a table of cases, each with its ways; the first is what it was."""
+    rows = []
+    for case in dict.fromkeys(run["case"] for run in runs):
+        found: dict[str, dict[int, float]] = {}
+        size = {}
+        for run in runs:
+            if run["case"] == case:
+                found.setdefault(run["way"], {})[run["round"]] = run["samples_per_second"]
+                size[run["way"]] = run["bytes_per_second"] / run["samples_per_second"]
+        first = next(iter(found.values()))
+        for way, one in found.items():
+            rate = f"{median(one.values()) * size[way] / 1e9:.2f}"
+            rows.append((f"{case}: {way}", *_speed(one), rate, _ratio(one, first)))
+    return ("", "samples/s", "min - max", "GB/s", "/ the first"), rows
+
+
 def _speed(found: dict[int, float]) -> tuple[str, str]:
     if not found:
         return "-", "-"
@@ -335,4 +381,7 @@ SECTIONS: dict[str, Callable[[Record, bool], Iterator[str]]] = {
     "index": _index,
     "unaligned": _unaligned,
     "cold": _cold,
+    "arrays": _arrays,
+    "old": _old,
+    "processes": _processes,
 }

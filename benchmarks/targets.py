@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks import cold, fit, index, limit, rounds, shapes, unaligned
+from benchmarks import arrays, cold, fit, index, limit, rounds, shapes, unaligned
 from benchmarks.summary import ceiling_of, layouts_of, speeds
+from benchmarks.ways import PROCESSES
 
 SHUFFLED, EXACT = rounds.SHUFFLED.name, rounds.EXACT.name
 DECODE, TAKE = rounds.DECODE.name, rounds.TAKE.name
@@ -78,6 +79,9 @@ COLD_TARGETS = (
     ("contiguous", SHUFFLED, (cold.IN_ORDER,), 0.6),
     ("contiguous", EXACT, (cold.AT_RANDOM,), 0.9),
 )
+
+ARRAYS_TARGETS = ((arrays.TF_DATA, 5), (arrays.GRAIN, 25), (TAKE, 0.6))
+PROCESSES_BOUND = 1.0
 
 
 def outcomes(records: dict[str, dict[str, Any]]) -> Iterator[Outcome]:
@@ -180,6 +184,27 @@ def _cold_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
             yield _compare(Target(text, bound), ours, slowest)
 
 
+def _arrays_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
+    ours = speeds(part, arrays.PENSTOCK, arrays.LAYOUT)
+    for other, bound in ARRAYS_TARGETS:
+        theirs = speeds(part, other, arrays.LAYOUT)
+        if ours and theirs:
+            yield _compare(Target(f"arrays: {arrays.PENSTOCK} / {other}", bound), ours, theirs)
+
+
+def _processes_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
+    cases = dict.fromkeys(run["case"] for run in part["runs"])
+    for case in cases:
+        found = [
+            run["bytes_per_second"] / 1e9
+            for run in part["runs"]
+            if (run["case"], run["way"]) == (case, PROCESSES)
+        ]
+        if found:
+            target = Target(f"processes: batches of {case}, GB/s", PROCESSES_BOUND)
+            yield Outcome(target, median(found), min(found), max(found))
+
+
 SCALED = {
     "exact_ns": "time a sample, exact order",
     "windows_ns": "time a sample, windows",
@@ -197,6 +222,8 @@ JUDGES: dict[str, Callable[[dict[str, Any]], Iterator[Outcome]]] = {
     "index": _index_outcomes,
     "unaligned": _unaligned_outcomes,
     "cold": _cold_outcomes,
+    "arrays": _arrays_outcomes,
+    "processes": _processes_outcomes,
 }
 
 

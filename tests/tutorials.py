@@ -1,9 +1,9 @@
 """Loaders of the kind that tutorials had, written for Keras 2."""
 
 import h5py
-import imagecodecs
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 
 class CSVSequence:
@@ -37,14 +37,9 @@ class ImageSequence:
 
     def __getitem__(self, index):
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        images = [self._load(path) for path in self.paths[chosen]]
+        size = (self.size, self.size)
+        images = [np.asarray(Image.open(path).resize(size)) for path in self.paths[chosen]]
         return np.stack(images).astype("float32") / 255, self.labels[chosen]
-
-    def _load(self, path):
-        image = imagecodecs.imread(path)
-        rows = np.arange(self.size) * image.shape[0] // self.size
-        columns = np.arange(self.size) * image.shape[1] // self.size
-        return image[rows][:, columns]
 
 
 class InMemoryLoader:
@@ -83,3 +78,17 @@ class HDF5Sequence:
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
         with h5py.File(self.path) as file:
             return file["image"][chosen] / np.float32(255), file["label"][chosen]
+
+
+class HDF5Matrix:
+    """Rows of a dataset in place of an array; a batch is asked for by a list of its rows."""
+
+    def __init__(self, data, start=0, end=None):
+        self.data, self.start = data, start
+        self.end = data.shape[0] if end is None else end
+
+    def __len__(self):
+        return self.end - self.start
+
+    def __getitem__(self, key):
+        return self.data[[self.start + row for row in key]]

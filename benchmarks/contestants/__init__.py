@@ -4,13 +4,14 @@ A module's opener takes a `ReadJob` and gives a `Reader`. Everything heavy is
 imported at the top of the module: imports are not timed, opening the data is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.data import LAYOUTS
+from benchmarks.settings import Settings
 from benchmarks.work import Batch
 
 
@@ -74,7 +75,7 @@ class Contestant:
         opener: `module:function` below this package.
         shuffle: The order it promises.
         needs: Libraries to import, besides NumPy and h5py.
-        layouts: The files that it reads in the read benchmark.
+        layouts: The files that it reads in the read benchmark; none for those of other parts.
         slow: Stops after a number of batches instead of a whole epoch.
         role: "penstock", "peer" or "ceiling" (what no loader can beat).
         in_ram: Reads arrays in memory; the file only fills them.
@@ -175,6 +176,77 @@ CONTESTANTS = {
             needs=("imagecodecs",),
             role="ceiling",
         ),
+        Contestant(
+            "Penstock from_arrays",
+            "penstock_loader:open_arrays",
+            shuffle="exact",
+            needs=("penstock",),
+            layouts=(),
+            role="penstock",
+            in_ram=True,
+        ),
+        Contestant(
+            "Penstock from_arrays, .npy",
+            "penstock_loader:open_npy",
+            shuffle="exact",
+            needs=("penstock",),
+            layouts=(),
+            role="penstock",
+        ),
+        Contestant(
+            "Keras, arrays",
+            "keras_arrays:open_arrays",
+            shuffle="exact",
+            needs=("keras", "jax"),
+            layouts=(),
+            in_ram=True,
+            heavy=True,
+        ),
+        Contestant(
+            "tf.data, tensors",
+            "tf_data:open_tensors",
+            shuffle="exact",
+            needs=("tensorflow",),
+            layouts=(),
+            in_ram=True,
+            heavy=True,
+        ),
+        Contestant(
+            "PyTorch DataLoader, arrays",
+            "torch_loader:open_arrays",
+            shuffle="exact",
+            needs=("torch",),
+            layouts=(),
+            in_ram=True,
+            heavy=True,
+        ),
+        Contestant(
+            "Grain, arrays",
+            "grain_loader:open_arrays",
+            shuffle="exact",
+            needs=("grain",),
+            layouts=(),
+            slow=True,
+            in_ram=True,
+            heavy=True,
+        ),
     )
 }
 """Every contestant by name, in the order in which they are shown."""
+
+
+def absent(
+    contestants: Mapping[str, Contestant], settings: Settings
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Contestants that can't run because something is missing, or won't: with reasons."""
+    missing, skipped = {}, {}
+    names = settings.contestants
+    for name, contestant in contestants.items():
+        libraries = contestant.missing()
+        if names and name not in names:
+            skipped[name] = "not asked for"
+        elif libraries:
+            missing[name] = f"{' and '.join(libraries)} not installed"
+        elif settings.light and contestant.heavy and not names:
+            skipped[name] = "not part of a quick run"
+    return missing, skipped

@@ -1,11 +1,13 @@
-"""Grain over an h5py file: a random-access source, read by threads."""
+"""Grain over an h5py file, and over arrays: a random-access source, read by threads."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import grain.python as grain
 import h5py
 
 from benchmarks.contestants import Reader, ReadJob
+from benchmarks.contestants.ram import load
 from benchmarks.work import Batch
 
 READ_THREADS = 16
@@ -14,9 +16,8 @@ READ_THREADS = 16
 class Rows:
     """Grain's random-access protocol: a length, and one row at a time."""
 
-    def __init__(self, path: str) -> None:
-        file = h5py.File(path, "r")
-        self.image, self.label = file["image"], file["label"]
+    def __init__(self, image: Any, label: Any) -> None:
+        self.image, self.label = image, label
 
     def __len__(self) -> int:
         return len(self.label)
@@ -26,9 +27,17 @@ class Rows:
 
 
 def open_map_dataset(job: ReadJob) -> Reader:
-    """`MapDataset.shuffle`, 16 read threads, batches."""
-    rows = Rows(job.path)
+    """`MapDataset.shuffle` over an h5py file, 16 read threads, batches."""
+    file = h5py.File(job.path, "r")
+    return _reader(job, Rows(file["image"], file["label"]))
 
+
+def open_arrays(job: ReadJob) -> Reader:
+    """The same over arrays in memory."""
+    return _reader(job, Rows(*load(job)))
+
+
+def _reader(job: ReadJob, rows: Rows) -> Reader:
     def epoch(number: int) -> Iterator[Batch]:
         dataset = grain.MapDataset.source(rows).shuffle(seed=job.seed + number)
         options = grain.ReadOptions(num_threads=READ_THREADS)

@@ -11,7 +11,7 @@ from benchmarks.work import Batch
 
 def open_take(job: ReadJob) -> Reader:
     """Random rows of arrays in RAM, gathered to a fresh array for each batch."""
-    arrays = _load(job)
+    arrays = load(job)
 
     def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
         out = np.empty((len(rows), *array.shape[1:]), array.dtype)
@@ -29,7 +29,7 @@ def open_take(job: ReadJob) -> Reader:
 
 def open_copy(job: ReadJob) -> Reader:
     """Neighbouring rows of arrays in RAM, copied to a fresh array for each batch."""
-    arrays = _load(job)
+    arrays = load(job)
 
     def epoch(_number: int) -> Iterator[Batch]:
         for start in range(0, job.rows, job.batch):
@@ -39,6 +39,7 @@ def open_copy(job: ReadJob) -> Reader:
     return Reader(epoch)
 
 
-def _load(job: ReadJob) -> Batch:
+def load(job: ReadJob) -> Batch:
+    """The file's arrays, in memory."""
     with h5py.File(job.path, "r") as file:
         return tuple(file[name][:] for name in job.fields)

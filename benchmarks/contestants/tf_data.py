@@ -1,4 +1,4 @@
-"""tf.data over h5py slices, shuffled in a buffer of rows."""
+"""tf.data: over h5py slices, shuffled in a buffer of rows, and over tensors in memory."""
 
 import os
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import h5py
 import tensorflow as tf
 
 from benchmarks.contestants import Reader, ReadJob
+from benchmarks.contestants.ram import load
 from benchmarks.work import Batch
 
 SLICE_ROWS = 1024
@@ -36,5 +37,17 @@ def open_buffered(job: ReadJob) -> Reader:
         dataset = dataset.unbatch().shuffle(BUFFER_ROWS, seed=job.seed + number)
         dataset = dataset.batch(job.batch).prefetch(tf.data.AUTOTUNE)
         yield from dataset.as_numpy_iterator()
+
+    return Reader(epoch)
+
+
+def open_tensors(job: ReadJob) -> Reader:
+    """`from_tensor_slices`, a buffer as large as the data, then batches."""
+    arrays = load(job)
+    rows = tf.data.Dataset.from_tensor_slices(arrays)
+
+    def epoch(number: int) -> Iterator[Batch]:
+        dataset = rows.shuffle(job.rows, seed=job.seed + number)
+        yield from dataset.batch(job.batch).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
     return Reader(epoch)

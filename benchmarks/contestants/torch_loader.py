@@ -1,4 +1,4 @@
-"""PyTorch's DataLoader over an h5py file: worker processes that fetch a batch of rows at a time."""
+"""PyTorch's DataLoader: worker processes that fetch rows of an h5py file, and tensors."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from benchmarks.contestants import Reader, ReadJob
+from benchmarks.contestants.ram import load
 from benchmarks.work import Batch
 
 
@@ -41,17 +42,18 @@ def to_tensors(batch: tuple[Any, Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def open_loader(job: ReadJob) -> Reader:
     """`shuffle=True` and as many worker processes as cores."""
-    dataset = Images(job.path)
+    return _reader(job, Images(job.path), num_workers=job.threads, collate_fn=to_tensors)
 
+
+def open_arrays(job: ReadJob) -> Reader:
+    """The same over a `TensorDataset`, without processes: copies of each row cost more."""
+    return _reader(job, TensorDataset(*map(torch.from_numpy, load(job))))
+
+
+def _reader(job: ReadJob, dataset: Any, **options: Any) -> Reader:
     def epoch(number: int) -> Iterator[Batch]:
-        loader = DataLoader(
-            dataset,
-            batch_size=job.batch,
-            shuffle=True,
-            num_workers=job.threads,
-            collate_fn=to_tensors,
-            generator=torch.Generator().manual_seed(job.seed + number),
-        )
+        generator = torch.Generator().manual_seed(job.seed + number)
+        loader = DataLoader(dataset, job.batch, shuffle=True, generator=generator, **options)
         for images, labels in loader:
             yield images.numpy(), labels.numpy()
 

@@ -9,12 +9,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def import_from_root(monkeypatch):
-    """The benchmarks are a package of the project, not of the distribution."""
-    monkeypatch.syspath_prepend(ROOT)
-
-
 @pytest.fixture(scope="session")
 def run_benchmarks():
     """Runs `python -m benchmarks` with arguments; it must succeed."""

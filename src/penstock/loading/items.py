@@ -23,6 +23,9 @@ Finish = Callable[[Batch], Batch]
 Wanted = int | list[int]
 """Which item, or which items make a batch."""
 
+_PLAN_ITEMS = 4096
+"""Items whose order is worked out at a time: one by one, it would cost more than the items."""
+
 
 class Makers(Protocol):
     """Whoever calls the object: threads, or processes that have a copy of it."""
@@ -209,11 +212,11 @@ class ItemLoader:
         if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} is out of range for {len(self)} batches")
         number = index % len(self)
-        return make(self._items, self._wanted(number, None), number)
+        return make(self._items, self._plan(self._epoch, True)[number], number)
 
     def peek(self, finish: Finish | None = None) -> Batch:
         """The next epoch's first batch, for its shapes and dtypes; it is not made once more."""
-        key = self._epoch, self._wanted(0, self._order(self._epoch, False))
+        key = self._epoch, self._plan(self._epoch, False)[0]
         if self._peeked is None or self._peeked[0] != key:
             future: Future[Batch] = Future()
             if self._pool is None:
@@ -263,17 +266,35 @@ class ItemLoader:
     def _makers(self) -> Makers:
         return Threads(self._items, self.workers) if self._pool is None else self._pool
 
-    def _order(self, epoch: int, in_row_order: bool) -> Permutation | None:
-        if in_row_order or not self.shuffle:
-            return None
-        return Permutation(self._length(), stream_key(self.seed, epoch, "items"))
+    def _plan(self, epoch: int, in_row_order: bool) -> "_Plan":
+        """What the batches of an epoch are made of."""
+        order = None
+        length = self._length()
+        if self.shuffle and not in_row_order:
+            order = Permutation(length, stream_key(self.seed, epoch, "items"))
+        return _Plan(length, self.batch_size, order)
 
-    def _wanted(self, number: int, order: Permutation | None) -> Wanted:
-        """What makes batch `number` of an epoch."""
-        size = self.batch_size or 1
-        places = np.arange(number * size, min((number + 1) * size, self._length()))
-        rows: list[int] = (places if order is None else order(places)).tolist()
-        return rows if self.batch_size else rows[0]
+
+class _Plan:
+    """Which items make each batch of an epoch; worked out some thousand at a time."""
+
+    def __init__(self, length: int, size: int | None, order: Permutation | None) -> None:
+        self._length = length
+        self._size = size
+        self._order = order
+        self._first = 0
+        self._items: list[int] = []
+
+    def __getitem__(self, number: int) -> Wanted:
+        """What makes batch `number`."""
+        size = self._size or 1
+        first, stop = number * size, min((number + 1) * size, self._length)
+        if not self._first <= first < stop <= self._first + len(self._items):
+            places = np.arange(first, min(first + max(_PLAN_ITEMS, size), self._length))
+            self._first = first
+            self._items = (places if self._order is None else self._order(places)).tolist()
+        items = self._items[first - self._first : stop - self._first]
+        return items if self._size else items[0]
 
 
 class ItemStream(Iterator[Batch]):
@@ -325,7 +346,7 @@ class ItemStream(Iterator[Batch]):
         self._start_epoch()
 
     def _start_epoch(self) -> None:
-        self._order = self._loader._order(self._loader._epoch, self._in_row_order)
+        self._plan = self._loader._plan(self._loader._epoch, self._in_row_order)
         self._count = len(self._loader)
         self._submitted = self._handed_out = 0
 
@@ -334,7 +355,7 @@ class ItemStream(Iterator[Batch]):
         assert self._makers is not None
         loader = self._loader
         while len(self._waiting) < loader.max_queue_size and self._submitted < self._count:
-            wanted = loader._wanted(self._submitted, self._order)
+            wanted = self._plan[self._submitted]
             made = loader._take_peeked(loader._epoch, wanted) if not self._submitted else None
             self._waiting.append(
                 made or self._makers.submit(loader._epoch, self._submitted, wanted)
