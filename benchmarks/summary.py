@@ -40,7 +40,7 @@ def read_lines(part: dict[str, Any], layout: str, cache: str) -> list[Line]:
     lines = []
     for name, contestant in CONTESTANTS.items():
         # Data in RAM belongs in every table of warm figures.
-        where = contestant.layouts[0] if contestant.in_ram else layout
+        where = contestant.layouts[0] if contestant.in_ram and contestant.layouts else layout
         key = (name, where, cache)
         runs = [r for r in part["runs"] if (r["contestant"], r["layout"], r["cache"]) == key]
         seen = [i for i in part["inspections"] if (i["contestant"], i["layout"]) == key[:2]]

@@ -144,3 +144,43 @@ def test_unaligned_target_is_a_ratio_of_times():
     (outcome,) = outcomes({"unaligned": {"unaligned": {"runs": runs}}})
     assert outcome.ratio == 1.25
     assert not outcome.reached
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory, run_benchmarks):
+    """The outcomes of the parts that need no file of images; and their table."""
+    folder = tmp_path_factory.mktemp("ways")
+    places = ("--quick", "--data", folder / "data", "--records", folder)
+    cases = ("CSV files", "image files", "HDF5 slices", "HDF5Matrix", "0.8 MB", "contiguous")
+    run_benchmarks("run", *places, "--only", "arrays", "old", "processes", "--cases", *cases)
+    run_benchmarks("report", *places)
+    records = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    return {r["part"]: r[r["part"]] for r in records}, (folder / "RESULTS.md").read_text()
+
+
+def test_every_old_loader_does_the_same_work_in_every_way(ways):
+    outcome = ways[0]["old"]
+    assert outcome["failed"] == []
+    held = {}
+    for run in outcome["runs"]:
+        if run["way"] != "as written, shuffle=True":  # stops early
+            rows = held.setdefault(run["case"], run["held"]["rows"])
+            assert run["held"]["rows"] == rows > 0
+    assert len(held) == 4
+    assert set(outcome["skipped"]) == {"arrays in memory"}
+
+
+def test_arrays_and_processes_are_judged(ways):
+    records, page = ways
+    assert records["arrays"]["failed"] == records["processes"]["failed"] == []
+    assert "| arrays: Penstock from_arrays / NumPy take from RAM " in page
+    assert "| processes: batches of 0.8 MB, GB/s " in page
+    assert "| HDF5 slices: from_hdf5 " in page
+
+
+def test_a_way_that_does_other_work_has_failed():
+    from benchmarks.process import JobFailed
+    from benchmarks.ways import _compare
+
+    with pytest.raises(JobFailed, match=r"sum of y of an epoch is 2\.0, and should be 3\.0"):
+        _compare({"held": {"rows": 1.0, "sum of y": 2.0}}, {"rows": 1.0, "sum of y": 3.0}, False)
