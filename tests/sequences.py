@@ -133,3 +133,13 @@ class Samples:
 
     def __getitem__(self, index):
         return {"x": np.full(2, index, "float32")}, index
+
+
+class Many:
+    """Ten thousand numbers: batches of one, or samples."""
+
+    def __len__(self):
+        return 10_000
+
+    def __getitem__(self, index):
+        return np.array([index])

@@ -103,6 +103,19 @@ def test_samples_are_put_together(processes):
     assert labels(ps.from_sequence(sequences.Samples(), **options))[0] == list(range(7))
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("size", [None, 7, 5000])
+def test_no_item_of_many_is_lost_or_repeated(shuffle, size):
+    options = {"shuffle": shuffle, "seed": 0, "batch_size": size, "workers": 1}
+    loader = ps.from_sequence(sequences.Many(), **options)
+    found = np.concatenate([x.ravel() for (x,) in loader]).tolist()
+    assert (found == list(range(10_000))) is not shuffle
+    assert sorted(found) == list(range(10_000))
+    if shuffle:
+        again = ps.from_sequence(sequences.Many(), **options)
+        assert found == np.concatenate([x.ravel() for (x,) in again]).tolist()
+
+
 def test_random_numbers_do_not_depend_on_the_number_of_processes():
     def noise(workers, seed):
         loader = ps.from_sequence(sequences.Noisy(), workers=workers, processes=True, seed=seed)
