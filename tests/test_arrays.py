@@ -2,6 +2,7 @@
 
 import io
 import os
+import tracemalloc
 import zipfile
 
 import h5py
@@ -70,6 +71,22 @@ def test_arrays_in_memory_are_not_copied():
         loader = ps.from_arrays(big, np.arange(1 << 20)).batch(256, shuffle=True, memory=memory)
         assert sorted(epoch(loader)[1]) == list(range(1 << 20))
         assert loader.report().peak_bytes < (1 << 20 if memory == "1MB" else 30e6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [np.asfortranarray, lambda a: a.astype(">i4"), lambda a: a[:, ::2], lambda a: a[::-1]],
+    ids=["Fortran order", "big-endian", "every other column", "backwards"],
+)
+def test_of_arrays_in_other_orders_only_rows_are_copied(change):
+    big = change(np.arange(1 << 21, dtype=np.int32).reshape(-1, 16))
+    data = ps.from_arrays(big)
+    tracemalloc.start()
+    (rows,) = data[[5, 70_000, 5]]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (rows == big[[5, 70_000, 5]]).all()
+    assert peak < 1 << 20
 
 
 def test_batches_are_no_views_of_the_arrays():
