@@ -25,7 +25,13 @@ LAYERS = [
     {"keras", "testing"},
     {"cli"},
 ]
-THREADS = ["legacy.py", "loading/items.py", "loading/prefetch.py", "loading/processes.py"]
+THREADS = [
+    "legacy.py",
+    "loading/items/processes.py",
+    "loading/items/threads.py",
+    "loading/items/worker.py",
+    "loading/prefetch.py",
+]
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -83,7 +89,7 @@ def test_libraries_are_imported_where_they_belong(path, box):
 
 def test_threads_are_started_in_few_files():
     """`threading.Thread` and executors: for reading, and for what calls objects of the user's."""
-    starting = re.compile(r"\bThread\(|ThreadPool|concurrent\.futures")
+    starting = re.compile(r"\bThread\(|ThreadPool|ProcessPool")
     found = [
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")

@@ -16,7 +16,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import DataError, OptionError, ReadError
-from penstock.loading import processes as pool
+from penstock.loading.items import processes as pool
 from tests import sequences
 from tests.bad_input.refusal import refused
 

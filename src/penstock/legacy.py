@@ -1,16 +1,36 @@
 """The calls that Keras had for generators: thin, and each says what to write instead."""
 
+import math
 import queue
 import threading
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.dataset import Dataset
 from penstock.errors import OptionError, check_integer
 from penstock.formats import from_sequence
 from penstock.loading import ItemLoader, Loader
-from penstock.loading.items import Batch, as_batch
+from penstock.loading.items.making import Batch, as_batch, let_go
+from penstock.resources import drawn_seed
+from penstock.transform import with_class_weight
+
+QUEUE_SIZE = 10
+"""Batches made ahead where nobody says how many."""
+
+_OF_KERAS_1 = {
+    "samples_per_epoch": "steps_per_epoch, in batches",
+    "nb_epoch": "epochs",
+    "nb_val_samples": "validation_steps, in batches",
+    "val_samples": "steps, in batches",
+    "nb_worker": "workers",
+    "pickle_safe": "use_multiprocessing",
+    "max_q_size": "max_queue_size",
+}
+"""Arguments of 2016, and what has taken their place."""
+
+_LET_GO_SECONDS = 10.0
+"""How long a generator may take for the batch that it is making when a call ends."""
 
 _WAIT_SECONDS = 0.1
 """How often whoever waits for the other side of a queue looks whether it is still there."""
@@ -19,19 +39,20 @@ _WAIT_SECONDS = 0.1
 def fit_generator(
     model: Any,
     generator: Any,
-    steps_per_epoch: int | None = None,
+    steps_per_epoch: float | None = None,
     epochs: int = 1,
     verbose: int | str = 1,
     callbacks: Sequence[Any] | None = None,
     validation_data: Any = None,
-    validation_steps: int | None = None,
-    validation_freq: int = 1,
+    validation_steps: float | None = None,
+    validation_freq: int | Iterable[int] = 1,
     class_weight: Mapping[int, float] | None = None,
-    max_queue_size: int = 10,
+    max_queue_size: int = QUEUE_SIZE,
     workers: int = 1,
     use_multiprocessing: bool = False,
     shuffle: bool = True,
     initial_epoch: int = 0,
+    **old: Any,
 ) -> Any:
     """`model.fit_generator(generator, ...)`, as Keras had it until 2020.
 
@@ -42,7 +63,7 @@ def fit_generator(
         generator: A `Sequence` or any object with `__len__` and `__getitem__`, which is read ahead
             as `from_sequence` does; a generator, which is read ahead by one thread; or a
             loader.
-        steps_per_epoch: Batches in an epoch; needed for a generator.
+        steps_per_epoch: Batches in an epoch, rounded up; needed for a generator.
         epochs: The epoch to train to.
         verbose: As in `fit`.
         callbacks: As in `fit`.
@@ -55,6 +76,7 @@ def fit_generator(
         use_multiprocessing: Whether they are processes.
         shuffle: Whether the batches of a `Sequence` come in random order.
         initial_epoch: As in `fit`.
+        **old: Arguments that Keras had before version 2, which are refused with today's name.
 
     Returns:
         The `History` of `fit`.
@@ -69,20 +91,24 @@ def fit_generator(
     history = model.fit(ps.from_sequence(my_sequence, workers=2, shuffle=True), epochs=2)
     ```
     """
-    with _Options(max_queue_size, workers, use_multiprocessing) as options:
+    with _Options(max_queue_size, workers, use_multiprocessing, old) as options:
         _warn("fit_generator", "fit", generator, options, shuffle)
-        # Of a generator, Keras knows itself that there is nothing to shuffle, and warns.
-        unshuffled = {"shuffle": False} if isinstance(generator, Iterator) else {}
+        if _is_plain(generator):
+            # Keras knows itself that there is nothing to shuffle, and takes no class_weight.
+            here = {"shuffle": False}
+            weigh, class_weight = class_weight, None
+        else:
+            here, weigh = {}, None
         return model.fit(
-            options.data(generator, steps_per_epoch, "steps_per_epoch", shuffle),
-            **unshuffled,
-            steps_per_epoch=steps_per_epoch,
+            options.data(generator, steps_per_epoch, "steps_per_epoch", shuffle, weigh),
+            **here,
+            steps_per_epoch=_whole(steps_per_epoch),
             epochs=epochs,
             verbose=verbose,
             callbacks=callbacks,
             validation_data=options.validation(validation_data, validation_steps),
-            validation_steps=validation_steps,
-            validation_freq=validation_freq,
+            validation_steps=_whole(validation_steps),
+            validation_freq=_list_or_number(validation_freq),
             class_weight=class_weight,
             initial_epoch=initial_epoch,
         )
@@ -91,12 +117,13 @@ def fit_generator(
 def evaluate_generator(
     model: Any,
     generator: Any,
-    steps: int | None = None,
+    steps: float | None = None,
     callbacks: Sequence[Any] | None = None,
-    max_queue_size: int = 10,
+    max_queue_size: int = QUEUE_SIZE,
     workers: int = 1,
     use_multiprocessing: bool = False,
     verbose: int | str = 0,
+    **old: Any,
 ) -> Any:
     """`model.evaluate_generator(generator, ...)`; see `fit_generator`.
 
@@ -110,21 +137,22 @@ def evaluate_generator(
     loss = model.evaluate(ps.from_sequence(my_sequence))
     ```
     """
-    with _Options(max_queue_size, workers, use_multiprocessing) as options:
+    with _Options(max_queue_size, workers, use_multiprocessing, old) as options:
         _warn("evaluate_generator", "evaluate", generator, options)
         data = options.data(generator, steps, "steps")
-        return model.evaluate(data, steps=steps, callbacks=callbacks, verbose=verbose)
+        return model.evaluate(data, steps=_whole(steps), callbacks=callbacks, verbose=verbose)
 
 
 def predict_generator(
     model: Any,
     generator: Any,
-    steps: int | None = None,
+    steps: float | None = None,
     callbacks: Sequence[Any] | None = None,
-    max_queue_size: int = 10,
+    max_queue_size: int = QUEUE_SIZE,
     workers: int = 1,
     use_multiprocessing: bool = False,
     verbose: int | str = 0,
+    **old: Any,
 ) -> Any:
     """`model.predict_generator(generator, ...)`; see `fit_generator`.
 
@@ -138,16 +166,25 @@ def predict_generator(
     predictions = model.predict(ps.from_sequence(my_sequence))
     ```
     """
-    with _Options(max_queue_size, workers, use_multiprocessing) as options:
+    with _Options(max_queue_size, workers, use_multiprocessing, old) as options:
         _warn("predict_generator", "predict", generator, options)
         data = options.data(generator, steps, "steps")
-        return model.predict(data, steps=steps, callbacks=callbacks, verbose=verbose)
+        return model.predict(data, steps=_whole(steps), callbacks=callbacks, verbose=verbose)
 
 
 class _Options:
     """How batches are made ahead."""
 
-    def __init__(self, max_queue_size: int, workers: int, use_multiprocessing: bool) -> None:
+    def __init__(
+        self,
+        max_queue_size: int,
+        workers: int,
+        use_multiprocessing: bool,
+        old: Mapping[str, Any],
+    ) -> None:
+        for name in old:
+            new = _OF_KERAS_1.get(name)
+            raise OptionError(f"{name}= is not known" + (f": today it is {new}." if new else "."))
         check_integer("max_queue_size", max_queue_size, 1)
         check_integer("workers", workers, 0)
         if not isinstance(use_multiprocessing, bool):
@@ -167,17 +204,25 @@ class _Options:
         for ahead in self._ahead:
             ahead.stop()
 
-    def data(self, generator: Any, steps: int | None, name: str, shuffle: bool = False) -> Any:
+    def data(
+        self,
+        generator: Any,
+        steps: float | None,
+        name: str,
+        shuffle: bool = False,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Any:
         """What today's functions take in place of a generator."""
         if isinstance(generator, (Loader, ItemLoader, Dataset)):
             return generator
-        if not isinstance(generator, Iterator):
+        if not _is_plain(generator):
             return from_sequence(
                 generator,
                 workers=self.workers,
                 processes=self.processes,
                 max_queue_size=self.max_queue_size,
                 shuffle=shuffle,
+                seed=drawn_seed(),
             )
         if steps is None:
             raise OptionError(
@@ -190,11 +235,11 @@ class _Options:
                 "batches. Leave workers= and use_multiprocessing= out, or make it a class with "
                 "__len__ and __getitem__(i)."
             )
-        ahead = _ReadAhead(generator, self.max_queue_size)
+        ahead = _ReadAhead(generator, self.max_queue_size, class_weight)
         self._ahead.append(ahead)
         return ahead.start()
 
-    def validation(self, data: Any, steps: int | None) -> Any:
+    def validation(self, data: Any, steps: float | None) -> Any:
         """The same for validation data, which may be arrays."""
         if data is None or isinstance(data, (tuple, list)):
             return data
@@ -203,9 +248,11 @@ class _Options:
 
 def _warn(old: str, new: str, generator: Any, options: _Options, shuffle: bool = False) -> None:
     call = "generator"
-    if not isinstance(generator, (Loader, ItemLoader, Dataset, Iterator)):
+    if not isinstance(generator, (Loader, ItemLoader, Dataset)) and not _is_plain(generator):
         words = [f"workers={options.workers}"]
         words += ["processes=True"] * options.processes + ["shuffle=True"] * shuffle
+        if options.max_queue_size != QUEUE_SIZE:
+            words += [f"max_queue_size={options.max_queue_size}"]
         call = f"ps.from_sequence(generator, {', '.join(words)})"
     warnings.warn(
         f"{old}() is kept for old code. Write instead: model.{new}({call}, ...)",
@@ -214,22 +261,45 @@ def _warn(old: str, new: str, generator: Any, options: _Options, shuffle: bool =
     )
 
 
+def _is_plain(generator: Any) -> bool:
+    """Whether it gives its batches only one after the other."""
+    # Those of ImageDataGenerator do both.
+    by_index = hasattr(type(generator), "__len__") and hasattr(type(generator), "__getitem__")
+    return isinstance(generator, Iterator) and not by_index
+
+
+def _whole(steps: float | None) -> int | None:
+    """Steps as Keras counted them: `len(x) / 32` ran until that many were done."""
+    return None if steps is None else math.ceil(steps)
+
+
+def _list_or_number(value: Any) -> Any:
+    return list(value) if isinstance(value, Iterable) else value
+
+
 class _ReadAhead:
     """What an iterator gives, taken from it by a thread, `most` batches ahead."""
 
-    def __init__(self, batches: Iterator[Any], most: int) -> None:
+    def __init__(
+        self, batches: Iterator[Any], most: int, class_weight: Mapping[int, float] | None
+    ) -> None:
         self._batches = batches
+        self._finish = with_class_weight(lambda batch: batch, class_weight or {})
+        self._weighs = class_weight is not None
         self._made: queue.Queue[tuple[str, Any]] = queue.Queue(most)
         self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="penstock-generator", daemon=True)
 
     def start(self) -> Generator[Batch, None, None]:
         """The batches, in a form that Keras takes."""
-        threading.Thread(target=self._run, name="penstock-generator", daemon=True).start()
+        self._thread.start()
         return self._take()
 
     def stop(self) -> None:
         """Ends the thread: TensorFlow keeps what it was given, and would keep that as well."""
         self._stopped.set()
+        # Whoever goes on with the generator cannot while it is running.
+        self._thread.join(_LET_GO_SECONDS)
 
     def _take(self) -> Generator[Batch, None, None]:
         while not self._stopped.is_set():
@@ -245,8 +315,9 @@ class _ReadAhead:
 
     def _run(self) -> None:
         try:
-            for number, batch in enumerate(self._batches):
-                if not self._put("batch", as_batch(batch, number)):
+            for number, made in enumerate(self._batches):
+                batch = let_go(as_batch(made, number))
+                if not self._put("batch", self._finish(batch) if self._weighs else batch):
                     return
             self._put("end", None)
         except BaseException as error:  # noqa: BLE001 - relayed

@@ -5,6 +5,8 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
 from penstock.errors import MemoryBudgetError, OptionError
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -203,3 +205,8 @@ def _cgroup_cpu_quota() -> float | None:
         except (OSError, ValueError, IndexError):
             continue
     return min(quotas, default=None)
+
+
+def drawn_seed() -> int:
+    """A seed from NumPy's global generator, so that `keras.utils.set_random_seed` repeats it."""
+    return int(np.random.randint(2**31 - 1))  # noqa: NPY002

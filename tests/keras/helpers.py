@@ -45,4 +45,4 @@ def no_threads_stay():
     threads = [t for t in threading.enumerate() if t.name.startswith("penstock")]
     for thread in threads:
         thread.join(10)
-    assert not any(thread.is_alive() for thread in threads)
+    assert [thread.name for thread in threads if thread.is_alive()] == []

@@ -190,10 +190,10 @@ def test_without_the_adapter_fit_still_works(data):
     """A Keras that moved the function that is wrapped: a plain PyDataset is left."""
     from keras.src.trainers import data_adapters
 
-    from penstock.keras import adapter
+    from penstock.keras import connect
 
     wrapped = data_adapters.get_data_adapter
-    data_adapters.get_data_adapter = adapter._original
+    data_adapters.get_data_adapter = connect._original
     try:
         loader = data.batch(32, shuffle=True, seed=0)
         history = small_model().fit(loader, epochs=2, verbose=0).history

@@ -23,7 +23,7 @@ def connect_when_imported() -> None:
 
 
 def _connect() -> None:
-    from penstock.keras.adapter import connect
+    from penstock.keras.connect import connect
 
     connect()
 

@@ -1,27 +1,27 @@
-"""Batches of somebody else's making: objects that give one for each index, read ahead of time."""
+"""Reads ahead from an object that gives a batch, or a sample, for each index."""
 
 import secrets
+import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import numpy as np
 
 from penstock.errors import DataError, OptionError, check_integer
-from penstock.loading.processes import Workers
+from penstock.loading.items.making import Batch, Wanted, let_go, make
+from penstock.loading.items.processes import Workers
+from penstock.loading.items.threads import Gate, Threads
 from penstock.loading.timing import Timing
 from penstock.order import Permutation, stream_key
 from penstock.resources import cpu_count
-from penstock.spec import PARTS, leaves
+from penstock.spec import leaves
 from penstock.transform import with_class_weight
 
-Batch = Any
 Finish = Callable[[Batch], Batch]
-Wanted = int | list[int]
-"""Which item, or which items make a batch."""
 
 _PLAN_ITEMS = 4096
 """Items whose order is worked out at a time: one by one, it would cost more than the items."""
@@ -33,118 +33,14 @@ class Makers(Protocol):
     def submit(self, epoch: int, number: int, wanted: Wanted) -> "Future[Batch]":
         """Has a batch made."""
 
-    def turn(self, epoch: int) -> None:
-        """Calls `on_epoch_end` where the object is used; nothing is being made meanwhile."""
+    def begin(self, epoch: int) -> None:
+        """Calls `on_epoch_begin` where the object is used; nothing is being made meanwhile."""
 
-    def length(self) -> int:
-        """How many items there are now."""
+    def turn(self, epoch: int) -> None:
+        """Calls `on_epoch_end` likewise."""
 
     def close(self) -> None:
         """Ends threads or processes."""
-
-
-class Threads:
-    """Calls the object in threads of this process."""
-
-    def __init__(self, items: Any, workers: int) -> None:
-        self._items = items
-        self._threads = ThreadPoolExecutor(workers, "penstock-items")
-
-    def submit(self, epoch: int, number: int, wanted: Wanted) -> "Future[Batch]":  # noqa: ARG002
-        return self._threads.submit(make, self._items, wanted, number)
-
-    def turn(self, epoch: int) -> None:  # noqa: ARG002 - threads share the object's own state
-        self._items.on_epoch_end()
-
-    def length(self) -> int:
-        return len(self._items)
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def make(items: Any, wanted: Wanted, number: int) -> Batch:
-    """One batch, as arrays.
-
-    Raises:
-        DataError: If it is none; and whatever the object raises, with a note of the batch.
-    """
-    try:
-        if isinstance(wanted, int):
-            return as_batch(items[wanted], number)
-        return as_batch(_stacked([items[index] for index in wanted]), number)
-    except DataError:
-        raise
-    except Exception as error:
-        error.add_note(f"raised while batch {number} was made")
-        raise
-
-
-def as_batch(made: Any, number: int) -> Batch:
-    """What an object gave, as `(x,)`, `(x, y)` or `(x, y, sample_weight)` of NumPy arrays.
-
-    Raises:
-        DataError: If it cannot be that; names the batch.
-    """
-    parts = tuple(made) if isinstance(made, (tuple, list)) else (made,)
-    while len(parts) > 1 and parts[-1] is None:
-        parts = parts[:-1]
-    if not 1 <= len(parts) <= 3:
-        raise DataError(
-            f"Expected batch {number} to be x, (x, y) or (x, y, sample_weight). Received: a "
-            f"{type(made).__name__} of {len(parts)}."
-        )
-    batch = tuple(_arrays(part, name, number) for part, name in zip(parts, PARTS, strict=False))
-    rows = {len(array) if array.ndim else 0 for array in leaves(batch)}
-    if len(rows) != 1 or not min(rows):
-        shapes = ", ".join(str(array.shape) for array in leaves(batch))
-        raise DataError(
-            f"Expected the arrays of batch {number} to have the same number of rows, one or more. "
-            f"Received: shapes {shapes or 'of no array'}."
-        )
-    return batch
-
-
-def _arrays(part: Any, name: str, number: int) -> Any:
-    """A nest with arrays as its leaves."""
-    if isinstance(part, Mapping):
-        return {key: _arrays(value, f"{name}.{key}", number) for key, value in part.items()}
-    if isinstance(part, (list, tuple)) and not _is_numbers(part):
-        return tuple(_arrays(value, f"{name}.{i}", number) for i, value in enumerate(part))
-    try:
-        # Tensors of PyTorch and TensorFlow know the way themselves.
-        part = part.detach().cpu() if hasattr(part, "detach") else part
-        array = np.ascontiguousarray(part) if np.ndim(part) else np.asarray(part)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{name} of batch {number} is no array: {error}") from error
-    if array.dtype.hasobject:
-        raise DataError(
-            f"{name} of batch {number} holds Python objects ({type(part).__name__}). Expected "
-            "arrays of numbers, all samples of one shape."
-        )
-    return array
-
-
-def _is_numbers(values: Sequence[Any]) -> bool:
-    """Whether a list stands for an array, and not for several inputs."""
-    return bool(values) and all(np.isscalar(value) for value in values)
-
-
-def _stacked(samples: list[Any]) -> Any:
-    """Samples, each `x`, `(x, y)` or a nest, as one batch."""
-    first = samples[0]
-    if isinstance(first, Mapping):
-        return {key: _stacked([sample[key] for sample in samples]) for key in first}
-    if isinstance(first, (tuple, list)) and not _is_numbers(first):
-        return tuple(_stacked([sample[i] for sample in samples]) for i in range(len(first)))
-    arrays = [np.asarray(s.detach().cpu() if hasattr(s, "detach") else s) for s in samples]
-    try:
-        return np.stack(arrays)
-    except ValueError as error:
-        shapes = sorted({str(array.shape) for array in arrays})
-        raise DataError(
-            f"Samples of one batch have different shapes: {', '.join(shapes)}. Expected one shape."
-        ) from error
 
 
 class ItemLoader:
@@ -185,14 +81,19 @@ class ItemLoader:
         self.workers = cpu_count() if workers is None else int(workers)
         self.max_queue_size = int(max_queue_size)
         self.batch_size = batch_size
-        self._turns = _has_own_end(items)
+        self._turns = _does(items, "on_epoch_end")
+        self._begins = _does(items, "on_epoch_begin")
         self._timing = Timing()
+        self._gate = Gate()
         self._pool: Workers | None = None
         if processes:
             self._pool = Workers(items, self.workers, self.seed)
-            weakref.finalize(self, self._pool.close)
+            weakref.finalize(self, self._pool.tell_to_close).atexit = False
+        # The epoch that is under way, or comes next; whether batches of it were handed out; and
+        # the one that is to come instead.
         self._epoch = 0
         self._begun = False
+        self._wanted_epoch: int | None = None
         self._peeked: tuple[tuple[int, Wanted], Future[Batch]] | None = None
         self._current: weakref.ref[ItemStream] | None = None
 
@@ -212,27 +113,37 @@ class ItemLoader:
         if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} is out of range for {len(self)} batches")
         number = index % len(self)
-        return make(self._items, self._plan(self._epoch, True)[number], number)
+        return self._make_now(self._epoch, number, self._plan(self._epoch, True)[number]).result()
 
     def peek(self, finish: Finish | None = None) -> Batch:
         """The next epoch's first batch, for its shapes and dtypes; it is not made once more."""
-        key = self._epoch, self._plan(self._epoch, False)[0]
+        epoch = self._next_epoch
+        key = epoch, self._plan(epoch, False)[0]
         if self._peeked is None or self._peeked[0] != key:
-            future: Future[Batch] = Future()
-            if self._pool is None:
-                future.set_result(make(self._items, key[1], 0))
-            else:
-                future = self._pool.submit(key[0], 0, key[1])
-            self._peeked = key, future
+            self._peeked = key, self._make_now(epoch, 0, key[1])
         batch = self._peeked[1].result()
         return finish(batch) if finish else batch
+
+    def _make_now(self, epoch: int, number: int, wanted: Wanted) -> "Future[Batch]":
+        if self._pool is not None:
+            return self._pool.submit(epoch, number, wanted)
+        future: Future[Batch] = Future()
+        with self._gate.inside():
+            future.set_result(let_go(make(self._items, wanted, number)))
+        return future
 
     def _take_peeked(self, epoch: int, wanted: Wanted) -> "Future[Batch] | None":
         """The batch that `peek` made, if it is this one."""
         if self._peeked is None or self._peeked[0] != (epoch, wanted):
             return None
         future, self._peeked = self._peeked[1], None
-        return future
+        # What the object did at the beginning of the epoch may have made it another one.
+        return None if self._begins else future
+
+    @property
+    def _next_epoch(self) -> int:
+        """The epoch that a loop from here would run."""
+        return self._epoch + self._begun if self._wanted_epoch is None else self._wanted_epoch
 
     def close(self) -> None:
         """Ends worker processes; they also end when the loader is gone."""
@@ -246,9 +157,10 @@ class ItemLoader:
         in_row_order: bool = False,
         finish: Finish | None = None,
         ahead: int = 0,  # noqa: ARG002 - there is no position to keep
+        most: int | None = None,
     ) -> "ItemStream":
-        """Batches of some epochs, one after the other."""
-        return ItemStream(self, epochs, in_row_order, finish)
+        """Batches of some epochs, one after the other; not made ahead beyond `most`."""
+        return ItemStream(self, epochs, in_row_order, finish, most)
 
     def weighted(self, class_weight: Mapping[int, float]) -> Finish:
         """What adds weights of classes to a batch."""
@@ -261,10 +173,12 @@ class ItemLoader:
 
     def go_to_epoch(self, epoch: int) -> None:
         """Makes `epoch` the next one to start: its order is that of this number."""
-        self._epoch = epoch
+        self._wanted_epoch = epoch
 
     def _makers(self) -> Makers:
-        return Threads(self._items, self.workers) if self._pool is None else self._pool
+        if self._pool is not None:
+            return self._pool
+        return Threads(self._items, self.workers, self._gate)
 
     def _plan(self, epoch: int, in_row_order: bool) -> "_Plan":
         """What the batches of an epoch are made of."""
@@ -301,25 +215,32 @@ class ItemStream(Iterator[Batch]):
     """Batches of some epochs in order, made ahead of time."""
 
     def __init__(
-        self, loader: ItemLoader, epochs: int | None, in_row_order: bool, finish: Finish | None
+        self,
+        loader: ItemLoader,
+        epochs: int | None,
+        in_row_order: bool,
+        finish: Finish | None,
+        most: int | None,
     ) -> None:
         self._loader = loader
         self._epochs = epochs
         self._in_row_order = in_row_order
         self._finish = finish
+        self._most = most
         self._makers: Makers | None = None
         self._waiting: deque[Future[Batch]] = deque()
-        self._submitted = self._handed_out = 0
+        self._epoch = 0
+        self._submitted = self._handed_out = self._handed_out_before = 0
         self._count = 0
         self._mark = 0.0
 
     def __next__(self) -> Batch:
         if self._epochs == 0:
             raise StopIteration
-        if self._makers is None:
-            self._begin()
-        began = time.perf_counter()
         try:
+            self._begin()
+            self._check_own()
+            began = time.perf_counter()
             self._fill()
             batch = self._waiting.popleft().result()
             self._note(batch, began)
@@ -331,6 +252,8 @@ class ItemStream(Iterator[Batch]):
         return batch
 
     def _begin(self) -> None:
+        if self._makers is not None:
+            return
         loader = self._loader
         self._makers = loader._makers()
         if loader._pool is None:
@@ -341,31 +264,60 @@ class ItemStream(Iterator[Batch]):
             if loader._begun:
                 # The epoch before was broken off.
                 self._turn()
-            loader._begun = True
+            if loader._wanted_epoch is not None:
+                loader._epoch, loader._wanted_epoch = loader._wanted_epoch, None
         self._mark = time.perf_counter()
         self._start_epoch()
 
+    def _check_own(self) -> None:
+        """Makes sure that no other loop has told the object that its epoch has ended."""
+        loader = self._loader
+        if not self._in_row_order and loader._turns and not self._is_current:
+            raise OptionError(
+                "Another loop over this loader has begun, and ended the epoch of this one: the "
+                "object has one order at a time, because it has an on_epoch_end(). Make a loader "
+                "for each loop."
+            )
+
+    @property
+    def _is_current(self) -> bool:
+        """Whether no other loop follows the loader's epochs."""
+        current = self._loader._current
+        return current is not None and current() is self
+
     def _start_epoch(self) -> None:
-        self._plan = self._loader._plan(self._loader._epoch, self._in_row_order)
-        self._count = len(self._loader)
+        loader = self._loader
+        assert self._makers is not None
+        self._epoch = loader._epoch
+        if loader._begins:
+            self._makers.begin(self._epoch)
+        self._count = len(loader)
+        if not self._count:
+            raise DataError(f"The {type(loader._items).__name__} has length 0 now.")
+        self._plan = loader._plan(self._epoch, self._in_row_order)
+        self._handed_out_before += self._handed_out
         self._submitted = self._handed_out = 0
 
     def _fill(self) -> None:
         """Has as many batches made ahead as there is room for."""
         assert self._makers is not None
         loader = self._loader
-        while len(self._waiting) < loader.max_queue_size and self._submitted < self._count:
+        room = loader.max_queue_size
+        if self._most is not None:
+            left = self._most - self._handed_out_before - self._handed_out
+            room = min(room, max(1, left))
+        while len(self._waiting) < room and self._submitted < self._count:
             wanted = self._plan[self._submitted]
-            made = loader._take_peeked(loader._epoch, wanted) if not self._submitted else None
-            self._waiting.append(
-                made or self._makers.submit(loader._epoch, self._submitted, wanted)
-            )
+            made = loader._take_peeked(self._epoch, wanted) if not self._submitted else None
+            self._waiting.append(made or self._makers.submit(self._epoch, self._submitted, wanted))
             self._submitted += 1
 
     def _note(self, batch: Batch, began: float) -> None:
         now = time.perf_counter()
         arrays = leaves(batch)
         self._handed_out += 1
+        if not self._in_row_order and self._is_current:
+            self._loader._begun = True
         last = self._handed_out == self._count
         nbytes = sum(array.nbytes for array in arrays)
         self._loader._timing.add_batch(len(arrays[0]), nbytes, last, now - self._mark)
@@ -373,20 +325,20 @@ class ItemStream(Iterator[Batch]):
         self._mark = now
         if last:
             self._end_epoch()
-        elif self._epochs != 0:
+        elif self._epochs != 0 and self._handed_out_before + self._handed_out != self._most:
             self._fill()
 
     def _end_epoch(self) -> None:
         if self._epochs is not None:
             self._epochs -= 1
-        if not self._in_row_order:
+        if not self._in_row_order and self._is_current:
             self._turn()
         if self._epochs == 0:
             self._stop()
             return
         self._start_epoch()
-        self._loader._begun = True
-        self._fill()
+        if self._handed_out_before != self._most:
+            self._fill()
 
     def _turn(self) -> None:
         """Ends an epoch of the loader."""
@@ -400,13 +352,14 @@ class ItemStream(Iterator[Batch]):
     @property
     def left(self) -> int:
         """Batches left in the epoch under way; all of the next one at its end."""
-        return (self._count or len(self._loader)) - self._handed_out
+        if self._epochs != 0:
+            self._begin()
+        return self._count - self._handed_out
 
     @property
     def is_next(self) -> bool:
         """Whether the next batch is the one that the loader would begin with."""
-        current = self._loader._current
-        return self._epochs != 0 and current is not None and current() is self
+        return self._epochs != 0 and self._is_current
 
     def settle(self) -> None:
         """Nothing to do: there is no position to keep."""
@@ -425,7 +378,11 @@ class ItemStream(Iterator[Batch]):
         self._makers = None
 
 
-def _has_own_end(items: Any) -> bool:
-    """Whether the object does something at the end of an epoch."""
-    function = getattr(type(items), "on_epoch_end", None)
-    return function is not None and not function.__module__.startswith("keras.")
+def _does(items: Any, name: str) -> bool:
+    """Whether the object does something at the beginning or the end of an epoch."""
+    function = getattr(items, name, None)
+    if not callable(function):
+        return False
+    utils = getattr(sys.modules.get("keras"), "utils", None)
+    nothing = getattr(getattr(utils, "PyDataset", None), name, None)
+    return nothing is None or getattr(function, "__func__", None) is not nothing

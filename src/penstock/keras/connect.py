@@ -1,0 +1,231 @@
+"""What `fit`, `evaluate` and `predict` do with loaders, and with what stands for one.
+
+Every backend asks one function, `get_data_adapter`, for an adapter, with all of
+the caller's arguments in hand. `connect` wraps it, so that Penstock alone decides
+order and read-ahead, and so that an argument that cannot be honoured is refused
+instead of dropped. Should a later Keras move that function, loaders still work as
+plain `PyDataset`s, with a warning.
+"""
+
+import math
+import sys
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+
+from penstock import dataset as datasets
+from penstock import formats
+from penstock.dataset import Dataset
+from penstock.errors import MemoryBudgetError, OptionError
+from penstock.keras.adapter import LoaderAdapter
+from penstock.loading import ItemLoader, Loader
+from penstock.matrix import dataset_of, has_matrix
+from penstock.resources import default_memory, drawn_seed
+
+try:
+    from keras.src.trainers import data_adapters
+    from keras.src.trainers.data_adapters import array_slicing
+
+    _original = data_adapters.get_data_adapter
+    _original_split = array_slicing.train_validation_split
+except (ImportError, AttributeError):
+    data_adapters = None
+
+
+FEW_BYTES = 1 << 26
+"""Memory for data that were given without batches, however small they are."""
+
+
+class KerasLoader(Loader, keras.utils.PyDataset):
+    """A loader that is a `keras.utils.PyDataset` as well."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        keras.utils.PyDataset.__init__(self)
+        Loader.__init__(self, *args, **kwargs)
+
+
+class KerasItemLoader(ItemLoader, keras.utils.PyDataset):
+    """The same for a loader of somebody's own batches."""
+
+    def __init__(self, items: Any, **options: Any) -> None:
+        keras.utils.PyDataset.__init__(self)
+        ItemLoader.__init__(self, items, **options)
+
+
+def connect() -> None:
+    """Makes Keras take loaders; safe to call again."""
+    datasets.new_loader = KerasLoader
+    formats.new_item_loader = KerasItemLoader
+    if data_adapters is None:
+        warnings.warn(
+            f"Keras {keras.__version__} has no get_data_adapter where Penstock looks for it. "
+            "Loaders work as a plain PyDataset: slower, with fit's own order of batches, and "
+            "without checks of fit's other arguments. A newer Penstock may know this Keras.",
+            stacklevel=2,
+        )
+    elif data_adapters.get_data_adapter is _original:
+        data_adapters.get_data_adapter = _get_data_adapter
+        array_slicing.train_validation_split = _train_validation_split
+
+
+def _get_data_adapter(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
+    shuffle: bool | str = False,
+    class_weight: Mapping[int, float] | None = None,
+    **others: Any,
+) -> Any:
+    fit = _fit_frame(sys._getframe(1))
+    if not isinstance(x, (Loader, ItemLoader)):
+        if not _is_ours(x, y, sample_weight):
+            return _original(
+                x,
+                y=y,
+                sample_weight=sample_weight,
+                batch_size=batch_size,
+                steps_per_epoch=steps_per_epoch,
+                shuffle=shuffle,
+                class_weight=class_weight,
+                **others,
+            )
+        x = _loader_of(x, y, sample_weight, batch_size, shuffle)
+    else:
+        _refuse("y", y, "y= of from_hdf5() and the like")
+        _refuse("sample_weight", sample_weight, "sample_weight= of from_hdf5() and the like")
+        split = fit.f_locals.get("validation_split") if fit is not None else None
+        _refuse("validation_split", split or None, "data.split() before batch()")
+    validating = fit is not None and "epoch_iterator" in fit.f_locals
+    # Beside validation data, batch_size= may be meant for training arrays.
+    if batch_size not in (None, x.batch_size) and not validating:
+        have = f"have {x.batch_size} rows" if x.batch_size else "come as they are made"
+        where = "from_sequence()" if isinstance(x, ItemLoader) else "batch()"
+        raise OptionError(
+            f"batch_size={batch_size} beside a loader whose batches {have}. Leave it out: the "
+            f"batch size is said in {where}."
+        )
+    if not isinstance(steps_per_epoch, (int, np.integer, type(None))):
+        raise OptionError(
+            f"Expected steps_per_epoch to be an integer. Received: {steps_per_epoch!r}. Round it "
+            "up with math.ceil(), or leave it out: a loader knows its length."
+        )
+    _check_distribution()
+    # evaluate, predict and validation want row order; outside fit, shuffle= tells them apart.
+    if validating or (fit is None and not shuffle):
+        return LoaderAdapter(x, False, class_weight, model=_model_of(sys._getframe(1)))
+    if not shuffle and x.shuffle is not False:
+        raise OptionError(
+            f"fit(shuffle=False) was given beside a loader made with shuffle={x.shuffle!r}. "
+            "The order is said in batch()."
+        )
+    known = fit.f_locals if fit is not None else {}
+    initial_epoch = known.get("initial_epoch", 0)
+    if initial_epoch and isinstance(x, ItemLoader):
+        # Before its first batch is made, if only for its shapes.
+        x.go_to_epoch(initial_epoch)
+    return LoaderAdapter(
+        x,
+        True,
+        class_weight,
+        steps_per_epoch,
+        model=known.get("self"),
+        initial_epoch=initial_epoch,
+        epochs=max(known.get("epochs", 1) - initial_epoch, 1),
+    )
+
+
+def _is_ours(x: Any, y: Any, sample_weight: Any) -> bool:
+    """Whether there is a data set without batches, or an `HDF5Matrix`."""
+    return isinstance(x, Dataset) or has_matrix(x, y, sample_weight)
+
+
+def _loader_of(
+    x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool | str
+) -> Loader:
+    """Batches of what was given to Keras in place of arrays; 32 rows each, if it does not say."""
+    if isinstance(x, Dataset):
+        _refuse("y", y, "y= of from_hdf5() and the like")
+        _refuse("sample_weight", sample_weight, "sample_weight= of from_hdf5() and the like")
+    data = x if isinstance(x, Dataset) else dataset_of(x, y, sample_weight)
+    if batch_size is None:
+        batch_size = 32
+    if not isinstance(shuffle, str):
+        shuffle = bool(shuffle)  # as Keras takes it
+    batch = partial(data.batch, batch_size, shuffle=shuffle, seed=drawn_seed())
+    # Whoever gives this in place of arrays does not expect all of it in memory.
+    share = max(data.nbytes // 2, FEW_BYTES)
+    try:
+        return batch(memory=min(share, default_memory()))
+    except MemoryBudgetError:
+        return batch()
+
+
+def _train_validation_split(arrays: Any, validation_split: float) -> Any:
+    """The first rows, and the last ones, which validate."""
+    if isinstance(arrays[0], (Loader, ItemLoader, Dataset)):
+        _refuse("validation_split", validation_split, "data.split() before fit()")
+    if not has_matrix(*arrays):
+        return _original_split(arrays, validation_split=validation_split)
+    data = dataset_of(*arrays)
+    first = math.floor(len(data) * (1.0 - validation_split))
+    if not 0 < first < len(data):
+        raise OptionError(
+            f"validation_split={validation_split} of {len(data)} rows leaves nothing to "
+            f"{'train on' if not first else 'validate'}."
+        )
+    return tuple((part, None, None) for part in data.split(first))
+
+
+def _check_distribution() -> None:
+    """Each process would get all rows, where Keras was told to share them out."""
+    distribution = keras.distribution.distribution()
+    if getattr(distribution, "_is_multi_process", False) and getattr(
+        distribution, "auto_shard_dataset", False
+    ):
+        raise OptionError(
+            "The distribution runs in several processes with auto_shard_dataset=True, and a "
+            "Penstock loader is not shared out by Keras. Give each process its own part of the "
+            "data, and set distribution.auto_shard_dataset = False."
+        )
+
+
+def _refuse(argument: str, value: Any, instead: str) -> None:
+    if value is not None:
+        raise OptionError(
+            f"{argument}= was given beside a Penstock loader, which brings its own. "
+            f"Leave it out and use {instead}."
+        )
+
+
+def _fit_frame(frame: FrameType | None) -> FrameType | None:
+    """The running call of `fit` that asks for an adapter, if it is one.
+
+    Its local names are the one place where `initial_epoch` and `validation_split` can be seen.
+    """
+    for _ in range(4):  # through the iterator's constructors and Keras's wrappers
+        if frame is None:
+            return None
+        if frame.f_code.co_name in ("evaluate", "predict"):
+            return None
+        if frame.f_code.co_name == "fit" and "validation_data" in frame.f_locals:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _model_of(frame: FrameType | None) -> Any:
+    """The model whose method asks for an adapter, if it is one."""
+    for _ in range(6):
+        if frame is None:
+            return None
+        if frame.f_code.co_name in ("fit", "evaluate", "predict"):
+            return frame.f_locals.get("self")
+        frame = frame.f_back
+    return None
