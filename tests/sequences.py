@@ -143,3 +143,107 @@ class Many:
 
     def __getitem__(self, index):
         return np.array([index])
+
+
+class Refilling(Numbers):
+    """Fills the same array for each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.buffer = np.zeros((4, 2))
+
+    def __getitem__(self, index):
+        self.buffer[:] = index
+        return self.buffer[:, :1] if index % 2 else self.buffer
+
+
+class Stopping(Numbers):
+    """Raises what would end a loop."""
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise StopIteration
+        return super().__getitem__(index)
+
+
+class Scalars:
+    """Samples of two numbers."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return np.arange(8.0)[index], 10 * index
+
+
+class Opening(Numbers):
+    """Draws its order when an epoch begins."""
+
+    begun = 0
+
+    def on_epoch_begin(self):
+        self.begun += 1
+
+    def __getitem__(self, index):
+        return np.full((2, 1), index), np.full(2, self.begun)
+
+
+class Noting(Numbers):
+    """Keeps a diary, which differs from process to process."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.times = [], []
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return super().__getitem__(index)
+
+    def on_epoch_end(self):
+        self.asked.append("end")
+        self.times.append(time.time())
+
+
+class Growing:
+    """Batches of these many bytes."""
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, index):
+        return np.full((self.sizes[index], 1), index % 251, np.uint8)
+
+
+class Sleeping(Numbers):
+    """Takes its time."""
+
+    def __getitem__(self, index):
+        time.sleep(60)
+        return super().__getitem__(index)
+
+
+class Demanding(Exception):
+    """Cannot be made again from its message."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+class FailingTwice(Numbers):
+    """Raises an error that needs two arguments."""
+
+    def __getitem__(self, index):
+        raise Demanding("this", "that")
+
+
+class Long:
+    """So many samples that the numbers of a batch's do not fit into a pipe."""
+
+    def __len__(self):
+        return 400_000
+
+    def __getitem__(self, index):
+        return np.array([index])

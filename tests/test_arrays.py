@@ -329,3 +329,58 @@ def test_parts_and_positions_work_as_for_files(tmp_path):
     assert sorted(np.concatenate([*seen, *rest]).tolist()) == sorted(train[:][1].tolist())
     joined = ps.concat(ps.from_arrays(IMAGES, ROWS), ps.from_arrays(IMAGES[:7], ROWS[:7]))
     assert len(joined) == 307
+
+
+def test_places_that_would_have_one_name_keep_their_own_arrays():
+    nest = {"a": {"b": np.zeros(3)}, "a.b": np.ones(3), 1: np.full((3, 2), 2), "1": np.full(3, 3)}
+    (x,) = ps.from_arrays(nest)[:]
+    assert x["a"]["b"].tolist() == [0, 0, 0]
+    assert x["a.b"].tolist() == [1, 1, 1]
+    assert x[1].shape == (3, 2)
+    assert x["1"].tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "series,words",
+    [
+        (pl.Series([1, 2]).cast(pl.Decimal(20, 2)), "pl.Float64"),
+        (pl.Series([1, 2]).cast(pl.Int128), "i128"),
+        (pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int64, 2)), "series.to_numpy"),
+        (pd.Series(pd.arrays.SparseArray([0, 1])), "sparse.to_dense"),
+        (pd.Series(pd.to_datetime(["2020-01-01"])), "int64"),
+    ],
+)
+def test_columns_that_hold_no_numbers_are_refused_with_the_way_out(series, words):
+    with refused(TypeNotSupportedError, words):
+        ps.from_arrays(series)
+
+
+def test_sparse_matrices_in_other_byte_order_are_read():
+    matrix = scipy.sparse.random_array((20, 5), density=0.5, rng=0).tocsr()
+    swapped = matrix.copy()
+    swapped.data = swapped.data.astype(">f8")
+    (x,) = ps.from_arrays(swapped)[:]
+    assert (x == matrix.toarray()).all()
+
+
+def test_every_version_of_the_format_is_read(tmp_path):
+    for version in ((1, 0), (2, 0), (3, 0)):
+        with (tmp_path / "x.npy").open("wb") as file:
+            np.lib.format.write_array(file, ROWS, version=version)
+        (x,) = ps.from_arrays(tmp_path / "x.npy")[:]
+        assert (x == ROWS).all()
+
+
+def test_a_list_of_files_is_told_to_be_several_inputs(tmp_path):
+    files = []
+    for number in range(30):
+        files.append(str(tmp_path / f"{number}.npy"))
+        np.save(files[-1], np.zeros(4))
+    with pytest.raises(ShapeError, match=r"several inputs, here 30 .* from_sequence") as caught:
+        ps.from_arrays(files, np.zeros(30))
+    assert len(str(caught.value)) < 800
+
+
+def test_a_part_that_is_left_out_beside_others_is_refused():
+    with refused(OptionError, "sample_weight.1 is None", "np.ones"):
+        ps.from_arrays(ROWS, (ROWS, ROWS), [np.ones(len(ROWS)), None])

@@ -20,7 +20,7 @@ LAYERS = [
     {"sources", "order", "transform"},
     {"loading"},
     {"dataset"},
-    {"formats"},
+    {"formats", "sequence"},
     {"legacy", "matrix"},
     {"keras", "testing"},
     {"cli"},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import penstock as ps
 from penstock import matrix as matrices
-from penstock.errors import FieldNotFoundError, MissingFileError, OptionError
+from penstock.errors import DataError, FieldNotFoundError, MissingFileError, OptionError
 from tests.bad_input.refusal import refused
 from tests.files import gzip, images, write
 
@@ -60,7 +60,7 @@ def test_indices_read_what_numpy_reads(path, index):
 @given(st.lists(st.integers(-40, 39)))
 def test_any_rows_come_in_the_order_asked_for(label, rows):
     expected = (np.arange(10, 50) * 2)[np.array(rows, int)].tolist()
-    for index in (rows, tuple(rows), np.array(rows, int), range(len(rows)), iter(rows)):
+    for index in (rows, np.array(rows, int), range(len(rows)), iter(rows)):
         want = expected if not isinstance(index, range) else label[list(index)].tolist()
         assert label[index].tolist() == want
 
@@ -170,3 +170,41 @@ def test_an_open_file_is_refused_with_advice(path):
 def test_an_error_names_the_matrix(path):
     text = repr(ps.HDF5Matrix(path, "image", 10, 50))
     assert text == "<HDF5Matrix 'image', rows 10 to 49>"
+
+
+def test_everything_is_read_by_the_idioms_of_h5py(path):
+    matrix = ps.HDF5Matrix(path, "label", end=7)
+    for all_of_it in (..., ()):
+        assert (matrix[all_of_it] == matrix[:]).all()
+
+
+@pytest.mark.parametrize("index", [(0, 1), (slice(0, 2), 0), (1,), {1, 2}, {1: 2}, "label", None])
+def test_what_is_no_index_of_rows_is_refused(path, index):
+    """NumPy means columns by the second of two, or nothing."""
+    with pytest.raises(IndexError, match="Expected rows as an index"):
+        ps.HDF5Matrix(path, "image")[index]
+
+
+def test_it_is_never_compared_element_by_element(path):
+    label, other = ps.HDF5Matrix(path, "label"), ps.HDF5Matrix(path, "label")
+    assert label == label
+    for value in (1, 1.5, np.int64(1), np.ones(3), other):
+        with pytest.raises(TypeError, match="Compare rows that were read"):
+            bool(label == value)
+    assert label != "label"
+    assert len({label, other}) == 2
+
+
+@pytest.mark.parametrize(
+    "normalizer,words",
+    [
+        (lambda values: None, "return an array. Received: a NoneType"),
+        (lambda values: (values, values), "return an array. Received: a tuple"),
+        (lambda values: values[:-1], "keep the 5 rows"),
+        (lambda values: 3, "of shape ()"),
+    ],
+)
+def test_normalizers_that_give_no_rows_are_errors(path, normalizer, words):
+    matrix = ps.HDF5Matrix(path, "image", normalizer=normalizer)
+    with refused(DataError, words):
+        matrix[:5]

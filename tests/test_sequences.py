@@ -227,8 +227,10 @@ def test_workers_and_their_memory_are_gone_when_the_loader_is(how):
         loader.close()
         with pytest.raises(ReadError, match="closed"):
             list(stream)
+    receiver = loader._pool._thread
     del stream, loader
     gc.collect()
+    receiver.join(10)
     assert not psutil.wait_procs(workers, 10)[1]
     assert blocks() <= before
 
@@ -321,7 +323,7 @@ def test_batches_of_all_structures(made, expected):
 @pytest.mark.parametrize(
     "items, options, words",
     [
-        ((number for number in range(3)), {}, "one after the other"),
+        ((number for number in range(3)), {}, "one batch after the other"),
         (3, {}, "has no __len__"),
         ([], {}, "length 0"),
         (sequences.Numbers(), {"workers": 0}, "workers"),
@@ -373,3 +375,248 @@ def test_the_object_is_pickled_once(monkeypatch):
     list(loader)
     list(loader)
     assert pickled.count(sequences.Numbers) == 1
+
+
+# What a review found.
+
+
+def test_an_object_may_fill_one_array_again_and_again():
+    for workers in (1, 1):
+        found = [x.max() for (x,) in ps.from_sequence(sequences.Refilling(), workers=workers)]
+        assert found == list(range(8))
+
+
+def test_fresh_arrays_are_handed_on_without_a_copy():
+    made = []
+
+    class Fresh(sequences.Numbers):
+        def __getitem__(self, index):
+            x = np.zeros((4, 4))
+            made.append(x.ctypes.data)
+            return x
+
+    handed = [x.ctypes.data for (x,) in ps.from_sequence(Fresh(), workers=1, max_queue_size=1)]
+    assert handed == made
+
+
+@BOTH
+def test_a_stop_iteration_is_an_error_and_no_end(processes):
+    with refused(DataError, "Item 3 of batch 3 raised StopIteration"):
+        list(ps.from_sequence(sequences.Stopping(), workers=1, processes=processes))
+
+
+def test_samples_of_two_numbers_are_x_and_y():
+    x, y = next(iter(ps.from_sequence(sequences.Scalars(), batch_size=4)))
+    assert x.tolist() == [0, 1, 2, 3]
+    assert y.tolist() == [0, 10, 20, 30]
+
+
+def test_the_item_that_failed_is_named():
+    class Broken(sequences.Samples):
+        def __getitem__(self, index):
+            return {}[index] if index == 12 else super().__getitem__(index)
+
+    with pytest.raises(KeyError) as caught:
+        list(ps.from_sequence(Broken(), batch_size=5, workers=1))
+    assert "batch 2 was made, from item 12" in caught.value.__notes__[0]
+
+
+@BOTH
+def test_the_beginning_of_an_epoch_is_told_where_the_object_is_used(processes):
+    loader = ps.from_sequence(sequences.Opening(), workers=1, processes=processes)
+    loader.peek()
+    for epoch in (1, 2):
+        assert {label for y in labels(loader) for label in y} == {epoch}
+
+
+def test_an_epoch_that_was_only_begun_ahead_has_no_end():
+    items = sequences.Shuffled()
+    loader = ps.from_sequence(items, workers=1)
+    stream = loader.stream(epochs=None)
+    for _ in range(8):
+        next(stream)
+    del stream
+    list(loader)
+    assert items.ends == 2
+
+
+def test_no_more_is_made_than_will_be_taken():
+    items = sequences.Shuffled()
+    stream = ps.from_sequence(items, workers=1).stream(epochs=None, most=10)
+    for _ in range(10):
+        next(stream)
+    stream.close()
+    assert len(items.asked) == 10
+
+
+def test_the_epoch_asked_for_comes_also_after_one_that_was_broken_off():
+    def loader():
+        return ps.from_sequence(sequences.Numbers(), shuffle=True, seed=0)
+
+    broken, whole = loader(), loader()
+    next(iter(broken))
+    for one in (broken, whole):
+        one.go_to_epoch(5)
+    assert labels(broken) == labels(whole)
+
+
+def test_an_epoch_ends_while_nothing_is_being_made():
+    class Watching(sequences.Numbers):
+        inside = meanwhile = 0
+
+        def __getitem__(self, index):
+            self.inside += 1
+            started.set()
+            go_on.wait(10)
+            self.inside -= 1
+            return super().__getitem__(index)
+
+        def on_epoch_end(self):
+            self.meanwhile += self.inside
+
+    started, go_on = threading.Event(), threading.Event()
+    items = Watching()
+    loader = ps.from_sequence(items, workers=2)
+    go_on.set()
+    stream = iter(loader)
+    next(stream)
+    started.clear()
+    go_on.clear()
+    next_one = threading.Thread(target=lambda: list(loader))
+    started.wait(10)
+    stream.close()
+    next_one.start()
+    go_on.set()
+    next_one.join(60)
+    assert items.meanwhile == 0
+    assert loader._epoch == 2
+
+
+def test_a_loop_that_another_one_overtook_is_an_error_if_orders_would_mix():
+    plain = ps.from_sequence(sequences.Numbers())
+    first, second = iter(plain), iter(plain)
+    assert [y.tolist() for pair in zip(first, second, strict=True) for _, y in pair[:1]] == labels(
+        plain
+    )
+    items = sequences.Shuffled()
+    loader = ps.from_sequence(items)
+    first, second = iter(loader), iter(loader)
+    next(first)
+    next(second)
+    with refused(OptionError, "Another loop over this loader"):
+        next(first)
+    assert len(list(second)) == 7
+    assert items.ends == 2
+
+
+def test_an_object_that_is_empty_now_is_an_error():
+    class Emptied(sequences.Numbers):
+        def __len__(self):
+            return 0 if self.ended else 8
+
+        def on_epoch_end(self):
+            self.ended = True
+
+        ended = False
+
+    loader = ps.from_sequence(Emptied())
+    assert len(list(loader)) == 8
+    with refused(DataError, "has length 0 now"):
+        list(loader)
+
+
+def test_notes_of_copies_may_differ():
+    loader = ps.from_sequence(sequences.Noting(), workers=2, processes=True)
+    assert labels(loader) == labels(loader)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_long_requests_and_many_of_them_do_not_block_each_other(workers):
+    """Ten times what a pipe holds."""
+    options = {"batch_size": 4000, "workers": workers, "max_queue_size": 50}
+    loader = ps.from_sequence(sequences.Long(), processes=True, **options)
+    found = np.concatenate([x.ravel() for (x,) in loader])
+    assert (found == np.arange(400_000)).all()
+
+
+def test_memory_of_batches_that_grow_is_let_go_of():
+    sizes = [size for k in range(1, 25) for size in (k << 18, 100)]
+    before = blocks()
+    loader = ps.from_sequence(sequences.Growing(sizes), workers=1, processes=True)
+    for index, (x,) in enumerate(loader):
+        assert len(x) == sizes[index]
+        assert (x == index % 251).all()
+    worker = psutil.Process(loader._pool._workers[0].process.pid)
+    mapped = {m.path for m in worker.memory_maps() if "psm_" in m.path}
+    assert len(mapped) <= 12
+    loader.close()
+    assert blocks() <= before
+
+
+def test_a_forked_process_is_told_that_the_workers_are_not_its_own():
+    loader = ps.from_sequence(sequences.Numbers(), workers=1, processes=True)
+    child = os.fork()
+    if not child:
+        try:
+            list(loader)
+        except ReadError as error:
+            os._exit(0 if "Make a loader in this one" in str(error) else 2)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(list(loader)) == 8
+
+
+def test_errors_that_cannot_be_made_again_say_what_they_said():
+    with refused(ReadError, "Demanding: this and that", "making batch 0"):
+        list(ps.from_sequence(sequences.FailingTwice(), workers=1, processes=True))
+
+
+SLEEPER = """
+import psutil, sys
+import penstock as ps
+from tests.sequences import Sleeping
+if __name__ == "__main__":
+    loader = ps.from_sequence(Sleeping(), workers=2, processes={processes})
+    stream = iter(loader)
+    stream._begin()
+    stream._fill()
+    print(*[child.pid for child in psutil.Process().children()], flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_program_that_ends_waits_for_no_batch(tmp_path, processes):
+    """It is killed, or comes to its end, while its workers sleep for a minute."""
+    script = tmp_path / "script.py"
+    script.write_text(SLEEPER.format(processes=processes))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    program = subprocess.Popen([sys.executable, str(script)], env=environment(), **pipes)
+    workers = [psutil.Process(int(pid)) for pid in program.stdout.readline().split()]
+    if processes:
+        program.kill()
+    program.communicate("go on\n", timeout=20)
+    assert not psutil.wait_procs(workers, 20)[1]
+
+
+def test_programs_without_a_file_are_told_what_processes_need():
+    code = (
+        "import penstock as ps\n"
+        "class A:\n    __len__ = lambda self: 3\n    __getitem__ = lambda self, i: i\n"
+        "ps.from_sequence(A(), processes=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Put the class into a file" in done.stderr.strip().splitlines()[-1]
+    done = subprocess.run([sys.executable], input=code, capture_output=True, text=True)
+    assert "Put the class into a file" in done.stderr.strip().splitlines()[-1]
+
+
+def test_what_has_a_data_set_is_told_to_hand_it_over():
+    class Loader:
+        dataset = sequences.Samples()
+
+        def __iter__(self):
+            return iter(())
+
+    with refused(OptionError, "from_sequence(loader.dataset, batch_size="):
+        ps.from_sequence(Loader())

@@ -12,11 +12,12 @@ model.fit(train.batch(32, shuffle=True), validation_data=val.batch(256), epochs=
 from penstock import errors
 from penstock.dataset import Dataset, concat
 from penstock.errors import PenstockError
-from penstock.formats import from_arrays, from_hdf5, from_sequence, open  # noqa: A004 - as in `gzip.open`
+from penstock.formats import from_arrays, from_hdf5, open  # noqa: A004 - as in `gzip.open`
 from penstock.keras import connect_when_imported as _connect_when_imported
 from penstock.legacy import evaluate_generator, fit_generator, predict_generator
 from penstock.loading import Loader, Report
 from penstock.matrix import HDF5Matrix
+from penstock.sequence import from_sequence
 from penstock.spec import Field, Spec
 
 __version__ = "0.1.0"

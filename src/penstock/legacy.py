@@ -9,10 +9,10 @@ from typing import Any
 
 from penstock.dataset import Dataset
 from penstock.errors import OptionError, check_integer
-from penstock.formats import from_sequence
 from penstock.loading import ItemLoader, Loader
 from penstock.loading.items.making import Batch, as_batch, let_go
 from penstock.resources import drawn_seed
+from penstock.sequence import from_sequence
 from penstock.transform import with_class_weight
 
 QUEUE_SIZE = 10

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakValueDictionary
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.dataset import Dataset
-from penstock.errors import OptionError
+from penstock.errors import DataError, OptionError
 from penstock.formats import rows_between, side_by_side
 from penstock.loading import Part, View
 from penstock.sources.beside import Member
@@ -39,7 +39,8 @@ class HDF5Matrix:
     all at once.
 
     Indexing reads rows as NumPy does: integers, slices with any step, lists and arrays of
-    integers in any order, negative ones and duplicates, boolean masks. Safe to use from many
+    integers in any order, negative ones and duplicates, boolean masks; but no columns, which are
+    taken from what was read (`matrix[rows][:, 0]`). Safe to use from many
     threads, and in other processes after a pickle or a fork.
 
     Args:
@@ -138,19 +139,42 @@ class HDF5Matrix:
         return self._form
 
     def __getitem__(self, key: Any) -> Any:
-        """Reads rows, as NumPy would for the same index; any iterable of integers is one.
+        """Reads rows, as NumPy would for the same index; `[...]` and `[()]` read all.
 
         Raises:
-            IndexError: If a row is out of range, or the index is of another kind.
+            IndexError: If a row is out of range, or the index is not one of rows.
+            DataError: If the normalizer gives no array, or not as many rows.
             ValueError: If it was closed.
         """
         self._check_open()
+        if key is Ellipsis or (isinstance(key, tuple) and not key):
+            key = slice(None)
+        if isinstance(key, tuple):
+            raise IndexError(
+                f"Expected rows as an index. Received: {key!r}. Read rows first, and index what "
+                "comes of it: matrix[rows][:, columns]; several rows are a list, matrix[[0, 1]]."
+            )
         if not isinstance(key, (slice, int, np.integer, np.ndarray, list)):
-            if isinstance(key, (str, bytes)) or not hasattr(key, "__iter__"):
+            if isinstance(key, (str, bytes, Set, Mapping)) or not hasattr(key, "__iter__"):
                 raise IndexError(f"Expected rows as an index. Received: {key!r}")
             key = list(key)
         (values,) = self._data[key]
-        return values if self.normalizer is None else self.normalizer(values)
+        if self.normalizer is None:
+            return values
+        single = isinstance(key, (int, np.integer))
+        return _normalized(self.normalizer, values, None if single else len(values))
+
+    def __eq__(self, other: object) -> bool:
+        if other is self:
+            return True
+        if isinstance(other, (HDF5Matrix, np.ndarray, np.generic, int, float)):
+            raise TypeError(
+                f"{self!r} is compared with nothing by itself, since it may be larger than memory. "
+                "Compare rows that were read: matrix[:] == value."
+            )
+        return NotImplemented
+
+    __hash__ = object.__hash__
 
     def __iter__(self) -> Iterator[Any]:
         """Row by row, read a megabyte at a time."""
@@ -158,7 +182,10 @@ class HDF5Matrix:
         step = max(1, _STEP_BYTES // field.nbytes)
         for first in range(0, len(self), step):
             (values,) = self._data[first : first + step]
-            yield from values if self.normalizer is None else map(self.normalizer, values)
+            if self.normalizer is None:
+                yield from values
+            else:
+                yield from (_normalized(self.normalizer, value, None) for value in values)
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError(
@@ -167,7 +194,7 @@ class HDF5Matrix:
         )
 
     def close(self) -> None:
-        """Lets go of the file; nothing can be read after it."""
+        """Lets go of the file; it can be read no more, but a `fit` that is running goes on."""
         self._source = None
 
     def __enter__(self) -> "HDF5Matrix":
@@ -218,6 +245,29 @@ def dataset_of(x: Structure, y: Structure, sample_weight: Structure) -> Dataset:
     return data.map(_Normalize(data.spec.parts, normalizers)) if normalizers else data
 
 
+def _normalized(normalizer: Callable[[Array], Any], values: Array, rows: int | None) -> Any:
+    """What a normalizer makes of values: of some rows, or of a single sample.
+
+    Raises:
+        DataError: If that is no array, or one of another number of rows.
+    """
+    name = getattr(normalizer, "__name__", repr(normalizer))
+    made = normalizer(values)
+    if made is None or isinstance(made, (tuple, Mapping)):
+        raise DataError(
+            f"Expected normalizer {name!r} to return an array. Received: a {type(made).__name__}."
+        )
+    if rows is None:
+        return made
+    array = np.asarray(made)
+    if array.ndim == 0 or len(array) != rows:
+        raise DataError(
+            f"Expected normalizer {name!r} to keep the {rows} rows that it is given. It returned "
+            f"an array of shape {array.shape}."
+        )
+    return array
+
+
 class _Normalize:
     """Applies normalizers to the leaves of a batch."""
 
@@ -231,7 +281,7 @@ class _Normalize:
     def __call__(self, *batch: Any) -> tuple[Any, ...]:
         found = dict(zip(leaves(self._names), leaves(batch), strict=True))
         for name, normalizer in self._normalizers.items():
-            found[name] = normalizer(found[name])
+            found[name] = _normalized(normalizer, found[name], len(found[name]))
         return tuple(map_structure(found.__getitem__, names) for names in self._names)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 
 import h5py
 import imagecodecs
@@ -253,3 +254,105 @@ def test_what_a_generator_cannot_do_is_refused_with_the_reason():
         ps.fit_generator(model, generator())
     with refused(OptionError, "steps= is needed"):
         ps.predict_generator(model, generator())
+
+
+@pytest.mark.filterwarnings("ignore:.*is kept for old code:FutureWarning")
+class TestHabits:
+    """What old programs wrote."""
+
+    def test_steps_are_rounded_up(self):
+        recorder = Recorder()
+        model = column_model()
+        ps.fit_generator(model, generator(), 60 / 8, epochs=2, verbose=0, callbacks=[recorder])
+        assert recorder.steps == [8, 8]
+        assert ps.predict_generator(model, generator(), np.ceil(60 / 8)).shape == (60, 1)
+
+    def test_objects_that_are_iterators_as_well_are_asked_by_index(self):
+        """As those of ImageDataGenerator are."""
+
+        class Flow(Numbers):
+            def __iter__(self):
+                return self
+
+            def __next__(self):
+                raise AssertionError
+
+        recorder = Recorder()
+        ps.fit_generator(column_model(), Flow(), workers=2, verbose=0, callbacks=[recorder])
+        assert recorder.steps == [8]
+
+    def test_class_weights_count_for_generators(self):
+        model = column_model()
+        start = model.get_weights()
+
+        def classes():
+            for x, y in generator():
+                yield x, y % 2
+
+        class Classes(Numbers):
+            def __getitem__(self, index):
+                x, y = super().__getitem__(index)
+                return x, y % 2
+
+        weights = {0: 0.0, 1: 5.0}
+        ps.fit_generator(model, classes(), 8, class_weight=weights, verbose=0)
+        one = model.get_weights()[0]
+        model.set_weights(start)
+        ps.fit_generator(model, Classes(), class_weight=weights, shuffle=False, verbose=0)
+        assert np.allclose(one, model.get_weights()[0], atol=1e-6)
+
+    def test_a_generator_can_be_used_again_after_a_call(self):
+        slow = (batch for batch in generator() if not time.sleep(0.02))
+        for _ in range(3):
+            ps.fit_generator(column_model(), slow, 2, verbose=0, max_queue_size=1)
+        assert len(next(slow)) == 2
+
+    def test_a_seed_of_keras_repeats_the_order(self):
+        def order():
+            items = Shuffled()
+            keras.utils.set_random_seed(3)
+            ps.fit_generator(column_model(), items, verbose=0)
+            return items.asked
+
+        assert order() == order()
+
+    def test_arguments_of_2016_are_refused_with_those_of_today(self):
+        with refused(OptionError, "nb_epoch= is not known: today it is epochs"):
+            ps.fit_generator(column_model(), Numbers(), nb_epoch=2)
+
+
+def test_steps_that_are_no_number_of_batches_are_refused_with_the_way_out():
+    with refused(OptionError, "steps_per_epoch", "math.ceil"):
+        column_model().fit(ps.from_sequence(Numbers()), steps_per_epoch=7.5)
+
+
+def test_batches_may_be_of_different_widths_where_the_model_allows_it():
+    class Padded:
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return np.zeros((4, 3 + index), "int32"), np.zeros(4)
+
+    model = keras.Sequential(
+        [
+            keras.Input((None,)),
+            keras.layers.Embedding(5, 2),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    loader = ps.from_sequence(Padded())
+    model.fit(loader, validation_data=loader, verbose=0)
+    model.evaluate(loader, verbose=0)
+    assert model.predict(loader, verbose=0).shape == (16, 2)
+
+
+def test_two_fits_of_whole_epochs_end_as_many():
+    items = Shuffled()
+    loader = ps.from_sequence(items, workers=1)
+    model = column_model()
+    for ends in (2, 4):
+        model.fit(loader, steps_per_epoch=8, epochs=2, verbose=0)
+        assert items.ends == ends

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from penstock import dataset as datasets
-from penstock import formats
+from penstock import sequence
 from penstock.dataset import Dataset
 from penstock.errors import MemoryBudgetError, OptionError
 from penstock.keras.adapter import LoaderAdapter
@@ -60,7 +60,7 @@ class KerasItemLoader(ItemLoader, keras.utils.PyDataset):
 def connect() -> None:
     """Makes Keras take loaders; safe to call again."""
     datasets.new_loader = KerasLoader
-    formats.new_item_loader = KerasItemLoader
+    sequence.new_item_loader = KerasItemLoader
     if data_adapters is None:
         warnings.warn(
             f"Keras {keras.__version__} has no get_data_adapter where Penstock looks for it. "

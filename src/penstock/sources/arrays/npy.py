@@ -46,7 +46,11 @@ _DAMAGE = (
 )
 """What reading a damaged ZIP archive may raise."""
 
-_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_HEADERS = {
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
+    (3, 0): npy.read_array_header_2_0,  # differs in the encoding of names alone
+}
 
 
 class Place(NamedTuple):
@@ -258,10 +262,14 @@ def _read_header(opened: BinaryIO, file: str, what: str) -> Place:
         version = npy.read_magic(opened)
         if version not in _HEADERS:
             raise FileFormatError(
-                f"{what} is of version {version[0]}.{version[1]} of NumPy's format, for values "
-                "with names outside Latin-1. Save its members as arrays of their own."
+                f"{what} is of version {version[0]}.{version[1]} of NumPy's format, which is not "
+                "known. Save it again with numpy.save."
             )
         shape, fortran, dtype = _HEADERS[version](opened)
+        if version == (3, 0) and dtype.names:
+            raise FileFormatError(
+                f"{what} has members with names outside Latin-1. Save them as arrays of their own."
+            )
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError) as error:
         if isinstance(error, PenstockError):
             raise

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.errors import TypeNotSupportedError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
 from penstock.sources.jobs import cut_jobs, part_of
 from penstock.spec import Field, Indices
@@ -37,6 +38,9 @@ class FieldSource(Source):
     def __init__(
         self, name: str, shape: Sequence[int], dtype: np.dtype[Any], path: ReadPath
     ) -> None:
+        if dtype.hasobject:
+            # Batches lie in memory that holds no Python objects.
+            raise TypeNotSupportedError(f"{name} holds Python objects. Expected numbers.")
         self.length = int(shape[0])
         self.field = Field(name, tuple(map(int, shape[1:])), dtype.newbyteorder("="))
         self.fields = (self.field,)

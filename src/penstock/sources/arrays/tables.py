@@ -1,5 +1,6 @@
 """Arrays that other libraries keep: data frames, and sparse matrices."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,8 +47,14 @@ def _of_pandas(name: str, series: Any, label: Any) -> Array:
     kind = series.dtype
     if isinstance(kind, np.dtype):
         if kind.kind not in _NUMBERS:
-            raise _no_numbers(name, label, kind, "Turn it into numbers, as series.cat.codes does.")
+            way_out = "Turn it into numbers, as series.cat.codes does for categories."
+            if kind.kind in "mM":
+                way_out = "Use series.astype('int64'), or an array of it: series.to_numpy()."
+            raise _no_numbers(name, label, kind, way_out)
         return np.asarray(series)
+    if type(kind).__name__ == "SparseDtype":
+        way_out = "It is sparse: use series.sparse.to_dense()."
+        raise _no_numbers(name, label, kind, way_out)
     stored = getattr(kind, "numpy_dtype", None)
     if stored is None or stored.kind not in _NUMBERS:
         raise _no_numbers(name, label, kind, "Turn it into numbers, as series.cat.codes does.")
@@ -62,10 +69,18 @@ def _of_pandas(name: str, series: Any, label: Any) -> Array:
 def _of_polars(name: str, series: Any) -> Array:
     if not (series.dtype.is_numeric() or str(series.dtype) == "Boolean"):
         why = "Turn it into numbers, as series.to_physical() does for categories."
+        if hasattr(series.dtype, "inner"):
+            why = "Give it as an array: series.to_numpy()."
         raise _no_numbers(name, series.name, series.dtype, why)
     if series.null_count() and not series.dtype.is_float():
         raise _missing(name, series.name, "series.fill_null(0), or series.cast(float) for NaN,")
-    return np.asarray(series.to_numpy())
+    try:
+        array = np.asarray(series.to_numpy())
+    except sys.modules["polars"].exceptions.PolarsError as error:
+        raise _no_numbers(name, series.name, series.dtype, f"{error}") from error
+    if array.dtype.kind not in _NUMBERS:
+        raise _no_numbers(name, series.name, series.dtype, "Use series.cast(pl.Float64).")
+    return array
 
 
 def _no_numbers(name: str, label: Any, kind: Any, way_out: str) -> TypeNotSupportedError:
@@ -135,6 +150,8 @@ class SparseSource(RowSource):
         reason = "a sparse matrix in memory, made dense batch by batch"
         super().__init__(name, matrix.shape, matrix.dtype, ReadPath("memory", reason))
         self._rows = matrix.tocsr()
+        if not matrix.dtype.isnative:
+            self._rows = self._rows.astype(self.field.dtype)
 
     def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - there is one field
         return True

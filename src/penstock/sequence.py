@@ -1,0 +1,94 @@
+"""From an object of the user's own to batches that are made ahead of time."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from penstock.errors import OptionError
+from penstock.loading import ItemLoader
+
+new_item_loader: Callable[..., ItemLoader] = ItemLoader
+"""Makes loaders; `penstock.keras` puts in a class that Keras knows as one of its own."""
+
+
+def from_sequence(
+    sequence: Any,
+    *,
+    workers: int | None = None,
+    processes: bool = False,
+    max_queue_size: int = 10,
+    shuffle: bool = False,
+    seed: int | None = None,
+    batch_size: int | None = None,
+) -> ItemLoader:
+    """Batches from an object of your own, made ahead of time: an old `Sequence`, for example.
+
+    Each index is asked for once in an epoch, and batches come in the order of the indices (or in
+    that of a permutation, with `shuffle=True`), however long each takes. `on_epoch_end`, if the
+    object has one, is called once at the end of an epoch, when all of its batches are made.
+
+    Args:
+        sequence: Anything with `__len__` and `__getitem__(i)` that gives batch `i`: `x`, `(x, y)`
+            or `(x, y, sample_weight)`, of arrays, tensors, or lists and dicts of them. An old
+            `keras.utils.Sequence`, a `PyDataset`, a PyTorch `Dataset`.
+        workers: Threads, or processes, that call it. None takes the CPUs that this process may use.
+        processes: Whether processes call it: for work in Python itself, which threads would
+            do one after the other. Each has a copy of the object, sent when it starts, so it has
+            to pickle; a program that does this needs `if __name__ == "__main__":`.
+            Random numbers of `random` and `numpy.random` are drawn anew for each batch, the
+            same for the same `seed`, whichever process makes it.
+        max_queue_size: Batches made ahead.
+        shuffle: Whether indices come in random order, another one in each epoch.
+        seed: Of that order. None draws one.
+        batch_size: If each item is one sample, and not a batch: how many make a batch.
+
+    Returns:
+        What `model.fit`, `evaluate` and `predict` take, and loops run over. `evaluate` and
+        `predict` keep the order of the indices, and do not end an epoch.
+
+    Raises:
+        OptionError: If it has no length or no items, or does not pickle for `processes=True`.
+        DataError: From the loop, if a batch is none; names its index.
+        ReadError: From the loop, if a process was killed.
+
+    Example:
+
+    ```python
+    class Numbers:
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            x = np.arange(32) + 32 * index
+            return x, x % 2
+
+    loader = ps.from_sequence(Numbers(), workers=2)
+    for x, y in loader:
+        ...
+    ```
+    """
+    for name in ("__len__", "__getitem__"):
+        if not hasattr(type(sequence), name):
+            raise OptionError(
+                f"Expected an object with __len__ and __getitem__. Received: a "
+                f"{type(sequence).__name__}, which has no {name}.{_instead(sequence)}"
+            )
+    if not len(sequence):
+        raise OptionError(f"The {type(sequence).__name__} has length 0: there is nothing in it.")
+    return new_item_loader(
+        sequence,
+        workers=workers,
+        processes=processes,
+        max_queue_size=max_queue_size,
+        shuffle=shuffle,
+        seed=seed,
+        batch_size=batch_size,
+    )
+
+
+def _instead(sequence: Any) -> str:
+    """What to do with an object that cannot be asked for batch `i`."""
+    if hasattr(sequence, "dataset"):
+        return " Use its data set: from_sequence(loader.dataset, batch_size=...)."
+    if isinstance(sequence, Iterator):
+        return " A generator has one batch after the other: hand it to model.fit() itself."
+    return ""
