@@ -24,7 +24,7 @@ FILE_ROWS = 20_032
 WRITTEN = "as written"
 WRITTEN_WORKERS = "as written, 2 worker processes"
 THREADS = "from_sequence, threads"
-MATRIX_BATCH, MATRIX_SHUFFLED = 'as written, shuffle="batch"', "as written, shuffle=True"
+MATRIX_BATCH, MATRIX_SHUFFLED = 'as written, shuffle="batch"', "sorted random rows"
 SLOW = frozenset([MATRIX_SHUFFLED])
 
 

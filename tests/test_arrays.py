@@ -384,3 +384,6 @@ def test_a_list_of_files_is_told_to_be_several_inputs(tmp_path):
 def test_a_part_that_is_left_out_beside_others_is_refused():
     with refused(OptionError, "sample_weight.1 is None", "np.ones"):
         ps.from_arrays(ROWS, (ROWS, ROWS), [np.ones(len(ROWS)), None])
+
+    with refused(OptionError, "sample_weight has nothing for q"):
+        ps.from_arrays(ROWS, {"p": ROWS, "q": ROWS}, {"p": np.ones(len(ROWS))})

@@ -63,6 +63,9 @@ def test_the_migration_guide_runs_from_top_to_bottom(cats):
         for number in range(count):
             pixels = rng.integers(0, 256, (40, 50, 3), np.uint8)
             Image.fromarray(pixels).save(cats / folder / f"{number}.png")
+    (cats / "samples").mkdir()
+    for number in range(64):
+        np.save(cats / "samples" / f"{number}.npy", rng.integers(0, 256, (32, 32, 3), np.uint8))
     names = {}
     code = blocks((ROOT / "docs" / "migrate.md").read_text())
     assert len(code) >= 8

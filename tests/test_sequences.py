@@ -205,10 +205,12 @@ def test_without_shared_memory_batches_come_through_pipes(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
+    before = blocks()
     loader = ps.from_sequence(sequences.Large(), workers=1, processes=True, max_queue_size=2)
     with pytest.warns(UserWarning, match=r"no shared memory .*--shm-size"):
         batches = list(loader)
     assert all((x["a"] == index).all() for index, (x, _) in enumerate(batches))
+    assert blocks() <= before
 
 
 def blocks():

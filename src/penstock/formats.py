@@ -191,8 +191,7 @@ def side_by_side(
         OptionError: If a part is an empty nest, or there are weights and no target.
         ShapeError: If the things differ in length.
     """
-    if parts[2] is not None and parts[1] is None:
-        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
+    _check_weights(*parts[1:])
     members: dict[str, Member] = {}
 
     def place(value: Structure, name: str) -> Structure:
@@ -233,6 +232,19 @@ def side_by_side(
     whole = Beside(list(members.values()))
     view = View((Part(whole, Span(0, whole.length)),), tuple(members))
     return Dataset(view, Spec(whole.fields, *names))
+
+
+def _check_weights(y: Structure, sample_weight: Structure) -> None:
+    """Makes sure that each target which is named has weights, if any has."""
+    if sample_weight is not None and y is None:
+        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
+    if isinstance(y, Mapping) and isinstance(sample_weight, Mapping):
+        missing = [str(key) for key in y if key not in sample_weight]
+        if missing:
+            raise OptionError(
+                f"sample_weight has nothing for {some_of(missing)}. Expected weights for each "
+                "target: np.ones() where all count alike."
+            )
 
 
 def open(  # noqa: A001 - the name that users expect, as in `gzip.open`

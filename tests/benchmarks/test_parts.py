@@ -163,7 +163,7 @@ def test_every_old_loader_does_the_same_work_in_every_way(ways):
     assert outcome["failed"] == []
     held = {}
     for run in outcome["runs"]:
-        if run["way"] != "as written, shuffle=True":  # stops early
+        if run["way"] != "sorted random rows":  # stops early
             rows = held.setdefault(run["case"], run["held"]["rows"])
             assert run["held"]["rows"] == rows > 0
     assert len(held) == 4
