@@ -6,6 +6,14 @@ import threading
 import time
 
 import numpy as np
+import pytest
+
+BOTH = pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
+
+
+def labels(loader):
+    """Those of an epoch, batch by batch."""
+    return [y.tolist() for _, y in loader]
 
 
 class Numbers:

@@ -31,6 +31,7 @@ def from_sequence(
             or `(x, y, sample_weight)`, of arrays, tensors, or lists and dicts of them. An old
             `keras.utils.Sequence`, a `PyDataset`, a PyTorch `Dataset`.
         workers: Threads, or processes, that call it. None takes the CPUs that this process may use.
+            An object that may be called by one thread at a time only wants `workers=1`.
         processes: Whether processes call it: for work in Python itself, which threads would
             do one after the other. Each has a copy of the object, sent when it starts, so it has
             to pickle; a program that does this needs `if __name__ == "__main__":`.

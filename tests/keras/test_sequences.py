@@ -16,9 +16,7 @@ from penstock.errors import OptionError
 from tests import tutorials
 from tests.bad_input.refusal import refused
 from tests.keras.helpers import N, Recorder, no_threads_stay
-from tests.sequences import Failing, Numbers, Shuffled
-
-BOTH = pytest.mark.parametrize("processes", [False, True], ids=["threads", "processes"])
+from tests.sequences import BOTH, Failing, Numbers, Shuffled
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+"""What objects that give batches are told of epochs, and whose loop it is."""
+
+import threading
+
+import numpy as np
+
+import penstock as ps
+from penstock.errors import DataError, OptionError
+from tests import sequences
+from tests.bad_input.refusal import refused
+
+
+@sequences.BOTH
+def test_the_end_of_an_epoch_is_told_where_the_object_is_used(processes):
+    """Its own shuffle then holds for the next epoch, in every copy."""
+    items = sequences.Shuffled()
+    loader = ps.from_sequence(items, workers=2, processes=processes, seed=3)
+    epochs = [np.concatenate(sequences.labels(loader)).tolist() for _ in range(4)]
+    assert all(sorted(epoch) == list(range(60)) for epoch in epochs)
+    assert epochs[0] == list(range(60))
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert items.ends == (0 if processes else 4)
+
+
+def test_an_epoch_that_was_broken_off_has_an_end_as_well():
+    items = sequences.Shuffled()
+    loader = ps.from_sequence(items)
+    next(iter(loader))
+    assert items.ends == 0
+    list(loader)
+    assert items.ends == 2
+
+
+@sequences.BOTH
+def test_the_beginning_of_an_epoch_is_told_where_the_object_is_used(processes):
+    loader = ps.from_sequence(sequences.Opening(), workers=1, processes=processes)
+    loader.peek()
+    for epoch in (1, 2):
+        assert {label for y in sequences.labels(loader) for label in y} == {epoch}
+
+
+def test_an_epoch_that_was_only_begun_ahead_has_no_end():
+    items = sequences.Shuffled()
+    loader = ps.from_sequence(items, workers=1)
+    stream = loader.stream(epochs=None)
+    for _ in range(8):
+        next(stream)
+    del stream
+    list(loader)
+    assert items.ends == 2
+
+
+def test_no_more_is_made_than_will_be_taken():
+    items = sequences.Shuffled()
+    stream = ps.from_sequence(items, workers=1).stream(epochs=None, most=10)
+    for _ in range(10):
+        next(stream)
+    stream.close()
+    assert len(items.asked) == 10
+
+
+def test_the_epoch_asked_for_comes_also_after_one_that_was_broken_off():
+    def loader():
+        return ps.from_sequence(sequences.Numbers(), shuffle=True, seed=0)
+
+    broken, whole = loader(), loader()
+    next(iter(broken))
+    for one in (broken, whole):
+        one.go_to_epoch(5)
+    assert sequences.labels(broken) == sequences.labels(whole)
+
+
+def test_an_epoch_ends_while_nothing_is_being_made():
+    class Watching(sequences.Numbers):
+        inside = meanwhile = 0
+
+        def __getitem__(self, index):
+            self.inside += 1
+            started.set()
+            go_on.wait(10)
+            self.inside -= 1
+            return super().__getitem__(index)
+
+        def on_epoch_end(self):
+            self.meanwhile += self.inside
+
+    started, go_on = threading.Event(), threading.Event()
+    items = Watching()
+    loader = ps.from_sequence(items, workers=2)
+    go_on.set()
+    stream = iter(loader)
+    next(stream)
+    started.clear()
+    go_on.clear()
+    next_one = threading.Thread(target=lambda: list(loader))
+    started.wait(10)
+    stream.close()
+    next_one.start()
+    go_on.set()
+    next_one.join(60)
+    assert items.meanwhile == 0
+    assert loader._epoch == 2
+
+
+def test_a_loop_that_another_one_overtook_is_an_error_if_orders_would_mix():
+    plain = ps.from_sequence(sequences.Numbers())
+    first, second = iter(plain), iter(plain)
+    assert [
+        y.tolist() for pair in zip(first, second, strict=True) for _, y in pair[:1]
+    ] == sequences.labels(plain)
+    items = sequences.Shuffled()
+    loader = ps.from_sequence(items)
+    first, second = iter(loader), iter(loader)
+    next(first)
+    next(second)
+    with refused(OptionError, "Another loop over this loader"):
+        next(first)
+    assert len(list(second)) == 7
+    assert items.ends == 2
+
+
+def test_an_object_that_is_empty_now_is_an_error():
+    class Emptied(sequences.Numbers):
+        def __len__(self):
+            return 0 if self.ended else 8
+
+        def on_epoch_end(self):
+            self.ended = True
+
+        ended = False
+
+    loader = ps.from_sequence(Emptied())
+    assert len(list(loader)) == 8
+    with refused(DataError, "has length 0 now"):
+        list(loader)
