@@ -105,9 +105,8 @@ def test_an_epoch_ends_while_nothing_is_being_made():
 def test_a_loop_that_another_one_overtook_is_an_error_if_orders_would_mix():
     plain = ps.from_sequence(sequences.Numbers())
     first, second = iter(plain), iter(plain)
-    assert [
-        y.tolist() for pair in zip(first, second, strict=True) for _, y in pair[:1]
-    ] == sequences.labels(plain)
+    found = [y.tolist() for (_, y), _ in zip(first, second, strict=True)]
+    assert found == sequences.labels(plain)
     items = sequences.Shuffled()
     loader = ps.from_sequence(items)
     first, second = iter(loader), iter(loader)
