@@ -111,7 +111,6 @@ CONTENT = {
     "CSV text that starts with 'id,name'": b"id,name\n1,Tom\n",
     "CSV text that starts with 'id;age'": b"\xef\xbb\xbfid;age\n1;2\n",
     "text that starts with 'Dear all'": b"Dear all\nhere is the data\n",
-    "a NumPy .npy file": npy(),
     "a ZIP archive (.npz": npz(),
     "gzip data; decompress it first": gzip.compress(b"data"),
     "a tar archive; unpack it first": tar(),
@@ -139,6 +138,13 @@ def test_a_file_of_another_format_says_what_it_looks_like(path, looks):
         ps.from_hdf5(path, x="image")
     with refused(FileFormatError, looks.strip()):
         ps.open(path)
+
+
+def test_a_file_of_numpy_is_no_hdf5_file_and_can_be_opened(path):
+    path.write_bytes(npy())
+    with refused(FileFormatError, str(path), "no HDF5 file: it looks like a NumPy .npy file"):
+        ps.from_hdf5(path, x="image")
+    assert (ps.open(path)[:][0] == np.load(io.BytesIO(npy()))).all()
 
 
 def test_a_pipe_is_refused_without_waiting(tmp_path):
