@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 import weakref
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.shared_memory import SharedMemory
@@ -167,8 +167,8 @@ class Workers:
                 # Half a request may be on its way.
                 self._fail(ReadError(f"Was interrupted while {what}. Make a new loader."))
                 raise
-        if self._broken is not None and not future.done():
-            future.set_exception(self._broken)
+        if self._broken is not None:
+            _set_error(future, self._broken)
         return future
 
     # Shared memory: as much for each batch as the largest so far took, and a little more.
@@ -204,7 +204,8 @@ class Workers:
     def _remove(self, block: SharedMemory) -> None:
         self._all.pop(block.name, None)
         block.close()
-        block.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            block.unlink()
 
     # What the receiving thread does.
 
@@ -278,8 +279,7 @@ class Workers:
             self._broken = self._broken or error
         for one in self._workers:
             for _, future, _ in list(one.asked.values()):
-                if not future.done():
-                    future.set_exception(self._broken)
+                _set_error(future, self._broken)
 
     def tell_to_close(self) -> None:
         """Has the processes ended, without waiting for it: the garbage collector calls this."""
@@ -315,6 +315,12 @@ _pools: "weakref.WeakSet[Workers]" = weakref.WeakSet()
 def _close_all() -> None:
     for pool in list(_pools):
         pool.close()
+
+
+def _set_error(future: "Future[Any]", error: Exception) -> None:
+    """Has whoever waits for a future get an error, unless there is a result by now."""
+    with contextlib.suppress(InvalidStateError):
+        future.set_exception(error)
 
 
 def _check_can_start(kind: type, is_in_main: bool) -> None:
