@@ -71,34 +71,38 @@ def test_the_epoch_asked_for_comes_also_after_one_that_was_broken_off():
 
 
 def test_an_epoch_ends_while_nothing_is_being_made():
+    """A loop is left while a thread makes a batch for it; the next one has to wait for that."""
+    inside, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
     class Watching(sequences.Numbers):
-        inside = meanwhile = 0
+        busy = False
+        ends_while_busy = 0
 
         def __getitem__(self, index):
-            self.inside += 1
-            started.set()
-            go_on.wait(10)
-            self.inside -= 1
+            if index == 3 and not go_on.is_set():
+                self.busy = True
+                inside.set()
+                go_on.wait(60)
+                self.busy = False
             return super().__getitem__(index)
 
         def on_epoch_end(self):
-            self.meanwhile += self.inside
+            self.ends_while_busy += self.busy
+            ended.set()
 
-    started, go_on = threading.Event(), threading.Event()
     items = Watching()
-    loader = ps.from_sequence(items, workers=2)
-    go_on.set()
+    loader = ps.from_sequence(items, workers=1)
     stream = iter(loader)
     next(stream)
-    started.clear()
-    go_on.clear()
-    next_one = threading.Thread(target=lambda: list(loader))
-    started.wait(10)
+    assert inside.wait(60)
     stream.close()
-    next_one.start()
+    second = threading.Thread(target=list, args=(loader,))
+    second.start()
+    assert not ended.wait(0.3)
     go_on.set()
-    next_one.join(60)
-    assert items.meanwhile == 0
+    second.join(60)
+    assert ended.is_set()
+    assert items.ends_while_busy == 0
     assert loader._epoch == 2
 
 
