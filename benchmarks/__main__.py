@@ -91,7 +91,8 @@ def _run(options: argparse.Namespace) -> int:
             failures += 1
             continue
         failures += len(record[part].get("failed", []))
-        _say(f"record: {records.save(record, options.records or _records(options)).name}")
+        path = records.save(record, options.records or _records(options), options.data)
+        _say(f"record: {path.name}")
     if failures:
         _say(f"{failures} runs FAILED")
     return 1 if failures else 0

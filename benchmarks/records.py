@@ -8,13 +8,21 @@ from typing import Any
 VERSION = 1
 
 
-def save(record: dict[str, Any], folder: Path) -> Path:
-    """Writes a record under a name made of its date and part; gives the path."""
+def save(record: dict[str, Any], folder: Path, data: Path) -> Path:
+    """Writes a record under a name made of its date and part; gives the path.
+
+    Args:
+        record: Of one part of a run.
+        folder: Where records are kept.
+        data: Where the files are that were read: left out of their names, which belong to a
+            machine and not to a record.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     date = datetime.fromisoformat(record["date"]).strftime("%Y%m%d-%H%M%S")
     path = folder / f"{date}-{record['part']}.json"
     temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    text = json.dumps(record, indent=1, sort_keys=True)
+    temporary.write_text(text.replace(f"{data.resolve()}/", "") + "\n")
     temporary.replace(path)
     return path
 

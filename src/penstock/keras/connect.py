@@ -83,7 +83,8 @@ def _get_data_adapter(
     class_weight: Mapping[int, float] | None = None,
     **others: Any,
 ) -> Any:
-    fit = _fit_frame(sys._getframe(1))
+    caller = _caller(sys._getframe(1))
+    fit = caller if caller is not None and caller.f_code.co_name == "fit" else None
     if not isinstance(x, (Loader, ItemLoader)):
         if not _is_ours(x, y, sample_weight):
             return _original(
@@ -119,7 +120,8 @@ def _get_data_adapter(
     _check_distribution()
     # evaluate, predict and validation want row order; outside fit, shuffle= tells them apart.
     if validating or (fit is None and not shuffle):
-        return LoaderAdapter(x, False, class_weight, model=_model_of(sys._getframe(1)))
+        model = caller.f_locals.get("self") if caller is not None else None
+        return LoaderAdapter(x, False, class_weight, model=model)
     if not shuffle and x.shuffle is not False:
         raise OptionError(
             f"fit(shuffle=False) was given beside a loader made with shuffle={x.shuffle!r}. "
@@ -204,28 +206,19 @@ def _refuse(argument: str, value: Any, instead: str) -> None:
         )
 
 
-def _fit_frame(frame: FrameType | None) -> FrameType | None:
-    """The running call of `fit` that asks for an adapter, if it is one.
+def _caller(frame: FrameType | None) -> FrameType | None:
+    """The running call of `fit`, `evaluate` or `predict` that asks for an adapter.
 
-    Its local names are the one place where `initial_epoch` and `validation_split` can be seen.
+    Its local names are the one place where the model, `initial_epoch` and `validation_split` can
+    be seen.
     """
     for _ in range(4):  # through the iterator's constructors and Keras's wrappers
         if frame is None:
             return None
-        if frame.f_code.co_name in ("evaluate", "predict"):
-            return None
-        if frame.f_code.co_name == "fit" and "validation_data" in frame.f_locals:
+        name = frame.f_code.co_name
+        if name in ("evaluate", "predict") or (
+            name == "fit" and "validation_data" in frame.f_locals
+        ):
             return frame
-        frame = frame.f_back
-    return None
-
-
-def _model_of(frame: FrameType | None) -> Any:
-    """The model whose method asks for an adapter, if it is one."""
-    for _ in range(6):
-        if frame is None:
-            return None
-        if frame.f_code.co_name in ("fit", "evaluate", "predict"):
-            return frame.f_locals.get("self")
         frame = frame.f_back
     return None
