@@ -163,3 +163,22 @@ def test_more_files_than_may_be_open(tmp_path, storage):
     command = [sys.executable, "-W", "ignore:shuffle='exact'", "-c", FEW, str(tmp_path / "*.h5")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
+
+
+def test_an_ellipsis_takes_all_fields_that_y_leaves(tmp_path):
+    """`x=...` of an HDF5 file and of an .npz file."""
+    image, label = np.zeros((5, 2), "u1"), np.arange(5)
+    write(tmp_path / "a.h5", image=image, label=label, weight=np.ones(5))
+    np.savez(tmp_path / "a.npz", image=image, label=label, weight=np.ones(5))
+    assert ps.open(tmp_path / "a.h5", ..., y="label").spec.x == ("image", "weight")
+    assert ps.open(tmp_path / "a.h5", ...).spec.x == ("image", "label", "weight")
+    (x, y) = ps.open(tmp_path / "a.npz", ..., y="label")[:]
+    assert [part.shape for part in x] == [(5, 2), (5,)]
+    assert y.tolist() == label.tolist()
+
+
+def test_an_npy_file_is_cut_by_start_and_end(tmp_path):
+    """As other formats are."""
+    np.save(tmp_path / "a.npy", np.arange(10))
+    (x,) = ps.open(tmp_path / "a.npy", start=3, end=5)[:]
+    assert x.tolist() == [3, 4]

@@ -162,7 +162,11 @@ class Dataset:
             OptionError: If `n` is negative.
         """
         check_integer("n of take()", n, 0)
-        return Dataset(self._view.part(0, min(n, len(self))), self._structure, self._maps)
+        return self.part(0, min(n, len(self)))
+
+    def part(self, start: int, stop: int) -> "Dataset":
+        """The rows `start .. stop - 1`."""
+        return replace(self, _view=self._view.part(start, stop))
 
     def only(self, *names: str) -> "Dataset":
         """The same rows with `names` alone as x: to look at labels without reading images.

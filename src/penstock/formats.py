@@ -17,7 +17,7 @@ from penstock.errors import (
 from penstock.loading import Part, View
 from penstock.order import Span
 from penstock.sources.beside import Beside, Member
-from penstock.sources.content import is_numpy_file
+from penstock.sources.content import is_numpy_file, member_names
 from penstock.sources.paths import Paths, find_files
 from penstock.spec import PARTS, Field, Spec, Structure, leaves, map_structure
 
@@ -51,7 +51,7 @@ def from_hdf5(
             list of names for several inputs, or a dict of names for named inputs. A member of
             compound values is named as in h5py, `"jets['pt']"` or `"event['jet']['pt']"`;
             members of one dataset are read together. None takes the only dataset that `y` and
-            `sample_weight` leave.
+            `sample_weight` leave, `...` all that they leave.
         y: The target, likewise; None for data without one.
         sample_weight: Name of a dataset with a weight for each sample.
         start: First row used, counted over all files.
@@ -94,7 +94,7 @@ def from_hdf5(
     if sample_weight is not None and y is None:
         raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
     files = [path_of(file) for file in find_files(path)]
-    if x is None:
+    if x is None or x is ...:
         taken = [name.strip("/") for name in (*leaves(y), *leaves(sample_weight))]
         # Who takes a member of a table does not want the rest of it, the target among it, as x.
         left = [
@@ -102,12 +102,12 @@ def from_hdf5(
             for name in list_datasets(files[0])
             if not any(other == name or other.startswith(f"{name}[") for other in taken)
         ]
-        if len(left) != 1:
+        if len(left) != 1 and (x is None or not left):
             raise FieldNotFoundError(
                 f"Which dataset of {files[0]!r} is x? Say it with x=. "
                 f"It holds: {some_of(left) or 'no other dataset'}."
             )
-        x = left[0]
+        x = left[0] if len(left) == 1 else left
     names = [*leaves(x), *leaves(y), *leaves(sample_weight)]
     opened = {
         file: HDF5Source(file, names, allow_external=allow_external)
@@ -276,17 +276,33 @@ def open(  # noqa: A001 - the name that users expect, as in `gzip.open`
     return from_hdf5(path, x, y, **options)
 
 
-def _open_numpy(path: Path, x: Structure, y: Structure, sample_weight: Structure = None) -> Dataset:
+def _open_numpy(
+    path: Path,
+    x: Structure,
+    y: Structure,
+    sample_weight: Structure = None,
+    *,
+    start: int = 0,
+    end: int | None = None,
+) -> Dataset:
     """The array in a `.npy` file, or arrays in an `.npz` file by their names."""
+    if x is ...:
+        taken = [*leaves(y), *leaves(sample_weight)]
+        x = [name for name in member_names(path) if name not in taken] or None
     if x is None and y is None and sample_weight is None:
-        return from_arrays(path)
-    for part, names in zip(PARTS, (x, y, sample_weight), strict=True):
-        _check_names(part, names)
-    members = [map_structure(lambda name: path / name, names) for names in (x, y, sample_weight)]
-    return from_arrays(*members)
+        data = from_arrays(path)
+    else:
+        for part, names in zip(PARTS, (x, y, sample_weight), strict=True):
+            _check_names(part, names)
+        parts = [map_structure(lambda name: path / name, names) for names in (x, y, sample_weight)]
+        data = from_arrays(*parts)
+    rows = rows_between(start, end, len(data))
+    return data if len(rows) == len(data) else data.part(rows.start, rows.stop)
 
 
 def _check_names(part: str, names: Structure) -> None:
+    if names is ... and part == "x":
+        return
     found: list[Any] = []
     # None is a leaf here, unlike in `leaves`: it would be dropped without a word.
     waiting = [names] if names is not None else []

@@ -10,6 +10,7 @@ from typing import Any
 
 import penstock as ps
 from penstock.cli.function import load_function
+from penstock.cli.inputs import add_fields, fields_of, positive, seed_number
 from penstock.cli.output import check_output, published
 from penstock.cli.summary import summarise, to_text
 from penstock.dataset import Dataset
@@ -47,17 +48,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="HDF5 file with the samples")
 
     data = parser.add_argument_group("data")
-    data.add_argument(
-        "--x",
-        action="append",
-        metavar="FIELD",
-        help="what the model sees; several as a,b or by repeating --x "
+    add_fields(
+        data,
+        x="what the model sees; several as a,b or by repeating --x "
         "(default: the only field besides the others)",
+        y="what it learns to predict",
     )
-    data.add_argument("--y", action="append", metavar="FIELD", help="what it learns to predict")
-    data.add_argument("--sample-weight", metavar="FIELD", help="how much each sample counts")
-    data.add_argument("--start", type=int, default=0, metavar="ROW", help="first row (default: 0)")
-    data.add_argument("--end", type=int, metavar="ROW", help="row to stop before (default: all)")
     data.add_argument(
         "--validation",
         default="0.1",
@@ -72,9 +68,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="model.keras, or mycode.py:function for a function of yours that returns a compiled "
         "model; it is called with the training data if it takes an argument (default: a baseline)",
     )
-    training.add_argument("--epochs", type=_positive, default=1, metavar="N", help="(default: 1)")
+    training.add_argument("--epochs", type=positive, default=1, metavar="N", help="(default: 1)")
     training.add_argument(
-        "--batch-size", type=_positive, default=128, metavar="N", help="(default: 128)"
+        "--batch-size", type=positive, default=128, metavar="N", help="(default: 128)"
     )
     training.add_argument(
         "--shuffle",
@@ -86,7 +82,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     training.add_argument(
         "--seed",
-        type=_seed,
+        type=seed_number,
         metavar="N",
         help="of split, shuffle, weights and dropout (default: drawn, and shown in the summary)",
     )
@@ -98,7 +94,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     training.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="threads that read and decode (default: the CPUs that this process may use)",
     )
@@ -174,17 +170,13 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
 
 def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
     """The samples to train on, and those to validate on."""
-    fields = {
-        "x": _names(options.x),
-        "y": _names(options.y),
-        "sample_weight": options.sample_weight,
-    }
-    data = ps.from_hdf5(options.file, start=options.start, end=options.end, **fields)
+    fields = fields_of(options)
+    data = ps.open(options.file, start=options.start, end=options.end, **fields)
     if options.validation == "none":
         return data, None
     share = _share(options.validation)
     if share is None:
-        validation = ps.from_hdf5(options.validation, **fields)
+        validation = ps.open(options.validation, **fields)
         _check_same_shapes(data, validation, options.validation)
         return data, validation
     training, validation = data.split(1 - share, seed=seed)
@@ -235,14 +227,6 @@ def _check_same_shapes(training: Dataset, validation: Dataset, path: str) -> Non
             )
 
 
-def _names(given: list[str] | None) -> str | list[str] | None:
-    """Field names as `from_hdf5` takes them, from options such as `["a,b", "c"]`."""
-    names = [name.strip() for text in given or [] for name in text.split(",") if name.strip()]
-    if len(names) > 1:
-        return names
-    return names[0] if names else None
-
-
 def _share(text: str) -> float | None:
     """The share that `--validation` names; None if it names a file."""
     try:
@@ -263,17 +247,3 @@ def _verbosity(options: argparse.Namespace) -> int:
     if options.json:
         return 1 if sys.stderr.isatty() else 0
     return 1 if sys.stdout.isatty() else 2
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, received {number}")
-    return number
-
-
-def _seed(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(f"expected 0 to 2**32 - 1, received {number}")
-    return number

@@ -1,6 +1,7 @@
 """What a file looks like by its first bytes, in the words of an error message."""
 
 import os
+import zipfile
 from pathlib import Path
 
 HEAD_BYTES = 512
@@ -82,3 +83,11 @@ def is_numpy_file(path: str | os.PathLike[str]) -> bool:
         return False
     zipped = start[:2] == b"PK" and Path(path).suffix.lower() == ".npz"
     return zipped or start == b"\x93NUMPY"
+
+
+def member_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the arrays in an `.npz` file; none in a `.npy` file."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]

@@ -12,6 +12,7 @@ from penstock.cli.info.document import describe
 from penstock.cli.info.mixing import Setting
 from penstock.cli.info.roles import guess
 from penstock.cli.info.text import to_text
+from penstock.cli.inputs import positive
 from penstock.errors import FileFormatError, OptionError, some_of
 from penstock.resources import default_memory, parse_bytes
 from penstock.sources.hdf5.survey import MOST_OBJECTS, Survey, survey
@@ -79,11 +80,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "(default: a quarter of what this process may use, 2 GiB at most, as in penstock fit)",
     )
     parser.add_argument(
-        "--batch-size", type=_positive, default=32, metavar="N", help="likewise (default: 32)"
+        "--batch-size", type=positive, default=32, metavar="N", help="likewise (default: 32)"
     )
     parser.add_argument(
         "--limit",
-        type=_positive,
+        type=positive,
         default=MOST_OBJECTS,
         metavar="N",
         help=f"objects to look at, those near the root first (default: {MOST_OBJECTS})",
@@ -137,10 +138,3 @@ def _check_damage(found: Survey, advice: list[Advice]) -> None:
     if errors:
         more = f" ({len(errors) - 1} more of its objects are damaged.)" * (len(errors) > 1)
         raise FileFormatError(errors[0] + more)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, received {number}")
-    return number

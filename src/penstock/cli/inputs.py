@@ -1,0 +1,68 @@
+"""The samples that a command works on: options that name them, and the data set they make."""
+
+import argparse
+from typing import Any
+
+import penstock as ps
+from penstock.dataset import Dataset
+
+
+def add_fields(group: "argparse._ArgumentGroup", *, x: str, y: str) -> None:
+    """Adds the options that choose fields and rows.
+
+    Args:
+        group: Where they are shown.
+        x: Help for `--x`.
+        y: Help for `--y`.
+    """
+    group.add_argument("--x", action="append", metavar="FIELD", help=x)
+    group.add_argument("--y", action="append", metavar="FIELD", help=y)
+    group.add_argument("--sample-weight", metavar="FIELD", help="how much each sample counts")
+    group.add_argument("--start", type=int, default=0, metavar="ROW", help="first row (default: 0)")
+    group.add_argument("--end", type=int, metavar="ROW", help="row to stop before (default: all)")
+
+
+def fields_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields that options name, as `ps.open` takes them."""
+    return {
+        "x": _names(options.x),
+        "y": _names(options.y),
+        "sample_weight": options.sample_weight,
+    }
+
+
+def open_samples(options: argparse.Namespace, paths: Any) -> Dataset:
+    """The data set that options name; all fields, if they name none.
+
+    Args:
+        options: With what `add_fields` added.
+        paths: As `ps.open` takes them.
+    """
+    fields = fields_of(options)
+    if not any(fields.values()):
+        return ps.open(paths, ..., start=options.start, end=options.end)
+    return ps.open(paths, start=options.start, end=options.end, **fields)
+
+
+def _names(given: list[str] | None) -> str | list[str] | None:
+    """Field names as `from_hdf5` takes them, from options such as `["a,b", "c"]`."""
+    names = [name.strip() for text in given or [] for name in text.split(",") if name.strip()]
+    if len(names) > 1:
+        return names
+    return names[0] if names else None
+
+
+def positive(text: str) -> int:
+    """An option's whole number of 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, received {number}")
+    return number
+
+
+def seed_number(text: str) -> int:
+    """An option's seed."""
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"expected 0 to 2**32 - 1, received {number}")
+    return number

@@ -1,0 +1,45 @@
+"""A progress bar on long work: with rate and time left, on a terminal only."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int], None]
+"""Notes so many more bytes."""
+
+
+@contextmanager
+def progress(what: str, total: int, show: bool | None = None) -> Iterator[Advance]:
+    """Shows how far some work is, on stderr.
+
+    Args:
+        what: The work, in a few words.
+        total: Its bytes.
+        show: None shows it where stderr is a terminal.
+
+    Yields:
+        A function that is called with the number of bytes done since it was called last.
+    """
+    if not (sys.stderr.isatty() if show is None else show):
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda nbytes: bar.advance(task, nbytes)
