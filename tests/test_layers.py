@@ -17,12 +17,13 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors"},
     {"spec", "resources", "progress"},
-    {"sources", "order", "transform"},
-    {"loading"},
+    {"sources", "order", "transform", "staging", "manifest"},
+    {"loading", "writing"},
     {"dataset"},
     {"formats", "sequence"},
     {"legacy", "matrix"},
     {"keras", "testing"},
+    {"packing"},
     {"cli"},
 ]
 THREADS = [
@@ -31,6 +32,8 @@ THREADS = [
     "loading/items/threads.py",
     "loading/items/worker.py",
     "loading/prefetch.py",
+    "packing/output.py",
+    "writing/flushing.py",
 ]
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -74,7 +77,11 @@ def test_every_box_has_a_layer():
     assert {box for _, box in (param.values for param in modules())} == set(LEVEL)
 
 
-LIBRARIES = {"h5py": {"sources"}, "imagecodecs": {"sources"}, "keras": {"keras", "cli"}}
+LIBRARIES = {
+    "h5py": {"sources", "writing"},
+    "imagecodecs": {"sources", "writing"},
+    "keras": {"keras", "cli"},
+}
 
 
 @pytest.mark.parametrize("path, box", list(modules()))

@@ -17,6 +17,7 @@ from penstock.keras import connect_when_imported as _connect_when_imported
 from penstock.legacy import evaluate_generator, fit_generator, predict_generator
 from penstock.loading import Loader, Report
 from penstock.matrix import HDF5Matrix
+from penstock.packing import pack, verify
 from penstock.sequence import from_sequence
 from penstock.spec import Field, Spec
 
@@ -38,7 +39,9 @@ __all__ = [
     "from_hdf5",
     "from_sequence",
     "open",
+    "pack",
     "predict_generator",
+    "verify",
 ]
 
 _connect_when_imported()

@@ -305,7 +305,8 @@ def concat(*data: Dataset) -> Dataset:
                 "The data sets have different map functions. Concatenate them first, then map()."
             )
     parts = tuple(part for d in data for part in d._view.parts if len(part.selection))
-    view = replace(first._view, parts=parts or first._view.parts)
+    mixed = all(d._view.mixed for d in data)
+    view = replace(first._view, parts=parts or first._view.parts, mixed=mixed)
     return Dataset(view, first._structure, first._maps)
 
 

@@ -16,6 +16,8 @@ error that fits it:
     │   └── TypeNotSupportedError (TypeError)
     ├── ReadError (OSError)               a read that failed: names file, field and rows
     │   └── ChangedFileError              the file is not the one that was opened
+    ├── WriteError (OSError)              a file that could not be written
+    │   └── DiskFullError                 no room for it
     ├── StateError (ValueError)           a saved position that belongs to something else
     └── MissingDependencyError (ImportError)
 """
@@ -80,6 +82,14 @@ class ReadError(PenstockError, OSError):
 
 class ChangedFileError(ReadError):
     """The file at a path is no longer the one that was opened."""
+
+
+class WriteError(PenstockError, OSError):
+    """A file that could not be written; what was there before is as it was."""
+
+
+class DiskFullError(WriteError):
+    """The disk has no room for what is written, or is to be written."""
 
 
 class StateError(PenstockError, ValueError):

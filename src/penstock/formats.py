@@ -15,6 +15,7 @@ from penstock.errors import (
     some_of,
 )
 from penstock.loading import Part, View
+from penstock.manifest import ATTRIBUTE, Note, check_shard, manifest_at, read_manifest
 from penstock.order import Span
 from penstock.sources.beside import Beside, Member
 from penstock.sources.content import is_numpy_file, member_names
@@ -52,7 +53,8 @@ def from_hdf5(
             compound values is named as in h5py, `"jets['pt']"` or `"event['jet']['pt']"`;
             members of one dataset are read together. None takes the only dataset that `y` and
             `sample_weight` leave, `...` all that they leave.
-        y: The target, likewise; None for data without one.
+        y: The target, likewise; None for data without one. A file that `pack` wrote knows its
+            x, y and sample_weight, if none of them is named.
         sample_weight: Name of a dataset with a weight for each sample.
         start: First row used, counted over all files.
         end: Row before which to stop; None for the end of the data.
@@ -83,7 +85,7 @@ def from_hdf5(
     data = ps.from_hdf5("jets.h5", x=["jets['pt']", "jets['mass']"], y="jets['tag']")
     ```
     """
-    from penstock.sources.hdf5 import HDF5Source, list_datasets, path_of
+    from penstock.sources.hdf5 import HDF5Source, list_datasets, path_of, read_note
 
     for part, names in (("x", x), ("y", y), ("sample_weight", sample_weight)):
         _check_names(part, names)
@@ -94,6 +96,9 @@ def from_hdf5(
     if sample_weight is not None and y is None:
         raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
     files = [path_of(file) for file in find_files(path)]
+    note = Note.from_json(read_note(files[0], ATTRIBUTE) or "") or Note()
+    if x is None and y is None and sample_weight is None:
+        x, y, sample_weight = note.x, note.y, note.sample_weight
     if x is None or x is ...:
         taken = [name.strip("/") for name in (*leaves(y), *leaves(sample_weight))]
         # Who takes a member of a table does not want the rest of it, the target among it, as x.
@@ -119,10 +124,19 @@ def from_hdf5(
     view = View(
         tuple(Part(source, Span(0, source.length)) for source in sources),
         tuple(field.name for field in first.fields),
+        mixed=note.shuffled is not None and all(map(_is_mixed, opened)),
     )
     rows = rows_between(start, end, len(view))
     as_tuples = [map_structure(str, part) for part in (x, y, sample_weight)]
     return Dataset(view.part(rows.start, rows.stop), Spec(first.fields, *as_tuples))
+
+
+def _is_mixed(file: str) -> bool:
+    """Whether the rows of a packed file lie in a random order."""
+    from penstock.sources.hdf5 import read_note
+
+    note = Note.from_json(read_note(file, ATTRIBUTE) or "")
+    return note is not None and note.shuffled is not None
 
 
 def from_arrays(x: Structure, y: Structure = None, sample_weight: Any = None) -> Dataset:
@@ -253,9 +267,10 @@ def open(  # noqa: A001 - the name that users expect, as in `gzip.open`
     """Samples in a file of a format that is found out by looking at its content.
 
     Args:
-        path: The file, a list of files, or a pattern, as in `from_hdf5`; HDF5 files, and
-            NumPy's `.npy` and `.npz` are known so far.
-        x: The model's input, as in `from_hdf5`; for `.npz` files the name of an array.
+        path: The file, a list of files, or a pattern, as in `from_hdf5`; or a folder that `pack`
+            wrote. HDF5 files, and NumPy's `.npy` and `.npz` are known so far.
+        x: The model's input, as in `from_hdf5`; for `.npz` files the name of an array. Packed
+            data know their x, y and sample_weight, if none of them is named.
         y: The target, likewise.
         **options: Passed on to the function for the format.
 
@@ -271,9 +286,22 @@ def open(  # noqa: A001 - the name that users expect, as in `gzip.open`
     data = ps.open("cats.h5", x="image", y="label")
     ```
     """
-    if isinstance(path, (str, os.PathLike)) and is_numpy_file(path):
-        return _open_numpy(Path(path), x, y, **options)
+    if isinstance(path, (str, os.PathLike)):
+        manifest = manifest_at(Path(path))
+        if manifest is not None:
+            return _open_shards(manifest, x, y, **options)
+        if is_numpy_file(path):
+            return _open_numpy(Path(path), x, y, **options)
     return from_hdf5(path, x, y, **options)
+
+
+def _open_shards(path: Path, x: Structure, y: Structure, **options: Any) -> Dataset:
+    """The shards that a manifest names, as one data set."""
+    manifest = read_manifest(path)
+    files = [path.parent / shard.file for shard in manifest.shards]
+    for file, shard in zip(files, manifest.shards, strict=True):
+        check_shard(file, shard)
+    return from_hdf5(files, x, y, **options)
 
 
 def _open_numpy(

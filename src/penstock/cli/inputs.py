@@ -5,6 +5,7 @@ from typing import Any
 
 import penstock as ps
 from penstock.dataset import Dataset
+from penstock.errors import FieldNotFoundError
 
 
 def add_fields(group: "argparse._ArgumentGroup", *, x: str, y: str) -> None:
@@ -20,6 +21,22 @@ def add_fields(group: "argparse._ArgumentGroup", *, x: str, y: str) -> None:
     group.add_argument("--sample-weight", metavar="FIELD", help="how much each sample counts")
     group.add_argument("--start", type=int, default=0, metavar="ROW", help="first row (default: 0)")
     group.add_argument("--end", type=int, metavar="ROW", help="row to stop before (default: all)")
+
+
+def add_means(group: "argparse._ActionsContainer") -> None:
+    """Adds the options that say how much memory and how many threads are used."""
+    group.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="for samples in memory, such as 256MB "
+        "(default: a quarter of what this process may use, 2 GiB at most)",
+    )
+    group.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="threads that read and decode (default: the CPUs that this process may use)",
+    )
 
 
 def fields_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -38,10 +55,15 @@ def open_samples(options: argparse.Namespace, paths: Any) -> Dataset:
         options: With what `add_fields` added.
         paths: As `ps.open` takes them.
     """
+    rows = {"start": options.start, "end": options.end}
     fields = fields_of(options)
-    if not any(fields.values()):
-        return ps.open(paths, ..., start=options.start, end=options.end)
-    return ps.open(paths, start=options.start, end=options.end, **fields)
+    if any(fields.values()):
+        return ps.open(paths, **rows, **fields)
+    try:
+        # What the data themselves say.
+        return ps.open(paths, **rows)
+    except FieldNotFoundError:
+        return ps.open(paths, ..., **rows)
 
 
 def _names(given: list[str] | None) -> str | list[str] | None:

@@ -85,7 +85,14 @@ class Budget:
     workers: int
 
 
-def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool | str) -> Budget:
+def share(
+    view: View,
+    batch_size: int,
+    total: int,
+    workers: int,
+    shuffle: bool | str,
+    keep: bool = True,
+) -> Budget:
     """Shares `total` bytes for batches of `batch_size` rows of `view`.
 
     Args:
@@ -95,12 +102,13 @@ def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool |
         workers: Threads that were asked for.
         shuffle: "exact" reads rows one by one even where that costs a block each; "batch"
             holds runs of a batch or more instead of blocks.
+        keep: Whether fields that fit stay in memory, for later epochs.
 
     Raises:
         MemoryBudgetError: If it is too little; says the least that works.
     """
     needs = _Needs(view, batch_size, shuffle)
-    resident = needs.resident(total)
+    resident = needs.resident(total) if keep else ()
     largest = needs.largest_block(resident)
     blocks = 2 * largest * (needs.row + INDEX_BYTES)
     if total < needs.least_with(resident):

@@ -46,6 +46,9 @@ class Loader:
         drop_remainder: Whether a smaller last batch is left out.
         memory: The budget in bytes.
         workers: Threads that read, decode and gather.
+
+    Args:
+        keep: Whether fields that fit the budget stay in memory: no use in a single epoch.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Loader:
         drop_remainder: bool = False,
         memory: int | str | None = None,
         workers: int | None = None,
+        keep: bool = True,
     ) -> None:
         _check_options(batch_size, shuffle, seed, workers)
         if drop_remainder and len(view) < batch_size:
@@ -74,7 +78,7 @@ class Loader:
         self.drop_remainder = bool(drop_remainder)
         self.memory = default_memory() if memory is None else parse_bytes(memory)
         self.workers = cpu_count() if workers is None else int(workers)
-        self._budget = share(view, self.batch_size, self.memory, self.workers, shuffle)
+        self._budget = share(view, self.batch_size, self.memory, self.workers, shuffle, keep)
         self._timing = Timing()
         self._ledger = Ledger()
         budget = self._budget
@@ -104,6 +108,11 @@ class Loader:
         if self.drop_remainder:
             return len(self._view) // self.batch_size * self.batch_size
         return len(self._view)
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """The fields that stay in memory."""
+        return self._budget.resident
 
     @property
     def epoch(self) -> int:
@@ -243,6 +252,11 @@ class Loader:
             self._next = self._position = self._usual.start_of(epoch)
             self._moves += 1
 
+    def go_to_batch(self, batch: int) -> None:
+        """Makes `batch` the first one of the next epoch to start; those before it are left out."""
+        self._next = self._position = self._usual._replace(batch=batch)
+        self._moves += 1
+
     def _describe(self, place: Place, in_row_order: bool, finish: Finish | None) -> Epoch:
         shuffle = False if in_row_order else self.shuffle
         return Epoch(
@@ -321,18 +335,21 @@ class Loader:
         order = self._order(self._usual, True)
         assert isinstance(order, WindowOrder)
         blocks = len(order.blocks(0))
-        return Shuffle("windows", blocks, 1 + (self.batch_size - 1) / blocks)
+        bound = 1.0 if self._view.mixed else 1 + (self.batch_size - 1) / blocks
+        return Shuffle("windows", blocks, bound)
 
     def advice(self) -> list[str]:
         """What a person should know about this order before training on it; often nothing."""
         found = []
         mixing = self._mixing()
-        if mixing.blocks_per_window and mixing.blocks_per_window < 4 * self.batch_size:
+        few = mixing.blocks_per_window and mixing.blocks_per_window < 4 * self.batch_size
+        if few and not self._view.mixed:
             found.append(
                 f"A window mixes {mixing.blocks_per_window} blocks for batches of "
                 f"{self.batch_size}: if neighbouring rows are alike (sorted by class, say), a "
                 f"batch statistic varies up to {mixing.variance_bound:.2f} times as much as under "
-                "an exact shuffle. More memory=, or smaller chunks in the file, mix better."
+                "an exact shuffle. More memory=, smaller chunks in the file, or a file that "
+                "pack(shuffle=True) wrote mix better."
             )
         slow = [
             field.name

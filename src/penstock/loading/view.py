@@ -50,10 +50,12 @@ class View:
     Attributes:
         parts: The rows.
         names: The fields that are read.
+        mixed: Whether the rows are known to lie in a random order already.
     """
 
     parts: tuple[Part, ...]
     names: tuple[str, ...]
+    mixed: bool = False
 
     @cached_property
     def row_bytes(self) -> int:

@@ -89,17 +89,34 @@ class Permutation:
             outside = outside[images[outside] >= self.n]
         return images.view(np.int64)
 
-    def _network(self, cells: Cells) -> Cells:
+    def inverse(self, images: npt.ArrayLike) -> Indices:
+        """Maps images back to their positions: `p.inverse(p(positions)) == positions`.
+
+        Args:
+            images: Integers in `[0, n)`, shape `(k,)`.
+        """
+        cells = np.asarray(images, dtype=np.uint64)
+        if self.n <= 1:
+            return np.zeros(cells.shape, np.int64)
+        positions = self._network(cells, back=True)
+        outside = np.flatnonzero(positions >= self.n)
+        while outside.size:
+            positions[outside] = self._network(positions[outside], back=True)
+            outside = outside[positions[outside] >= self.n]
+        return positions.view(np.int64)
+
+    def _network(self, cells: Cells, back: bool = False) -> Cells:
         a, b = self._sides
         # A remainder by itself takes as long as all else here.
         left = cells // b
         right = cells - left * b
-        rounds = ROUNDS if self.n >= SMALL else SMALL_ROUNDS
-        for i, key in enumerate(self.key[:rounds]):
+        rounds = list(enumerate(self.key[: ROUNDS if self.n >= SMALL else SMALL_ROUNDS]))
+        shift = _subtract if back else _add
+        for i, key in reversed(rounds) if back else rounds:
             if i % 2:
-                _add(right, _hash(left, key, b), b)
+                shift(right, _hash(left, key, b), b)
             else:
-                _add(left, _hash(right, key, a), a)
+                shift(left, _hash(right, key, a), a)
         left *= b
         left += right
         return left
@@ -111,6 +128,14 @@ def _add(values: Cells, more: Cells, side: np.uint64) -> None:
     np.subtract(values, side, out=more)
     # What was below `side` has wrapped around.
     np.minimum(values, more, out=values)
+
+
+def _subtract(values: Cells, less: Cells, side: np.uint64) -> None:
+    """Subtracts modulo `side`, in place, where both are below it."""
+    values -= less
+    np.add(values, side, out=less)
+    # What was below zero has wrapped around to far beyond `side`.
+    np.minimum(values, less, out=values)
 
 
 def _hash(values: Cells, key: int, side: np.uint64) -> Cells:

@@ -11,6 +11,7 @@ import numpy as np
 from penstock.errors import ShapeError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
 from penstock.sources.file import Identity
+from penstock.sources.hdf5.attributes import root_text
 from penstock.sources.hdf5.build import Builder
 from penstock.sources.hdf5.finding import dataset_names
 from penstock.sources.hdf5.joined import VirtualReader
@@ -21,7 +22,7 @@ from penstock.sources.hdf5.readers import DatasetReader
 from penstock.sources.hdf5.rows import RowReader
 from penstock.spec import Indices
 
-__all__ = ["HDF5Source", "list_datasets", "path_of"]
+__all__ = ["HDF5Source", "list_datasets", "path_of", "read_note"]
 
 
 class HDF5Source(Source):
@@ -149,6 +150,13 @@ class HDF5Source(Source):
             digest.update(f"{other.identity.size}".encode())
             digest.update(other.sample())
         return digest.hexdigest()
+
+
+def read_note(path: str | os.PathLike[str], name: str) -> str | None:
+    """The text that a file has as an attribute `name` of its root; None if there is none."""
+    text = path_of(path)
+    with reading(text) as opened, damage_explained(repr(text)):
+        return root_text(opened, name)
 
 
 def list_datasets(path: str | os.PathLike[str]) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a
+from h5py import h5a, h5t
 
 from penstock.errors import DataError
 from penstock.sources.hdf5.limits import check_type
@@ -13,6 +13,8 @@ MOST_ATTRIBUTES = 4
 """Of one object. Files of some programs carry dozens, all about those programs."""
 
 _MOST_LOOKED_AT = 32
+
+_MOST_TEXT = 1 << 28
 
 _MOST_VALUES = 1000
 _MOST_CHARACTERS = 200
@@ -43,6 +45,21 @@ def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
         if len(found) == MOST_ATTRIBUTES:
             break
     return found
+
+
+def root_text(file: h5py.File, name: str) -> str | None:
+    """A text of fixed length that the root group has as an attribute; None if there is none."""
+    if not h5a.exists(file.id, name.encode()):
+        return None
+    attribute = h5a.open(file.id, name.encode())
+    kind, shape = attribute.get_type(), attribute.get_space().shape
+    if not isinstance(kind, h5t.TypeStringID) or kind.is_variable_str() or shape != ():
+        return None
+    if kind.get_size() > _MOST_TEXT:
+        return None
+    values = np.empty((), f"S{kind.get_size()}")
+    attribute.read(values)
+    return bytes(values[()]).decode("utf-8", "replace")
 
 
 def _value(item: h5py.Group | h5py.Dataset, name: bytes) -> str | None:

@@ -1,0 +1,174 @@
+"""`penstock pack`: writes samples once into HDF5 that trains faster."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import penstock as ps
+from penstock.cli.function import load_function
+from penstock.cli.inputs import add_fields, add_means, open_samples, seed_number
+from penstock.errors import OptionError
+from penstock.resources import format_bytes
+
+DESCRIPTION = """\
+Writes samples once into HDF5 from which training reads them faster, and which any h5py reads:
+in one piece for each field, or in compressed chunks of whole samples. The order of the rows
+stays, or becomes a random one. At any moment OUT is what was there before, or the whole new
+data."""
+
+EXAMPLES = """\
+examples:
+  penstock pack cats.h5 fast.h5                             all fields, uncompressed
+  penstock pack cats.h5 small.h5 --compression gzip --shuffle --seed 0
+  penstock pack 'logs/*.h5' shards --shard-size 4GB         a folder; goes on after a stop with:
+  penstock pack 'logs/*.h5' shards --shard-size 4GB --resume
+  penstock pack cats.h5 x.h5 --x image --y label --dtype label=uint8 --map mycode.py:prepare
+
+OUT knows its x and y afterwards: ps.open("fast.h5").batch(32, shuffle=True).
+`penstock verify OUT` checks later that every byte is what was written."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Adds `pack` to the commands."""
+    parser = commands.add_parser(
+        "pack",
+        help="write data once into a file that trains faster",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "input",
+        nargs="+",
+        metavar="INPUT",
+        help="HDF5 files, whose rows follow each other; a .npy or .npz file; a folder of shards",
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="the file to write; or folder")
+
+    data = parser.add_argument_group("data")
+    add_fields(
+        data,
+        x="fields that become x; several as a,b or by repeating --x (default: all fields, and what "
+        "a packed input says of x and y)",
+        y="fields that become y",
+    )
+    data.add_argument(
+        "--map",
+        metavar="FILE.py:FUNCTION",
+        help="a function of yours that is applied to batches, as by data.map()",
+    )
+
+    form = parser.add_argument_group("form")
+    form.add_argument(
+        "--compression",
+        metavar="NAME",
+        help="gzip, lzf, zstd, lz4 or bzip2; all but the first two need hdf5plugin where h5py "
+        "reads them (default: none)",
+    )
+    form.add_argument("--level", type=int, metavar="N", help="of the compressor (default: usual)")
+    form.add_argument(
+        "--chunk", metavar="SIZE", help="a compressed chunk, before compression (default: 2MiB)"
+    )
+    form.add_argument(
+        "--dtype",
+        action="append",
+        metavar="[FIELD=]TYPE",
+        help="another type for a field, or for all; a value that it would change is an error",
+    )
+    form.add_argument("--allow-loss", action="store_true", help="let types change values")
+    form.add_argument(
+        "--shuffle", action="store_true", help="a uniform random order, in bounded memory"
+    )
+    form.add_argument("--seed", type=seed_number, metavar="N", help="of that order")
+    form.add_argument(
+        "--shard-size",
+        metavar="SIZE",
+        help="a folder of files with so many bytes of samples each, and a manifest, such as 4GB",
+    )
+
+    work = parser.add_argument_group("work")
+    add_means(work)
+    work.add_argument("--overwrite", action="store_true", help="replace what is at OUT")
+    work.add_argument("--resume", action="store_true", help="go on with shards after a stop")
+    work.add_argument("--json", action="store_true", help="the summary as one JSON document")
+    work.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    work.add_argument("--debug", action="store_true", help="show where an error was raised")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Packs as `options` say, and prints what was written."""
+    began = time.perf_counter()
+    paths = options.input if len(options.input) > 1 else options.input[0]
+    data = open_samples(options, paths)
+    if options.map:
+        data = data.map(load_function(options.map))
+    packed = ps.pack(
+        data,
+        options.out,
+        compression=options.compression,
+        level=options.level,
+        chunk=options.chunk,
+        dtype=_dtypes(options.dtype),
+        allow_loss=options.allow_loss,
+        shuffle=options.shuffle,
+        seed=options.seed,
+        shard_size=options.shard_size,
+        memory=options.memory,
+        workers=options.workers,
+        overwrite=options.overwrite,
+        resume=options.resume,
+        progress=False if options.quiet else None,
+    )
+    if options.quiet:
+        return
+    summary = summarise(options.out, packed, time.perf_counter() - began)
+    print(json.dumps(summary, indent=2) if options.json else to_text(summary), flush=True)
+
+
+def summarise(out: Path, packed: ps.Dataset, seconds: float) -> dict[str, Any]:
+    """What was written, as data."""
+    files = sorted(out.iterdir()) if out.is_dir() else [out]
+    return {
+        "out": str(out),
+        "rows": len(packed),
+        "fields": {f.name: {"shape": f.shape, "dtype": str(f.dtype)} for f in packed.spec.fields},
+        "files": sum(file.suffix != ".json" for file in files),
+        "bytes": sum(file.stat().st_size for file in files),
+        "bytes_in_memory": packed.nbytes,
+        "seconds": seconds,
+        "bytes_per_second": packed.nbytes / seconds,
+    }
+
+
+def to_text(summary: dict[str, Any]) -> str:
+    """The summary for a person."""
+    files = f" in {summary['files']} files" if summary["files"] > 1 else ""
+    share = summary["bytes"] / summary["bytes_in_memory"]
+    speed = format_bytes(summary["bytes_per_second"])
+    return "\n".join(
+        [
+            f"{summary['out']}: {summary['rows']:,} samples{files}",
+            f"  size    {format_bytes(summary['bytes'])}, {share:.0%} of what it takes in memory",
+            f"  time    {summary['seconds']:.1f} s, {speed}/s",
+            f"  use     ps.open({summary['out']!r})",
+        ]
+    )
+
+
+def _dtypes(given: list[str] | None) -> Any:
+    """`dtype=` as `pack` takes it, from options such as `["label=uint8"]` or `["float32"]`."""
+    if not given:
+        return None
+    pairs = [text.rpartition("=")[::2] for text in given]
+    if any(not name for name, _ in pairs):
+        if len(pairs) > 1:
+            raise OptionError(
+                "Expected one --dtype TYPE for all fields, or a --dtype FIELD=TYPE for each. "
+                f"Received: {' '.join(given)}"
+            )
+        return pairs[0][1]
+    return dict(pairs)

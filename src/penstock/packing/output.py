@@ -1,0 +1,211 @@
+"""Where pieces go: into one file, or into the shards of a folder."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from penstock.errors import StateError
+from penstock.manifest import ATTRIBUTE, NAME, Manifest, Note, Shard
+from penstock.packing.pieces import Piece
+from penstock.packing.plan import Plan
+from penstock.staging import Staging, sync
+from penstock.writing import FileWriter
+from penstock.writing.hdf5 import set_note
+
+_PROGRESS = "progress.json"
+_SHARD = "shard-{:05}.h5"
+_READ_BYTES = 1 << 22
+
+
+class Output(Protocol):
+    """Takes pieces in order."""
+
+    done: int
+    """Rows that are there already."""
+
+    def put(self, piece: Piece) -> None:
+        """Writes the next piece."""
+
+    def finish(self) -> None:
+        """Completes what was written; it lies where staging publishes it from."""
+
+
+def output_of(plan: Plan, staging: Staging) -> "OneFile | Folder":
+    """Where the pieces of a plan go."""
+    return OneFile(plan, staging) if plan.shard_rows is None else Folder(plan, staging)
+
+
+class _Closing:
+    """Closes the file that is being written when it is left."""
+
+    _writer: FileWriter | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+
+class OneFile(_Closing):
+    """A file."""
+
+    def __init__(self, plan: Plan, staging: Staging) -> None:
+        self._plan = plan
+        self._path = staging.path
+        self.done = 0
+        self._writer = FileWriter(self._path, plan.fields, plan.rows, plan.storage)
+        self._digests = {field.name: hashlib.sha256() for field in plan.fields}
+
+    def __enter__(self) -> "OneFile":
+        return self
+
+    def put(self, piece: Piece) -> None:
+        """Writes the next piece."""
+        assert self._writer is not None
+        self._writer.put(self.done, piece.encoded)
+        for name, digest in piece.digests.items():
+            self._digests[name].update(digest.data)
+        self.done += self._plan.piece_rows
+
+    def finish(self) -> None:
+        """Notes structure, order and digests in the file."""
+        self._close()
+        note = Note(
+            **self._plan.structure,
+            shuffled=self._plan.seed,
+            digest_rows=self._plan.piece_rows,
+            digests={name: digest.hexdigest() for name, digest in self._digests.items()},
+        )
+        set_note(self._path, ATTRIBUTE, note.to_json())
+
+
+class Folder(_Closing):
+    """Shards, and the manifest that names them.
+
+    A shard is moved to its place, and counts, once it is on the disk and its SHA-256 is known.
+    """
+
+    def __init__(self, plan: Plan, staging: Staging) -> None:
+        self._plan = plan
+        assert plan.shard_rows is not None
+        self._rows = plan.shard_rows
+        self._folder = staging.path
+        self._progress = staging.folder / _PROGRESS
+        self._part = staging.folder / "part.h5"
+        self._folder.mkdir(exist_ok=True)
+        self._shards = self._left()
+        self.done = sum(shard.rows for shard in self._shards)
+        self._within = 0
+        self._sealing: Future[Shard] | None = None
+        self._threads = ThreadPoolExecutor(1, "penstock-seal")
+
+    def __enter__(self) -> "Folder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, _)
+        self._threads.shutdown()
+
+    def put(self, piece: Piece) -> None:
+        """Writes the next piece, into a new shard if the one before is full."""
+        if self._writer is None:
+            rows = min(self._rows, self._plan.rows - self.done)
+            # The one before may still be on its way.
+            self._part = self._part.with_name(f"part-{self.done // self._rows % 2}.h5")
+            self._writer = FileWriter(self._part, self._plan.fields, rows, self._plan.storage)
+            self._within = 0
+        self._writer.put(self._within, piece.encoded)
+        self._within += self._plan.piece_rows
+        self.done += self._plan.piece_rows
+        if self._within >= self._rows or self.done >= self._plan.rows:
+            self._end_shard()
+
+    def _end_shard(self) -> None:
+        self._close()
+        note = Note(**self._plan.structure, shuffled=self._plan.seed)
+        set_note(self._part, ATTRIBUTE, note.to_json())
+        # The one before was sealed while this one was written.
+        self._collect()
+        number = len(self._shards)
+        rows = min(self._rows, self._plan.rows - number * self._rows)
+        self._sealing = self._threads.submit(self._seal, self._part, number, rows)
+
+    def _seal(self, part: Path, number: int, rows: int) -> Shard:
+        sync(part)
+        digest = sha256_of(part)
+        name = _SHARD.format(number)
+        part.replace(self._folder / name)
+        return Shard(name, rows, (self._folder / name).stat().st_size, digest)
+
+    def _collect(self) -> None:
+        if self._sealing is not None:
+            self._shards.append(self._sealing.result())
+            self._sealing = None
+            self._note(self._shards)
+
+    def finish(self) -> None:
+        """Writes the manifest."""
+        self._collect()
+        note = Note(**self._plan.structure, shuffled=self._plan.seed)
+        manifest = Manifest(self._plan.fields, tuple(self._shards), note)
+        (self._folder / NAME).write_text(manifest.to_json())
+
+    def _note(self, shards: list[Shard]) -> None:
+        """Notes which shards are there, for somebody who goes on."""
+        document = {
+            "plan": self._plan.describe(),
+            "shards": [asdict(shard) for shard in shards],
+        }
+        new = self._progress.with_suffix(".new")
+        new.write_text(json.dumps(document))
+        sync(new)
+        new.replace(self._progress)
+        sync(self._progress.parent)
+
+    def _left(self) -> list[Shard]:
+        """The shards that a process before has left, which was packing the same."""
+        document = read_progress(self._progress.parent)
+        if document is None:
+            self._note([])
+            return []
+        plan = self._plan.describe()
+        differ = [name for name, value in plan.items() if document["plan"].get(name) != value]
+        if differ:
+            raise StateError(
+                f"What was left of packing {self._folder.name} cannot be gone on with: it was made "
+                f"with other {', '.join(differ)}. Pack as before, or anew without resume."
+            )
+        return [Shard(**shard) for shard in document["shards"]]
+
+
+def read_progress(folder: Path) -> Mapping[str, Any] | None:
+    """What a process that was packing into shards has noted; None if there is nothing."""
+    try:
+        found = json.loads((folder / _PROGRESS).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as hex digits."""
+    digest = hashlib.sha256()
+    buffer = np.empty(_READ_BYTES, np.uint8)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer.data):
+            digest.update(buffer[:count].data)
+    return digest.hexdigest()

@@ -1,0 +1,195 @@
+"""`pack`: rewrites any data set into HDF5 that trains fast."""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.dataset import Dataset
+from penstock.errors import OptionError, check_integer
+from penstock.formats import open as open_data
+from penstock.manifest import NAME
+from penstock.packing.output import output_of, read_progress
+from penstock.packing.pieces import Means, Piece, estimate, in_order
+from penstock.packing.plan import Plan, make_plan
+from penstock.packing.shuffling import Scratch
+from penstock.progress import progress as shown
+from penstock.resources import default_memory, machine_memory, parse_bytes
+from penstock.staging import Staging, check_room, staging_folder, write_errors
+
+_RANDOM_ROW_BYTES = 1 << 16
+"""Rows that a disk reads one by one about as fast as in runs."""
+
+
+def pack(
+    data: Dataset,
+    path: str | os.PathLike[str],
+    *,
+    compression: str | None = None,
+    level: int | None = None,
+    chunk: int | str | None = None,
+    dtype: Any = None,
+    allow_loss: bool = False,
+    names: Mapping[str, str] | None = None,
+    shuffle: bool = False,
+    seed: int | None = None,
+    shard_size: int | str | None = None,
+    memory: int | str | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: bool | None = None,
+) -> Dataset:
+    """Writes samples once into HDF5 from which training reads them faster; any h5py reads it.
+
+    Without compression the rows of each field lie in one piece that begins at a page, so
+    that each is read by its address and `shuffle=True` is exact. Compressed, they lie in chunks
+    of whole samples. Map functions are applied, so that they cost nothing later.
+
+    At any moment `path` holds what was there before, or the whole new data. What a killed process
+    leaves is a hidden folder beside it, which the next one removes, or goes on with.
+
+    Args:
+        data: The samples: any data set, also a part, a selection or a mapped one.
+        path: The file to write; with `shard_size` a folder, in which `manifest.json` names the
+            files, their rows and their SHA-256.
+        compression: None, or "gzip", "lzf", "zstd", "lz4" or "bzip2". All but gzip and lzf need
+            `hdf5plugin` where h5py is to read them.
+        level: Of the compressor; None takes the usual one.
+        chunk: Bytes of a compressed chunk of the largest field, before it is compressed. None
+            takes 2 MiB. Chunks of all fields hold the same rows.
+        dtype: A dtype for all fields, or a dict of them for some. A value that it would change is
+            an error.
+        allow_loss: Lets casts change values, as NumPy does.
+        names: New names for some fields.
+        shuffle: Writes the rows in a uniform random order, so that any run of them is mixed:
+            that of the first epoch of `batch(shuffle="exact", seed=seed)`. Data that do not fit
+            in memory go through temporary files beside `path`, as large as the output.
+        seed: Of that order; None draws one.
+        shard_size: Bytes of the samples in a file, before compression, such as "4GB".
+        memory: Bytes for everything that holds samples, as in `batch`.
+        workers: Threads that read, map and compress; None takes the CPUs that there are.
+        overwrite: Replaces what is at `path`.
+        resume: Goes on with shards where a process that was stopped has left off; the result is
+            the same, byte for byte. The data and the options have to be those of then.
+        progress: Whether to show a bar; None does on a terminal.
+
+    Returns:
+        The packed data, with x, y and sample_weight as in `data`. `ps.open(path)` gives the same.
+
+    Raises:
+        OptionError: If an argument cannot be honoured, or something is at `path`.
+        LossError: If a dtype cannot hold a value; a `DataError` that names the row.
+        TypeNotSupportedError: If HDF5 has no such type.
+        DiskFullError: If there is no room, found out before the work where that is possible.
+        WriteError: If the system refuses to write.
+        MemoryBudgetError: If `memory` is too small; says the least that works.
+        StateError: If `resume` finds what was made of other data, or in another way.
+
+    Example:
+
+    ```python
+    packed = ps.pack(data, "fast.h5")
+    packed = ps.pack(train, "train.h5", compression="gzip", shuffle=True, seed=0)
+    packed = ps.pack(data, "shards", shard_size="4GB", dtype={"image": "uint8"})
+    model.fit(packed.batch(32, shuffle=True))
+    ```
+    """
+    target = Path(path)
+    total = default_memory() if memory is None else parse_bytes(memory)
+    check_integer("workers", workers, 1, or_none=True)
+    plan = make_plan(
+        data,
+        compression=compression,
+        level=level,
+        chunk=chunk,
+        dtype=dtype,
+        allow_loss=allow_loss,
+        shard_size=shard_size,
+        seed=_seed(shuffle, seed, target, resume),
+        names=names,
+    )
+    means = Means.of(plan, total, workers)
+    _check_target(target, plan, overwrite, resume)
+    keep = plan.shard_rows is not None
+    with Staging(target, overwrite=overwrite, keep=keep, resume=resume) as staging:
+        _write(plan, staging, means, progress)
+        staging.publish()
+    return open_data(target)
+
+
+def _write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
+    """Writes all that is still to be written."""
+    scratch = _scratch(plan, staging, means)
+    with write_errors(staging.target):
+        output = output_of(plan, staging)
+    with output:
+        left = plan.rows - output.done
+        room = estimate(plan) * left // plan.rows
+        if scratch is not None and not scratch.complete:
+            room += scratch.nbytes
+        check_room(staging.target, room)
+        if scratch is not None and not scratch.complete:
+            with shown("putting rows in order", scratch.nbytes, bar) as advance:
+                scratch.fill(advance)
+        with shown("writing", left * plan.row_bytes, bar) as advance:
+            for piece in _pieces(plan, scratch, output.done, means):
+                with write_errors(staging.target):
+                    output.put(piece)
+                advance(plan.piece_rows * plan.row_bytes)
+        with write_errors(staging.target):
+            output.finish()
+
+
+def _pieces(plan: Plan, scratch: Scratch | None, first: int, means: Means) -> Iterator[Piece]:
+    if first >= plan.rows:
+        return iter(())
+    if scratch is not None:
+        return scratch.pieces(first)
+    shuffle = False if plan.seed is None else "exact"
+    return in_order(plan, first, means, shuffle)
+
+
+def _scratch(plan: Plan, staging: Staging, means: Means) -> Scratch | None:
+    """Where rows are put in order, if they cannot be read in that order as fast."""
+    if plan.seed is None:
+        return None
+    view = plan.data._view
+    nbytes = len(view) * view.row_bytes
+    fits = nbytes <= means.memory // 2
+    addressable = view.addressable([field.name for field in view.fields])
+    at_hand = nbytes <= machine_memory() // 2 or view.row_bytes >= _RANDOM_ROW_BYTES
+    if fits or (addressable and at_hand):
+        return None
+    return Scratch(plan, staging.folder / "scratch", means)
+
+
+def _seed(shuffle: Any, seed: int | None, target: Path, resume: bool) -> int | None:
+    """The seed of a random order; None for that of the data."""
+    if not isinstance(shuffle, bool):
+        raise OptionError(f"Expected shuffle to be True or False. Received: {shuffle!r}")
+    check_integer("seed", seed, 0, or_none=True)
+    if not shuffle:
+        if seed is not None:
+            raise OptionError("seed= is about shuffle=True. Say it as well, or leave seed= out.")
+        return None
+    if seed is None and resume:
+        left = read_progress(staging_folder(target)) or {}
+        seed = left.get("plan", {}).get("seed")
+    return secrets.randbits(31) if seed is None else int(seed)
+
+
+def _check_target(target: Path, plan: Plan, overwrite: bool, resume: bool) -> None:
+    """Makes sure that nothing is replaced that pack did not make."""
+    if plan.shard_rows is None:
+        if resume:
+            raise OptionError("resume= goes on with shards: say shard_size= as well.")
+        if target.is_dir():
+            raise OptionError(f"{target} is a folder. Name a file, or say shard_size=.")
+        return
+    if target.is_dir() and overwrite and not (target / NAME).is_file() and any(target.iterdir()):
+        raise OptionError(
+            f"{target} is a folder of other things, without a {NAME}. Choose another name, or "
+            "remove it yourself."
+        )

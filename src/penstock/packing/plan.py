@@ -1,0 +1,195 @@
+"""What is packed and how: settled before the first row is read."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from penstock.dataset import Dataset
+from penstock.errors import OptionError, ShapeError, some_of
+from penstock.resources import parse_bytes
+from penstock.spec import PARTS, Field, Spec, map_structure
+from penstock.writing import ENCODERS, Cast, Storage
+
+CHUNK = "2MiB"
+PIECE_BYTES = 1 << 20
+"""Rows that are written at once where they lie in one piece."""
+
+_MEMBER = re.compile(r"\['([^']*)'\]")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is packed and how.
+
+    Attributes:
+        data: The samples.
+        spec: Their fields, as they come.
+        fields: As they are written, in the same order.
+        casts: For each field, into its dtype.
+        storage: How values are stored.
+        rows: Samples.
+        piece_rows: Samples that are encoded and written at once.
+        shard_rows: Samples in a shard; None for a single file.
+        seed: Of a random order; None for that of the data.
+    """
+
+    data: Dataset
+    spec: Spec
+    fields: tuple[Field, ...]
+    casts: tuple[Cast, ...]
+    storage: Storage
+    rows: int
+    piece_rows: int
+    shard_rows: int | None
+    seed: int | None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a sample as it is written, before it is compressed."""
+        return sum(field.nbytes for field in self.fields)
+
+    @property
+    def scratch(self) -> int:
+        """Bytes that encoding a piece takes besides its values: another order, and the result."""
+        if self.storage.compression is None:
+            return 0
+        return 2 * self.piece_rows * max(field.nbytes for field in self.fields)
+
+    @property
+    def structure(self) -> dict[str, Any]:
+        """x, y and sample_weight, made of the names in the file."""
+        names = dict(zip(self.spec, (field.name for field in self.fields), strict=True))
+        return {part: map_structure(names.__getitem__, getattr(self.spec, part)) for part in PARTS}
+
+    def describe(self) -> dict[str, Any]:
+        """What decides every byte of the output, in a form that JSON keeps."""
+        maps = [step.name for step in self.data._maps]
+        text = f"{self.data._view.fingerprint()} {maps}"
+        return {
+            "data": blake2b(text.encode(), digest_size=8).hexdigest(),
+            "rows": self.rows,
+            "fields": [str(field) for field in self.fields],
+            "structure": str(self.structure),
+            "compression": self.storage.compression,
+            "level": self.storage.level,
+            "chunk rows": self.storage.chunk_rows,
+            "shard rows": self.shard_rows,
+            "seed": self.seed,
+        }
+
+
+def make_plan(
+    data: Dataset,
+    *,
+    compression: str | None,
+    level: int | None,
+    chunk: int | str | None,
+    dtype: Any,
+    allow_loss: bool,
+    shard_size: int | str | None,
+    seed: int | None,
+    names: Mapping[str, str] | None,
+) -> Plan:
+    """Settles what `pack` does; the arguments are its own.
+
+    Raises:
+        OptionError: If an argument cannot be honoured.
+        ShapeError: If there are no rows.
+    """
+    if not isinstance(data, Dataset):
+        raise OptionError(f"Expected a data set to pack. Received: {data!r}")
+    if not len(data):
+        raise ShapeError("The data set has no rows, so there is nothing to pack.")
+    spec = data.spec
+    dtypes = _dtypes(spec, dtype)
+    stored = _stored_names(spec, names)
+    casts = tuple(Cast(f.name, f.dtype, dtypes[f.name], allow_loss) for f in spec.fields)
+    fields = tuple(
+        Field(stored[f.name], f.shape, cast.target)
+        for f, cast in zip(spec.fields, casts, strict=True)
+    )
+    row_bytes = sum(field.nbytes for field in fields)
+    shard_rows = None if shard_size is None else max(1, parse_bytes(shard_size) // row_bytes)
+    most = min(len(data), shard_rows or len(data))
+    if compression is None:
+        _refuse_without_compression(level, chunk)
+        piece_rows = min(most, max(1, PIECE_BYTES // row_bytes))
+        storage = Storage()
+    else:
+        largest = max(field.nbytes for field in fields)
+        piece_rows = min(most, max(1, parse_bytes(chunk or CHUNK) // largest))
+        storage = Storage(compression, _level(compression, level), piece_rows)
+    if shard_rows is not None:
+        # A shard ends where a piece does.
+        shard_rows = shard_rows // piece_rows * piece_rows
+    return Plan(data, spec, fields, casts, storage, len(data), piece_rows, shard_rows, seed)
+
+
+def _refuse_without_compression(level: int | None, chunk: int | str | None) -> None:
+    for name, value in (("level", level), ("chunk", chunk)):
+        if value is not None:
+            raise OptionError(
+                f"{name}= is about compressed chunks, and nothing is compressed. Say "
+                f"compression= as well, or leave {name}= out."
+            )
+
+
+def _level(compression: Any, level: int | None) -> int:
+    if compression not in ENCODERS:
+        raise OptionError(
+            f"Expected compression to be None or one of {', '.join(ENCODERS)}. "
+            f"Received: {compression!r}"
+        )
+    levels = ENCODERS[compression].levels
+    if level is None:
+        return levels[0] if levels else 0
+    if level not in levels:
+        there = f"{min(levels)} to {max(levels)}" if levels else "no level"
+        raise OptionError(f"{compression} has {there}. Received: level={level!r}")
+    return int(level)
+
+
+def _dtypes(spec: Spec, dtype: Any) -> dict[str, np.dtype[Any]]:
+    """The dtype in which each field is written."""
+    wanted: Mapping[str, Any]
+    if isinstance(dtype, Mapping):
+        wanted = dtype
+    else:
+        wanted = {} if dtype is None else dict.fromkeys(spec, dtype)
+    for name in wanted:
+        _check_field(spec, name, "dtype")
+    try:
+        return {
+            f.name: np.dtype(wanted.get(f.name, f.dtype)).newbyteorder("=") for f in spec.fields
+        }
+    except TypeError as error:
+        raise OptionError(f"Expected dtype= to name NumPy dtypes: {error}") from error
+
+
+def _stored_names(spec: Spec, names: Mapping[str, str] | None) -> dict[str, str]:
+    """The name of each field in the file: members of compound values get a plain one."""
+    for name in names or {}:
+        _check_field(spec, name, "names")
+    stored = {name: (names or {}).get(name) or _MEMBER.sub(r".\1", name) for name in spec}
+    taken = list(stored.values())
+    for name, new in stored.items():
+        parts = new.split("/") if isinstance(new, str) else [""]
+        inside = any(other.startswith(f"{new}/") for other in taken)
+        if taken.count(new) > 1 or inside or not all(parts) or "." in parts or "\0" in new:
+            raise OptionError(
+                f"Field {name!r} cannot be stored as {new!r}: each needs a name of its own, which "
+                "is not a group of others. Give it one with names=."
+            )
+    return stored
+
+
+def _check_field(spec: Spec, name: Any, option: str) -> None:
+    if name not in spec:
+        raise OptionError(
+            f"{option}= names a field {name!r}, which is not there. There are: "
+            f"{some_of(list(spec))}"
+        )

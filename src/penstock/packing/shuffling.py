@@ -1,0 +1,220 @@
+"""A uniform random order of rows that do not fit in memory: two passes through files.
+
+Places in the new order are cut into stretches that fit in memory. The first pass reads the rows in
+their own order and writes each into its stretch of a scratch file; the second reads stretch by
+stretch and hands out each in its final order. Both read and write long runs (Sanders, "Random
+Permutations on Distributed, External and Hierarchical Memory", 1998, with a keyed permutation in
+place of drawn numbers, so that nothing about a row has to be kept).
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import MemoryBudgetError
+from penstock.loading import Loader, Part, View
+from penstock.loading.batches import Place
+from penstock.loading.budget import INDEX_BYTES
+from penstock.order import Order, Permutation, Span, Window
+from penstock.packing.pieces import Means, Piece, Prepare, encode, permutation_of
+from penstock.packing.plan import Plan
+from penstock.progress import Advance
+from penstock.resources import format_bytes
+from penstock.sources.arrays import npy
+from penstock.sources.beside import Beside, Member
+from penstock.spec import Field
+from penstock.staging import sync_all, write_errors
+from penstock.writing import LossError
+from penstock.writing.flushing import Flusher
+from penstock.writing.hdf5 import write_at
+
+Array = npt.NDArray[Any]
+
+STRETCH = 4
+"""A stretch has one part in so many of the memory: two are held, and batches beside them."""
+
+SORTED = 8
+"""Rows are sorted into stretches one part in so many of the memory at a time."""
+
+_DONE = "done"
+
+
+class StretchOrder(Order):
+    """Reads stretches one after the other, and hands out the rows of each in their final order.
+
+    Rows lie within a stretch in the order in which the first pass met them.
+
+    Args:
+        permutation: Which row of the data comes at each place.
+        stretch: Rows in a stretch.
+    """
+
+    def __init__(self, permutation: Permutation, stretch: int) -> None:
+        n = permutation.n
+        self.starts = np.append(np.arange(0, n, stretch), n)
+        self._permutation = permutation
+
+    def window(self, index: int) -> Window:
+        start, stop = self.starts[index : index + 2].tolist()
+        rows = self._permutation(np.arange(start, stop))
+        order = np.empty(len(rows), np.int64)
+        order[np.argsort(rows)] = np.arange(len(rows))
+        return Window(start, np.array([[start, stop]]), order)
+
+
+class Scratch:
+    """Files that hold all rows, a field each, while they are put into another order.
+
+    Args:
+        plan: What is packed.
+        folder: Where they lie.
+        means: Memory and threads of each pass.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, means: Means) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._memory, self._workers = memory, _ = means
+        self._permutation = permutation_of(plan)
+        self._stretch = max(1, memory // STRETCH // (plan.row_bytes + INDEX_BYTES))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the files take."""
+        return self._plan.rows * self._plan.row_bytes
+
+    @property
+    def complete(self) -> bool:
+        """Whether the first pass has come to its end, in this process or in one before."""
+        done = self._folder / _DONE
+        return done.is_file() and done.read_text() == str(self._stretch)
+
+    def fill(self, advance: Advance) -> None:
+        """The first pass: writes each row into its stretch."""
+        self._folder.mkdir(exist_ok=True)
+        (self._folder / _DONE).unlink(missing_ok=True)
+        plan = self._plan
+        source_bytes = max(plan.data._view.row_bytes, plan.row_bytes)
+        rows = max(1, self._memory // SORTED // (source_bytes + INDEX_BYTES))
+        loader = Loader(
+            plan.data._view,
+            Prepare(plan),
+            min(rows, plan.rows),
+            # What is sorted at a time is beside it.
+            memory=self._memory - self._memory // SORTED,
+            workers=self._workers,
+            keep=False,
+        )
+        files = _Stretches(self._paths(), plan.fields, self._edges())
+        with files:
+            place = 0
+            try:
+                for values in loader:
+                    count = len(next(iter(values.values())))
+                    places = self._permutation.inverse(np.arange(place, place + count))
+                    with write_errors(self._folder):
+                        files.put(places, values)
+                    place += count
+                    advance(count * plan.row_bytes)
+            except LossError as error:
+                raise LossError(place + error.row, error.text) from error
+        sync_all(self._folder)
+        (self._folder / _DONE).write_text(str(self._stretch))
+
+    def pieces(self, first: int) -> Iterator[Piece]:
+        """The second pass, from row `first` of the new order on: a multiple of a piece's rows."""
+        plan = self._plan
+        loader = _InStretches(
+            self._view(),
+            lambda values: encode(plan, values),
+            plan.piece_rows,
+            memory=self._memory,
+            workers=self._workers,
+            keep=False,
+        )
+        loader.use(StretchOrder(self._permutation, self._stretch))
+        loader.go_to_batch(first // plan.piece_rows)
+        return iter(loader)
+
+    def _edges(self) -> npt.NDArray[np.int64]:
+        return StretchOrder(self._permutation, self._stretch).starts
+
+    def _paths(self) -> dict[str, Path]:
+        """A file for each field; a field's name may be no name for a file."""
+        names = (field.name for field in self._plan.fields)
+        return {name: self._folder / f"{number}.raw" for number, name in enumerate(names)}
+
+    def _view(self) -> View:
+        members = []
+        paths = self._paths()
+        for field in self._plan.fields:
+            path = str(paths[field.name])
+            shape = (self._plan.rows, *field.shape)
+            place = npy.Place(path, 0, shape, field.dtype, False, path)
+            members.append(Member(npy.source_at(field.name, place), {field.name: field.name}))
+        source = Beside(members)
+        return View((Part(source, Span(0, source.length)),), tuple(paths))
+
+
+class _InStretches(Loader):
+    """Hands out rows in an order of its own."""
+
+    def use(self, order: StretchOrder) -> None:
+        """Takes this order.
+
+        Raises:
+            MemoryBudgetError: If two stretches do not fit beside the batches.
+        """
+        most = int(np.diff(order.starts).max())
+        if most > self._budget.capacity:
+            raise MemoryBudgetError(
+                f"memory={format_bytes(self.memory)} is too little to put rows of "
+                f"{format_bytes(self._view.row_bytes)} into a random order. Give more."
+            )
+        self._stretches = order
+
+    def _order(self, place: Place, shuffle: bool | str) -> Order:  # noqa: ARG002
+        return self._stretches
+
+
+class _Stretches:
+    """The files of the first pass, with a place in each stretch where its next rows go."""
+
+    def __init__(
+        self, paths: Mapping[str, Path], fields: tuple[Field, ...], edges: npt.NDArray[np.int64]
+    ) -> None:
+        self._fields = fields
+        self._edges = edges
+        self._next = edges[:-1].copy()
+        self._files: dict[str, int] = {}
+        self._flushers: dict[str, Flusher] = {}
+        for name, path in paths.items():
+            self._files[name] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._flushers[name] = Flusher(path)
+
+    def __enter__(self) -> "_Stretches":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for flusher in self._flushers.values():
+            flusher.close()
+        for file in self._files.values():
+            os.close(file)
+
+    def put(self, places: npt.NDArray[np.int64], values: Mapping[str, Array]) -> None:
+        """Writes rows, each to the stretch in which its place in the new order lies."""
+        stretch = np.searchsorted(self._edges, places, side="right") - 1
+        order = np.argsort(stretch, kind="stable")
+        numbers, starts = np.unique(stretch[order], return_index=True)
+        stops = np.append(starts[1:], len(order))
+        for field in self._fields:
+            together = np.take(values[field.name], order, axis=0)
+            for number, start, stop in zip(numbers, starts, stops, strict=True):
+                place = int(self._next[number]) * field.nbytes
+                write_at(self._files[field.name], together[start:stop], place)
+            self._flushers[field.name].note(together.nbytes)
+        self._next[numbers] += stops - starts

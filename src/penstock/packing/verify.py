@@ -1,0 +1,241 @@
+"""`verify`: whether files are what they were when they were written."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from penstock.errors import MissingFileError, PenstockError, printable
+from penstock.formats import from_hdf5
+from penstock.loading import Loader, View
+from penstock.manifest import (
+    ATTRIBUTE,
+    NAME,
+    Manifest,
+    Note,
+    Shard,
+    check_shard,
+    manifest_at,
+    read_manifest,
+)
+from penstock.packing.output import sha256_of
+from penstock.packing.pieces import digest_of
+from penstock.progress import Advance
+from penstock.progress import progress as shown
+from penstock.resources import cpu_count, default_memory, format_bytes, parse_bytes
+from penstock.spec import Field
+
+_MOST_PROBLEMS = 20
+"""Of one field: a file that is damaged all over need not be described place by place."""
+
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        path: What was looked at.
+        rows: Samples in it; None if that is not known, or fields differ in length.
+        bytes: Bytes that were read and checked.
+        checked: One line for each file or dataset that was checked.
+        problems: One line for each thing that is broken; none if all is well.
+        remarks: What was not checked, and why.
+    """
+
+    path: str
+    rows: int | None
+    bytes: int
+    checked: tuple[str, ...]
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is broken."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        rows = "" if self.rows is None else f"{self.rows:,} rows, "
+        lines = [f"{self.path}: {rows}{format_bytes(self.bytes)} read"]
+        lines += [f"  ok      {line}" for line in self.checked]
+        lines += [f"  broken  {line}" for line in self.problems]
+        lines += [f"  note    {line}" for line in self.remarks]
+        return printable_lines(lines)
+
+
+def printable_lines(lines: list[str]) -> str:
+    """Lines that hold names from files."""
+    return "\n".join(map(printable, lines))
+
+
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    memory: int | str | None = None,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> Verification:
+    """Reads everything, and says what is broken.
+
+    Of a folder that `pack` wrote: each file is there, has the size and the SHA-256 that the
+    manifest says, and holds the fields and rows that it says. Of a file that `pack` wrote: the values of
+    each field have the SHA-256 that is noted in it. Of any other HDF5 file: everything can be read
+    and decoded; wrong values that decode without an error are not found.
+
+    Args:
+        path: A folder with a manifest, the manifest, or an HDF5 file.
+        memory: Bytes for what is read, as in `batch`.
+        workers: Threads; None takes the CPUs that there are.
+        progress: Whether to show a bar; None does on a terminal.
+
+    Returns:
+        A `Verification`; `ok` says whether all is well, `problems` what is not.
+
+    Raises:
+        MissingFileError: If there is nothing at `path`.
+        FileFormatError: If it is no HDF5 file, and no manifest.
+
+    Example:
+
+    ```python
+    found = ps.verify("shards")
+    print(found)
+    assert found.ok, found.problems
+    ```
+    """
+    place = Path(path)
+    manifest = manifest_at(place)
+    if manifest is not None:
+        return _verify_shards(manifest, cpu_count() if workers is None else workers, progress)
+    if place.is_dir():
+        raise MissingFileError(f"There is no {NAME} in the folder {place}: pack did not write it.")
+    budget = default_memory() if memory is None else parse_bytes(memory)
+    return _verify_file(place, budget, workers, progress)
+
+
+def _verify_shards(path: Path, workers: int, bar: bool | None) -> Verification:
+    manifest = read_manifest(path)
+    total = sum(shard.bytes for shard in manifest.shards)
+    checked, problems = [], []
+    with shown("verifying", total, bar) as advance, ThreadPoolExecutor(workers) as threads:
+
+        def look(shard: Shard) -> str | None:
+            problem = _problem_of(path.parent / shard.file, shard, manifest)
+            advance(shard.bytes)
+            return problem
+
+        for shard, problem in zip(manifest.shards, threads.map(look, manifest.shards), strict=True):
+            if problem is None:
+                checked.append(f"{shard.file}: {shard.rows:,} rows, SHA-256 as in the manifest")
+            else:
+                problems.append(f"{shard.file}: {problem}")
+    named = {shard.file for shard in manifest.shards} | {NAME}
+    others = sorted(item.name for item in path.parent.iterdir() if item.name not in named)
+    remarks = tuple(f"{name}: not in the manifest, and not used" for name in others)
+    return Verification(
+        str(path.parent), manifest.rows, total, tuple(checked), tuple(problems), remarks
+    )
+
+
+def _problem_of(file: Path, shard: Shard, manifest: Manifest) -> str | None:
+    """What is wrong with a shard."""
+    try:
+        check_shard(file, shard)
+        digest = sha256_of(file)
+        if digest != shard.sha256:
+            return f"its SHA-256 is {digest}, and the manifest says {shard.sha256}"
+        names = [field.name for field in manifest.fields]
+        data = from_hdf5(file, names)
+    except (PenstockError, OSError) as error:
+        return str(error)
+    if len(data) != shard.rows:
+        return f"it has {len(data)} rows, and the manifest says {shard.rows}"
+    found = tuple(data.spec[name] for name in names)
+    if found != manifest.fields:
+        return f"it holds {_listed(found)}, and the manifest says {_listed(manifest.fields)}"
+    return None
+
+
+def _listed(fields: tuple[Field, ...]) -> str:
+    return ", ".join(map(str, fields))
+
+
+def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None) -> Verification:
+    from penstock.sources.hdf5 import list_datasets, read_note
+
+    note = Note.from_json(read_note(path, ATTRIBUTE) or "") or Note()
+    names = list_datasets(path)
+    missing = [name for name in note.digests if name not in names]
+    problems = [f"{name}: it is not there any more" for name in missing]
+    checked: list[str] = []
+    remarks: list[str] = []
+    views: dict[str, View] = {}
+    for name in names:
+        try:
+            views[name] = from_hdf5(path, name)._view
+        except PenstockError as error:
+            (problems if name in note.digests else remarks).append(f"{name}: {error}")
+    total = sum(len(view) * view.row_bytes for view in views.values())
+    with shown("verifying", total, bar) as advance:
+        for name, view in views.items():
+            rows = note.digest_rows or max(1, min(_PIECE_BYTES // view.row_bytes, len(view)))
+            reading = _Reading(view, rows, memory, workers)
+            found = [f"{name}: {problem}" for problem in reading.run(advance)]
+            expected = note.digests.get(name)
+            if not found and expected is not None and reading.digest != expected:
+                found = [f"{name}: its values are not those that were written (SHA-256)"]
+            problems += found
+            how = "SHA-256 as noted" if expected else "read and decoded; no SHA-256 is noted"
+            checked += [] if found else [f"{name}: {len(view):,} rows, {how}"]
+    lengths = {len(view) for view in views.values()}
+    rows_in_all = lengths.pop() if len(lengths) == 1 else None
+    return Verification(
+        str(path), rows_in_all, total, tuple(checked), tuple(problems), tuple(remarks)
+    )
+
+
+class _Reading:
+    """Reads a field from its first row to its last, and goes on behind what cannot be read.
+
+    Attributes:
+        digest: The SHA-256 of those of every so many rows, as hex digits.
+    """
+
+    def __init__(self, view: View, rows: int, memory: int, workers: int | None) -> None:
+        self._view = view
+        (name,) = view.names
+        self._loader = Loader(
+            view,
+            lambda arrays: digest_of(np.ascontiguousarray(arrays[name])),
+            rows,
+            memory=memory,
+            workers=workers,
+            keep=False,
+        )
+        self.digest = ""
+
+    def run(self, advance: Advance) -> Iterator[str]:
+        """Reads; gives what is wrong."""
+        digest = hashlib.sha256()
+        done = 0
+        said: set[str] = set()
+        while done < len(self._loader) and len(said) < _MOST_PROBLEMS:
+            self._loader.go_to_batch(done)
+            try:
+                for piece in self._loader:
+                    digest.update(piece.data)
+                    done += 1
+                    advance(self._loader.batch_size * self._view.row_bytes)
+            except PenstockError as error:
+                # Rows that were read together fail together.
+                if str(error) not in said:
+                    yield str(error)
+                said.add(str(error))
+                done += 1
+        self.digest = digest.hexdigest()

@@ -1,0 +1,108 @@
+"""Values in another dtype, refused where that would change them."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import DataError, OptionError
+
+Array = npt.NDArray[Any]
+
+_NUMBERS = "biufc"
+
+
+class LossError(DataError):
+    """A value that another dtype cannot hold.
+
+    Attributes:
+        row: The row of the array that was cast.
+        text: What is lost, without the row.
+    """
+
+    def __init__(self, row: int, text: str) -> None:
+        super().__init__(f"Row {row}: {text}")
+        self.row = row
+        self.text = text
+
+
+class Cast:
+    """Turns arrays into another dtype.
+
+    Args:
+        name: Of the field, for messages.
+        source: The dtype that comes.
+        target: The dtype wanted.
+        allow_loss: Whether values may change: be rounded, cut off or wrapped, as NumPy does.
+
+    Raises:
+        OptionError: If there is no such cast, as from text to numbers.
+    """
+
+    def __init__(
+        self, name: str, source: np.dtype[Any], target: np.dtype[Any], allow_loss: bool = False
+    ) -> None:
+        alike = source.kind in _NUMBERS and target.kind in _NUMBERS
+        if source != target and not alike and not (source.kind == target.kind == "S"):
+            raise OptionError(
+                f"{name!r} holds {source}, which cannot be written as {target}. Use map() to turn "
+                "it into numbers first."
+            )
+        self.name = name
+        self.target = target
+        self._safe = allow_loss or np.can_cast(source, target, "safe")
+
+    def __call__(self, values: Array) -> Array:
+        """`values` in the target's dtype, C-contiguous; the same array if it is that already.
+
+        Args:
+            values: Shape `(rows, ...)`.
+
+        Raises:
+            LossError: If a value would change; names the first one.
+        """
+        if values.dtype == self.target:
+            return np.ascontiguousarray(values)
+        # What is out of range is found below, or was allowed.
+        with np.errstate(invalid="ignore", over="ignore"):
+            cast = np.ascontiguousarray(values.astype(self.target))
+        if not self._safe:
+            self._check(values, cast)
+        return cast
+
+    def _check(self, values: Array, cast: Array) -> None:
+        changed = np.flatnonzero(_differ(values, cast).reshape(len(values), -1).any(axis=1))
+        if len(changed):
+            row = int(changed[0])
+            place = np.flatnonzero(_differ(values[row : row + 1], cast[row : row + 1]))[0]
+            before, after = (array[row].reshape(-1)[place].item() for array in (values, cast))
+            raise LossError(
+                row,
+                f"{self.name!r} holds {before!r}, which {self.target} turns into {after!r}. Choose "
+                "another dtype, or say allow_loss=True (--allow-loss) to write what comes of it.",
+            )
+
+
+def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:
+    """Where a cast has changed a value."""
+    source, target = values.dtype, cast.dtype
+    if target.kind == "S":
+        same: npt.NDArray[np.bool_] = values == cast
+        return ~same
+    with np.errstate(invalid="ignore", over="ignore"):
+        differ: npt.NDArray[np.bool_] = cast.astype(source) != values
+    if source.kind in "fc":
+        # NaN stays NaN, where there is one.
+        differ &= ~(np.isnan(values) & (np.isnan(cast) if target.kind in "fc" else False))
+    # Beyond the range of integers, what a cast gives is up to the machine, and so is the way back.
+    if source.kind in "fc" and target.kind in "iu":
+        real = values.real
+        differ |= ~((real >= float(np.iinfo(target).min)) & (real < 2.0 ** _value_bits(target)))
+    if source.kind in "iu" and target.kind in "fc":
+        differ |= cast.real >= 2.0 ** _value_bits(source)
+    return differ
+
+
+def _value_bits(dtype: np.dtype[Any]) -> int:
+    """Bits of an integer's value: the first power of two beyond its range."""
+    return int(np.iinfo(dtype).max).bit_length()

@@ -1,0 +1,130 @@
+"""An HDF5 file of fields whose length is known: laid out at once, and then filled."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+from h5py import h5d, h5p, h5s, h5t
+
+from penstock.errors import TypeNotSupportedError
+from penstock.spec import Field
+from penstock.writing.encoders import Array, Encoded, Storage
+from penstock.writing.flushing import Flusher
+
+VERSION = ("v110", "v110")
+"""Of the file format: read by every HDF5 since 2016, and its index of chunks has a checksum."""
+
+ALIGNMENT = 4096
+"""Bytes. Contiguous values begin at a page, as direct and mapped reads want it."""
+
+
+class FileWriter:
+    """Writes a file from its first row to its last.
+
+    Args:
+        path: The file, which is made anew.
+        fields: What is in it, under the names of the datasets.
+        rows: Samples, at least one.
+        storage: How the values are stored.
+
+    Raises:
+        TypeNotSupportedError: If HDF5 has no such type.
+    """
+
+    def __init__(self, path: Path, fields: Sequence[Field], rows: int, storage: Storage) -> None:
+        self._path = path
+        self._fields = {field.name: field for field in fields}
+        self._storage = storage
+        self._file: h5py.File | None = make_file(path, fields, rows, storage)
+        self._descriptor = -1
+        self._offsets: dict[str, int] = {}
+        if storage.compression is None:
+            self._offsets = {name: self._file[name].id.get_offset() for name in self._fields}
+            self._file.close()
+            self._file = None
+            self._descriptor = os.open(path, os.O_RDWR)
+        self._flusher = Flusher(path)
+
+    def __enter__(self) -> "FileWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def put(self, row: int, encoded: Mapping[str, Encoded]) -> None:
+        """Writes rows of all fields.
+
+        Args:
+            row: The first one; of compressed fields, that of a chunk.
+            encoded: What `storage.encode` made of them.
+        """
+        for name, (values, mask) in encoded.items():
+            if self._file is None:
+                place = self._offsets[name] + row * self._fields[name].nbytes
+                write_at(self._descriptor, values, place)
+            else:
+                dataset = self._file[name].id
+                offset = (row, *(0 for _ in self._fields[name].shape))
+                dataset.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
+            self._flusher.note(values.nbytes)
+
+    def close(self) -> None:
+        """Ends writing."""
+        self._flusher.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def make_file(path: Path, fields: Sequence[Field], rows: int, storage: Storage) -> h5py.File:
+    """A new file with a dataset for each field, and no values in it yet."""
+    align = {}
+    if storage.compression is None:
+        align = {"alignment_threshold": ALIGNMENT, "alignment_interval": ALIGNMENT}
+    file = h5py.File(path, "w", libver=VERSION, locking=False, **align)
+    links = h5p.create(h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    links.set_char_encoding(h5t.CSET_UTF8)
+    try:
+        for field in fields:
+            space = h5s.create_simple((rows, *field.shape))
+            plist = storage.properties(field.dtype, field.shape)
+            made = h5d.create(file.id, None, _type_of(field), space, plist)
+            h5py.h5o.link(made, file.id, field.name.encode(), lcpl=links)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _type_of(field: Field) -> h5t.TypeID:
+    try:
+        return h5t.py_create(field.dtype, logical=True)
+    except TypeError:
+        raise TypeNotSupportedError(
+            f"HDF5 has no type for {field.name!r}, which holds {field.dtype}. Use map() to turn it "
+            "into numbers, or into bytes of one length: array.astype('S')."
+        ) from None
+
+
+def write_at(descriptor: int, values: Array, place: int) -> None:
+    """Writes all bytes of a C-contiguous array to a place of a file."""
+    data = values.reshape(-1).view(np.uint8).data
+    while len(data):
+        written = os.pwrite(descriptor, data, place)
+        data = data[written:]
+        place += written
+
+
+def set_note(path: Path, name: str, text: str) -> None:
+    """Sets an attribute of a file's root to a text."""
+    with h5py.File(path, "r+", libver=VERSION, locking=False) as file:
+        file.attrs[name] = np.bytes_(text.encode())
