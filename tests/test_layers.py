@@ -33,6 +33,7 @@ THREADS = [
     "loading/items/worker.py",
     "loading/prefetch.py",
     "packing/output.py",
+    "packing/verify.py",
     "writing/flushing.py",
 ]
 

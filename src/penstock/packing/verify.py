@@ -84,9 +84,9 @@ def verify(
     """Reads everything, and says what is broken.
 
     Of a folder that `pack` wrote: each file is there, has the size and the SHA-256 that the
-    manifest says, and holds the fields and rows that it says. Of a file that `pack` wrote: the values of
-    each field have the SHA-256 that is noted in it. Of any other HDF5 file: everything can be read
-    and decoded; wrong values that decode without an error are not found.
+    manifest says, and holds the fields and rows that it says. Of a file that `pack` wrote: the
+    values of each field have the SHA-256 that is noted in it. Of any other HDF5 file: everything
+    can be read and decoded; wrong values that decode without an error are not found.
 
     Args:
         path: A folder with a manifest, the manifest, or an HDF5 file.
