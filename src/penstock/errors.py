@@ -13,7 +13,8 @@ error that fits it:
     ├── DataError (ValueError)            data that cannot be used
     │   ├── FileFormatError               a file of another format, or a damaged one
     │   ├── ShapeError                    scalar, empty, or fields of unequal length
-    │   └── TypeNotSupportedError (TypeError)
+    │   ├── TypeNotSupportedError (TypeError)
+    │   └── LossError                     a value that another dtype cannot hold
     ├── ReadError (OSError)               a read that failed: names file, field and rows
     │   └── ChangedFileError              the file is not the one that was opened
     ├── WriteError (OSError)              a file that could not be written
@@ -74,6 +75,23 @@ class ShapeError(DataError):
 
 class TypeNotSupportedError(DataError, TypeError):
     """A type that has no fixed-size NumPy form, such as variable-length strings."""
+
+
+class LossError(DataError):
+    """A value that another dtype cannot hold.
+
+    Attributes:
+        row: Its row.
+        text: What would become of it.
+    """
+
+    def __init__(self, row: int, text: str) -> None:
+        super().__init__(f"Row {row}: {text}")
+        self.row = row
+        self.text = text
+
+    def __reduce__(self) -> tuple[type["LossError"], tuple[int, str]]:
+        return LossError, (self.row, self.text)
 
 
 class ReadError(PenstockError, OSError):

@@ -2,26 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from penstock.errors import StateError
 from penstock.manifest import ATTRIBUTE, NAME, Manifest, Note, Shard
+from penstock.packing.digests import PROGRESS, read_progress, sha256_of
 from penstock.packing.pieces import Piece
 from penstock.packing.plan import Plan
 from penstock.staging import Staging, sync
 from penstock.writing import FileWriter
 from penstock.writing.hdf5 import set_note
 
-_PROGRESS = "progress.json"
 _SHARD = "shard-{:05}.h5"
-_READ_BYTES = 1 << 22
 
 
 class Output(Protocol):
@@ -102,7 +98,7 @@ class Folder(_Closing):
         assert plan.shard_rows is not None
         self._rows = plan.shard_rows
         self._folder = staging.path
-        self._progress = staging.folder / _PROGRESS
+        self._progress = staging.folder / PROGRESS
         self._part = staging.folder / "part.h5"
         self._folder.mkdir(exist_ok=True)
         self._shards = self._left()
@@ -190,22 +186,3 @@ class Folder(_Closing):
                 f"with other {', '.join(differ)}. Pack as before, or anew without resume."
             )
         return [Shard(**shard) for shard in document["shards"]]
-
-
-def read_progress(folder: Path) -> Mapping[str, Any] | None:
-    """What a process that was packing into shards has noted; None if there is nothing."""
-    try:
-        found = json.loads((folder / _PROGRESS).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, as hex digits."""
-    digest = hashlib.sha256()
-    buffer = np.empty(_READ_BYTES, np.uint8)
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer.data):
-            digest.update(buffer[:count].data)
-    return digest.hexdigest()

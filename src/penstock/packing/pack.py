@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,9 @@ from penstock.dataset import Dataset
 from penstock.errors import OptionError, check_integer
 from penstock.formats import open as open_data
 from penstock.manifest import NAME
-from penstock.packing.output import output_of, read_progress
-from penstock.packing.pieces import Means, Piece, estimate, in_order
-from penstock.packing.plan import Plan, make_plan
-from penstock.packing.shuffling import Scratch
-from penstock.progress import progress as shown
-from penstock.resources import default_memory, machine_memory, parse_bytes
-from penstock.staging import Staging, check_room, staging_folder, write_errors
-
-_RANDOM_ROW_BYTES = 1 << 16
-"""Rows that a disk reads one by one about as fast as in runs."""
+from penstock.packing.digests import read_progress
+from penstock.resources import default_memory, parse_bytes
+from penstock.staging import Staging, staging_folder
 
 
 def pack(
@@ -92,10 +85,14 @@ def pack(
     ```python
     packed = ps.pack(data, "fast.h5")
     packed = ps.pack(train, "train.h5", compression="gzip", shuffle=True, seed=0)
-    packed = ps.pack(data, "shards", shard_size="4GB", dtype={"image": "uint8"})
+    packed = ps.pack(data, "packed", shard_size="4GB", dtype={"label": "uint8"})
     model.fit(packed.batch(32, shuffle=True))
     ```
     """
+    from penstock.packing.pieces import Means
+    from penstock.packing.plan import make_plan
+    from penstock.packing.run import write
+
     target = Path(path)
     total = default_memory() if memory is None else parse_bytes(memory)
     check_integer("workers", workers, 1, or_none=True)
@@ -111,58 +108,12 @@ def pack(
         names=names,
     )
     means = Means.of(plan, total, workers)
-    _check_target(target, plan, overwrite, resume)
+    _check_target(target, shard_size is not None, overwrite, resume)
     keep = plan.shard_rows is not None
     with Staging(target, overwrite=overwrite, keep=keep, resume=resume) as staging:
-        _write(plan, staging, means, progress)
+        write(plan, staging, means, progress)
         staging.publish()
     return open_data(target)
-
-
-def _write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
-    """Writes all that is still to be written."""
-    scratch = _scratch(plan, staging, means)
-    with write_errors(staging.target):
-        output = output_of(plan, staging)
-    with output:
-        left = plan.rows - output.done
-        room = estimate(plan) * left // plan.rows
-        if scratch is not None and not scratch.complete:
-            room += scratch.nbytes
-        check_room(staging.target, room)
-        if scratch is not None and not scratch.complete:
-            with shown("putting rows in order", scratch.nbytes, bar) as advance:
-                scratch.fill(advance)
-        with shown("writing", left * plan.row_bytes, bar) as advance:
-            for piece in _pieces(plan, scratch, output.done, means):
-                with write_errors(staging.target):
-                    output.put(piece)
-                advance(plan.piece_rows * plan.row_bytes)
-        with write_errors(staging.target):
-            output.finish()
-
-
-def _pieces(plan: Plan, scratch: Scratch | None, first: int, means: Means) -> Iterator[Piece]:
-    if first >= plan.rows:
-        return iter(())
-    if scratch is not None:
-        return scratch.pieces(first)
-    shuffle = False if plan.seed is None else "exact"
-    return in_order(plan, first, means, shuffle)
-
-
-def _scratch(plan: Plan, staging: Staging, means: Means) -> Scratch | None:
-    """Where rows are put in order, if they cannot be read in that order as fast."""
-    if plan.seed is None:
-        return None
-    view = plan.data._view
-    nbytes = len(view) * view.row_bytes
-    fits = nbytes <= means.memory // 2
-    addressable = view.addressable([field.name for field in view.fields])
-    at_hand = nbytes <= machine_memory() // 2 or view.row_bytes >= _RANDOM_ROW_BYTES
-    if fits or (addressable and at_hand):
-        return None
-    return Scratch(plan, staging.folder / "scratch", means)
 
 
 def _seed(shuffle: Any, seed: int | None, target: Path, resume: bool) -> int | None:
@@ -180,9 +131,9 @@ def _seed(shuffle: Any, seed: int | None, target: Path, resume: bool) -> int | N
     return secrets.randbits(31) if seed is None else int(seed)
 
 
-def _check_target(target: Path, plan: Plan, overwrite: bool, resume: bool) -> None:
+def _check_target(target: Path, sharded: bool, overwrite: bool, resume: bool) -> None:
     """Makes sure that nothing is replaced that pack did not make."""
-    if plan.shard_rows is None:
+    if not sharded:
         if resume:
             raise OptionError("resume= goes on with shards: say shard_size= as well.")
         if target.is_dir():

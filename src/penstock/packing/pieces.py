@@ -1,20 +1,20 @@
 """The samples on their way into a file: mapped, cast and encoded in the threads that read them."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import DataError
+from penstock.errors import DataError, LossError
 from penstock.loading import Loader
 from penstock.order import Permutation, stream_key
+from penstock.packing.digests import digest_of
 from penstock.packing.plan import Plan
 from penstock.resources import cpu_count
 from penstock.spec import Indices, leaves
 from penstock.transform import finish
-from penstock.writing import Encoded, LossError
+from penstock.writing import Encoded
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -82,11 +82,6 @@ def encode(plan: Plan, values: Mapping[str, Array]) -> Piece:
     if plan.shard_rows is None:
         digests = {name: digest_of(array) for name, array in values.items()}
     return Piece({name: plan.storage.encode(array) for name, array in values.items()}, digests)
-
-
-def digest_of(values: Array) -> npt.NDArray[np.uint8]:
-    """The SHA-256 of the bytes of C-contiguous values, shape `(32,)`."""
-    return np.frombuffer(hashlib.sha256(values.reshape(-1).view(np.uint8).data).digest(), np.uint8)
 
 
 class Means(NamedTuple):

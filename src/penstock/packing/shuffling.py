@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import MemoryBudgetError
+from penstock.errors import LossError, MemoryBudgetError
 from penstock.loading import Loader, Part, View
 from penstock.loading.batches import Place
 from penstock.loading.budget import INDEX_BYTES
@@ -28,7 +28,6 @@ from penstock.sources.arrays import npy
 from penstock.sources.beside import Beside, Member
 from penstock.spec import Field
 from penstock.staging import sync_all, write_errors
-from penstock.writing import LossError
 from penstock.writing.flushing import Flusher
 from penstock.writing.hdf5 import write_at
 

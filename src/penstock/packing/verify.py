@@ -22,8 +22,7 @@ from penstock.manifest import (
     manifest_at,
     read_manifest,
 )
-from penstock.packing.output import sha256_of
-from penstock.packing.pieces import digest_of
+from penstock.packing.digests import digest_of, sha256_of
 from penstock.progress import Advance
 from penstock.progress import progress as shown
 from penstock.resources import cpu_count, default_memory, format_bytes, parse_bytes
@@ -104,7 +103,7 @@ def verify(
     Example:
 
     ```python
-    found = ps.verify("shards")
+    found = ps.verify("cats.h5")
     print(found)
     assert found.ok, found.problems
     ```

@@ -5,25 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import DataError, OptionError
+from penstock.errors import LossError, OptionError
 
 Array = npt.NDArray[Any]
 
 _NUMBERS = "biufc"
-
-
-class LossError(DataError):
-    """A value that another dtype cannot hold.
-
-    Attributes:
-        row: The row of the array that was cast.
-        text: What is lost, without the row.
-    """
-
-    def __init__(self, row: int, text: str) -> None:
-        super().__init__(f"Row {row}: {text}")
-        self.row = row
-        self.text = text
 
 
 class Cast:

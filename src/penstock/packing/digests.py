@@ -1,0 +1,39 @@
+"""Checksums of files and of values, and the note of how far a process came."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PROGRESS = "progress.json"
+"""Where packing into shards notes how far it has come."""
+
+_READ_BYTES = 1 << 22
+
+
+def digest_of(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The SHA-256 of the bytes of C-contiguous values, shape `(32,)`."""
+    return np.frombuffer(hashlib.sha256(values.reshape(-1).view(np.uint8).data).digest(), np.uint8)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as hex digits."""
+    digest = hashlib.sha256()
+    buffer = np.empty(_READ_BYTES, np.uint8)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer.data):
+            digest.update(buffer[:count].data)
+    return digest.hexdigest()
+
+
+def read_progress(folder: Path) -> Mapping[str, Any] | None:
+    """What a process that was packing into shards has noted; None if there is nothing."""
+    try:
+        found = json.loads((folder / PROGRESS).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found if isinstance(found, dict) else None

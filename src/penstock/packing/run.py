@@ -1,0 +1,60 @@
+"""Writes what a plan says: from the pieces to the file or the shards."""
+
+from collections.abc import Iterator
+
+from penstock.packing.output import output_of
+from penstock.packing.pieces import Means, Piece, estimate, in_order
+from penstock.packing.plan import Plan
+from penstock.packing.shuffling import Scratch
+from penstock.progress import progress as shown
+from penstock.resources import machine_memory
+from penstock.staging import Staging, check_room, write_errors
+
+_RANDOM_ROW_BYTES = 1 << 16
+"""Rows that a disk reads one by one about as fast as in runs."""
+
+
+def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
+    """Writes all that is still to be written."""
+    scratch = _scratch(plan, staging, means)
+    with write_errors(staging.target):
+        output = output_of(plan, staging)
+    with output:
+        left = plan.rows - output.done
+        room = estimate(plan) * left // plan.rows
+        if scratch is not None and not scratch.complete:
+            room += scratch.nbytes
+        check_room(staging.target, room)
+        if scratch is not None and not scratch.complete:
+            with shown("putting rows in order", scratch.nbytes, bar) as advance:
+                scratch.fill(advance)
+        with shown("writing", left * plan.row_bytes, bar) as advance:
+            for piece in _pieces(plan, scratch, output.done, means):
+                with write_errors(staging.target):
+                    output.put(piece)
+                advance(plan.piece_rows * plan.row_bytes)
+        with write_errors(staging.target):
+            output.finish()
+
+
+def _pieces(plan: Plan, scratch: Scratch | None, first: int, means: Means) -> Iterator[Piece]:
+    if first >= plan.rows:
+        return iter(())
+    if scratch is not None:
+        return scratch.pieces(first)
+    shuffle = False if plan.seed is None else "exact"
+    return in_order(plan, first, means, shuffle)
+
+
+def _scratch(plan: Plan, staging: Staging, means: Means) -> Scratch | None:
+    """Where rows are put in order, if they cannot be read in that order as fast."""
+    if plan.seed is None:
+        return None
+    view = plan.data._view
+    nbytes = len(view) * view.row_bytes
+    fits = nbytes <= means.memory // 2
+    addressable = view.addressable([field.name for field in view.fields])
+    at_hand = nbytes <= machine_memory() // 2 or view.row_bytes >= _RANDOM_ROW_BYTES
+    if fits or (addressable and at_hand):
+        return None
+    return Scratch(plan, staging.folder / "scratch", means)
