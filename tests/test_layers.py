@@ -23,7 +23,7 @@ LAYERS = [
     {"formats", "sequence"},
     {"legacy", "matrix"},
     {"keras", "testing"},
-    {"packing"},
+    {"creating", "packing"},
     {"cli"},
 ]
 THREADS = [

@@ -10,6 +10,7 @@ model.fit(train.batch(32, shuffle=True), validation_data=val.batch(256), epochs=
 """
 
 from penstock import errors
+from penstock.creating import create
 from penstock.dataset import Dataset, concat
 from penstock.errors import PenstockError
 from penstock.formats import from_arrays, from_hdf5, open  # noqa: A004 - as in `gzip.open`
@@ -32,6 +33,7 @@ __all__ = [
     "Report",
     "Spec",
     "concat",
+    "create",
     "errors",
     "evaluate_generator",
     "fit_generator",

@@ -88,7 +88,7 @@ def from_hdf5(
     from penstock.sources.hdf5 import HDF5Source, list_datasets, path_of, read_note
 
     for part, names in (("x", x), ("y", y), ("sample_weight", sample_weight)):
-        _check_names(part, names)
+        check_names(part, names)
     if not isinstance(allow_external, bool):
         raise OptionError(
             f"Expected allow_external to be True or False. Received: {allow_external!r}"
@@ -321,14 +321,19 @@ def _open_numpy(
         data = from_arrays(path)
     else:
         for part, names in zip(PARTS, (x, y, sample_weight), strict=True):
-            _check_names(part, names)
+            check_names(part, names)
         parts = [map_structure(lambda name: path / name, names) for names in (x, y, sample_weight)]
         data = from_arrays(*parts)
     rows = rows_between(start, end, len(data))
     return data if len(rows) == len(data) else data.part(rows.start, rows.stop)
 
 
-def _check_names(part: str, names: Structure) -> None:
+def check_names(part: str, names: Structure) -> None:
+    """Makes sure that x, y or sample_weight is a nest of names; x may be `...` as well.
+
+    Raises:
+        OptionError: If it is something else.
+    """
     if names is ... and part == "x":
         return
     found: list[Any] = []

@@ -1,7 +1,7 @@
 """What a sample is: fields, their shapes and dtypes, and how they form x, y and sample_weight."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,22 @@ class Spec(Mapping[str, Field]):
         return "\n".join(
             f"{part}: {self[name]}" for part in PARTS for name in leaves(getattr(self, part))
         )
+
+
+def may_be_named(name: Any, names: Sequence[Any]) -> bool:
+    """Whether a field can be stored as `name`, such as "image" or "group/image".
+
+    Args:
+        name: What a user gave.
+        names: Those of all fields, this one among them: a name is no other's, and no other's group.
+    """
+    if not isinstance(name, str) or names.count(name) > 1 or "\0" in name:
+        return False
+    parts = name.split("/")
+    inside = any(str(other).startswith(f"{name}/") for other in names)
+    # Half of a character, as file names can hold it, has no form in UTF-8.
+    text = name.encode(errors="ignore").decode() == name
+    return text and not inside and all(parts) and "." not in parts
 
 
 _LEAVES = (str, np.ndarray)

@@ -21,11 +21,15 @@ from penstock.errors import (
 from penstock.resources import format_bytes
 
 _LOCK = "lock"
+_NEW = "new"
 _REPLACED = "replaced"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _AT_FDCWD = -100
 _EXCHANGE = 2
 """Of `renameat2`, as in Linux' headers."""
+
+WRITTEN = "written.json"
+"""Where `create` notes what was written, so that a process that is killed can be gone on for."""
 
 
 def staging_folder(target: Path) -> Path:
@@ -47,10 +51,10 @@ class Staging:
         resume: Whether what was left is gone on with, and not removed.
 
     Raises:
-        OptionError: If the target is there, and may not be.
+        OptionError: If the target is there, and may not be; or what `create` left of it.
         MissingFileError: If there is no folder to make it in.
         NoPermissionError: If that cannot be written to.
-        LockedFileError: If another process is making the same target.
+        LockedFileError: If the same target is being made, here or in another process.
     """
 
     def __init__(
@@ -65,7 +69,8 @@ class Staging:
         self.target = Path(os.path.realpath(target))
         check_target(self.target, overwrite)
         self.folder = staging_folder(self.target)
-        self.path = self.folder / self.target.name
+        self.path = self.folder / _NEW
+        self._overwrite = overwrite
         self._keep = keep
         self._resume = resume
         self._lock: int | None = None
@@ -76,7 +81,8 @@ class Staging:
             try:
                 self._recover()
                 if not self._resume:
-                    self._empty()
+                    self._check_left()
+                    self.empty()
             except BaseException:
                 self._unlock()
                 raise
@@ -104,7 +110,7 @@ class Staging:
 
     def remove(self) -> None:
         """Removes the folder and all that is in it; the lock goes last."""
-        self._empty()
+        self.empty()
         with suppress(FileNotFoundError):
             (self.folder / _LOCK).unlink()
             self.folder.rmdir()
@@ -122,7 +128,16 @@ class Staging:
         if replaced.exists() and not self.target.exists():
             replaced.replace(self.target)
 
-    def _empty(self) -> None:
+    def _check_left(self) -> None:
+        """Makes sure that no rows are lost that nobody can make again from a data set."""
+        if (self.folder / WRITTEN).exists() and not self._overwrite:
+            raise OptionError(
+                f"What create() wrote of {self.target}, before it was stopped, is still there. Say "
+                "create(..., resume=True) to go on with it, or overwrite=True to discard it."
+            )
+
+    def empty(self) -> None:
+        """Removes all that is in the folder but the lock."""
         for item in self.folder.iterdir() if self.folder.is_dir() else ():
             if item.name == _LOCK:
                 continue
@@ -133,7 +148,7 @@ class Staging:
 
     def _unlock(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            _let_go(self._lock)
             self._lock = None
 
 
@@ -208,6 +223,15 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Puts a small file in the place of another: at any moment there is one of the two."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    sync(new)
+    new.replace(path)
+    sync(path.parent)
+
+
 def sync_all(path: Path) -> None:
     """Brings a file to the disk, or a folder and the files in it."""
     if path.is_dir():
@@ -246,13 +270,24 @@ def _take(lock: int, target: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise LockedFileError(
-            f"Another process is writing {target} at this moment. Wait for it, or choose another "
-            "name."
+            f"{target} is being written at this moment, by another process or by a writer of this "
+            "one that was not closed. Wait for it, close it, or choose another name."
         ) from None
     except OSError as error:
         # File systems without locks work without.
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS):
             raise
+
+
+def _let_go(lock: int) -> None:
+    """Lets go of the lock, also where a forked child still has it open."""
+    try:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    except (ImportError, OSError):
+        pass
+    os.close(lock)
 
 
 def _is(path: Path, descriptor: int) -> bool:

@@ -13,7 +13,7 @@ from penstock.manifest import ATTRIBUTE, NAME, Manifest, Note, Shard
 from penstock.packing.digests import PROGRESS, read_progress, sha256_of
 from penstock.packing.pieces import Piece
 from penstock.packing.plan import Plan
-from penstock.staging import Staging, sync
+from penstock.staging import Staging, replace_text, sync
 from penstock.writing import FileWriter
 from penstock.writing.hdf5 import set_note
 
@@ -97,6 +97,7 @@ class Folder(_Closing):
         self._plan = plan
         assert plan.shard_rows is not None
         self._rows = plan.shard_rows
+        self._target = staging.target
         self._folder = staging.path
         self._progress = staging.folder / PROGRESS
         self._part = staging.folder / "part.h5"
@@ -166,11 +167,7 @@ class Folder(_Closing):
             "plan": self._plan.describe(),
             "shards": [asdict(shard) for shard in shards],
         }
-        new = self._progress.with_suffix(".new")
-        new.write_text(json.dumps(document))
-        sync(new)
-        new.replace(self._progress)
-        sync(self._progress.parent)
+        replace_text(self._progress, json.dumps(document))
 
     def _left(self) -> list[Shard]:
         """The shards that a process before has left, which was packing the same."""
@@ -182,7 +179,7 @@ class Folder(_Closing):
         differ = [name for name, value in plan.items() if document["plan"].get(name) != value]
         if differ:
             raise StateError(
-                f"What was left of packing {self._folder.name} cannot be gone on with: it was made "
+                f"What was left of packing {self._target.name} cannot be gone on with: it was made "
                 f"with other {', '.join(differ)}. Pack as before, or anew without resume."
             )
         return [Shard(**shard) for shard in document["shards"]]

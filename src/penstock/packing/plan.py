@@ -11,7 +11,7 @@ import numpy as np
 from penstock.dataset import Dataset
 from penstock.errors import OptionError, ShapeError, some_of
 from penstock.resources import parse_bytes
-from penstock.spec import PARTS, Field, Spec, map_structure
+from penstock.spec import PARTS, Field, Spec, map_structure, may_be_named
 from penstock.writing import ENCODERS, Cast, Storage
 
 CHUNK = "2MiB"
@@ -177,9 +177,7 @@ def _stored_names(spec: Spec, names: Mapping[str, str] | None) -> dict[str, str]
     stored = {name: (names or {}).get(name) or _MEMBER.sub(r".\1", name) for name in spec}
     taken = list(stored.values())
     for name, new in stored.items():
-        parts = new.split("/") if isinstance(new, str) else [""]
-        inside = any(other.startswith(f"{new}/") for other in taken)
-        if taken.count(new) > 1 or inside or not all(parts) or "." in parts or "\0" in new:
+        if not may_be_named(new, taken):
             raise OptionError(
                 f"Field {name!r} cannot be stored as {new!r}: each needs a name of its own, which "
                 "is not a group of others. Give it one with names=."

@@ -28,7 +28,7 @@ from penstock.sources.arrays import npy
 from penstock.sources.beside import Beside, Member
 from penstock.spec import Field
 from penstock.staging import sync_all, write_errors
-from penstock.writing.flushing import Flusher
+from penstock.writing.flushing import FileFlusher
 from penstock.writing.hdf5 import write_at
 
 Array = npt.NDArray[Any]
@@ -190,10 +190,10 @@ class _Stretches:
         self._edges = edges
         self._next = edges[:-1].copy()
         self._files: dict[str, int] = {}
-        self._flushers: dict[str, Flusher] = {}
+        self._flushers: dict[str, FileFlusher] = {}
         for name, path in paths.items():
             self._files[name] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-            self._flushers[name] = Flusher(path)
+            self._flushers[name] = FileFlusher(path)
 
     def __enter__(self) -> "_Stretches":
         return self

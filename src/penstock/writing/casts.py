@@ -25,18 +25,27 @@ class Cast:
         OptionError: If there is no such cast, as from text to numbers.
     """
 
+    KIND_WAY_OUT = "Use map() to turn it into numbers first."
+    LOSS_WAY_OUT = (
+        "Choose another dtype, or say allow_loss=True (--allow-loss) to write what comes of it."
+    )
+
     def __init__(
         self, name: str, source: np.dtype[Any], target: np.dtype[Any], allow_loss: bool = False
     ) -> None:
         alike = source.kind in _NUMBERS and target.kind in _NUMBERS
         if source != target and not alike and not (source.kind == target.kind == "S"):
             raise OptionError(
-                f"{name!r} holds {source}, which cannot be written as {target}. Use map() to turn "
-                "it into numbers first."
+                f"{name!r} holds {source}, which cannot be written as {target}. {self.KIND_WAY_OUT}"
             )
         self.name = name
         self.target = target
         self._safe = allow_loss or np.can_cast(source, target, "safe")
+
+    @property
+    def safe(self) -> bool:
+        """Whether no value is refused."""
+        return self._safe
 
     def __call__(self, values: Array) -> Array:
         """`values` in the target's dtype, C-contiguous; the same array if it is that already.
@@ -57,16 +66,20 @@ class Cast:
         return cast
 
     def _check(self, values: Array, cast: Array) -> None:
-        changed = np.flatnonzero(_differ(values, cast).reshape(len(values), -1).any(axis=1))
+        changed = np.flatnonzero(self._lost(values, cast).reshape(len(values), -1).any(axis=1))
         if len(changed):
             row = int(changed[0])
-            place = np.flatnonzero(_differ(values[row : row + 1], cast[row : row + 1]))[0]
+            place = np.flatnonzero(self._lost(values[row : row + 1], cast[row : row + 1]))[0]
             before, after = (array[row].reshape(-1)[place].item() for array in (values, cast))
             raise LossError(
                 row,
-                f"{self.name!r} holds {before!r}, which {self.target} turns into {after!r}. Choose "
-                "another dtype, or say allow_loss=True (--allow-loss) to write what comes of it.",
+                f"{self.name!r} holds {before!r}, which {self.target} turns into {after!r}. "
+                f"{self.LOSS_WAY_OUT}",
             )
+
+    def _lost(self, values: Array, cast: Array) -> npt.NDArray[np.bool_]:
+        """Where the cast has changed a value more than it may."""
+        return _differ(values, cast)
 
 
 def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 STEP_BYTES = 1 << 26
@@ -9,16 +10,19 @@ STEP_BYTES = 1 << 26
 
 
 class Flusher:
-    """A thread that has the system write what a file was given.
+    """A thread that has what was written brought to the disk, every so many bytes.
 
     Args:
-        path: The file.
+        flush: Brings it there.
+        seconds: After how long it is also done for fewer bytes; None for never.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR)
+    def __init__(self, flush: Callable[[], None], seconds: float | None = None) -> None:
+        self._flush = flush
+        self._seconds = seconds
         self._waiting = 0
         self._closed = False
+        self._last: Callable[[], None] | None = None
         self._error: OSError | None = None
         self._work = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="penstock-flush", daemon=True)
@@ -37,30 +41,68 @@ class Flusher:
             if self._waiting >= STEP_BYTES:
                 self._work.notify()
 
-    def close(self) -> None:
+    def close(self, last: Callable[[], None] | None = None) -> None:
         """Ends the thread; what is not on the disk yet has to be brought there by `fsync`.
+
+        Args:
+            last: What the thread does before it ends.
 
         Raises:
             OSError: What went wrong.
         """
         with self._work:
             self._closed = True
+            self._last = last
             self._work.notify()
-        self._thread.join()
-        os.close(self._descriptor)
+        # The garbage collector may run this in the thread itself.
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
-        while True:
-            with self._work:
-                self._work.wait_for(lambda: self._closed or self._waiting >= STEP_BYTES)
-                if self._closed:
-                    return
-                self._waiting = 0
+        while self._wait():
             try:
-                getattr(os, "fdatasync", os.fsync)(self._descriptor)
+                self._flush()
             except OSError as error:
                 with self._work:
                     self._error = error
-                return
+                    self._work.wait_for(lambda: self._closed)
+        if self._last is not None:
+            self._last()
+
+    def _wait(self) -> bool:
+        """Waits for something to do; False at the end."""
+        with self._work:
+            while not self._closed:
+                due = self._work.wait_for(
+                    lambda: self._closed or self._waiting >= STEP_BYTES, self._seconds
+                )
+                if not self._closed and (due or self._waiting):
+                    self._waiting = 0
+                    return True
+        return False
+
+
+class FileFlusher(Flusher):
+    """A thread that brings a file to the disk while it is written.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR)
+        super().__init__(lambda: sync_data(self._descriptor))
+
+    def close(self, last: Callable[[], None] | None = None) -> None:
+        """Ends the thread, as `Flusher.close` does."""
+        try:
+            super().close(last)
+        finally:
+            os.close(self._descriptor)
+
+
+def sync_data(descriptor: int) -> None:
+    """Brings the data of a file to the disk."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)

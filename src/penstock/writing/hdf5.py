@@ -1,7 +1,7 @@
 """An HDF5 file of fields whose length is known: laid out at once, and then filled."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +12,7 @@ from h5py import h5d, h5p, h5s, h5t
 from penstock.errors import TypeNotSupportedError
 from penstock.spec import Field
 from penstock.writing.encoders import Array, Encoded, Storage
-from penstock.writing.flushing import Flusher
+from penstock.writing.flushing import FileFlusher
 
 VERSION = ("v110", "v110")
 """Of the file format: read by every HDF5 since 2016, and its index of chunks has a checksum."""
@@ -46,7 +46,7 @@ class FileWriter:
             self._file.close()
             self._file = None
             self._descriptor = os.open(path, os.O_RDWR)
-        self._flusher = Flusher(path)
+        self._flusher = FileFlusher(path)
 
     def __enter__(self) -> "FileWriter":
         return self
@@ -103,6 +103,12 @@ def make_file(path: Path, fields: Sequence[Field], rows: int, storage: Storage) 
         file.close()
         raise
     return file
+
+
+def offsets_of(path: Path, names: Iterable[str]) -> dict[str, int]:
+    """Where the values of contiguous datasets begin in a file, in bytes."""
+    with h5py.File(path, "r", locking=False) as file:
+        return {name: file[name].id.get_offset() for name in names}
 
 
 def _type_of(field: Field) -> h5t.TypeID:

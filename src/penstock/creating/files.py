@@ -1,0 +1,229 @@
+"""Where the values of each field are written, and what becomes one HDF5 file of them.
+
+libhdf5 lays files out and never holds one open: there is nothing that it has not written yet, and
+that a killed process could leave half done.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import StateError
+from penstock.manifest import ATTRIBUTE
+from penstock.spec import Field
+from penstock.writing import Storage
+from penstock.writing.flushing import sync_data
+from penstock.writing.hdf5 import ALIGNMENT, make_file, offsets_of, set_note, write_at
+
+_RAW = "{}.raw"
+_COPIED_BYTES = 1 << 22
+
+
+class Place(NamedTuple):
+    """Where the rows of a field lie, one after the other.
+
+    Attributes:
+        descriptor: Of the file.
+        offset: Of the first row, in bytes.
+    """
+
+    descriptor: int
+    offset: int
+
+
+class Files:
+    """Files that are open for writing.
+
+    Args:
+        fields: What is written.
+        note: What the HDF5 file says about itself; None for nothing.
+    """
+
+    def __init__(self, fields: Sequence[Field], note: str | None) -> None:
+        self._fields = {field.name: field for field in fields}
+        self._note = note
+        self._places: dict[str, Place] = {}
+
+    def put(self, name: str, row: int, values: npt.NDArray[Any]) -> None:
+        """Writes rows of a field.
+
+        Args:
+            name: Of the field.
+            row: The first one.
+            values: C-contiguous, in the field's dtype.
+        """
+        place = self._places[name]
+        write_at(place.descriptor, values, place.offset + row * self._fields[name].nbytes)
+
+    def sync(self) -> None:
+        """Brings all that was written to the disk."""
+        for descriptor in {place.descriptor for place in self._places.values()}:
+            sync_data(descriptor)
+
+    def finish(self, rows: int) -> None:
+        """Makes the whole HDF5 file, where it is published from.
+
+        Args:
+            rows: How many there are.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Closes the files."""
+        for descriptor in {place.descriptor for place in self._places.values()}:
+            os.close(descriptor)
+        self._places = {}
+
+    def _check_holds(self, stops: Mapping[str, int]) -> None:
+        """Makes sure that what is said to be there can be.
+
+        Raises:
+            StateError: If a file is too short for it.
+        """
+        for name, stop in stops.items():
+            place = self._places[name]
+            needed = place.offset + stop * self._fields[name].nbytes
+            if stop and os.fstat(place.descriptor).st_size < needed:
+                raise StateError(
+                    f"What was left of {name!r} is damaged: {stop} rows were noted, and its file "
+                    "is shorter. Write it anew, with overwrite=True."
+                )
+
+    def _lay_out(self, path: Path, fields: Sequence[Field], rows: int) -> dict[str, int]:
+        """Makes an HDF5 file without values; gives where those of each field belong."""
+        make_file(path, fields, rows, Storage()).close()
+        if self._note is not None:
+            set_note(path, ATTRIBUTE, self._note)
+        return offsets_of(path, self._fields)
+
+
+class FixedFile(Files):
+    """An HDF5 file whose length is known: laid out at once, each value goes where it belongs.
+
+    Args:
+        path: The file.
+        fields: What is written.
+        note: What the file says about itself; None for nothing.
+        rows: How many there are.
+        stops: For each field the row behind the last one that was written before; None for a new
+            file.
+
+    Raises:
+        TypeNotSupportedError: If HDF5 has no such type.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fields: Sequence[Field],
+        note: str | None,
+        rows: int,
+        stops: Mapping[str, int] | None,
+    ) -> None:
+        super().__init__(fields, note)
+        if stops is None:
+            offsets = self._lay_out(path, fields, rows)
+        else:
+            offsets = offsets_of(path, self._fields)
+        descriptor = os.open(path, os.O_RDWR)
+        self._places = {name: Place(descriptor, offset) for name, offset in offsets.items()}
+        self._check_holds(stops or {})
+
+    @staticmethod
+    def are_there(path: Path) -> bool:
+        """Whether a process before has left the file."""
+        return path.exists()
+
+    def finish(self, rows: int) -> None:
+        """Nothing is left to do."""
+
+
+class GrowingFiles(Files):
+    """A file of bare rows for each field; an HDF5 file is made of them when their number is known.
+
+    The rows of the largest field lie where libhdf5 puts the first dataset of a file: all around
+    them is written at the end, and they stay where they are. The others are copied.
+
+    Args:
+        path: Where the HDF5 file is made; bare rows lie beside it.
+        fields: What is written.
+        note: What the HDF5 file says about itself; None for nothing.
+        stops: For each field the row behind the last one that was written before; None for a new
+            file.
+
+    Raises:
+        TypeNotSupportedError: If HDF5 has no such type.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fields: Sequence[Field],
+        note: str | None,
+        stops: Mapping[str, int] | None,
+    ) -> None:
+        super().__init__(fields, note)
+        self._path = path
+        self._empty = path.with_name("empty.h5")
+        self._order = sorted(fields, key=lambda field: -field.nbytes)
+        self._raw = [path.with_name(_RAW.format(number)) for number in range(len(fields))]
+        # What HDF5 refuses, it refuses before any work is done.
+        self._lay_out(self._empty, self._order, 1)
+        if stops is not None and not self._raw[0].exists():
+            path.replace(self._raw[0])  # stopped between `finish` and the end
+        for field, raw in zip(self._order, self._raw, strict=True):
+            descriptor = os.open(raw, os.O_RDWR | os.O_CREAT, 0o666)
+            self._places[field.name] = Place(descriptor, 0 if self._places else ALIGNMENT)
+        self._check_holds(stops or {})
+
+    @staticmethod
+    def are_there(path: Path) -> bool:
+        """Whether a process before has left files."""
+        return path.exists() or path.with_name(_RAW.format(0)).exists()
+
+    def finish(self, rows: int) -> None:
+        """Makes the HDF5 file."""
+        offsets = self._lay_out(self._empty, self._order, rows)
+        first = self._order[0].name
+        # A few rows need not begin at a page; then they are as good as any others.
+        stays = offsets[first] == self._places[first].offset
+        empty = os.open(self._empty, os.O_RDWR)
+        try:
+            into = self._places[first].descriptor if stays else empty
+            if stays:
+                self._graft(empty, into, rows, offsets)
+            for field in self._order[stays:]:
+                source = self._places[field.name]
+                _copy(source, Place(into, offsets[field.name]), rows * field.nbytes)
+            os.fsync(into)
+        finally:
+            os.close(empty)
+        (self._raw[0] if stays else self._empty).replace(self._path)
+
+    def _graft(self, empty: int, into: int, rows: int, offsets: Mapping[str, int]) -> None:
+        """Writes all of the HDF5 file but its values around the rows of the largest field."""
+        size = os.fstat(empty).st_size
+        os.ftruncate(into, size)
+        place = 0
+        for field in sorted(self._order, key=lambda field: offsets[field.name]):
+            start = offsets[field.name]
+            _copy(Place(empty, place), Place(into, place), start - place)
+            place = start + rows * field.nbytes
+        _copy(Place(empty, place), Place(into, place), size - place)
+
+
+def _copy(source: Place, target: Place, nbytes: int) -> None:
+    for start in range(0, nbytes, _COPIED_BYTES):
+        count = min(_COPIED_BYTES, nbytes - start)
+        data = np.empty(count, np.uint8)
+        view = data.data
+        while len(view):
+            done = os.preadv(source.descriptor, [view], source.offset + start + count - len(view))
+            if not done:
+                raise OSError(f"a file ended {len(view)} bytes early")
+            view = view[done:]
+        write_at(target.descriptor, data, target.offset + start)

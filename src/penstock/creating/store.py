@@ -1,0 +1,319 @@
+"""Rows on their way into files, from several threads, and the note of what is safe there."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from penstock.creating.files import Files
+from penstock.creating.indexing import Rows
+from penstock.creating.rows import RowSet
+from penstock.creating.values import Values
+from penstock.errors import DataError, OptionError, ShapeError, StateError, some_of
+from penstock.spec import Field
+from penstock.staging import WRITTEN, Staging, replace_text, write_errors
+from penstock.writing.flushing import Flusher
+
+SECONDS = 5.0
+"""After which rows are flushed, however few they are."""
+
+_VERSION = 1
+
+
+class Store:
+    """Rows of a file that is being written.
+
+    A place is reserved under a lock, and bytes are written outside of it. What was written counts
+    once all of it is there. To flush, a thread waits for what is under way, and holds new rows up
+    for that moment: so the note knows no row that is not whole, and of rows that were appended
+    one after the other no hole between them.
+
+    Args:
+        staging: The folder, entered already.
+        files: Where values go.
+        fields: What is written.
+        length: Rows of the file; None for one that grows.
+        plan: What has to be the same for those who go on.
+        rows: For each field those that were written before.
+    """
+
+    def __init__(
+        self,
+        staging: Staging,
+        files: Files,
+        fields: Sequence[Field],
+        length: int | None,
+        plan: Mapping[str, Any],
+        rows: Mapping[str, RowSet],
+    ) -> None:
+        self.staging = staging
+        self.length = length
+        self._files = files
+        self._fields = {field.name: field for field in fields}
+        self._plan = plan
+        self._rows = dict(rows)
+        self._under_way: dict[object, int] = {}
+        self._held_up = False
+        self._kept = max(some.stop for some in rows.values())
+        self._closed = False
+        self._broken: OSError | None = None
+        self._changes = 0
+        self._flushed = 0
+        self._state = threading.Condition()
+        self._flushing = threading.Lock()
+        self._process = os.getpid()
+        self._flusher = Flusher(self.flush, SECONDS)
+
+    @property
+    def end(self) -> int:
+        """The row behind the last one that was written, or is being written."""
+        with self._state:
+            stops = [rows.stop for rows in self._rows.values()]
+            return max(*stops, *self._under_way.values(), 0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more rows can be written."""
+        return self._closed
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process made it, and not one that it was forked from."""
+        return os.getpid() == self._process
+
+    @property
+    def kept(self) -> int:
+        """The row behind the last one that somebody who goes on will find."""
+        return self._kept
+
+    def gaps(self, name: str) -> Iterator[range]:
+        """The runs of rows of a field that were not written."""
+        with self._state:
+            rows = self._rows[name].copy()
+        return rows.gaps(self.end if self.length is None else self.length)
+
+    def append(self, values: Mapping[str, Values], count: int) -> range:
+        """Writes rows of all fields behind the last row."""
+        with self._at_work(None, count) as rows:
+            for name, some in values.items():
+                self._put(name, Rows(rows), some)
+            with self._state:
+                for written in self._rows.values():
+                    written.add(rows.start, rows.stop)
+        self._note(sum(some.nbytes for some in values.values()))
+        return rows
+
+    def assign(self, name: str, rows: Rows, values: Values) -> None:
+        """Writes rows of a field."""
+        with self._at_work(rows.stop):
+            self._put(name, rows, values)
+            numbers = rows.numbers
+            with self._state:
+                if isinstance(numbers, range) and numbers.step == 1:
+                    self._rows[name].add(numbers.start, numbers.stop)
+                else:
+                    for some in rows.blocks():
+                        self._rows[name].add_rows(some)
+        self._note(values.nbytes)
+
+    def flush(self) -> None:
+        """Brings all rows that were written to the disk, and notes them.
+
+        Raises:
+            WriteError: If that fails; what was noted before is safe.
+        """
+        self.check_process()
+        with self._flushing, write_errors(self.staging.target):
+            with self._quiet():
+                changes = self._changes
+                rows = {name: written.copy() for name, written in self._rows.items()}
+            if self._broken is not None:
+                raise self._broken
+            if changes == self._flushed:
+                return
+            try:
+                self._files.sync()
+            except OSError as error:
+                # The system may have dropped what it could not write: nothing later is safe.
+                self._broken = error
+                raise
+            written = {name: some.to_json() for name, some in rows.items()}
+            document = {"version": _VERSION, "plan": self._plan, "rows": written}
+            replace_text(self.staging.folder / WRITTEN, json.dumps(document))
+            self._flushed = changes
+            self._kept = max(some.stop for some in rows.values())
+
+    def publish(self) -> None:
+        """Makes the file of all rows, and puts it in its place.
+
+        Raises:
+            ShapeError: If there are no rows.
+            DataError: If rows are missing; then more can be written.
+            WriteError: If the system refuses; what was flushed is safe.
+        """
+        self.check_process()
+        with self._quiet():
+            self.check_open()
+            self._check_whole()
+            self._closed = True
+        try:
+            with write_errors(self.staging.target):
+                self._flusher.close()
+                self.flush()
+                self._files.finish(self.end)
+                self._files.close()
+            self.staging.publish()
+            self._kept = 0
+        finally:
+            self._release()
+
+    def abandon(self) -> None:
+        """Ends without a file; what was written stays for somebody who goes on."""
+        if not self.is_own:
+            return
+        with self._state:
+            closed, self._closed = self._closed, True
+        if not closed:
+            # In its own thread, since the garbage collector may run this in the midst of `flush`.
+            with suppress(OSError):
+                self._flusher.close(self._leave)
+
+    def check_process(self) -> None:
+        """Makes sure that this is the process that the file was created in.
+
+        Raises:
+            OptionError: If it is a fork of it.
+        """
+        if not self.is_own:
+            raise OptionError(
+                f"{self.staging.target} was created in another process, and has one writer. Use "
+                "threads, or have other processes send their rows to that one."
+            )
+
+    def check_open(self) -> None:
+        """Makes sure that rows can still be written.
+
+        Raises:
+            OptionError: If it was closed.
+        """
+        if self._closed:
+            raise OptionError(
+                f"{self.staging.target} was closed. Say create(..., overwrite=True) to write it "
+                "anew."
+            )
+
+    def _leave(self) -> None:
+        with suppress(OSError):
+            self.flush()
+        self._release()
+
+    def _release(self) -> None:
+        self._files.close()
+        leave(self.staging)
+
+    def _put(self, name: str, rows: Rows, values: Values) -> None:
+        with write_errors(self.staging.target):
+            for first, piece in values.pieces():
+                for place, row, count in rows.runs(first, len(piece)):
+                    part = piece[place - first : place - first + count]
+                    self._files.put(name, row, part)
+
+    def _note(self, nbytes: int) -> None:
+        with write_errors(self.staging.target):
+            self._flusher.note(nbytes)
+
+    @contextmanager
+    def _at_work(self, stop: int | None, count: int = 0) -> Iterator[range]:
+        """Keeps flushes waiting while rows are written; gives those behind the last one.
+
+        Args:
+            stop: The row behind those that are written; None for `count` rows at the end.
+            count: How many that are.
+        """
+        self.check_process()
+        token = object()
+        with self._state:
+            self._state.wait_for(lambda: not self._held_up)
+            self.check_open()
+            start = self.end
+            if stop is None:
+                stop = start + count
+                self._check_room(start, count)
+            self._under_way[token] = stop
+        try:
+            yield range(start, stop)
+        finally:
+            with self._state:
+                del self._under_way[token]
+                self._changes += 1
+                self._state.notify_all()
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Waits until nothing is being written, and keeps it so."""
+        with self._state:
+            self._state.wait_for(lambda: not self._held_up)
+            self._held_up = True
+            try:
+                self._state.wait_for(lambda: not self._under_way)
+                yield
+            finally:
+                self._held_up = False
+                self._state.notify_all()
+
+    def _check_room(self, start: int, count: int) -> None:
+        if self.length is not None and start + count > self.length:
+            raise ShapeError(
+                f"The batch has {count} rows, and {self.staging.target} has {self.length - start} "
+                f"of its {self.length} left. Leave length= out for a file that grows."
+            )
+
+    def _check_whole(self) -> None:
+        """Makes sure that all rows of all fields are there."""
+        length = self.end if self.length is None else self.length
+        if not length:
+            raise ShapeError(
+                f"{self.staging.target} cannot be made without rows. Write some first."
+            )
+        missing = []
+        for name, rows in self._rows.items():
+            gap = next(rows.gaps(length), None)
+            if gap is not None:
+                count = sum(map(len, rows.gaps(length)))
+                missing.append(f"{name!r} lacks {count} of {length} rows, from row {gap.start} on")
+        if missing:
+            raise DataError(
+                f"{self.staging.target} is not whole, and was not made: {some_of(missing)}. Write "
+                "these rows first; writer[name].missing() lists them."
+            )
+
+
+def leave(staging: Staging) -> None:
+    """Leaves the folder to somebody who goes on, if there is anything to go on with."""
+    if not (staging.folder / WRITTEN).exists():
+        with suppress(OSError):
+            staging.remove()
+    staging.__exit__(None, None, None)
+
+
+def read_note(folder: Path, target: Path, plan: Mapping[str, Any]) -> dict[str, RowSet] | None:
+    """For each field the rows that a process before has flushed; None if there are none.
+
+    Raises:
+        StateError: If that was another file.
+    """
+    try:
+        document = json.loads((folder / WRITTEN).read_text())
+    except FileNotFoundError:
+        return None
+    found = document["plan"] if document.get("version") == _VERSION else {}
+    differ = [name for name, value in plan.items() if found.get(name) != value]
+    if differ:
+        raise StateError(
+            f"What was left of {target} cannot be gone on with: it was written with other "
+            f"{', '.join(differ)}. Create it as before, or anew with overwrite=True."
+        )
+    return {name: RowSet.from_json(rows) for name, rows in document["rows"].items()}
