@@ -114,12 +114,11 @@ def _of_samples(index: tuple[Any, ...]) -> Any:
 
 
 def _reach(index: slice, length: int, most: int | None) -> int:
-    """How long the array has to be for all that a slice names."""
-    if most is None:
-        return length
+    """How long the array has to be for all that a slice names; it does not grow for `[-3:20]`."""
+    ends = [operator.index(end) for end in (index.start, index.stop) if end is not None]
     backwards = index.step is not None and operator.index(index.step) < 0
     end = index.start if backwards else index.stop
-    if end is None:
+    if most is None or end is None or min(ends) < 0:
         return length
     reach = operator.index(end) + backwards
     if reach > most:

@@ -35,12 +35,13 @@ class RowSet:
 
     def add(self, start: int, stop: int) -> None:
         """Adds the rows from `start` on, and before `stop`."""
+        if start >= stop:
+            return
         for page in range(start // PAGE, -(-stop // PAGE)):
             first = max(start - page * PAGE, 0)
             last = min(stop - page * PAGE, PAGE)
             self._set(page, ((1 << (last - first)) - 1) << first)
-        if start < stop:
-            self.stop = max(self.stop, stop)
+        self.stop = max(self.stop, stop)
 
     def add_rows(self, rows: Indices) -> None:
         """Adds rows in any order, also twice."""

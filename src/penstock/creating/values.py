@@ -127,18 +127,26 @@ def values_for(field: Field, value: Any, rows: int, *, single: bool) -> Values:
     array = values.array
     while array.ndim > len(shape) and array.shape[0] == 1:
         array = array[0]
+    if array.shape != shape:
+        _check_broadcast(field, values.array.shape, array, shape)
+    # Checked before the rows multiply.
+    axes = (1,) * (len(field.shape) + 1 - array.ndim)
+    settled = Values(array.reshape(*axes, *array.shape), values.cast).settled()
+    if settled.array.shape == (rows, *field.shape):
+        return settled
+    return Values(np.broadcast_to(settled.array, (rows, *field.shape)), settled.cast)
+
+
+def _check_broadcast(
+    field: Field, came: tuple[int, ...], array: Array, shape: tuple[int, ...]
+) -> None:
     try:
         np.broadcast_to(array, shape)
     except ValueError:
         raise ShapeError(
-            f"{field.name!r} cannot take values of shape {values.array.shape} for "
-            f"{'one sample' if single else f'{rows} rows'}. Expected shape {shape}, or one that "
-            "is broadcast to it."
+            f"{field.name!r} cannot take values of shape {came} there. Expected shape {shape}, or "
+            "one that is broadcast to it."
         ) from None
-    # Checked before the rows multiply.
-    axes = (1,) * (len(field.shape) + 1 - array.ndim)
-    settled = Values(array.reshape(*axes, *array.shape), values.cast).settled()
-    return Values(np.broadcast_to(settled.array, (rows, *field.shape)), settled.cast)
 
 
 def _values(field: Field, value: Any) -> Values:
