@@ -61,7 +61,6 @@ class OneFile(_Closing):
         self._plan = plan
         self._path = staging.path
         self.done = 0
-        self._writer = FileWriter(self._path, plan.fields, plan.rows, plan.storage)
         self._digests = {field.name: hashlib.sha256() for field in plan.fields}
 
     def __enter__(self) -> "OneFile":
@@ -69,7 +68,9 @@ class OneFile(_Closing):
 
     def put(self, piece: Piece) -> None:
         """Writes the next piece."""
-        assert self._writer is not None
+        if self._writer is None:
+            plan = self._plan
+            self._writer = FileWriter(self._path, plan.fields, plan.rows, plan.storage)
         self._writer.put(self.done, piece.encoded)
         for name, digest in piece.digests.items():
             self._digests[name].update(digest.data)
@@ -114,7 +115,10 @@ class Folder(_Closing):
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         super().__exit__(kind, error, _)
-        self._threads.shutdown()
+        try:
+            self._collect()
+        finally:
+            self._threads.shutdown()
 
     def put(self, piece: Piece) -> None:
         """Writes the next piece, into a new shard if the one before is full."""

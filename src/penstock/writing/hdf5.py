@@ -7,7 +7,7 @@ from types import TracebackType
 
 import h5py
 import numpy as np
-from h5py import h5d, h5p, h5s, h5t
+from h5py import h5d, h5f, h5g, h5p, h5s, h5t
 
 from penstock.errors import TypeNotSupportedError
 from penstock.spec import Field
@@ -86,23 +86,61 @@ class FileWriter:
 
 def make_file(path: Path, fields: Sequence[Field], rows: int, storage: Storage) -> h5py.File:
     """A new file with a dataset for each field, and no values in it yet."""
-    align = {}
-    if storage.compression is None:
-        align = {"alignment_threshold": ALIGNMENT, "alignment_interval": ALIGNMENT}
-    file = h5py.File(path, "w", libver=VERSION, locking=False, **align)
-    links = h5p.create(h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    links.set_char_encoding(h5t.CSET_UTF8)
+    file = _new_file(path, ALIGNMENT if storage.compression is None else 1)
     try:
         for field in fields:
-            space = h5s.create_simple((rows, *field.shape))
+            # No chunk may be larger than the most that there can be.
+            most = max(rows, storage.chunk_rows)
+            space = h5s.create_simple((rows, *field.shape), (most, *field.shape))
             plist = storage.properties(field.dtype, field.shape)
-            made = h5d.create(file.id, None, _type_of(field), space, plist)
-            h5py.h5o.link(made, file.id, field.name.encode(), lcpl=links)
+            *groups, name = field.name.encode().split(b"/")
+            place = _group(file, groups)
+            h5d.create(place, name, _type_of(field), space, plist, lcpl=_utf8())
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _new_file(path: Path, alignment: int) -> h5py.File:
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
+    access.set_file_locking(False, True)
+    access.set_alignment(alignment, alignment)
+    return h5py.File(
+        h5f.create(os.fsencode(path), h5f.ACC_TRUNC, _untimed(h5p.FILE_CREATE), access)
+    )
+
+
+def _group(file: h5py.File, names: Sequence[bytes]) -> h5g.GroupID:
+    """The group of this path, made where it is not there."""
+    group = file["/"].id
+    for name in names:
+        there = group.links.exists(name)
+        group = (
+            h5g.open(group, name)
+            if there
+            else h5g.create(group, name, lcpl=_utf8(), gcpl=_untimed(h5p.GROUP_CREATE))
+        )
+    return group
+
+
+def _utf8() -> h5p.PropLCID:
+    """Properties of a name."""
+    plist = h5p.create(h5p.LINK_CREATE)
+    plist.set_char_encoding(h5t.CSET_UTF8)
+    return plist
+
+
+def _untimed(kind: h5p.PropClassID) -> h5p.PropOCID:
+    """Properties of an object that does not note when it was made.
+
+    The same values make the same file, whenever they are written.
+    """
+    plist = h5p.create(kind)
+    plist.set_obj_track_times(False)
+    return plist
 
 
 def _type_of(field: Field) -> h5t.TypeID:
