@@ -3,6 +3,7 @@
 import hashlib
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +47,9 @@ class _Closing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._close()
+        # Its own failure, if it has one, is the one that counts.
+        with suppress(OSError) if error is not None else nullcontext():
+            self._close()
 
     def _close(self) -> None:
         writer, self._writer = self._writer, None
@@ -114,9 +117,10 @@ class Folder(_Closing):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, _)
         try:
-            self._collect()
+            super().__exit__(kind, error, _)
+            with suppress(OSError) if error is not None else nullcontext():
+                self._collect()
         finally:
             self._threads.shutdown()
 

@@ -1,7 +1,9 @@
 """An HDF5 file of fields whose length is known: laid out at once, and then filled."""
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +21,8 @@ VERSION = ("v110", "v110")
 
 ALIGNMENT = 4096
 """Bytes. Contiguous values begin at a page, as direct and mapped reads want it."""
+
+_ERRNO = re.compile(r"errno = (\d+)")
 
 
 class FileWriter:
@@ -38,14 +42,14 @@ class FileWriter:
         self._path = path
         self._fields = {field.name: field for field in fields}
         self._storage = storage
-        self._file: h5py.File | None = make_file(path, fields, rows, storage)
         self._descriptor = -1
         self._offsets: dict[str, int] = {}
-        if storage.compression is None:
-            self._offsets = {name: self._file[name].id.get_offset() for name in self._fields}
-            self._file.close()
-            self._file = None
-            self._descriptor = os.open(path, os.O_RDWR)
+        with system_errors():
+            self._file: h5py.File | None = make_file(path, fields, rows, storage)
+            if storage.compression is None:
+                self._offsets = {name: self._file[name].id.get_offset() for name in self._fields}
+                self._close_file()
+                self._descriptor = os.open(path, os.O_RDWR)
         self._flusher = Flusher(path)
 
     def __enter__(self) -> "FileWriter":
@@ -70,18 +74,45 @@ class FileWriter:
             else:
                 dataset = self._file[name].id
                 offset = (row, *(0 for _ in self._fields[name].shape))
-                dataset.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
+                with system_errors():
+                    dataset.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
             self._flusher.note(values.nbytes)
 
     def close(self) -> None:
-        """Ends writing."""
-        self._flusher.close()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Ends writing.
+
+        Raises:
+            OSError: If what was written does not reach the disk.
+        """
+        try:
+            self._flusher.close()
+        finally:
+            with system_errors():
+                self._close_file()
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Turns what libhdf5 says of a system call that failed into what the system said.
+
+    Raises:
+        OSError: With the number of the system's error.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = _ERRNO.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def make_file(path: Path, fields: Sequence[Field], rows: int, storage: Storage) -> h5py.File:
@@ -164,5 +195,5 @@ def write_at(descriptor: int, values: Array, place: int) -> None:
 
 def set_note(path: Path, name: str, text: str) -> None:
     """Sets an attribute of a file's root to a text."""
-    with h5py.File(path, "r+", libver=VERSION, locking=False) as file:
+    with system_errors(), h5py.File(path, "r+", libver=VERSION, locking=False) as file:
         file.attrs[name] = np.bytes_(text.encode())
