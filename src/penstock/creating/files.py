@@ -17,7 +17,7 @@ from penstock.manifest import ATTRIBUTE
 from penstock.spec import Field
 from penstock.writing import Storage
 from penstock.writing.flushing import sync_data
-from penstock.writing.hdf5 import ALIGNMENT, make_file, offsets_of, set_note, write_at
+from penstock.writing.hdf5 import ALIGNMENT, make_file, offsets_of, set_note, system_errors, write_at
 
 _RAW = "{}.raw"
 _COPIED_BYTES = 1 << 22
@@ -95,7 +95,8 @@ class Files:
 
     def _lay_out(self, path: Path, fields: Sequence[Field], rows: int) -> dict[str, int]:
         """Makes an HDF5 file without values; gives where those of each field belong."""
-        make_file(path, fields, rows, Storage()).close()
+        with system_errors(), make_file(path, fields, rows, Storage()):
+            pass
         if self._note is not None:
             set_note(path, ATTRIBUTE, self._note)
         return offsets_of(path, self._fields)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +47,9 @@ class _Closing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._close()
+        # Its own failure, if it has one, is the one that counts.
+        with suppress(OSError) if error is not None else nullcontext():
+            self._close()
 
     def _close(self) -> None:
         writer, self._writer = self._writer, None
@@ -61,7 +64,6 @@ class OneFile(_Closing):
         self._plan = plan
         self._path = staging.path
         self.done = 0
-        self._writer = FileWriter(self._path, plan.fields, plan.rows, plan.storage)
         self._digests = {field.name: hashlib.sha256() for field in plan.fields}
 
     def __enter__(self) -> "OneFile":
@@ -69,7 +71,9 @@ class OneFile(_Closing):
 
     def put(self, piece: Piece) -> None:
         """Writes the next piece."""
-        assert self._writer is not None
+        if self._writer is None:
+            plan = self._plan
+            self._writer = FileWriter(self._path, plan.fields, plan.rows, plan.storage)
         self._writer.put(self.done, piece.encoded)
         for name, digest in piece.digests.items():
             self._digests[name].update(digest.data)
@@ -114,8 +118,12 @@ class Folder(_Closing):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, _)
-        self._threads.shutdown()
+        try:
+            super().__exit__(kind, error, _)
+            with suppress(OSError) if error is not None else nullcontext():
+                self._collect()
+        finally:
+            self._threads.shutdown()
 
     def put(self, piece: Piece) -> None:
         """Writes the next piece, into a new shard if the one before is full."""

@@ -110,7 +110,10 @@ def pack(
     means = Means.of(plan, total, workers)
     _check_target(target, shard_size is not None, overwrite, resume)
     keep = plan.shard_rows is not None
-    with Staging(target, overwrite=overwrite, keep=keep, resume=resume) as staging:
+    with (
+        means.explained(),
+        Staging(target, overwrite=overwrite, keep=keep, resume=resume) as staging,
+    ):
         write(plan, staging, means, progress)
         staging.publish()
     return open_data(target)

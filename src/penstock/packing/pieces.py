@@ -1,17 +1,18 @@
 """The samples on their way into a file: mapped, cast and encoded in the threads that read them."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import DataError, LossError
+from penstock.errors import DataError, LossError, MemoryBudgetError
 from penstock.loading import Loader
 from penstock.order import Permutation, stream_key
 from penstock.packing.digests import digest_of
 from penstock.packing.plan import Plan
-from penstock.resources import cpu_count
+from penstock.resources import cpu_count, format_bytes
 from penstock.spec import Indices, leaves
 from penstock.transform import finish
 from penstock.writing import Encoded
@@ -90,10 +91,12 @@ class Means(NamedTuple):
     Attributes:
         memory: Bytes, without those that encoding takes.
         workers: Threads.
+        beside: Bytes that encoding takes.
     """
 
     memory: int
     workers: int
+    beside: int
 
     @classmethod
     def of(cls, plan: Plan, memory: int, workers: int | None) -> "Means":
@@ -101,7 +104,21 @@ class Means(NamedTuple):
         count = workers or cpu_count()
         if plan.scratch:
             count = min(count, max(1, memory // 2 // plan.scratch))
-        return cls(max(1, memory - count * plan.scratch), count)
+        beside = count * plan.scratch
+        return cls(max(1, memory - beside), count, beside)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Says, where memory is too little, what was set aside of it."""
+        try:
+            yield
+        except MemoryBudgetError as error:
+            if not self.beside:
+                raise
+            aside = format_bytes(self.beside)
+            raise MemoryBudgetError(
+                f"{error} ({aside} of what was given are set aside for compressing.)"
+            ) from error
 
 
 def in_order(plan: Plan, first: int, means: Means, shuffle: bool | str) -> Iterator[Piece]:

@@ -174,7 +174,7 @@ def _stored_names(spec: Spec, names: Mapping[str, str] | None) -> dict[str, str]
     """The name of each field in the file: members of compound values get a plain one."""
     for name in names or {}:
         _check_field(spec, name, "names")
-    stored = {name: (names or {}).get(name) or _MEMBER.sub(r".\1", name) for name in spec}
+    stored = {name: (names or {}).get(name, _MEMBER.sub(r".\1", name)) for name in spec}
     taken = list(stored.values())
     for name, new in stored.items():
         if not may_be_named(new, taken):

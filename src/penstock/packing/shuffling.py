@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import LossError, MemoryBudgetError
+from penstock.errors import LossError
 from penstock.loading import Loader, Part, View
 from penstock.loading.batches import Place
-from penstock.loading.budget import INDEX_BYTES
+from penstock.loading.budget import INDEX_BYTES, share
 from penstock.order import Order, Permutation, Span, Window
 from penstock.packing.pieces import Means, Piece, Prepare, encode, permutation_of
 from penstock.packing.plan import Plan
 from penstock.progress import Advance
-from penstock.resources import format_bytes
+from penstock.sources import ReadPath
 from penstock.sources.arrays import npy
+from penstock.sources.arrays.rows import RowSource
 from penstock.sources.beside import Beside, Member
 from penstock.spec import Field
 from penstock.staging import sync_all, write_errors
@@ -33,13 +34,11 @@ from penstock.writing.hdf5 import write_at
 
 Array = npt.NDArray[Any]
 
-STRETCH = 4
-"""A stretch has one part in so many of the memory: two are held, and batches beside them."""
-
 SORTED = 8
 """Rows are sorted into stretches one part in so many of the memory at a time."""
 
 _DONE = "done"
+_READ = ReadPath("direct rows", "a scratch file")
 
 
 class StretchOrder(Order):
@@ -77,9 +76,20 @@ class Scratch:
     def __init__(self, plan: Plan, folder: Path, means: Means) -> None:
         self._plan = plan
         self._folder = folder
-        self._memory, self._workers = memory, _ = means
+        self._memory, self._workers = means.memory, means.workers
         self._permutation = permutation_of(plan)
-        self._stretch = max(1, memory // STRETCH // (plan.row_bytes + INDEX_BYTES))
+        self._stretch = self._room()
+
+    def _room(self) -> int:
+        """Rows of which a loader can hold two stretches, beside the batches."""
+        plan = self._plan
+        fields = [_NotThereYet(f.name, (plan.rows, *f.shape), f.dtype, _READ) for f in plan.fields]
+        members = [Member(source, {f.name: f.name}) for source in fields for f in source.fields]
+        view = View(
+            (Part(Beside(members), Span(0, plan.rows)),), tuple(f.name for f in plan.fields)
+        )
+        budget = share(view, plan.piece_rows, self._memory, self._workers, False, keep=False)
+        return min(max(1, budget.capacity), plan.rows)
 
     @property
     def nbytes(self) -> int:
@@ -159,21 +169,18 @@ class Scratch:
         return View((Part(source, Span(0, source.length)),), tuple(paths))
 
 
+class _NotThereYet(RowSource):
+    """A field of a scratch file, for arithmetic about it before it is written."""
+
+    def _take(self, rows: npt.NDArray[np.int64], out: Array) -> None:
+        raise NotImplementedError
+
+
 class _InStretches(Loader):
     """Hands out rows in an order of its own."""
 
     def use(self, order: StretchOrder) -> None:
-        """Takes this order.
-
-        Raises:
-            MemoryBudgetError: If two stretches do not fit beside the batches.
-        """
-        most = int(np.diff(order.starts).max())
-        if most > self._budget.capacity:
-            raise MemoryBudgetError(
-                f"memory={format_bytes(self.memory)} is too little to put rows of "
-                f"{format_bytes(self._view.row_bytes)} into a random order. Give more."
-            )
+        """Takes this order."""
         self._stretches = order
 
     def _order(self, place: Place, shuffle: bool | str) -> Order:  # noqa: ARG002

@@ -40,7 +40,9 @@ class Cast:
             )
         self.name = name
         self.target = target
-        self._safe = allow_loss or np.can_cast(source, target, "safe")
+        # NumPy calls this safe, though a float has fewer bits than such an integer.
+        rounds = source.kind in "iu" and source.itemsize == 8 and target.kind in "fc"
+        self._safe = allow_loss or (np.can_cast(source, target, "safe") and not rounds)
 
     @property
     def safe(self) -> bool:
@@ -60,7 +62,8 @@ class Cast:
             return np.ascontiguousarray(values)
         # What is out of range is found below, or was allowed.
         with np.errstate(invalid="ignore", over="ignore"):
-            cast = np.ascontiguousarray(values.astype(self.target))
+            numbers = values.real if self.target.kind not in "cS" else values
+            cast = np.ascontiguousarray(numbers.astype(self.target))
         if not self._safe:
             self._check(values, cast)
         return cast
@@ -90,15 +93,18 @@ def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:
         return ~same
     with np.errstate(invalid="ignore", over="ignore"):
         differ: npt.NDArray[np.bool_] = cast.astype(source) != values
+    if source.kind in "iu" and target.kind in "iu":
+        # -1 becomes the largest of those without a sign, and comes back as -1.
+        differ |= (values < 0) != (cast < 0)
     if source.kind in "fc":
         # NaN stays NaN, where there is one.
         differ &= ~(np.isnan(values) & (np.isnan(cast) if target.kind in "fc" else False))
     # Beyond the range of integers, what a cast gives is up to the machine, and so is the way back.
     if source.kind in "fc" and target.kind in "iu":
-        real = values.real
+        real = values.real.astype(np.float64)
         differ |= ~((real >= float(np.iinfo(target).min)) & (real < 2.0 ** _value_bits(target)))
     if source.kind in "iu" and target.kind in "fc":
-        differ |= cast.real >= 2.0 ** _value_bits(source)
+        differ |= cast.real.astype(np.float64) >= 2.0 ** _value_bits(source)
     return differ
 
 

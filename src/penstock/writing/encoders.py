@@ -83,7 +83,6 @@ class Storage:
     def properties(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> h5p.PropDCID:
         """HDF5's properties of a dataset of samples of this shape."""
         plist = h5p.create(h5p.DATASET_CREATE)
-        # The same values make the same file, whenever they are written.
         plist.set_obj_track_times(False)
         plist.set_fill_time(h5d.FILL_TIME_NEVER)
         if self.compression is None:

@@ -1,13 +1,15 @@
 """An HDF5 file of fields whose length is known: laid out at once, and then filled."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import h5py
 import numpy as np
-from h5py import h5d, h5p, h5s, h5t
+from h5py import h5d, h5f, h5g, h5p, h5s, h5t
 
 from penstock.errors import TypeNotSupportedError
 from penstock.spec import Field
@@ -19,6 +21,8 @@ VERSION = ("v110", "v110")
 
 ALIGNMENT = 4096
 """Bytes. Contiguous values begin at a page, as direct and mapped reads want it."""
+
+_ERRNO = re.compile(r"errno = (\d+)")
 
 
 class FileWriter:
@@ -38,14 +42,14 @@ class FileWriter:
         self._path = path
         self._fields = {field.name: field for field in fields}
         self._storage = storage
-        self._file: h5py.File | None = make_file(path, fields, rows, storage)
         self._descriptor = -1
         self._offsets: dict[str, int] = {}
-        if storage.compression is None:
-            self._offsets = {name: self._file[name].id.get_offset() for name in self._fields}
-            self._file.close()
-            self._file = None
-            self._descriptor = os.open(path, os.O_RDWR)
+        with system_errors():
+            self._file: h5py.File | None = make_file(path, fields, rows, storage)
+            if storage.compression is None:
+                self._offsets = {name: self._file[name].id.get_offset() for name in self._fields}
+                self._close_file()
+                self._descriptor = os.open(path, os.O_RDWR)
         self._flusher = FileFlusher(path)
 
     def __enter__(self) -> "FileWriter":
@@ -70,35 +74,59 @@ class FileWriter:
             else:
                 dataset = self._file[name].id
                 offset = (row, *(0 for _ in self._fields[name].shape))
-                dataset.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
+                with system_errors():
+                    dataset.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
             self._flusher.note(values.nbytes)
 
     def close(self) -> None:
-        """Ends writing."""
-        self._flusher.close()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Ends writing.
+
+        Raises:
+            OSError: If what was written does not reach the disk.
+        """
+        try:
+            self._flusher.close()
+        finally:
+            with system_errors():
+                self._close_file()
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Turns what libhdf5 says of a system call that failed into what the system said.
+
+    Raises:
+        OSError: With the number of the system's error.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = _ERRNO.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def make_file(path: Path, fields: Sequence[Field], rows: int, storage: Storage) -> h5py.File:
     """A new file with a dataset for each field, and no values in it yet."""
-    align = {}
-    if storage.compression is None:
-        align = {"alignment_threshold": ALIGNMENT, "alignment_interval": ALIGNMENT}
-    file = h5py.File(path, "w", libver=VERSION, locking=False, **align)
-    links = h5p.create(h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    links.set_char_encoding(h5t.CSET_UTF8)
+    file = _new_file(path, ALIGNMENT if storage.compression is None else 1)
     try:
         for field in fields:
-            space = h5s.create_simple((rows, *field.shape))
+            # No chunk may be larger than the most that there can be.
+            most = max(rows, storage.chunk_rows)
+            space = h5s.create_simple((rows, *field.shape), (most, *field.shape))
             plist = storage.properties(field.dtype, field.shape)
-            made = h5d.create(file.id, None, _type_of(field), space, plist)
-            h5py.h5o.link(made, file.id, field.name.encode(), lcpl=links)
+            *groups, name = field.name.encode().split(b"/")
+            place = _group(file, groups)
+            h5d.create(place, name, _type_of(field), space, plist, lcpl=_utf8())
     except BaseException:
         file.close()
         raise
@@ -107,8 +135,49 @@ def make_file(path: Path, fields: Sequence[Field], rows: int, storage: Storage) 
 
 def offsets_of(path: Path, names: Iterable[str]) -> dict[str, int]:
     """Where the values of contiguous datasets begin in a file, in bytes."""
-    with h5py.File(path, "r", locking=False) as file:
+    with system_errors(), h5py.File(path, "r", locking=False) as file:
         return {name: file[name].id.get_offset() for name in names}
+
+
+def _new_file(path: Path, alignment: int) -> h5py.File:
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
+    access.set_file_locking(False, True)
+    access.set_alignment(alignment, alignment)
+    return h5py.File(
+        h5f.create(os.fsencode(path), h5f.ACC_TRUNC, _untimed(h5p.FILE_CREATE), access)
+    )
+
+
+def _group(file: h5py.File, names: Sequence[bytes]) -> h5g.GroupID:
+    """The group of this path, made where it is not there."""
+    group = file["/"].id
+    for name in names:
+        there = group.links.exists(name)
+        group = (
+            h5g.open(group, name)
+            if there
+            else h5g.create(group, name, lcpl=_utf8(), gcpl=_untimed(h5p.GROUP_CREATE))
+        )
+    return group
+
+
+def _utf8() -> h5p.PropLCID:
+    """Properties of a name."""
+    plist = h5p.create(h5p.LINK_CREATE)
+    plist.set_char_encoding(h5t.CSET_UTF8)
+    return plist
+
+
+def _untimed(kind: h5p.PropClassID) -> h5p.PropOCID:
+    """Properties of an object that does not note when it was made.
+
+    The same values make the same file, whenever they are written.
+    """
+    plist = h5p.create(kind)
+    plist.set_obj_track_times(False)
+    return plist
 
 
 def _type_of(field: Field) -> h5t.TypeID:
@@ -132,5 +201,5 @@ def write_at(descriptor: int, values: Array, place: int) -> None:
 
 def set_note(path: Path, name: str, text: str) -> None:
     """Sets an attribute of a file's root to a text."""
-    with h5py.File(path, "r+", libver=VERSION, locking=False) as file:
+    with system_errors(), h5py.File(path, "r+", libver=VERSION, locking=False) as file:
         file.attrs[name] = np.bytes_(text.encode())

@@ -1,0 +1,144 @@
+"""`penstock pack` and `penstock verify`: what they write, print and return."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+import penstock as ps
+from tests.cli.conftest import command
+
+
+def test_all_fields_are_packed(penstock, tmp_path):
+    """Where none are named; the summary says how to go on."""
+    np.savez(tmp_path / "in.npz", image=np.zeros((100, 8), "u1"), label=np.arange(100))
+    out = tmp_path / "out.h5"
+    code, text, errors = penstock("pack", tmp_path / "in.npz", out)
+    assert (code, errors) == (0, "")
+    assert f"{out}: 100 samples" in text
+    assert f"ps.open({str(out)!r})" in text
+    with h5py.File(out) as file:
+        assert {name: file[name].shape for name in file} == {"x.0": (100, 8), "x.1": (100,)}
+
+
+def test_fields_rows_and_form_are_chosen(penstock, file, tmp_path):
+    """x, y, rows, compression, chunk, dtype, order, shards."""
+    out = tmp_path / "out"
+    options = "--x image --y label --start 10 --end 310 --compression gzip --chunk 640 --level 1"
+    more = "--dtype label=int32 --shuffle --seed 3 --shard-size 8kB --memory 3MB --workers 2"
+    code, text, _ = penstock("pack", file, out, *options.split(), *more.split(), "--json")
+    assert code == 0
+    summary = json.loads(text)
+    assert summary["rows"] == 300
+    assert summary["files"] == len(list(out.glob("*.h5"))) > 1
+    assert summary["fields"]["label"] == {"shape": [], "dtype": "int32"}
+    assert summary["bytes"] == sum(path.stat().st_size for path in out.iterdir())
+    data = ps.open(out)
+    original = ps.from_hdf5(file, x="image", y="label", start=10, end=310)
+    order = ps.from_arrays(np.arange(300)).batch(300, shuffle="exact", seed=3)
+    ((rows,),) = list(order)
+    assert np.array_equal(data[:][0], original[:][0][rows])
+    assert np.array_equal(data[:][1], original[:][1][rows])
+    with h5py.File(out / "shard-00000.h5") as first:
+        assert first["image"].chunks == (10, 8, 8)
+        assert first["image"].compression_opts == 1
+
+
+def test_several_inputs_follow_each_other(penstock, file, tmp_path):
+    """Also what was packed before, whose structure is known."""
+    assert penstock("pack", file, tmp_path / "a.h5", "--x", "image", "--y", "label")[0] == 0
+    code, _, _ = penstock("pack", tmp_path / "a.h5", file, tmp_path / "b.h5", "--quiet")
+    assert code == 0
+    data = ps.open(tmp_path / "b.h5")
+    assert (len(data), data.spec.x, data.spec.y) == (800, "image", "label")
+
+
+def test_a_function_is_applied(penstock, file, tmp_path):
+    """As by `data.map`."""
+    (tmp_path / "mine.py").write_text("def half(x, y):\n    return x / 2, y\n")
+    options = ["--x", "image", "--y", "label", "--map", f"{tmp_path}/mine.py:half"]
+    code, _, errors = penstock("pack", file, tmp_path / "out.h5", *options, "--dtype", "float32")
+    assert code == 0, errors
+    x, _ = ps.open(tmp_path / "out.h5")[:]
+    assert x.dtype == "f4"
+    assert np.array_equal(x, ps.from_hdf5(file, "image")[:][0] / 2)
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        (["--dtype", "u1", "--dtype", "f4"], "--dtype"),
+        (["--dtype", "image=int7"], "dtype"),
+        (["--compression", "rar"], "gzip"),
+        (["--resume"], "shard_size"),
+        (["--memory", "much"], "much"),
+        (["--x", "imag"], "image"),
+    ],
+)
+def test_wrong_use_is_one_line_and_2(penstock, file, tmp_path, options, part):
+    """And nothing is written."""
+    fields = [] if "--x" in options else ["--x", "image", "--y", "label"]
+    code, text, errors = penstock("pack", file, tmp_path / "out.h5", *fields, *options)
+    assert (code, text) == (2, "")
+    assert part in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_a_value_that_a_dtype_cannot_hold_is_2(penstock, file, tmp_path):
+    """Unless loss is allowed."""
+    out = tmp_path / "out.h5"
+    code, _, errors = penstock("pack", file, out, "--x", "target", "--dtype", "uint8")
+    assert code == 2
+    assert "Row 0: 'target' holds" in errors
+    assert "--allow-loss" in errors
+    assert penstock("pack", file, out, "--x", "target", "--dtype", "uint8", "--allow-loss")[0] == 0
+
+
+def test_what_is_there_stays(penstock, file, tmp_path):
+    """Unless it is to be overwritten."""
+    out = tmp_path / "out.h5"
+    out.write_text("old")
+    code, _, errors = penstock("pack", file, out, "--x", "image")
+    assert code == 2
+    assert "--overwrite" in errors
+    assert out.read_text() == "old"
+    assert penstock("pack", file, out, "--x", "image", "--overwrite")[0] == 0
+
+
+def test_a_pipe_gets_no_bar(process, file, tmp_path):
+    """The installed command, in a process of its own."""
+    done = process("pack", file, tmp_path / "out.h5", "--x", "image", "--y", "label")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"{tmp_path / 'out.h5'}: 400 samples\n")
+
+
+def test_verify_says_what_is_broken(penstock, file, tmp_path):
+    """0 and a list, or 1, the list, and the first thing on stderr."""
+    out = tmp_path / "out.h5"
+    penstock("pack", file, out, "--x", "image", "--y", "label")
+    code, text, errors = penstock("verify", out)
+    assert (code, errors) == (0, "")
+    assert "ok      image: 400 rows, SHA-256 as noted" in text
+    with h5py.File(out, "a") as packed:
+        packed["label"][5] += 1
+    code, text, errors = penstock("verify", out)
+    assert code == 1
+    assert "broken  label: its values are not those that were written" in text
+    assert errors.startswith("penstock: error: ")
+    code, text, _ = penstock("verify", out, "--json")
+    assert code == 1
+    assert json.loads(text)["ok"] is False
+    assert penstock("verify", out, "--quiet")[:2] == (1, "")
+    assert penstock("verify", tmp_path / "missing.h5")[0] == 2
+
+
+@pytest.mark.parametrize("name", ["pack", "verify"])
+def test_help_tells_what_it_does(process, name):
+    """With the exit codes or examples."""
+    done = process(name, "--help")
+    assert done.returncode == 0
+    assert "SHA-256" in done.stdout or "examples:" in done.stdout
+    assert command()

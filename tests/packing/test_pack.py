@@ -1,0 +1,453 @@
+"""Any data set as an HDF5 file: the same values, in a layout that is read fast."""
+
+import hashlib
+import tracemalloc
+import warnings
+
+import h5py
+import hdf5plugin  # noqa: F401 - h5py reads zstd and the like with it
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import penstock as ps
+from penstock.errors import (
+    DataError,
+    DiskFullError,
+    LossError,
+    MemoryBudgetError,
+    MissingFileError,
+    OptionError,
+    ShapeError,
+    TypeNotSupportedError,
+)
+from tests.bad_input.refusal import refused
+from tests.files import gzip, images, write
+
+COMPRESSIONS = [None, "gzip", "lzf", "zstd", "lz4", "bzip2"]
+IMAGES = images(300)
+LABELS = np.arange(300)
+
+dtypes = st.one_of(
+    st.sampled_from([np.dtype(bool), np.dtype("S5"), np.dtype("c8"), np.dtype("f2")]),
+    hnp.integer_dtypes(),
+    hnp.floating_dtypes(sizes=(32, 64)),
+)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A gzip file of images and labels."""
+    path = write(tmp_path / "in.h5", image=gzip(IMAGES, 7), label=LABELS)
+    return ps.from_hdf5(path, x="image", y="label")
+
+
+@st.composite
+def fields(draw):
+    """One to three arrays of as many rows, of any dtype and shape."""
+    rows = draw(st.integers(1, 40))
+    return [
+        draw(hnp.arrays(draw(dtypes), (rows, *draw(hnp.array_shapes(min_dims=0, max_side=4)))))
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+
+
+@settings(max_examples=60)
+@given(
+    arrays=fields(),
+    compression=st.sampled_from(COMPRESSIONS),
+    chunk=st.integers(1, 400),
+    memory=st.sampled_from(["3MB", "50MB"]),
+    shuffle=st.booleans(),
+)
+def test_what_is_packed_is_what_comes_back(tmp_path, arrays, compression, chunk, memory, shuffle):
+    """Any dtype and shape, compressed or not: through Penstock, and through h5py."""
+    path = tmp_path / "out.h5"
+    packed = ps.pack(
+        ps.from_arrays(arrays),
+        path,
+        compression=compression,
+        chunk=chunk if compression else None,
+        shuffle=shuffle,
+        seed=5 if shuffle else None,
+        memory=memory,
+        overwrite=True,
+    )
+    (x,) = packed[:]
+    order = np.arange(len(arrays[0]))
+    if shuffle:
+        ids = ps.from_arrays(order).batch(len(order), shuffle="exact", seed=5)
+        ((order,),) = list(ids)
+    with h5py.File(path) as file:
+        for number, array in enumerate(arrays):
+            expected = array.astype(array.dtype.newbyteorder("="))[order]
+            assert x[number].tobytes() == expected.tobytes()
+            stored = file[f"x.{number}"]
+            assert stored[:].tobytes() == expected.tobytes()
+            assert stored.shape == array.shape
+            assert stored.compression == (compression if compression in ("gzip", "lzf") else None)
+    assert ps.verify(path).ok
+
+
+def test_names_and_structure_are_kept(data, tmp_path):
+    """Fields have the names that they had, x and y need not be named again."""
+    ps.pack(data, tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert set(file) == {"image", "label"}
+        assert np.array_equal(file["image"][:], IMAGES)
+    for opened in (ps.open(tmp_path / "out.h5"), ps.from_hdf5(tmp_path / "out.h5")):
+        x, y = opened[5:9]
+        assert np.array_equal(x, IMAGES[5:9])
+        assert y.tolist() == [5, 6, 7, 8]
+    assert ps.open(tmp_path / "out.h5", x="label").spec.y is None
+
+
+def test_dicts_lists_groups_and_members_keep_their_places(tmp_path):
+    """Named inputs, several targets, a group, a member of compound values, weights."""
+    table = np.zeros(20, [("pt", "f4"), ("tag", "i1")])
+    table["pt"] = np.arange(20)
+    path = write(tmp_path / "in.h5", jets=table)
+    with h5py.File(path, "a") as file:
+        file["meta/age"] = np.arange(20.0)
+        file["w"] = np.ones(20, "f4")
+    data = ps.from_hdf5(
+        path, x={"age": "meta/age", "pt": "jets['pt']"}, y=["jets['tag']"], sample_weight="w"
+    )
+    packed = ps.pack(data, tmp_path / "out.h5")
+    assert packed.spec.x == {"age": "meta/age", "pt": "jets.pt"}
+    assert packed.spec.y == ("jets.tag",)
+    assert packed.spec.sample_weight == "w"
+    for ours, theirs in zip(ps.spec.leaves(packed[:]), ps.spec.leaves(data[:]), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_an_autoencoder_keeps_its_one_field(tmp_path):
+    """A field that is x and y is stored once."""
+    data = ps.from_hdf5(write(tmp_path / "in.h5", image=IMAGES), x="image", y="image")
+    packed = ps.pack(data, tmp_path / "out.h5")
+    assert (packed.spec.x, packed.spec.y) == ("image", "image")
+    assert len(packed.spec) == 1
+
+
+def test_a_part_a_selection_and_a_mapped_set_can_be_packed(data, tmp_path):
+    """What the data set gives is what is written."""
+    train, val = data.split(0.8, seed=1)
+    joined = ps.concat(val, train.take(10)).map(lambda x, y: (x.astype("f4") / 2, {"a": y % 3}))
+    packed = ps.pack(joined, tmp_path / "out.h5", compression="gzip")
+    assert packed.spec.y == {"a": "y.a"}
+    for ours, theirs in zip(ps.spec.leaves(packed[:]), ps.spec.leaves(joined[:]), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+
+
+def test_names_in_any_writing(data, tmp_path):
+    """As h5py writes them."""
+    packed = ps.pack(data, tmp_path / "out.h5", names={"image": "Größe/图"})
+    assert packed.spec.x == "Größe/图"
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert np.array_equal(file["Größe/图"][:], IMAGES)
+
+
+def test_names_can_be_given(data, tmp_path):
+    """Of mapped fields, for example."""
+    mapped = data.map(lambda x, y: (x / 255, y))
+    packed = ps.pack(mapped, tmp_path / "out.h5", names={"x": "photos/image", "y": "label"})
+    assert (packed.spec.x, packed.spec.y) == ("photos/image", "label")
+
+
+@pytest.mark.parametrize("names", [{"x": "y"}, {"x": "a/b", "y": "a"}, {"x": ""}, {"x": "."}])
+def test_names_that_cannot_be_are_refused(tmp_path, names):
+    """Twice the same, a group that is a field as well, none at all."""
+    with refused(OptionError, "names="):
+        ps.pack(ps.from_arrays(IMAGES, LABELS), tmp_path / "out.h5", names=names)
+
+
+def test_rows_lie_in_one_piece_from_a_page_on(data, tmp_path):
+    """Contiguous and aligned, read by address."""
+    packed = ps.pack(data, tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["image"].chunks is None
+        assert file["image"].id.get_offset() % 4096 == 0
+    report = packed.batch(10).report()
+    assert report.paths["image"]["path"] == "direct rows"
+
+
+def test_chunks_hold_whole_samples_and_the_bytes_asked_for(data, tmp_path):
+    """All fields have the same rows in a chunk."""
+    ps.pack(data, tmp_path / "out.h5", compression="gzip", chunk="1kB")
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["image"].chunks == (1000 // 48, 4, 4, 3)
+        assert file["label"].chunks == (1000 // 48,)
+        assert file["label"].shuffle
+        assert file["image"].compression_opts == 4
+    large = ps.from_arrays(np.zeros((3000, 100), "f8"))
+    ps.pack(large, tmp_path / "large.h5", compression="lzf")
+    with h5py.File(tmp_path / "large.h5") as file:
+        assert file["x"].chunks == (2**21 // 800, 100)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_the_same_data_make_the_same_file(data, tmp_path, compression):
+    """Whatever memory and threads are used."""
+    digests = set()
+    for number, more in enumerate([{}, {"memory": "300kB", "workers": 1}, {"workers": 5}]):
+        path = tmp_path / f"{number}.h5"
+        chunk = "2kB" if compression else None
+        ps.pack(data, path, compression=compression, chunk=chunk, **more)
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_incompressible_values_are_stored_as_they_are(tmp_path):
+    """A chunk does not grow; any reader knows by its mask."""
+    noise = np.frombuffer(np.random.default_rng(0).bytes(40_000), "u2").reshape(-1, 50)
+    for compression in COMPRESSIONS[1:]:
+        path = tmp_path / f"{compression}.h5"
+        ps.pack(ps.from_arrays(noise), path, compression=compression, chunk=4000)
+        with h5py.File(path) as file:
+            assert file["x"].id.get_storage_size() <= noise.nbytes
+            assert np.array_equal(file["x"][:], noise)
+
+
+@pytest.mark.parametrize(
+    "values, dtype",
+    [
+        (np.arange(256), "u1"),
+        (np.array([0.5, np.nan, np.inf, -0.0]), "f4"),
+        (np.array([1.0, 2.0, -3.0]), "i2"),
+        (np.array([2**24, -(2**24)]), "f4"),
+        (np.array([0, 1, 1]), "?"),
+        (np.array([True, False]), "f8"),
+        (np.array([1 + 0j]), "f4"),
+        (np.array([b"ab", b"c"]), "S9"),
+    ],
+)
+def test_a_dtype_that_holds_every_value_is_taken(tmp_path, values, dtype):
+    """Judged by the values, not by the types."""
+    packed = ps.pack(ps.from_arrays(values), tmp_path / "out.h5", dtype=dtype)
+    (x,) = packed[:]
+    assert x.dtype == np.dtype(dtype)
+    assert np.array_equal(x, values, equal_nan=values.dtype.kind == "f")
+
+
+@pytest.mark.parametrize(
+    "value, source, dtype",
+    [
+        (256, "i8", "u1"),
+        (-1, "i8", "u8"),
+        (2**63, "u8", "i8"),
+        (2**24 + 1, "i4", "f4"),
+        (2**63 - 1, "i8", "f8"),
+        (2**64 - 1, "u8", "f8"),
+        (0.1, "f8", "f4"),
+        (1e300, "f8", "f4"),
+        (0.5, "f8", "i4"),
+        (np.nan, "f8", "i4"),
+        (np.inf, "f8", "i8"),
+        (2.0**63, "f8", "i8"),
+        (-1.0, "f4", "u2"),
+        (1j, "c16", "f8"),
+        (2, "i4", "?"),
+        (b"abc", "S3", "S2"),
+    ],
+)
+def test_a_value_that_a_dtype_cannot_hold_is_an_error(tmp_path, value, source, dtype):
+    """The row and the value are named; nothing is written."""
+    values = np.zeros(50_000, source)
+    values[43_210] = value
+    with refused(LossError, "Row 43210", "'x' holds", "allow_loss=True"):
+        ps.pack(ps.from_arrays(values), tmp_path / "out.h5", dtype=dtype)
+    assert list(tmp_path.iterdir()) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ps.pack(ps.from_arrays(values), tmp_path / "out.h5", dtype=dtype, allow_loss=True)
+
+
+@given(st.data())
+def test_no_cast_changes_a_value(tmp_path, draws):
+    """Either every value comes back, or the first one that would not is named."""
+    numbers = st.one_of(hnp.integer_dtypes(endianness="="), hnp.floating_dtypes(endianness="="))
+    source, target = draws.draw(numbers), draws.draw(numbers)
+    values = draws.draw(hnp.arrays(source, 20))
+    data = ps.from_arrays(values)
+    kept = [_kept(value, target) for value in values]
+    if all(kept):
+        packed = ps.pack(data, tmp_path / "a.h5", dtype=target, overwrite=True)
+        assert [_exactly(v) for v in packed[:][0]] == [_exactly(v) for v in values]
+    else:
+        with pytest.raises(LossError) as caught:
+            ps.pack(data, tmp_path / "a.h5", dtype=target, overwrite=True)
+        assert caught.value.row == kept.index(False)
+
+
+def _kept(value, target):
+    """Whether a dtype holds a number exactly, by Python's arithmetic."""
+    exact = _exactly(value)
+    if target.kind in "iu":
+        info = np.iinfo(target)
+        return exact != "nan" and info.min <= exact <= info.max and exact == int(exact)
+    with np.errstate(all="ignore"):
+        return _exactly(value.astype(target)) == exact
+
+
+def _exactly(value):
+    """A number whose equality is exact, whatever its type; all NaN are one."""
+    value = value.item() if hasattr(value, "item") else value
+    return "nan" if value != value else value
+
+
+def test_a_random_order_names_the_row_of_the_data(tmp_path):
+    """Not its place in the new order; in one pass and in two."""
+    values = np.arange(60_000)
+    for memory in ("10MB", "100kB"):
+        with refused(LossError, "Row 256: 'x' holds 256"):
+            ps.pack(
+                ps.from_arrays(np.where(values == 256, 256, 0)),
+                tmp_path / "out.h5",
+                dtype="u1",
+                shuffle=True,
+                compression="gzip",
+                chunk=1000,
+                memory=memory,
+                workers=1,
+            )
+
+
+def test_dtypes_can_be_given_field_by_field(data, tmp_path):
+    """Others keep theirs."""
+    packed = ps.pack(data, tmp_path / "out.h5", dtype={"label": "i4"})
+    assert packed.spec["label"].dtype == "i4"
+    assert packed.spec["image"].dtype == "u1"
+
+
+@pytest.mark.parametrize(
+    "options, parts",
+    [
+        ({"compression": "rar"}, ["gzip", "zstd", "'rar'"]),
+        ({"compression": "gzip", "level": 10}, ["1 to 9", "10"]),
+        ({"compression": "lzf", "level": 1}, ["no level"]),
+        ({"level": 4}, ["level=", "compression="]),
+        ({"chunk": "1MB"}, ["chunk=", "compression="]),
+        ({"dtype": {"nothing": "f4"}}, ["'nothing'", "image, label"]),
+        ({"dtype": "f5"}, ["dtype="]),
+        ({"dtype": "S3"}, ["'image'", "map()"]),
+        ({"names": {"nothing": "a"}}, ["'nothing'"]),
+        ({"shuffle": "exact"}, ["shuffle", "True or False"]),
+        ({"seed": 3}, ["seed=", "shuffle=True"]),
+        ({"shuffle": True, "seed": -1}, ["seed"]),
+        ({"shard_size": "none"}, ["size"]),
+        ({"workers": 0}, ["workers"]),
+        ({"resume": True}, ["shard_size="]),
+    ],
+)
+def test_arguments_that_cannot_be_honoured_are_refused(data, tmp_path, options, parts):
+    """Before anything is written."""
+    with refused(OptionError, *parts):
+        ps.pack(data, tmp_path / "out.h5", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5"]
+
+
+def test_other_things_than_data_sets_are_refused(tmp_path):
+    """An array, or a path."""
+    with refused(OptionError, "data set"):
+        ps.pack(IMAGES, tmp_path / "out.h5")
+    with refused(ShapeError, "no rows"):
+        ps.pack(ps.from_arrays(IMAGES).take(0), tmp_path / "out.h5")
+
+
+def test_types_that_hdf5_lacks_are_refused(tmp_path):
+    """With the way out."""
+    text = ps.from_arrays(np.array(["ab", "c"]))
+    with refused(TypeNotSupportedError, "'x'", "map()", "astype('S')"):
+        ps.pack(text, tmp_path / "out.h5")
+    packed = ps.pack(text.map(lambda x: x.astype("S")), tmp_path / "out.h5")
+    assert packed[:][0].tolist() == [b"ab", b"c"]
+
+
+def test_a_map_that_changes_its_mind_is_an_error(data, tmp_path):
+    """A dataset has one dtype and one shape."""
+    with refused(DataError, "map()", "(4, 4, 3) float32", "(4, 4, 3) float64"):
+        odd = data.map(lambda x, y: (x.astype("f4" if y[0] % 2 else "f8"), y))
+        ps.pack(odd, tmp_path / "out.h5", compression="gzip", chunk=48 * 8)
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_what_is_there_is_not_overwritten(data, tmp_path):
+    """Unless that is said."""
+    path = tmp_path / "out.h5"
+    path.write_text("old")
+    with refused(OptionError, "out.h5", "overwrite=True"):
+        ps.pack(data, path)
+    assert path.read_text() == "old"
+    ps.pack(data, path, overwrite=True)
+    assert ps.verify(path).ok
+
+
+def test_places_where_nothing_can_be_written_are_refused(data, tmp_path):
+    """A missing folder, and a folder in the file's place."""
+    with refused(MissingFileError, "missing"):
+        ps.pack(data, tmp_path / "missing" / "out.h5")
+    (tmp_path / "folder").mkdir()
+    with refused(OptionError, "folder", "shard_size="):
+        ps.pack(data, tmp_path / "folder", overwrite=True)
+
+
+def test_a_file_may_be_packed_over_itself(data, tmp_path):
+    """It is read until the new one is whole."""
+    ps.pack(data, tmp_path / "in.h5", overwrite=True, compression="gzip", shuffle=True, seed=1)
+    x, y = ps.open(tmp_path / "in.h5")[:]
+    assert sorted(y.tolist()) == LABELS.tolist()
+    assert np.array_equal(x, IMAGES[y])
+
+
+def test_a_disk_without_room_is_found_before_the_work(tmp_path):
+    """A petabyte."""
+    huge = ps.from_arrays(np.broadcast_to(np.zeros(1000, "u1"), (10**12, 1000)))
+    with refused(DiskFullError, "out.h5", "left"):
+        ps.pack(huge, tmp_path / "out.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_memory_stays_within_the_budget(make_images, tmp_path, compression):
+    """What NumPy allocates, as tracemalloc sees it: in order, and shuffled in two passes."""
+    data = ps.from_hdf5(make_images(200_000).path, x="image", y=["label", "id"])
+    memory = 4_000_000
+    chunk = "50kB" if compression else None
+    domain = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
+    for shuffle in (False, True):
+        options = {"compression": compression, "chunk": chunk, "shuffle": shuffle}
+        peaks = []
+
+        def look(x, y, peaks=peaks):
+            traces = tracemalloc.take_snapshot().filter_traces([domain])
+            peaks.append(sum(s.size for s in traces.statistics("filename")))
+            return x, y
+
+        tracemalloc.start()
+        try:
+            ps.pack(data.map(look), tmp_path / "out.h5", memory=memory, overwrite=True, **options)
+        finally:
+            tracemalloc.stop()
+        assert len(peaks) > 10
+        assert max(peaks) <= memory * 1.05
+
+
+def test_too_little_memory_says_so(data, tmp_path):
+    """Nothing is left behind."""
+    with refused(MemoryBudgetError, "memory="):
+        ps.pack(data, tmp_path / "out.h5", memory=3000)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5"]
+
+
+def test_a_progress_bar_is_shown_when_asked_for(data, tmp_path, capfd):
+    """With rate and time left; none in a pipe."""
+    ps.pack(data, tmp_path / "out.h5")
+    assert capfd.readouterr() == ("", "")
+    ps.pack(data, tmp_path / "out.h5", overwrite=True, progress=True)
+    out, err = capfd.readouterr()
+    assert not out
+    assert "writing" in err
+    assert "16.8/16.8 kB" in err

@@ -1,0 +1,115 @@
+"""What `verify` finds, and what it does not take for damage."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import penstock as ps
+from penstock.errors import FileFormatError, MissingFileError
+from tests.bad_input.refusal import refused
+from tests.files import gzip, images, write
+
+N = 300
+IMAGES = images(N)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return ps.from_arrays({"image": IMAGES}, np.arange(N))
+
+
+def flip(path, place):
+    """Changes a byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x55
+    path.write_bytes(content)
+
+
+@settings(max_examples=40)
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_any_byte_of_a_shard_that_changes_is_found(data, tmp_path, share):
+    """And the shard is named."""
+    ps.pack(data, tmp_path / "out", shard_size=48 * 100, overwrite=True)
+    assert ps.verify(tmp_path / "out").ok
+    shard = tmp_path / "out" / "shard-00001.h5"
+    flip(shard, int(share * shard.stat().st_size))
+    found = ps.verify(tmp_path / "out")
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("shard-00001.h5: its SHA-256 is ")
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "lzf"])
+def test_any_value_that_changes_is_found(data, tmp_path, compression):
+    """The field is named."""
+    chunk = 4800 if compression else None
+    path = tmp_path / "out.h5"
+    ps.pack(data, path, compression=compression, chunk=chunk)
+    assert ps.verify(path).ok
+    with h5py.File(path) as file:
+        dataset = file["x.image"].id
+        place = dataset.get_chunk_info(1).byte_offset if compression else dataset.get_offset()
+    for byte in (0, 10, 100):
+        ps.pack(data, path, compression=compression, chunk=chunk, overwrite=True)
+        flip(path, place + byte)
+        found = ps.verify(path)
+        assert not found.ok
+        assert found.problems[0].startswith("x.image: ")
+        assert [line.split(":")[0] for line in found.checked] == ["y"]
+
+
+def test_values_that_somebody_else_wrote_are_found(data, tmp_path):
+    """With h5py, say: the file is whole, and not what it was."""
+    ps.pack(data, tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5", "a") as file:
+        file["y"][7] = 8
+        file["more"] = np.arange(3)
+    found = ps.verify(tmp_path / "out.h5")
+    assert found.problems == ("y: its values are not those that were written (SHA-256)",)
+    assert any(line.startswith("more: 3 rows, read and decoded; no SHA") for line in found.checked)
+    with h5py.File(tmp_path / "out.h5", "a") as file:
+        del file["y"]
+    assert "y: it is not there any more" in ps.verify(tmp_path / "out.h5").problems
+
+
+def test_what_a_folder_lacks_is_named(data, tmp_path):
+    """A shard that is gone, one that is cut short, one of other rows; and what is too much."""
+    ps.pack(data, tmp_path / "out", shard_size=48 * 50)
+    folder = tmp_path / "out"
+    (folder / "shard-00000.h5").unlink()
+    content = (folder / "shard-00001.h5").read_bytes()
+    (folder / "shard-00001.h5").write_bytes(content[:-1])
+    (folder / "notes.txt").write_text("")
+    found = ps.verify(folder)
+    assert len(found.problems) == 2
+    assert "not there" in found.problems[0]
+    assert f"has {len(content) - 1} bytes" in found.problems[1]
+    assert found.remarks == ("notes.txt: not in the manifest, and not used",)
+    assert "broken  shard-00000.h5" in str(found)
+
+
+def test_files_of_others_are_read_to_the_end(tmp_path):
+    """Whatever h5py reads; damage is named with its rows, and what is behind it is read too."""
+    path = write(tmp_path / "in.h5", image=gzip(IMAGES, 8), table=np.arange(5.0), text=["a", "bc"])
+    found = ps.verify(path)
+    assert found.ok
+    assert found.rows is None
+    assert [line.split(":")[0] for line in found.checked] == ["image", "table"]
+    assert found.remarks[0].startswith("text: ")
+    with h5py.File(path) as file:
+        place = file["image"].id.get_chunk_info(3).byte_offset
+    flip(path, place + 5)
+    found = ps.verify(path)
+    assert "Rows 24 to 31 of 'image'" in found.problems[0]
+
+
+def test_what_is_no_data_is_refused(tmp_path):
+    """Nothing there, a folder without a manifest, a text."""
+    with refused(MissingFileError, "missing.h5"):
+        ps.verify(tmp_path / "missing.h5")
+    with refused(MissingFileError, "manifest.json"):
+        ps.verify(tmp_path)
+    (tmp_path / "a.h5").write_text("text")
+    with refused(FileFormatError, "a.h5"):
+        ps.verify(tmp_path / "a.h5")
