@@ -76,7 +76,7 @@ def test_rows_out_of_range_are_refused(index):
 @pytest.mark.parametrize("index", [1000, [1000], slice(0, 1001), slice(1000, None, -1), 10**30])
 def test_no_array_grows_beyond_what_can_be_read(index):
     """Not by a slip of the keyboard."""
-    with pytest.raises(IndexError, match="out of range|beyond the 1000 rows"):
+    with pytest.raises(IndexError, match=r"out of range|beyond the 1000 rows"):
         rows_of(index, N, most=1000)
 
 

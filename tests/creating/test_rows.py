@@ -1,6 +1,7 @@
 """Sets of row numbers are those of Python, and survive JSON."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_a_set_holds_the_rows_that_were_added(steps, length):
     assert ours.stop == max(truth, default=-1) + 1
     gaps = list(ours.gaps(length))
     assert flat(gaps) == [row for row in range(length) if row not in truth]
-    assert all(a.stop < b.start for a, b in zip(gaps, gaps[1:], strict=False))
+    assert all(a.stop < b.start for a, b in pairwise(gaps))
 
 
 @given(st.lists(st.one_of(SPANS, SOME), max_size=5))

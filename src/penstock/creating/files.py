@@ -17,7 +17,14 @@ from penstock.manifest import ATTRIBUTE
 from penstock.spec import Field
 from penstock.writing import Storage
 from penstock.writing.flushing import sync_data
-from penstock.writing.hdf5 import ALIGNMENT, make_file, offsets_of, set_note, system_errors, write_at
+from penstock.writing.hdf5 import (
+    ALIGNMENT,
+    make_file,
+    offsets_of,
+    set_note,
+    system_errors,
+    write_at,
+)
 
 _RAW = "{}.raw"
 _COPIED_BYTES = 1 << 22

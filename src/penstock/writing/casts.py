@@ -91,8 +91,9 @@ def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:
     if target.kind == "S":
         same: npt.NDArray[np.bool_] = values == cast
         return ~same
+    back = cast if source.kind == "c" else cast.real
     with np.errstate(invalid="ignore", over="ignore"):
-        differ: npt.NDArray[np.bool_] = cast.astype(source) != values
+        differ: npt.NDArray[np.bool_] = back.astype(source) != values
     if source.kind in "iu" and target.kind in "iu":
         # -1 becomes the largest of those without a sign, and comes back as -1.
         differ |= (values < 0) != (cast < 0)
