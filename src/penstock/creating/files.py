@@ -95,10 +95,7 @@ class Files:
             place = self._places[name]
             needed = place.offset + stop * self._fields[name].nbytes
             if stop and os.fstat(place.descriptor).st_size < needed:
-                raise StateError(
-                    f"What was left of {name!r} is damaged: {stop} rows were noted, and its file "
-                    "is shorter. Write it anew, with overwrite=True."
-                )
+                raise _damaged(f"{stop} rows of {name!r} were noted, and its file is shorter")
 
     def _lay_out(self, path: Path, fields: Sequence[Field], rows: int) -> dict[str, int]:
         """Makes an HDF5 file without values; gives where those of each field belong."""
@@ -136,7 +133,7 @@ class FixedFile(Files):
         if stops is None:
             offsets = self._lay_out(path, fields, rows)
         else:
-            offsets = offsets_of(path, self._fields)
+            offsets = self._left_offsets(path)
         descriptor = os.open(path, os.O_RDWR)
         self._places = {name: Place(descriptor, offset) for name, offset in offsets.items()}
         self._check_holds(stops or {})
@@ -148,6 +145,12 @@ class FixedFile(Files):
 
     def finish(self, rows: int) -> None:
         """Nothing is left to do."""
+
+    def _left_offsets(self, path: Path) -> dict[str, int]:
+        try:
+            return offsets_of(path, self._fields)
+        except (OSError, KeyError) as error:
+            raise _damaged(f"libhdf5 says: {error}") from error
 
 
 class GrowingFiles(Files):
@@ -178,11 +181,13 @@ class GrowingFiles(Files):
         self._path = path
         self._empty = path.with_name("empty.h5")
         self._order = sorted(fields, key=lambda field: -field.nbytes)
+        self._copied = path.with_name("copied.raw")
         self._raw = [path.with_name(_RAW.format(number)) for number in range(len(fields))]
         # What HDF5 refuses, it refuses before any work is done.
         self._lay_out(self._empty, self._order, 1)
         if stops is not None and not self._raw[0].exists():
-            path.replace(self._raw[0])  # stopped between `finish` and the end
+            # Stopped after `finish`, and before that was published.
+            (self._copied if self._copied.exists() else path).replace(self._raw[0])
         for field, raw in zip(self._order, self._raw, strict=True):
             descriptor = os.open(raw, os.O_RDWR | os.O_CREAT, 0o666)
             self._places[field.name] = Place(descriptor, 0 if self._places else ALIGNMENT)
@@ -211,6 +216,9 @@ class GrowingFiles(Files):
         finally:
             os.close(empty)
         (self._raw[0] if stays else self._empty).replace(self._path)
+        if not stays:
+            # Whoever finds no file here knows that it was published.
+            self._raw[0].replace(self._copied)
 
     def _graft(self, empty: int, into: int, rows: int, offsets: Mapping[str, int]) -> None:
         """Writes all of the HDF5 file but its values around the rows of the largest field."""
@@ -222,6 +230,12 @@ class GrowingFiles(Files):
             _copy(Place(empty, place), Place(into, place), start - place)
             place = start + rows * field.nbytes
         _copy(Place(empty, place), Place(into, place), size - place)
+
+
+def _damaged(why: str) -> StateError:
+    return StateError(
+        f"What was left is damaged: {why}. Say create(..., overwrite=True) to write it anew."
+    )
 
 
 def _copy(source: Place, target: Place, nbytes: int) -> None:

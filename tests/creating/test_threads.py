@@ -1,0 +1,133 @@
+"""Any number of threads write at a time."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import penstock as ps
+from penstock.creating import store as store_module
+from tests.creating.helpers import FIELDS, check_file, samples
+
+THREADS = 8
+
+
+def in_threads(function, count=THREADS):
+    """Calls a function in as many threads at once; gives what came of it."""
+    ready = threading.Barrier(count)
+
+    def run(number):
+        ready.wait()
+        return function(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+@pytest.mark.parametrize("length", [None, THREADS * 60 * 5])
+def test_every_batch_of_every_thread_is_there_whole(tmp_path, length, monkeypatch):
+    """Once, at the rows that its thread was told; also while others flush."""
+    monkeypatch.setattr(store_module, "SECONDS", 0.001)
+
+    def write(number):
+        written = {}
+        for i in range(60):
+            start = (number * 60 + i) * 5
+            written[start] = writer.write(samples(start, 5))
+            if i % 20 == number:
+                writer.flush()
+        return written
+
+    with ps.create(tmp_path / "a.h5", FIELDS, length) as writer:
+        told = {start: rows for written in in_threads(write) for start, rows in written.items()}
+    image, label = samples(0, THREADS * 60 * 5)
+    assert sorted(row for rows in told.values() for row in rows) == list(range(len(label)))
+    place = np.empty(len(label), int)
+    for start, rows in told.items():
+        place[rows.start : rows.stop] = np.arange(start, start + 5)
+    check_file(tmp_path / "a.h5", {"image": image[place], "label": label[place]})
+
+
+@pytest.mark.parametrize("length", [None, 1000])
+def test_threads_assign_rows_of_their_own(tmp_path, length):
+    """In any order, in files that grow by that as well."""
+    image, label = samples(0, 1000)
+
+    def write(number):
+        for start in range(number * 10, 1000, THREADS * 10):
+            rows = np.arange(start, min(start + 10, 1000))[::-1]
+            writer["image"][rows] = image[rows]
+            writer["label"][start : start + 10] = label[start : start + 10]
+
+    with ps.create(tmp_path / "a.h5", FIELDS, length) as writer:
+        in_threads(write)
+    check_file(tmp_path / "a.h5", {"image": image, "label": label})
+
+
+def test_a_flush_waits_for_rows_that_are_under_way(tmp_path, monkeypatch):
+    """So that no hole is noted before rows that came later."""
+    begun, go_on = threading.Event(), threading.Event()
+    with ps.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
+        files = writer._store._files
+        put = files.put
+
+        def slow_put(name, row, values):
+            if row == 0:
+                begun.set()
+                assert go_on.wait(60)
+            put(name, row, values)
+
+        monkeypatch.setattr(files, "put", slow_put)
+        slow = threading.Thread(target=writer.write, args=(np.arange(5),))
+        slow.start()
+        assert begun.wait(60)
+        assert writer.write(np.arange(5, 9)) == range(5, 9)
+        flush = threading.Thread(target=writer.flush)
+        flush.start()
+        with writer._store._state:
+            assert writer._store._state.wait_for(lambda: writer._store._held_up, 60)
+        assert flush.is_alive()
+        go_on.set()
+        slow.join()
+        flush.join()
+    check_file(tmp_path / "a.h5", {"x": np.arange(9)})
+
+
+def test_rows_whose_writing_failed_leave_no_hole_at_the_end(tmp_path, monkeypatch):
+    """The next batch takes their place; behind others, they are missing."""
+    with ps.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
+        writer.write([0, 1])
+        put = writer._store._files.put
+
+        def failing_put(name, row, values):
+            if row == 4 and len(values) == 1:
+                monkeypatch.undo()
+                raise KeyboardInterrupt
+            put(name, row, values)
+
+        monkeypatch.setattr(writer._store._files, "put", failing_put)
+        writer.write([2, 3])
+        with pytest.raises(KeyboardInterrupt):
+            writer.write([9])
+        assert len(writer) == 4
+        assert writer.write([4, 5]) == range(4, 6)
+    check_file(tmp_path / "a.h5", {"x": np.arange(6)})
+
+
+def test_nobody_writes_while_the_file_is_closed(tmp_path):
+    """A thread that comes too late is told; what came before is there."""
+    rows = []
+
+    def write(number):
+        try:
+            while True:
+                rows.append(writer.write([number] * 3))
+                if len(rows) > 50 and number == 0:
+                    writer.close()
+        except ps.errors.OptionError as error:
+            return "was closed" in str(error)
+
+    writer = ps.create(tmp_path / "a.h5", {"x": "int64"})
+    assert in_threads(write) == [True] * THREADS
+    assert len(ps.from_hdf5(tmp_path / "a.h5")) == 3 * len(rows)
