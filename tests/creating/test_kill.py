@@ -1,0 +1,142 @@
+"""A writer that is killed, at any moment, loses at most what it had not flushed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import h5py
+import numpy as np
+import pytest
+
+import penstock as ps
+from penstock.staging import staging_folder
+from tests.creating.helpers import FIELDS, check_file, names_in, samples
+
+KILLS = 25
+ROWS = 4000
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@contextmanager
+def victims():
+    """A process that has children to kill."""
+    command = [sys.executable, "-m", "tests.creating.victim"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        yield process
+        process.stdin.close()
+    assert process.returncode == 0
+
+
+def let_it_write(process, lines, **job):
+    """Has a child write, and kills it after so many lines; gives rows that are safe, and its end."""
+    print(json.dumps(job), file=process.stdin, flush=True)
+    safe, seen, child = 0, [], None
+    for line in process.stdout:
+        word, number = line.split()
+        if word == "ended":
+            return safe, seen, os.WTERMSIG(int(number))
+        if word == "process":
+            child = int(number)
+        else:
+            seen.append(word)
+        if word in ("safe", "closed"):
+            safe = int(number)
+        if child is not None and len(seen) >= lines:
+            os.kill(child, signal.SIGKILL)
+            child = None
+    raise AssertionError("the process that has victims has ended")
+
+
+def rows_left(path, length, folder):
+    """How many rows somebody who goes on finds, all of them right; tried out in another folder."""
+    folder.mkdir()
+    copy = folder / path.name
+    shutil.copytree(staging_folder(path), staging_folder(copy))
+    with ps.create(copy, FIELDS, length, resume=True) as writer:
+        found = len(writer)
+        if not found:
+            writer.write(samples(0, 1))
+        elif length is not None:
+            gaps = list(writer["image"].missing())
+            assert gaps == [range(found, length)] * (found < length)
+            writer.write(samples(found, length - found))
+    rows = (found or 1) if length is None else length
+    image, label = samples(0, rows)
+    check_file(copy, {"image": image, "label": label})
+    shutil.rmtree(folder)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [None, ROWS], ids=["growing", "fixed"])
+def test_a_kill_at_any_moment_loses_at_most_what_was_not_flushed(tmp_path, length):
+    """25 times for each kind of file; what is published at the end is right.
+
+    Until then an old file lies at its place, as it was.
+    """
+    rng = np.random.default_rng(ROWS if length else 0)
+    path = tmp_path / "a.h5"
+    path.write_text("old")
+    kills = found = 0
+    with victims() as process:
+        while kills < KILLS:
+            job = {"path": str(path), "length": length, "rows": ROWS}
+            job |= {"seed": int(rng.integers(1 << 30)), "seconds": float(rng.choice([0.001, 5]))}
+            safe, seen, end = let_it_write(process, int(rng.integers(1, 30)), **job)
+            if end == 0 or path.read_bytes() != b"old":
+                # It came to its end first.
+                image, label = samples(0, ROWS)
+                check_file(path, {"image": image, "label": label})
+                path.write_text("old")
+                found = 0
+                continue
+            assert end == signal.SIGKILL
+            kills += 1
+            least = max(safe, found)
+            found = rows_left(path, length, tmp_path / "copy")
+            assert found >= least, seen
+        safe, _, end = let_it_write(process, 10**9, **job)
+    assert (safe, end) == (ROWS, 0)
+    image, label = samples(0, ROWS)
+    check_file(path, {"image": image, "label": label})
+    assert names_in(tmp_path) == ["a.h5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [None, ROWS], ids=["growing", "fixed"])
+def test_a_kill_while_a_file_is_closed_loses_nothing(tmp_path, length):
+    """There is the old file or the new one, and all rows in any case."""
+    path = tmp_path / "a.h5"
+    ends = set()
+    image, label = samples(0, ROWS)
+    with victims() as process:
+        for seed in range(15):
+            path.write_text("old")
+            job = {"path": str(path), "length": length, "rows": ROWS, "seconds": 5}
+            print(json.dumps({**job, "seed": seed}), file=process.stdin, flush=True)
+            for line in process.stdout:
+                word, number = line.split()
+                if word == "process":
+                    child = int(number)
+                elif word == "closing":
+                    os.kill(child, signal.SIGKILL)
+                elif word == "ended":
+                    break
+            if path.read_bytes() == b"old":
+                ends.add("old")
+                with ps.create(path, FIELDS, length, overwrite=True, resume=True) as writer:
+                    if len(writer) < ROWS:
+                        writer.write(samples(len(writer), ROWS - len(writer)))
+            else:
+                ends.add("new")
+            with h5py.File(path, "r") as file:
+                np.testing.assert_array_equal(file["label"][:], label)
+                np.testing.assert_array_equal(file["image"][:], image)
+            shutil.rmtree(staging_folder(path), ignore_errors=True)
+    assert "old" in ends
