@@ -1,7 +1,5 @@
 """What `create` is asked for, and what it refuses before any work is done."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -182,4 +180,4 @@ def test_new_files_have_the_mode_of_others(tmp_path):
     for length in (None, 5000):
         with ps.create(tmp_path / "a.h5", {"x": "int64"}, length, overwrite=True) as writer:
             writer.write(np.arange(5000))
-        assert os.stat(tmp_path / "a.h5").st_mode == os.stat(tmp_path / "other").st_mode
+        assert (tmp_path / "a.h5").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -26,13 +26,25 @@ from tests.bad_input.refusal import refused
 from tests.creating.helpers import FIELDS, check_file, names_in, samples
 
 
+def fail(path, rows, length=None, **options):
+    """Writes some rows, and fails."""
+    with ps.create(path, FIELDS, length, **options) as writer:
+        if rows:
+            writer.write(samples(0, rows))
+        raise KeyError("mine")
+
+
+def stop(path, rows=20, length=None, **options):
+    """Leaves some rows behind."""
+    with pytest.raises(KeyError):
+        fail(path, rows, length, **options)
+
+
 def test_after_an_exception_what_was_written_is_kept(tmp_path):
     """The error is not masked, and says how to go on."""
     image, label = samples(0, 30)
     with pytest.raises(KeyError, match="mine") as caught:
-        with ps.create(tmp_path / "a.h5", FIELDS) as writer:
-            writer.write((image[:20], label[:20]))
-            raise KeyError("mine")
+        fail(tmp_path / "a.h5", 20)
     (note,) = caught.value.__notes__
     assert "up to row 20, is kept: create(..., resume=True)" in note
     assert not (tmp_path / "a.h5").exists()
@@ -46,8 +58,7 @@ def test_after_an_exception_what_was_written_is_kept(tmp_path):
 def test_an_exception_before_the_first_row_leaves_nothing(tmp_path):
     """Nothing is kept, and nothing is said."""
     with pytest.raises(KeyError) as caught:
-        with ps.create(tmp_path / "a.h5", FIELDS):
-            raise KeyError
+        fail(tmp_path / "a.h5", 0)
     assert not hasattr(caught.value, "__notes__")
     assert names_in(tmp_path) == []
 
@@ -56,24 +67,20 @@ def test_an_exception_before_the_first_row_leaves_nothing(tmp_path):
 def test_rows_that_are_missing_at_the_end_can_be_written_later(tmp_path, length):
     """A with statement that ends too early loses nothing."""
     image, label = samples(0, 30)
-    with pytest.raises(DataError, match="lacks 10 of 30 rows, from row 20") as caught:
+
+    def write_some():
         with ps.create(tmp_path / "a.h5", FIELDS, length) as writer:
             writer["image"][0:30] = image
             writer["label"][0:20] = label[:20]
+
+    with pytest.raises(DataError, match="lacks 10 of 30 rows, from row 20") as caught:
+        write_some()
     assert "up to row 30, is kept" in caught.value.__notes__[0]
     with ps.create(tmp_path / "a.h5", FIELDS, length, resume=True) as writer:
         assert list(writer["image"].missing()) == []
         (gap,) = writer["label"].missing()
         writer["label"][gap.start : gap.stop] = label[gap.start : gap.stop]
     check_file(tmp_path / "a.h5", {"image": image, "label": label})
-
-
-def stop(path, rows=20, length=None, **options):
-    """Writes some rows and is stopped."""
-    with pytest.raises(KeyError):
-        with ps.create(path, FIELDS, length, **options) as writer:
-            writer.write(samples(0, rows))
-            raise KeyError
 
 
 def test_what_was_left_is_not_destroyed_without_a_word(tmp_path):
@@ -91,6 +98,16 @@ def test_what_was_left_is_not_destroyed_without_a_word(tmp_path):
         writer.write(samples(5, 3))
     image, label = samples(5, 3)
     check_file(tmp_path / "a.h5", {"image": image, "label": label})
+
+
+def test_what_cannot_be_gone_on_with_is_removed(tmp_path):
+    """As of a process that was killed before it had flushed anything."""
+    left = staging_folder(tmp_path / "a.h5")
+    left.mkdir()
+    (left / "9.raw").write_text("left")
+    with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+        assert "9.raw" not in names_in(left)
+        writer.write(samples(0, 3))
 
 
 def test_to_go_on_with_nothing_is_to_begin(tmp_path):
@@ -174,9 +191,10 @@ def test_a_writer_that_nobody_closed_is_reported(tmp_path):
     """And what it wrote is kept, and free to go on with."""
     writer = ps.create(tmp_path / "a.h5", FIELDS)
     writer.write(samples(0, 20))
+    holder = [writer]
+    del writer
     with pytest.warns(ResourceWarning, match=r"a.h5 was not closed, and no file was made"):
-        del writer
-        gc.collect()
+        holder.clear()
     with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 20
 
@@ -211,7 +229,6 @@ def test_a_writer_may_be_collected_in_the_thread_that_flushes(tmp_path, monkeypa
     del writer
     store._flusher.note(1 << 26)
     assert ended.wait(60)
-    del store, release
     with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 20
 
@@ -296,16 +313,16 @@ def test_writers_are_not_sent_to_other_processes_by_a_fork(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
 def test_a_forked_child_does_not_keep_a_file_locked(tmp_path):
     """Which was closed by its parent, while the child lives on."""
-    with pytest.raises(KeyError):
-        with ps.create(tmp_path / "a.h5", FIELDS) as writer:
-            writer.write(samples(0, 3))
-            reading, writing = os.pipe()
-            child = os.fork()
-            if not child:
-                os.close(writing)
-                os.read(reading, 1)
-                os._exit(0)
-            raise KeyError
+    writer = ps.create(tmp_path / "a.h5", FIELDS)
+    writer.write(samples(0, 3))
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    writer._store.abandon()
+    writer._finalizer.detach()
     with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 3
     os.close(writing)

@@ -34,7 +34,11 @@ def victims():
 
 
 def let_it_write(process, lines, **job):
-    """Has a child write, and kills it after so many lines; gives rows that are safe, and its end."""
+    """Has a child write, and kills it after so many lines.
+
+    Returns:
+        The number of rows that are safe, what the child said, and the signal that ended it.
+    """
     print(json.dumps(job), file=process.stdin, flush=True)
     safe, seen, child = 0, [], None
     for line in process.stdout:

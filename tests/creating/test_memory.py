@@ -13,7 +13,7 @@ MOST = 24 << 20
 
 @pytest.mark.parametrize("length", [None, 400])
 def test_writing_takes_no_memory_for_rows(tmp_path, length):
-    """100 MB of bytes, cast from eight times as many that lie in a file, in a few pieces of 4 MiB."""
+    """100 MB, cast from eight times as many bytes in a file, in pieces of 4 MiB."""
     source = np.memmap(tmp_path / "source", "float64", "w+", shape=(40, *ROW))
     source[:] = 7
     tracemalloc.start()

@@ -94,6 +94,68 @@ def test_a_flush_waits_for_rows_that_are_under_way(tmp_path, monkeypatch):
     check_file(tmp_path / "a.h5", {"x": np.arange(9)})
 
 
+def test_a_flush_is_not_kept_waiting_by_rows_that_come_later(tmp_path, monkeypatch):
+    """They wait for it, so that threads which always write do not keep it from its turn."""
+    begun, go_on, flushed = threading.Event(), threading.Event(), threading.Event()
+    with ps.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
+        store = writer._store
+        put = store._files.put
+
+        def slow_put(name, row, values):
+            if row == 0:
+                begun.set()
+                assert go_on.wait(60)
+            else:
+                # Would be for ever, if the flush waited for these rows.
+                assert flushed.wait(10)
+            put(name, row, values)
+
+        def flush():
+            writer.flush()
+            flushed.set()
+
+        def run(function, *arguments):
+            threads.append(pool.submit(function, *arguments))
+
+        threads = []
+        monkeypatch.setattr(store._files, "put", slow_put)
+        with ThreadPoolExecutor(3) as pool:
+            run(writer.write, [0, 1])
+            assert begun.wait(60)
+            run(flush)
+            with store._state:
+                assert store._state.wait_for(lambda: store._held_up, 60)
+            run(writer.write, [2, 3])
+            with store._state:
+                # Whoever could begin now would have: one who waits gives the lock away.
+                store._state.wait_for(lambda: len(store._under_way) > 1, 0.2)
+            go_on.set()
+        for thread in threads:
+            thread.result()
+    check_file(tmp_path / "a.h5", {"x": np.arange(4)})
+
+
+def test_bytes_of_rows_whose_writing_failed_are_not_in_the_file(tmp_path, monkeypatch):
+    """Not even behind its end."""
+    batch = samples(0, 3000)
+    with ps.create(tmp_path / "good.h5", FIELDS) as writer:
+        writer.write(batch)
+    with ps.create(tmp_path / "a.h5", FIELDS) as writer:
+        writer.write(batch)
+        put = writer._store._files.put
+
+        def failing_put(name, row, values):
+            put(name, row, values)
+            if name == "label":
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(writer._store._files, "put", failing_put)
+        with pytest.raises(KeyboardInterrupt):
+            writer.write(batch)
+        monkeypatch.undo()
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "good.h5").read_bytes()
+
+
 def test_rows_whose_writing_failed_leave_no_hole_at_the_end(tmp_path, monkeypatch):
     """The next batch takes their place; behind others, they are missing."""
     with ps.create(tmp_path / "a.h5", {"x": "int64"}) as writer:

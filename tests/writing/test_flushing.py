@@ -47,9 +47,10 @@ def test_what_went_wrong_is_said():
     flusher = Flusher(flush, seconds=0.001)
     flusher.note(1)
     assert failed.wait(60)
+    with flusher._work:
+        assert flusher._work.wait_for(lambda: flusher._error, 60)
     with pytest.raises(OSError, match="Input/output error"):
-        while True:
-            flusher.note(0)
+        flusher.note(0)
     with pytest.raises(OSError, match="Input/output error"):
         flusher.close(last.set)
     assert last.is_set()

@@ -130,10 +130,8 @@ class FixedFile(Files):
         stops: Mapping[str, int] | None,
     ) -> None:
         super().__init__(fields, note)
-        if stops is None:
-            offsets = self._lay_out(path, fields, rows)
-        else:
-            offsets = self._left_offsets(path)
+        new = stops is None
+        offsets = self._lay_out(path, fields, rows) if new else self._left_offsets(path)
         descriptor = os.open(path, os.O_RDWR)
         self._places = {name: Place(descriptor, offset) for name, offset in offsets.items()}
         self._check_holds(stops or {})
