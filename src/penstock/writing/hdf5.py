@@ -193,7 +193,21 @@ def write_at(descriptor: int, values: Array, place: int) -> None:
         place += written
 
 
-def set_note(path: Path, name: str, text: str) -> None:
-    """Sets an attribute of a file's root to a text."""
+def set_notes(
+    path: Path,
+    texts: Mapping[str, str],
+    arrays: Mapping[str, Mapping[str, Array]] | None = None,
+) -> None:
+    """Sets attributes.
+
+    Args:
+        path: The file.
+        texts: Attributes of the root.
+        arrays: For each attribute its value for each dataset.
+    """
     with system_errors(), h5py.File(path, "r+", libver=VERSION, locking=False) as file:
-        file.attrs[name] = np.bytes_(text.encode())
+        for name, text in texts.items():
+            file.attrs[name] = np.bytes_(text.encode())
+        for name, values in (arrays or {}).items():
+            for dataset, value in values.items():
+                file[dataset].attrs[name] = value

@@ -7,11 +7,12 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.errors import ShapeError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
 from penstock.sources.file import Identity
-from penstock.sources.hdf5.attributes import root_text
+from penstock.sources.hdf5.attributes import numbers, root_text
 from penstock.sources.hdf5.build import Builder
 from penstock.sources.hdf5.finding import dataset_names
 from penstock.sources.hdf5.joined import VirtualReader
@@ -22,7 +23,7 @@ from penstock.sources.hdf5.readers import DatasetReader
 from penstock.sources.hdf5.rows import RowReader
 from penstock.spec import Indices
 
-__all__ = ["HDF5Source", "list_datasets", "path_of", "read_note"]
+__all__ = ["HDF5Source", "list_datasets", "path_of", "read_note", "read_numbers"]
 
 
 class HDF5Source(Source):
@@ -157,6 +158,15 @@ def read_note(path: str | os.PathLike[str], name: str) -> str | None:
     text = path_of(path)
     with reading(text) as opened, damage_explained(repr(text)):
         return root_text(opened, name)
+
+
+def read_numbers(
+    path: str | os.PathLike[str], dataset: str, name: str
+) -> npt.NDArray[np.uint32] | None:
+    """The row of 32-bit numbers that a dataset has as an attribute; None if there is none."""
+    text = path_of(path)
+    with reading(text) as opened, damage_explained(repr(text)):
+        return numbers(opened, dataset, name)
 
 
 def list_datasets(path: str | os.PathLike[str]) -> list[str]:

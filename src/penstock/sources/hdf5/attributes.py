@@ -4,6 +4,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 from h5py import h5a, h5t
 
 from penstock.errors import DataError
@@ -60,6 +61,20 @@ def root_text(file: h5py.File, name: str) -> str | None:
     values = np.empty((), f"S{kind.get_size()}")
     attribute.read(values)
     return bytes(values[()]).decode("utf-8", "replace")
+
+
+def numbers(file: h5py.File, dataset: str, name: str) -> npt.NDArray[np.uint32] | None:
+    """A row of 32-bit numbers that a dataset has as an attribute; None if there is none."""
+    item = file[dataset]
+    if not h5a.exists(item.id, name.encode()):
+        return None
+    attribute = h5a.open(item.id, name.encode())
+    space = attribute.get_space()
+    if attribute.dtype != np.uint32 or len(space.shape or ()) != 1:
+        return None
+    values = np.empty(space.shape, np.uint32)
+    attribute.read(values)
+    return values
 
 
 def _value(item: h5py.Group | h5py.Dataset, name: bytes) -> str | None:
