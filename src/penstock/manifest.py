@@ -59,7 +59,7 @@ class Note:
             note = cls(**found)
             parts = {part: map_structure(str, getattr(note, part)) for part in PARTS}
             shuffled = None if note.shuffled is None else int(note.shuffled)
-            return cls(**parts, shuffled=shuffled, checksum_rows=int(note.checksum_rows))
+            return cls(**parts, shuffled=shuffled, checksum_rows=max(0, int(note.checksum_rows)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 

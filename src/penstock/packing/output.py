@@ -18,7 +18,7 @@ from penstock.packing.pieces import Piece
 from penstock.packing.plan import Plan
 from penstock.staging import Staging, sync
 from penstock.writing import FileWriter
-from penstock.writing.hdf5 import set_notes
+from penstock.writing.hdf5 import set_attributes
 
 Array = npt.NDArray[Any]
 
@@ -91,8 +91,10 @@ class OneFile(_Closing):
             shuffled=self._plan.seed,
             checksum_rows=self._plan.piece_rows,
         )
-        found = {name: np.concatenate(parts) for name, parts in self._checksums.items()}
-        set_notes(self._path, {ATTRIBUTE: note.to_json()}, {CHECKSUMS: found})
+        notes = self._plan.attributes()
+        for name, parts in self._checksums.items():
+            notes.setdefault(name, {})[CHECKSUMS] = np.concatenate(parts)
+        set_attributes(self._path, {"/": {ATTRIBUTE: note.to_json()}, **notes})
 
 
 class Folder(_Closing):
@@ -145,7 +147,8 @@ class Folder(_Closing):
     def _end_shard(self) -> None:
         self._close()
         note = Note(**self._plan.structure, shuffled=self._plan.seed)
-        set_notes(self._part, {ATTRIBUTE: note.to_json()})
+        notes = {"/": {ATTRIBUTE: note.to_json()}, **self._plan.attributes()}
+        set_attributes(self._part, notes)
         # The one before was sealed while this one was written.
         self._collect()
         number = len(self._shards)

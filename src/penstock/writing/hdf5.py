@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -193,21 +194,13 @@ def write_at(descriptor: int, values: Array, place: int) -> None:
         place += written
 
 
-def set_notes(
-    path: Path,
-    texts: Mapping[str, str],
-    arrays: Mapping[str, Mapping[str, Array]] | None = None,
-) -> None:
-    """Sets attributes.
-
-    Args:
-        path: The file.
-        texts: Attributes of the root.
-        arrays: For each attribute its value for each dataset.
-    """
+def set_attributes(path: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
+    """Sets attributes of the objects of a file; text of ours is stored at its own length."""
     with system_errors(), h5py.File(path, "r+", libver=VERSION, locking=False) as file:
-        for name, text in texts.items():
-            file.attrs[name] = np.bytes_(text.encode())
-        for name, values in (arrays or {}).items():
-            for dataset, value in values.items():
-                file[dataset].attrs[name] = value
+        for name, attributes in values.items():
+            for key, value in attributes.items():
+                if isinstance(value, np.ndarray) and value.dtype.hasobject:
+                    file[name].attrs.create(key, value, dtype=h5py.string_dtype())
+                else:
+                    text = isinstance(value, str) and name == "/"
+                    file[name].attrs[key] = np.bytes_(value.encode()) if text else value

@@ -5,16 +5,18 @@ import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import ShapeError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
 from penstock.sources.file import Identity
-from penstock.sources.hdf5.attributes import numbers, root_text
+from penstock.sources.hdf5.attributes import attribute_values, numbers, root_text
 from penstock.sources.hdf5.build import Builder
-from penstock.sources.hdf5.finding import dataset_names
+from penstock.sources.hdf5.finding import dataset_names, find_field
 from penstock.sources.hdf5.joined import VirtualReader
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.limits import MOST_BLOCKS
@@ -130,6 +132,13 @@ class HDF5Source(Source):
 
     def paths(self) -> dict[str, ReadPath]:
         return {name: reader.layout.path for name, reader in self._readers.items()}
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        with reading(self.path) as opened, damage_explained(repr(self.path)):
+            found, _, members = find_field(opened, name, self.path, False)
+            # What is noted beside a compound value is about all of it.
+            whole = isinstance(found, h5py.Dataset) and not members
+            return attribute_values(found) if whole else {}
 
     def is_current(self) -> bool:
         """Whether the files are still those that were opened."""
