@@ -17,6 +17,7 @@ from benchmarks import (
     limit,
     machine,
     old,
+    pack,
     processes,
     read,
     records,
@@ -43,6 +44,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "arrays": arrays.measure,
     "old": old.measure,
     "processes": processes.measure,
+    "pack": pack.measure,
 }
 FILES = dict.fromkeys(
     [
@@ -53,6 +55,8 @@ FILES = dict.fromkeys(
         *unaligned.FILES,
         *old.CASES,
         *processes.CASES,
+        *pack.CASES,
+        pack.EPOCHS,
     ],
 )
 QUICK_PARTS = ("read", "scaling")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks import arrays, cold, index
+from benchmarks import arrays, cold, index, pack
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.data import LAYOUTS
 from benchmarks.rounds import SHUFFLED, SLICES, TAKE
@@ -331,6 +331,32 @@ def _processes(record: Record, _: bool) -> Iterator[str]:
     yield from _section("Processes", text, *_ways(record["processes"]["runs"]))
 
 
+def _pack(record: Record, _: bool) -> Iterator[str]:
+    settings, runs = record["settings"], record["pack"]["runs"]
+    text = (
+        f"{settings['rows']:,} images of 32x32x3 bytes with a label, read from the page cache and "
+        f"brought to the disk, in a budget of {settings['pack_memory']}; medians of "
+        f"{settings['repeat']} rounds. The last column compares with the slower of reading and "
+        "writing alone in the same round; of training, with the file as it was."
+    )
+    rows = []
+    for case in (*pack.CASES, pack.EPOCHS):
+        found = pack.speeds_of(runs, case)
+        for way, one in found.items():
+            share = pack.shares_of(found, way)
+            shown = f"{median(share):.2f} ({min(share):.2f} - {max(share):.2f})" if share else "-"
+            rows.append((f"{case}: {way}", *_speed(one), shown))
+    yield from _section("Packing", text, ("", "MB/s", "min - max", "ratio"), rows)
+    for run in runs:
+        if run["case"] == pack.QUALITY:
+            yield ""
+            yield (
+                f"A file sorted by class, {run['way']}: design effect {run['design_effect']:.2f}, "
+                f"same block {run['same_block']:.2f}, label bits {run['label_entropy']:.2f} of "
+                f"{run['label_entropy_exact']:.2f} (1, 1 and equal are an exact shuffle)."
+            )
+
+
 def _ways(runs: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Head and rows of a table of cases, each with its ways; the first is what it was."""
     rows = []
@@ -384,4 +410,5 @@ SECTIONS: dict[str, Callable[[Record, bool], Iterator[str]]] = {
     "arrays": _arrays,
     "old": _old,
     "processes": _processes,
+    "pack": _pack,
 }

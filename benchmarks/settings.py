@@ -35,6 +35,7 @@ class Settings:
         cold_limit_bytes: Memory limit on the process group; the files should be larger.
         cold_memory: Penstock's budget under that limit.
         old_share: Share of the data in the benchmarks of old code and of processes.
+        pack_memory: Penstock's budget in the pack benchmark.
         light: Leave out contestants whose libraries take seconds to import.
     """
 
@@ -62,6 +63,7 @@ class Settings:
     cold_limit_bytes: int = 512 * 2**20
     cold_memory: str = "192MB"
     old_share: float = 1.0
+    pack_memory: str = "256MB"
     light: bool = False
 
 
@@ -88,5 +90,6 @@ QUICK = Settings(
     cold_limit_bytes=256 * 2**20,
     cold_memory="6MB",
     old_share=0.02,
+    pack_memory="16MB",
     light=True,
 )

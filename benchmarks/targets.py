@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks import arrays, cold, fit, index, limit, rounds, shapes, unaligned
+from benchmarks import arrays, cold, fit, index, limit, pack, rounds, shapes, unaligned
 from benchmarks.summary import ceiling_of, layouts_of, speeds
 from benchmarks.ways import PROCESSES
 
@@ -82,6 +82,7 @@ COLD_TARGETS = (
 
 ARRAYS_TARGETS = ((arrays.TF_DATA, 5), (arrays.GRAIN, 25), (TAKE, 0.6))
 PROCESSES_BOUND = 1.0
+PACK_BOUND = 0.8
 
 
 def outcomes(records: dict[str, dict[str, Any]]) -> Iterator[Outcome]:
@@ -212,6 +213,16 @@ SCALED = {
     "load_seconds": "time to load the state",
 }
 
+
+def _pack_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
+    for case in pack.CASES:
+        found = pack.speeds_of(part["runs"], case)
+        shares = pack.shares_of(found, pack.PACK) if pack.PACK in found else []
+        if shares:
+            text = f"pack: {case} / the slower of reading and writing alone"
+            yield Outcome(Target(text, PACK_BOUND), median(shares), min(shares), max(shares))
+
+
 JUDGES: dict[str, Callable[[dict[str, Any]], Iterator[Outcome]]] = {
     "read": _read_outcomes,
     "fit": _fit_outcomes,
@@ -224,6 +235,7 @@ JUDGES: dict[str, Callable[[dict[str, Any]], Iterator[Outcome]]] = {
     "cold": _cold_outcomes,
     "arrays": _arrays_outcomes,
     "processes": _processes_outcomes,
+    "pack": _pack_outcomes,
 }
 
 

@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,10 @@ NAME = "manifest.json"
 
 ATTRIBUTE = "penstock"
 """Of the root group of a packed file: its note."""
+
+CHECKSUMS = "crc32"
+"""Of a dataset of a packed file: the CRC-32 of the values of each so many rows, in the machine's
+byte order and C order, as `zlib.crc32` gives it."""
 
 VERSION = 1
 _MOST_BYTES = 1 << 28
@@ -32,16 +35,15 @@ class Note:
         y: Likewise.
         sample_weight: Likewise.
         shuffled: Seed of the order of its rows, if that is a random one.
-        digest_rows: Rows that each SHA-256 below `digests` is about.
-        digests: For each dataset the SHA-256 of those of every `digest_rows` rows, as hex digits.
+        checksum_rows: Rows that each checksum is about which a dataset has as its attribute
+            `CHECKSUMS`; 0 where there are none.
     """
 
     x: Structure = None
     y: Structure = None
     sample_weight: Structure = None
     shuffled: int | None = None
-    digest_rows: int = 0
-    digests: Mapping[str, str] = field(default_factory=dict)
+    checksum_rows: int = 0
 
     def to_json(self) -> str:
         """As text."""
@@ -56,11 +58,8 @@ class Note:
                 return None
             note = cls(**found)
             parts = {part: map_structure(str, getattr(note, part)) for part in PARTS}
-            digests = {str(name): str(digest) for name, digest in note.digests.items()}
             shuffled = None if note.shuffled is None else int(note.shuffled)
-            return cls(
-                **parts, shuffled=shuffled, digest_rows=int(note.digest_rows), digests=digests
-            )
+            return cls(**parts, shuffled=shuffled, checksum_rows=max(0, int(note.checksum_rows)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 

@@ -152,7 +152,9 @@ def ways(tmp_path_factory, run_benchmarks):
     folder = tmp_path_factory.mktemp("ways")
     places = ("--quick", "--data", folder / "data", "--records", folder)
     cases = ("CSV files", "image files", "HDF5 slices", "HDF5Matrix", "0.8 MB", "contiguous")
-    run_benchmarks("run", *places, "--only", "arrays", "old", "processes", "--cases", *cases)
+    packs = ("gzip to contiguous", "arrays to zstd", "training")
+    parts = ("arrays", "old", "processes", "pack")
+    run_benchmarks("run", *places, "--only", *parts, "--cases", *cases, *packs)
     run_benchmarks("report", *places)
     texts = [path.read_text() for path in folder.glob("*.json")]
     assert not [text for text in texts if str(folder) in text]
@@ -178,6 +180,24 @@ def test_arrays_and_processes_are_judged(ways):
     assert "| arrays: Penstock from_arrays / NumPy take from RAM " in page
     assert "| processes: batches of 0.8 MB, GB/s " in page
     assert "| HDF5 slices: from_hdf5 " in page
+
+
+def test_packing_is_compared_with_reading_and_writing_alone(ways):
+    records, page = ways
+    part = records["pack"]
+    assert part["failed"] == []
+    measured = {(run["case"], run["way"]) for run in part["runs"]}
+    alone = ("read alone", "write alone", "Penstock pack")
+    assert measured == {
+        *(("gzip to contiguous", way) for way in (*alone, "h5py, by hand")),
+        *(("arrays to zstd", way) for way in alone),
+        *(("training", way) for way in ("the gzip file", "packed", "packed, gzip")),
+        ("quality", "packed in a random order, read in order"),
+    }
+    (mixed,) = [run for run in part["runs"] if run["case"] == "quality"]
+    assert 0.5 < mixed["design_effect"] < 2
+    assert part["skipped"]["gzip to gzip"] == "not asked for"
+    assert "| pack: gzip to contiguous / the slower of reading and writing alone " in page
 
 
 def test_a_way_that_does_other_work_has_failed():

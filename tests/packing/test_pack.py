@@ -123,6 +123,31 @@ def test_dicts_lists_groups_and_members_keep_their_places(tmp_path):
         assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("size", [None, 48 * 100])
+def test_what_is_noted_beside_fields_is_kept(tmp_path, size):
+    """Text, numbers and names of classes; not once a map function was applied."""
+    path = write(tmp_path / "in.h5", image=IMAGES, label=LABELS % 2)
+    notes = {"unit": "counts", "scale": 0.5, "class_names": ["cat", "dög"], "ids": np.arange(3)}
+    with h5py.File(path, "a") as file:
+        file["label"].attrs.update(notes)
+        file["label"].attrs["large"] = np.zeros(2000)
+    data = ps.from_hdf5(path, x="image", y="label")
+    ps.pack(data, tmp_path / "out", shard_size=size)
+    ps.pack(data.map(lambda x, y: (x, y)), tmp_path / "mapped.h5")
+    with h5py.File(tmp_path / "out" / "shard-00001.h5" if size else tmp_path / "out") as file:
+        found = dict(file["label"].attrs)
+        found.pop("crc32", None)
+        assert found.keys() == notes.keys()
+        assert (found["unit"], found["scale"]) == ("counts", 0.5)
+        assert found["class_names"].tolist() == ["cat", "dög"]
+        assert found["ids"].tolist() == [0, 1, 2]
+    with h5py.File(tmp_path / "mapped.h5") as file:
+        assert set(file["y"].attrs) == {"crc32"}
+    ps.pack(ps.open(tmp_path / "out"), tmp_path / "again", shard_size=48 * 100)
+    with h5py.File(tmp_path / "again" / "shard-00000.h5") as file:
+        assert file["label"].attrs.keys() == notes.keys()
+
+
 def test_an_autoencoder_keeps_its_one_field(tmp_path):
     """A field that is x and y is stored once."""
     data = ps.from_hdf5(write(tmp_path / "in.h5", image=IMAGES), x="image", y="image")

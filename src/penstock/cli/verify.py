@@ -12,7 +12,7 @@ from penstock.errors import ReadError
 
 DESCRIPTION = """\
 Reads everything at PATH, and names what is broken. Data that `penstock pack` wrote are compared
-with the SHA-256 that was noted then; of any other HDF5 file, each value is read and decoded.
+with the checksums that were noted then; of any other HDF5 file, each value is read and decoded.
 
 Exit codes: 0 if all is well, 1 if something is broken, 2 if PATH is nothing that can be
 checked."""

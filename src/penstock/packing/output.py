@@ -1,22 +1,26 @@
 """Where pieces go: into one file, or into the shards of a folder."""
 
-import hashlib
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from penstock.errors import StateError
-from penstock.manifest import ATTRIBUTE, NAME, Manifest, Note, Shard
-from penstock.packing.digests import PROGRESS, read_progress, sha256_of
+from penstock.manifest import ATTRIBUTE, CHECKSUMS, NAME, Manifest, Note, Shard
+from penstock.packing.checksums import PROGRESS, read_progress, sha256_of
 from penstock.packing.pieces import Piece
 from penstock.packing.plan import Plan
 from penstock.staging import Staging, replace_text, sync
 from penstock.writing import FileWriter
-from penstock.writing.hdf5 import set_note
+from penstock.writing.hdf5 import set_attributes
+
+Array = npt.NDArray[Any]
 
 _SHARD = "shard-{:05}.h5"
 
@@ -64,7 +68,7 @@ class OneFile(_Closing):
         self._plan = plan
         self._path = staging.path
         self.done = 0
-        self._digests = {field.name: hashlib.sha256() for field in plan.fields}
+        self._checksums: dict[str, list[Array]] = {field.name: [] for field in plan.fields}
 
     def __enter__(self) -> "OneFile":
         return self
@@ -75,20 +79,22 @@ class OneFile(_Closing):
             plan = self._plan
             self._writer = FileWriter(self._path, plan.fields, plan.rows, plan.storage)
         self._writer.put(self.done, piece.encoded)
-        for name, digest in piece.digests.items():
-            self._digests[name].update(digest.data)
+        for name, checksum in piece.checksums.items():
+            self._checksums[name].append(checksum)
         self.done += self._plan.piece_rows
 
     def finish(self) -> None:
-        """Notes structure, order and digests in the file."""
+        """Notes structure, order and checksums in the file."""
         self._close()
         note = Note(
             **self._plan.structure,
             shuffled=self._plan.seed,
-            digest_rows=self._plan.piece_rows,
-            digests={name: digest.hexdigest() for name, digest in self._digests.items()},
+            checksum_rows=self._plan.piece_rows,
         )
-        set_note(self._path, ATTRIBUTE, note.to_json())
+        notes = self._plan.attributes()
+        for name, parts in self._checksums.items():
+            notes.setdefault(name, {})[CHECKSUMS] = np.concatenate(parts)
+        set_attributes(self._path, {"/": {ATTRIBUTE: note.to_json()}, **notes})
 
 
 class Folder(_Closing):
@@ -142,7 +148,8 @@ class Folder(_Closing):
     def _end_shard(self) -> None:
         self._close()
         note = Note(**self._plan.structure, shuffled=self._plan.seed)
-        set_note(self._part, ATTRIBUTE, note.to_json())
+        notes = {"/": {ATTRIBUTE: note.to_json()}, **self._plan.attributes()}
+        set_attributes(self._part, notes)
         # The one before was sealed while this one was written.
         self._collect()
         number = len(self._shards)

@@ -10,7 +10,7 @@ from penstock.dataset import Dataset
 from penstock.errors import OptionError, check_integer
 from penstock.formats import open as open_data
 from penstock.manifest import NAME
-from penstock.packing.digests import read_progress
+from penstock.packing.checksums import read_progress
 from penstock.resources import default_memory, parse_bytes
 from penstock.staging import Staging, staging_folder
 
@@ -38,7 +38,9 @@ def pack(
 
     Without compression the rows of each field lie in one piece that begins at a page, so
     that each is read by its address and `shuffle=True` is exact. Compressed, they lie in chunks
-    of whole samples. Map functions are applied, so that they cost nothing later.
+    of whole samples. Map functions are applied, so that they cost nothing later. What files note
+    beside their fields (attributes such as names of classes) is kept, unless a map function may
+    have changed what it is about.
 
     At any moment `path` holds what was there before, or the whole new data. What a killed process
     leaves is a hidden folder beside it, which the next one removes, or goes on with.

@@ -10,12 +10,12 @@ import numpy.typing as npt
 from penstock.errors import DataError, LossError, MemoryBudgetError
 from penstock.loading import Loader
 from penstock.order import Permutation, stream_key
-from penstock.packing.digests import digest_of
 from penstock.packing.plan import Plan
 from penstock.resources import cpu_count, format_bytes
 from penstock.spec import Indices, leaves
 from penstock.transform import finish
 from penstock.writing import Encoded
+from penstock.writing.checksum import checksum_of
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -28,11 +28,11 @@ class Piece(NamedTuple):
 
     Attributes:
         encoded: For each dataset.
-        digests: The SHA-256 of the values of each, shape `(32,)`; none where nobody wants them.
+        checksums: The CRC-32 of the values of each, shape `(1,)`; none where nobody wants them.
     """
 
     encoded: dict[str, Encoded]
-    digests: dict[str, npt.NDArray[np.uint8]]
+    checksums: dict[str, npt.NDArray[np.uint32]]
 
 
 class Prepare:
@@ -78,11 +78,11 @@ def _listed(forms: list[tuple[tuple[int, ...], np.dtype[Any]]]) -> str:
 
 
 def encode(plan: Plan, values: Mapping[str, Array]) -> Piece:
-    """Values as they go into the file, with their digests where a file keeps its own."""
-    digests = {}
+    """Values as they go into the file, with their checksums where a file keeps its own."""
+    checksums = {}
     if plan.shard_rows is None:
-        digests = {name: digest_of(array) for name, array in values.items()}
-    return Piece({name: plan.storage.encode(array) for name, array in values.items()}, digests)
+        checksums = {name: checksum_of(array) for name, array in values.items()}
+    return Piece({name: plan.storage.encode(array) for name, array in values.items()}, checksums)
 
 
 class Means(NamedTuple):

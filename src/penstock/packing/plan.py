@@ -10,6 +10,7 @@ import numpy as np
 
 from penstock.dataset import Dataset
 from penstock.errors import OptionError, ShapeError, some_of
+from penstock.manifest import CHECKSUMS
 from penstock.resources import parse_bytes
 from penstock.spec import PARTS, Field, Spec, map_structure, may_be_named
 from penstock.writing import ENCODERS, Cast, Storage
@@ -64,6 +65,19 @@ class Plan:
         """x, y and sample_weight, made of the names in the file."""
         names = dict(zip(self.spec, (field.name for field in self.fields), strict=True))
         return {part: map_structure(names.__getitem__, getattr(self.spec, part)) for part in PARTS}
+
+    def attributes(self) -> dict[str, dict[str, Any]]:
+        """What the first source notes beside fields, for the datasets that they become."""
+        if self.data._maps:
+            return {}
+        source = self.data._view.parts[0].source
+        found: dict[str, dict[str, Any]] = {}
+        for name, field in zip(self.spec, self.fields, strict=True):
+            noted = source.attributes(name)
+            # Those of a packed file are about its own pieces.
+            noted.pop(CHECKSUMS, None)
+            found[field.name] = noted
+        return found
 
     def describe(self) -> dict[str, Any]:
         """What decides every byte of the output, in a form that JSON keeps."""

@@ -1,6 +1,5 @@
 """`verify`: whether files are what they were when they were written."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.errors import MissingFileError, PenstockError, printable
 from penstock.formats import from_hdf5
 from penstock.loading import Loader, View
 from penstock.manifest import (
     ATTRIBUTE,
+    CHECKSUMS,
     NAME,
     Manifest,
     Note,
@@ -22,16 +23,17 @@ from penstock.manifest import (
     manifest_at,
     read_manifest,
 )
-from penstock.packing.digests import digest_of, sha256_of
+from penstock.packing.checksums import sha256_of
 from penstock.progress import Advance
 from penstock.progress import progress as shown
 from penstock.resources import cpu_count, default_memory, format_bytes, parse_bytes
-from penstock.spec import Field
+from penstock.spec import PARTS, Field, leaves
 
 _MOST_PROBLEMS = 20
 """Of one field: a file that is damaged all over need not be described place by place."""
 
 _PIECE_BYTES = 1 << 20
+_AS_NOTED = "CRC-32 as noted"
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def verify(
 
     Of a folder that `pack` wrote: each file is there, has the size and the SHA-256 that the
     manifest says, and holds the fields and rows that it says. Of a file that `pack` wrote: the
-    values of each field have the SHA-256 that is noted in it. Of any other HDF5 file: everything
-    can be read and decoded; wrong values that decode without an error are not found.
+    values of each field have the checksums (CRC-32) that are noted in it. Of any other HDF5 file:
+    everything can be read and decoded; wrong values that decode without an error are not found.
 
     Args:
         path: A folder with a manifest, the manifest, or an HDF5 file.
@@ -166,12 +168,12 @@ def _listed(fields: tuple[Field, ...]) -> str:
 
 
 def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None) -> Verification:
-    from penstock.sources.hdf5 import list_datasets, read_note
+    from penstock.sources.hdf5 import list_datasets, read_note, read_numbers
 
     note = Note.from_json(read_note(path, ATTRIBUTE) or "") or Note()
+    ours = {name for part in PARTS for name in leaves(getattr(note, part))}
     names = list_datasets(path)
-    missing = [name for name in note.digests if name not in names]
-    problems = [f"{name}: it is not there any more" for name in missing]
+    problems = [f"{name}: it is not there any more" for name in sorted(ours.difference(names))]
     checked: list[str] = []
     remarks: list[str] = []
     views: dict[str, View] = {}
@@ -179,18 +181,18 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
         try:
             views[name] = from_hdf5(path, name)._view
         except PenstockError as error:
-            (problems if name in note.digests else remarks).append(f"{name}: {error}")
+            (problems if name in ours else remarks).append(f"{name}: {error}")
     total = sum(len(view) * view.row_bytes for view in views.values())
     with shown("verifying", total, bar) as advance:
         for name, view in views.items():
-            rows = note.digest_rows or max(1, min(_PIECE_BYTES // view.row_bytes, len(view)))
-            reading = _Reading(view, rows, memory, workers)
-            found = [f"{name}: {problem}" for problem in reading.run(advance)]
-            expected = note.digests.get(name)
-            if not found and expected is not None and reading.digest != expected:
-                found = [f"{name}: its values are not those that were written (SHA-256)"]
-            problems += found
-            how = "SHA-256 as noted" if expected else "read and decoded; no SHA-256 is noted"
+            expected = read_numbers(path, name, CHECKSUMS) if note.checksum_rows else None
+            rows = max(1, min(_PIECE_BYTES // view.row_bytes, len(view)))
+            rows = rows if expected is None else note.checksum_rows
+            found = list(_read(view, rows, expected, advance, memory, workers))
+            if name in ours and expected is None and note.checksum_rows:
+                found.append("its checksums are not there any more")
+            problems += [f"{name}: {problem}" for problem in found]
+            how = "read and decoded; no checksums are noted" if expected is None else _AS_NOTED
             checked += [] if found else [f"{name}: {len(view):,} rows, {how}"]
     lengths = {len(view) for view in views.values()}
     rows_in_all = lengths.pop() if len(lengths) == 1 else None
@@ -199,42 +201,60 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
     )
 
 
-class _Reading:
+def _read(
+    view: View,
+    rows: int,
+    expected: npt.NDArray[np.uint32] | None,
+    advance: Advance,
+    memory: int,
+    workers: int | None,
+) -> Iterator[str]:
     """Reads a field from its first row to its last, and goes on behind what cannot be read.
 
-    Attributes:
-        digest: The SHA-256 of those of every so many rows, as hex digits.
+    Args:
+        view: The field.
+        rows: Rows that are read at a time, and have a checksum together.
+        expected: Their checksums; None if nobody noted them.
+        advance: Is told how far it is.
+        memory: Bytes.
+        workers: Threads.
+
+    Yields:
+        What is wrong.
     """
+    from penstock.writing.checksum import checksum_of
 
-    def __init__(self, view: View, rows: int, memory: int, workers: int | None) -> None:
-        self._view = view
-        (name,) = view.names
-        self._loader = Loader(
-            view,
-            lambda arrays: digest_of(np.ascontiguousarray(arrays[name])),
-            rows,
-            memory=memory,
-            workers=workers,
-            keep=False,
-        )
-        self.digest = ""
-
-    def run(self, advance: Advance) -> Iterator[str]:
-        """Reads; gives what is wrong."""
-        digest = hashlib.sha256()
-        done = 0
-        said: set[str] = set()
-        while done < len(self._loader) and len(said) < _MOST_PROBLEMS:
-            self._loader.go_to_batch(done)
-            try:
-                for piece in self._loader:
-                    digest.update(piece.data)
-                    done += 1
-                    advance(self._loader.batch_size * self._view.row_bytes)
-            except PenstockError as error:
-                # Rows that were read together fail together.
-                if str(error) not in said:
-                    yield str(error)
-                said.add(str(error))
+    (name,) = view.names
+    loader = Loader(
+        view,
+        lambda arrays: checksum_of(np.ascontiguousarray(arrays[name])),
+        rows,
+        memory=memory,
+        workers=workers,
+        keep=False,
+    )
+    if expected is not None and len(expected) != len(loader):
+        yield f"it has {len(loader)} pieces of {rows} rows, and checksums of {len(expected)}"
+        expected = None
+    done = 0
+    said: set[str] = set()
+    while done < len(loader) and len(said) < _MOST_PROBLEMS:
+        loader.go_to_batch(done)
+        try:
+            for checksum in loader:
+                if expected is not None and checksum[0] != expected[done]:
+                    last = min((done + 1) * rows, len(view)) - 1
+                    said.add(f"rows {done * rows} to {last} are not what was written (CRC-32)")
+                    yield f"rows {done * rows} to {last} are not what was written (CRC-32)"
                 done += 1
-        self.digest = digest.hexdigest()
+                advance(rows * view.row_bytes)
+                if len(said) >= _MOST_PROBLEMS:
+                    break
+        except PenstockError as error:
+            # Rows that were read together fail together.
+            if str(error) not in said:
+                yield str(error)
+            said.add(str(error))
+            done += 1
+    if done < len(loader):
+        yield f"and more, behind row {done * rows}, was not looked at"

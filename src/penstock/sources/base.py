@@ -134,6 +134,10 @@ class Source(ABC):
         """
         return {}
 
+    def attributes(self, name: str) -> dict[str, Any]:  # noqa: ARG002 - by default
+        """What is noted beside a field: names of classes, a unit."""
+        return {}
+
     @abstractmethod
     def paths(self) -> dict[str, ReadPath]:
         """How each field is read."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -199,7 +200,13 @@ def write_at(descriptor: int, values: Array, place: int) -> None:
         place += written
 
 
-def set_note(path: Path, name: str, text: str) -> None:
-    """Sets an attribute of a file's root to a text."""
+def set_attributes(path: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
+    """Sets attributes of the objects of a file; text of ours is stored at its own length."""
     with system_errors(), h5py.File(path, "r+", libver=VERSION, locking=False) as file:
-        file.attrs[name] = np.bytes_(text.encode())
+        for name, attributes in values.items():
+            for key, value in attributes.items():
+                if isinstance(value, np.ndarray) and value.dtype.hasobject:
+                    file[name].attrs.create(key, value, dtype=h5py.string_dtype())
+                else:
+                    text = isinstance(value, str) and name == "/"
+                    file[name].attrs[key] = np.bytes_(value.encode()) if text else value

@@ -5,15 +5,18 @@ import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
+import numpy.typing as npt
 
 from penstock.errors import ShapeError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
 from penstock.sources.file import Identity
-from penstock.sources.hdf5.attributes import root_text
+from penstock.sources.hdf5.attributes import attribute_values, numbers, root_text
 from penstock.sources.hdf5.build import Builder
-from penstock.sources.hdf5.finding import dataset_names
+from penstock.sources.hdf5.finding import dataset_names, find_field
 from penstock.sources.hdf5.joined import VirtualReader
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.limits import MOST_BLOCKS
@@ -22,7 +25,7 @@ from penstock.sources.hdf5.readers import DatasetReader
 from penstock.sources.hdf5.rows import RowReader
 from penstock.spec import Indices
 
-__all__ = ["HDF5Source", "list_datasets", "path_of", "read_note"]
+__all__ = ["HDF5Source", "list_datasets", "path_of", "read_note", "read_numbers"]
 
 
 class HDF5Source(Source):
@@ -130,6 +133,13 @@ class HDF5Source(Source):
     def paths(self) -> dict[str, ReadPath]:
         return {name: reader.layout.path for name, reader in self._readers.items()}
 
+    def attributes(self, name: str) -> dict[str, Any]:
+        with reading(self.path) as opened, damage_explained(repr(self.path)):
+            found, _, members = find_field(opened, name, self.path, False)
+            # What is noted beside a compound value is about all of it.
+            whole = isinstance(found, h5py.Dataset) and not members
+            return attribute_values(found) if whole else {}
+
     def is_current(self) -> bool:
         """Whether the files are still those that were opened."""
         try:
@@ -157,6 +167,15 @@ def read_note(path: str | os.PathLike[str], name: str) -> str | None:
     text = path_of(path)
     with reading(text) as opened, damage_explained(repr(text)):
         return root_text(opened, name)
+
+
+def read_numbers(
+    path: str | os.PathLike[str], dataset: str, name: str
+) -> npt.NDArray[np.uint32] | None:
+    """The row of 32-bit numbers that a dataset has as an attribute; None if there is none."""
+    text = path_of(path)
+    with reading(text) as opened, damage_explained(repr(text)):
+        return numbers(opened, dataset, name)
 
 
 def list_datasets(path: str | os.PathLike[str]) -> list[str]:

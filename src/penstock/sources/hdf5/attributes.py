@@ -4,6 +4,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 from h5py import h5a, h5t
 
 from penstock.errors import DataError
@@ -20,13 +21,31 @@ _MOST_VALUES = 1000
 _MOST_CHARACTERS = 200
 
 _OF_LIBRARIES = frozenset(
-    {"CLASS", "VERSION", "TITLE", "FLAVOR", "NAME", "PYTABLES_FORMAT_VERSION", "FILTERS"}
+    {
+        *(b"CLASS", b"VERSION", b"TITLE", b"FLAVOR", b"NAME", b"FILTERS"),
+        *(b"PYTABLES_FORMAT_VERSION", b"DIMENSION_LIST", b"REFERENCE_LIST"),
+    }
 )
 """What PyTables and the dimension scales of netCDF-4 note for themselves."""
 
 
 def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
     """Some attributes of an object, as text; those that are text or a few numbers."""
+    found: dict[str, str] = {}
+    for raw in _names(item):
+        name = raw.decode("utf-8", "backslashreplace")
+        if name.startswith("_"):
+            continue
+        value = _value(item, raw)
+        if value is not None:
+            found[name] = _text(value)
+        if len(found) == MOST_ATTRIBUTES:
+            break
+    return found
+
+
+def _names(item: h5py.Group | h5py.Dataset) -> list[bytes]:
+    """The names of some attributes, without those that libraries note for themselves."""
     names: list[bytes] = []
 
     def note(name: bytes, *_: Any) -> bool | None:
@@ -34,17 +53,13 @@ def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
         return True if len(names) >= _MOST_LOOKED_AT else None
 
     h5a.iterate(item.id, note)
-    found: dict[str, str] = {}
-    for raw in names:
-        name = raw.decode("utf-8", "backslashreplace")
-        if name in _OF_LIBRARIES or name.startswith("_"):
-            continue
-        text = _value(item, raw)
-        if text is not None:
-            found[name] = text
-        if len(found) == MOST_ATTRIBUTES:
-            break
-    return found
+    return [name for name in names if name not in _OF_LIBRARIES]
+
+
+def attribute_values(item: h5py.Dataset) -> dict[str, Any]:
+    """The attributes of a dataset that are text or a few numbers, as h5py gives them."""
+    values = ((raw, _value(item, raw)) for raw in _names(item))
+    return {raw.decode("utf-8", "surrogateescape"): v for raw, v in values if v is not None}
 
 
 def root_text(file: h5py.File, name: str) -> str | None:
@@ -62,7 +77,21 @@ def root_text(file: h5py.File, name: str) -> str | None:
     return bytes(values[()]).decode("utf-8", "replace")
 
 
-def _value(item: h5py.Group | h5py.Dataset, name: bytes) -> str | None:
+def numbers(file: h5py.File, dataset: str, name: str) -> npt.NDArray[np.uint32] | None:
+    """A row of 32-bit numbers that a dataset has as an attribute; None if there is none."""
+    item = file[dataset]
+    if not h5a.exists(item.id, name.encode()):
+        return None
+    attribute = h5a.open(item.id, name.encode())
+    space = attribute.get_space()
+    if attribute.dtype != np.uint32 or len(space.shape or ()) != 1:
+        return None
+    values = np.empty(space.shape, np.uint32)
+    attribute.read(values)
+    return values
+
+
+def _value(item: h5py.Group | h5py.Dataset, name: bytes) -> Any:
     """An attribute's value; None if it is large, or neither text nor numbers."""
     attribute = h5a.open(item.id, name)
     shape = attribute.get_space().shape
@@ -75,12 +104,17 @@ def _value(item: h5py.Group | h5py.Dataset, name: bytes) -> str | None:
         return None
     if dtype.kind not in "biufSU" and h5py.check_string_dtype(dtype) is None:
         return None
-    values = np.atleast_1d(np.asarray(item.attrs[name], dtype=object)).tolist()
-    text = ", ".join(_text(value) for value in values)
-    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+    return item.attrs[name]
 
 
 def _text(value: Any) -> str:
+    """A value as text, cut off where it is long."""
+    values = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
+    text = ", ".join(map(_one, values))
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+
+
+def _one(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Checksums of files and of values, and the note of how far a process came."""
+"""The checksum of a file, and the note of how far a process came."""
 
 import hashlib
 import json
@@ -7,17 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 PROGRESS = "progress.json"
 """Where packing into shards notes how far it has come."""
 
 _READ_BYTES = 1 << 22
-
-
-def digest_of(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """The SHA-256 of the bytes of C-contiguous values, shape `(32,)`."""
-    return np.frombuffer(hashlib.sha256(values.reshape(-1).view(np.uint8).data).digest(), np.uint8)
 
 
 def sha256_of(path: Path) -> str:

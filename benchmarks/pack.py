@@ -1,0 +1,301 @@
+"""The pack benchmark: writing data anew, beside reading it alone and writing it alone."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import h5py
+import numpy as np
+
+from benchmarks import machine
+from benchmarks.data import LAYOUTS, ROW_BYTES, image_file, row_checksums, row_numbers
+from benchmarks.process import JobFailed, run_job
+from benchmarks.quality import shuffle_quality
+from benchmarks.settings import Settings
+from benchmarks.worker import Signal
+
+READ, WRITE, PACK, BY_HAND = "read alone", "write alone", "Penstock pack", "h5py, by hand"
+FIELDS = ("image", "label")
+HAND_ROWS = 256
+BLOCK = 64
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is packed, and into what.
+
+    Attributes:
+        layout: Of the file that is read; None for arrays in memory.
+        options: For `pack`.
+        ways: What is measured.
+    """
+
+    layout: str | None
+    options: dict[str, Any]
+    ways: tuple[str, ...] = (READ, WRITE, PACK)
+
+
+CASES = {
+    "gzip to contiguous": Case("gzip", {}, (READ, WRITE, PACK, BY_HAND)),
+    "contiguous to contiguous": Case("contiguous", {}),
+    "arrays to contiguous": Case(None, {}),
+    "gzip to shards": Case("gzip", {"shard_size": "64MB"}),
+    "gzip to gzip": Case("gzip", {"compression": "gzip"}, (READ, WRITE, PACK, BY_HAND)),
+    "arrays to zstd": Case(None, {"compression": "zstd"}),
+    "gzip to contiguous, random order": Case("gzip", {"shuffle": True, "seed": 0}, (PACK,)),
+}
+
+EPOCHS = "training"
+ORIGINAL, PACKED, PACKED_GZIP = "the gzip file", "packed", "packed, gzip"
+MIXED = "packed in a random order, read in order"
+QUALITY = "quality"
+
+
+def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
+    """Times all ways of all cases in turn, as many rounds as asked for; then looks at the order."""
+    result: dict[str, Any] = {"runs": [], "missing": {}, "skipped": {}, "failed": []}
+    for layout in ("gzip", "contiguous"):
+        image_file(folder, LAYOUTS[layout], settings.rows)
+    chosen = [name for name in (*CASES, EPOCHS) if not settings.cases or name in settings.cases]
+    result["skipped"] = {name: "not asked for" for name in CASES if name not in chosen}
+    for number in range(settings.repeat):
+        for case in chosen:
+            for way in WAYS if case == EPOCHS else CASES[case].ways:
+                _note(result, settings, folder, say, case=case, way=way, round=number)
+    image_file(folder, LAYOUTS["gzip"], settings.rows, sort=True)
+    _note(result, settings, folder, say, case=QUALITY, way=MIXED, round=0)
+    return result
+
+
+def _note(result: dict[str, Any], settings: Settings, folder: Path, say: Say, **about: Any) -> None:
+    job = {
+        **about,
+        "folder": str(folder),
+        "rows": settings.rows,
+        "batch": settings.batch,
+        "memory": settings.pack_memory,
+    }
+    try:
+        run = run_job("pack", job)
+    except JobFailed as error:
+        result["failed"].append({**about, "reason": str(error)})
+        say(f"{about['case']}, {about['way']}: FAILED, {error}")
+        return
+    result["runs"].append({**about, **run})
+    shown = f"{run['bytes'] / run['seconds'] / 1e6:,.0f} MB/s" if "seconds" in run else str(run)
+    say(f"{about['case']}, {about['way']}: {shown}")
+
+
+def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
+    """Runs one way; in a process of its own."""
+    import penstock.packing.run  # noqa: F401 - imports are not timed
+
+    with tempfile.TemporaryDirectory(dir=job["folder"]) as temporary:
+        target = Path(temporary) / "out"
+        if job["case"] == QUALITY:
+            return _quality(job, target, signal)
+        if job["case"] == EPOCHS:
+            return _epochs(job, target, signal)
+        return _timed(job, CASES[job["case"]], target, signal)
+
+
+def _timed(job: dict[str, Any], case: Case, target: Path, signal: Signal) -> dict[str, Any]:
+    held = None if case.layout is None else machine.fill_page_cache(_path(job, case.layout))
+    action = {READ: _read, WRITE: _write, PACK: _pack, BY_HAND: _by_hand}[job["way"]]
+    begin = action(job, case, target)
+    signal("ready")
+    start = perf_counter()
+    begin()
+    seconds = perf_counter() - start
+    del held
+    if job["way"] in (PACK, BY_HAND):
+        _check(job, target)
+    return {"seconds": seconds, "bytes": job["rows"] * (ROW_BYTES + 8)}
+
+
+def _path(job: dict[str, Any], layout: str, sort: bool = False) -> Path:
+    return image_file(Path(job["folder"]), LAYOUTS[layout], job["rows"], sort)
+
+
+def _data(job: dict[str, Any], case: Case) -> Any:
+    import penstock as ps
+
+    if case.layout is not None:
+        return ps.from_hdf5(_path(job, case.layout), x="image", y="label")
+    return ps.from_arrays(*_arrays(job))
+
+
+def _arrays(job: dict[str, Any]) -> list[Any]:
+    with h5py.File(_path(job, "contiguous")) as file:
+        return [file[name][:] for name in FIELDS]
+
+
+def _read(job: dict[str, Any], case: Case, _: Path) -> Callable[[], None]:
+    """Every row in order, once, in the pieces in which it is packed; nothing is done with them."""
+    from penstock.loading import Loader
+
+    rows = (1 << 20) // (ROW_BYTES + 8)
+    loader = Loader(_data(job, case)._view, dict, rows, memory=job["memory"], keep=False)
+
+    def begin() -> None:
+        for _ in loader:
+            pass
+
+    return begin
+
+
+def _write(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
+    """From arrays in memory: encoded in threads, written, brought to the disk."""
+    from penstock.packing.plan import make_plan
+    from penstock.spec import Field
+    from penstock.writing import FileWriter
+
+    arrays = dict(zip(FIELDS, _arrays(job), strict=True))
+    options = {"compression": case.options.get("compression"), "level": None, "chunk": None}
+    more = {"dtype": None, "allow_loss": False, "shard_size": None, "seed": None, "names": None}
+    plan = make_plan(_data(job, Case(None, {})), **options, **more)
+    fields = [Field(name, array.shape[1:], array.dtype) for name, array in arrays.items()]
+
+    def encoded(row: int) -> dict[str, Any]:
+        stop = row + plan.piece_rows
+        return {name: plan.storage.encode(array[row:stop]) for name, array in arrays.items()}
+
+    def begin() -> None:
+        with FileWriter(target, fields, job["rows"], plan.storage) as writer:
+            for row, piece in _ahead(encoded, range(0, job["rows"], plan.piece_rows)):
+                writer.put(row, piece)
+        _sync(target)
+
+    return begin
+
+
+def _ahead(encoded: Callable[[int], Any], rows: range) -> Iterator[tuple[int, Any]]:
+    """What `encoded` makes of each row, in order, a few of them ahead in threads."""
+    count = len(machine.cores())
+    with ThreadPoolExecutor(count) as threads:
+        waiting = [threads.submit(encoded, row) for row in rows[: 4 * count]]
+        for number, row in enumerate(rows):
+            yield row, waiting[number].result()
+            waiting[number] = None  # type: ignore[call-overload]
+            if number + 4 * count < len(rows):
+                waiting.append(threads.submit(encoded, rows[number + 4 * count]))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _pack(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
+    import penstock as ps
+
+    data = _data(job, case)
+    names = None if case.layout else {"x": "image", "y": "label"}
+    return lambda: ps.pack(data, target, memory=job["memory"], names=names, **case.options)
+
+
+def _by_hand(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
+    """The loop that people write: slices from one file to another."""
+    chunked = bool(case.options)
+    source = _path(job, str(case.layout))
+
+    def begin() -> None:
+        with h5py.File(source) as old, h5py.File(target, "w") as new:
+            for name in FIELDS:
+                more = {"chunks": (BLOCK, *old[name].shape[1:])} if chunked else {}
+                made = new.create_dataset(
+                    name, old[name].shape, old[name].dtype, **more, **case.options
+                )
+                for row in range(0, job["rows"], HAND_ROWS):
+                    made[row : row + HAND_ROWS] = old[name][row : row + HAND_ROWS]
+        _sync(target)
+
+    return begin
+
+
+def _check(job: dict[str, Any], target: Path, sort: bool = False) -> None:
+    """Makes sure that every image is there, whole, once, with its label."""
+    import penstock as ps
+
+    with h5py.File(_path(job, "gzip", sort)) as file:
+        checksums, classes = file["checksum"][:], file["label"][:]
+    seen = np.zeros(job["rows"], np.int64)
+    for images, labels in ps.open(target, x="image", y="label").batch(4096):
+        rows = row_numbers(images).astype(np.int64)
+        seen[rows] += 1
+        if (row_checksums(images) != checksums[rows]).any() or (labels != classes[rows]).any():
+            raise AssertionError("images came with other bytes, or with labels of other rows")
+    if not (seen == 1).all():
+        raise AssertionError(f"{int((seen != 1).sum())} rows are missing or came twice")
+
+
+def _epochs(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any]:
+    """A shuffled epoch from the file as it was, and from what was packed of it."""
+    import penstock as ps
+
+    data = ps.from_hdf5(_path(job, "gzip"), x="image", y="label")
+    if job["way"] != ORIGINAL:
+        data = ps.pack(data, target, memory=job["memory"], **WAYS[job["way"]])
+    loader = data.batch(job["batch"], shuffle=True, seed=0, memory=job["memory"])
+    for _ in loader:
+        pass
+    signal("ready")
+    start = perf_counter()
+    sums = sum(len(labels) for _, labels in loader)
+    seconds = perf_counter() - start
+    if sums != job["rows"]:
+        raise AssertionError(f"an epoch had {sums} rows of {job['rows']}")
+    return {"seconds": seconds, "bytes": job["rows"] * (ROW_BYTES + 8)}
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    ORIGINAL: {},
+    PACKED: {},
+    PACKED_GZIP: {"compression": "gzip"},
+}
+"""What is trained from, and how it was packed."""
+
+
+def _quality(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any]:
+    """How well rows that were sorted by class are mixed in a file that was packed at random."""
+    import penstock as ps
+
+    data = ps.from_hdf5(_path(job, "gzip", sort=True), x="image", y="label")
+    signal("ready")
+    packed = ps.pack(data, target, memory=job["memory"], shuffle=True, seed=0)
+    rows, labels = [], []
+    for images, classes in packed.batch(job["batch"]):
+        rows.append(row_numbers(images).astype(np.int64))
+        labels.append(classes)
+    _check(job, target, sort=True)
+    order = np.concatenate(rows), np.concatenate(labels)
+    return shuffle_quality(*order, job["rows"], job["batch"], BLOCK)
+
+
+def speeds_of(runs: list[dict[str, Any]], case: str) -> dict[str, dict[int, float]]:
+    """For each way of a case, MB/s in each round."""
+    found: dict[str, dict[int, float]] = {}
+    for run in runs:
+        if run["case"] == case:
+            speed = run["bytes"] / run["seconds"] / 1e6
+            found.setdefault(run["way"], {})[run["round"]] = speed
+    return found
+
+
+def shares_of(found: dict[str, dict[int, float]], way: str) -> list[float]:
+    """What a way reached in each round, of the slower of reading and writing, or of the first."""
+    if way in (PACK, BY_HAND) and READ in found:
+        least = {number: min(found[READ][number], found[WRITE][number]) for number in found[READ]}
+    elif way in (PACKED, PACKED_GZIP):
+        least = found.get(ORIGINAL, {})
+    else:
+        return []
+    return [speed / least[number] for number, speed in found[way].items() if number in least]
