@@ -91,6 +91,17 @@ def test_types_that_hdf5_lacks_are_refused_at_once(tmp_path):
     assert names_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("length", [None, 10])
+@pytest.mark.parametrize(
+    "form", [((1,) * 40, "u1"), np.dtype([(f"m{i}", "f4") for i in range(3000)])], ids=["axes", "m"]
+)
+def test_what_is_too_much_for_hdf5_is_refused_at_once(tmp_path, form, length):
+    """With what it says."""
+    with refused(TypeNotSupportedError, "HDF5 cannot keep 'x'", "too large"):
+        ps.create(tmp_path / "a.h5", {"x": form}, length)
+    assert names_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("form", [((0,), "u1"), ((3, 0), "u1"), "S", "V", ((-1,), "u1")])
 def test_samples_have_bytes(tmp_path, form):
     """At least one."""

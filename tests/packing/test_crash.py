@@ -58,7 +58,7 @@ def kill_after(process, lines):
 
 def kill_at_shard(process, folder, count):
     """Kills it once so many shards are there; False if it ended before."""
-    shards = folder / ".out.penstock" / "out"
+    shards = folder / ".out.penstock" / "new"
     with process.stdout:
         while process.poll() is None:
             if len(list(shards.glob("shard-*"))) >= count:
@@ -114,7 +114,7 @@ def test_killed_again_and_again_the_result_is_the_same(folder, kind):
 def test_shards_that_are_there_are_not_made_again(folder):
     """What is mapped after the stop is what is still to be written, and what is looked at first."""
     kill_after(start(folder, "shards"), 600)
-    done = len(list((folder / ".out.penstock" / "out").iterdir())) * 990
+    done = len(list((folder / ".out.penstock" / "new").iterdir())) * 990
     assert done
     mapped = start(folder, "shards", resume=True).communicate()[0].split()
     again = [row for row in map(int, mapped) if row < done - 990]

@@ -21,7 +21,7 @@ from penstock.writing.hdf5 import (
     ALIGNMENT,
     make_file,
     offsets_of,
-    set_note,
+    set_attributes,
     system_errors,
     write_at,
 )
@@ -102,7 +102,7 @@ class Files:
         with system_errors(), make_file(path, fields, rows, Storage()):
             pass
         if self._note is not None:
-            set_note(path, ATTRIBUTE, self._note)
+            set_attributes(path, {"/": {ATTRIBUTE: self._note}})
         return offsets_of(path, self._fields)
 
 

@@ -117,21 +117,37 @@ def system_errors() -> Iterator[None]:
 
 
 def make_file(path: Path, fields: Sequence[Field], rows: int, storage: Storage) -> h5py.File:
-    """A new file with a dataset for each field, and no values in it yet."""
+    """A new file with a dataset for each field, and no values in it yet.
+
+    Raises:
+        TypeNotSupportedError: If HDF5 has no such type, or none so large.
+    """
     file = _new_file(path, ALIGNMENT if storage.compression is None else 1)
     try:
         for field in fields:
-            # No chunk may be larger than the most that there can be.
-            most = max(rows, storage.chunk_rows)
-            space = h5s.create_simple((rows, *field.shape), (most, *field.shape))
-            plist = storage.properties(field.dtype, field.shape)
             *groups, name = field.name.encode().split(b"/")
-            place = _group(file, groups)
-            h5d.create(place, name, _type_of(field), space, plist, lcpl=_utf8())
+            _dataset(_group(file, groups), name, field, rows, storage)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _dataset(
+    group: h5g.GroupID, name: bytes, field: Field, rows: int, storage: Storage
+) -> h5d.DatasetID:
+    kind = _type_of(field)
+    # No chunk may be larger than the most that there can be.
+    most = max(rows, storage.chunk_rows)
+    try:
+        space = h5s.create_simple((rows, *field.shape), (most, *field.shape))
+        plist = storage.properties(field.dtype, field.shape)
+        return h5d.create(group, name, kind, space, plist, lcpl=_utf8())
+    except ValueError as error:
+        raise TypeNotSupportedError(
+            f"HDF5 cannot keep {field.name!r}: {error}. Use fewer axes, or fewer members of "
+            "compound values: datasets of their own."
+        ) from error
 
 
 def offsets_of(path: Path, names: Iterable[str]) -> dict[str, int]:
