@@ -129,7 +129,7 @@ def test_every_public_function_has_an_example():
     """What a user may call shows how."""
     public = [penstock.from_hdf5, penstock.from_arrays, penstock.from_sequence, penstock.open]
     public += [penstock.HDF5Matrix, penstock.fit_generator, penstock.evaluate_generator]
-    public += [penstock.predict_generator, penstock.concat]
+    public += [penstock.predict_generator, penstock.concat, penstock.create]
     public += [penstock.pack, penstock.verify]
     public += [penstock.Dataset, penstock.Dataset.split, penstock.Dataset.map]
     public += [penstock.Dataset.batch, penstock.Loader.state_dict]
