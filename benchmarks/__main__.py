@@ -25,6 +25,7 @@ from benchmarks import (
     scaling,
     shapes,
     unaligned,
+    write,
 )
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.data import LAYOUTS
@@ -45,6 +46,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "old": old.measure,
     "processes": processes.measure,
     "pack": pack.measure,
+    "write": write.measure,
 }
 FILES = dict.fromkeys(
     [
@@ -57,6 +59,7 @@ FILES = dict.fromkeys(
         *processes.CASES,
         *pack.CASES,
         pack.EPOCHS,
+        *write.CASES,
     ],
 )
 QUICK_PARTS = ("read", "scaling")

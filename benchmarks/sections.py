@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks import arrays, cold, index, pack
+from benchmarks import arrays, cold, index, pack, write
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.data import LAYOUTS
 from benchmarks.rounds import SHUFFLED, SLICES, TAKE
@@ -357,6 +357,17 @@ def _pack(record: Record, _: bool) -> Iterator[str]:
             )
 
 
+def _write(record: Record, _: bool) -> Iterator[str]:
+    settings = record["settings"]
+    text = (
+        f"{settings['rows']:,} images of 32x32x3 bytes with a label from arrays in memory, in "
+        f"batches of {settings['batch']}, and a tenth of them row by row; brought to the disk; "
+        f"medians of {settings['repeat']} rounds."
+    )
+    head = ("", "MB/s", "min - max", "samples/s", "end, ms", "of the ceiling")
+    yield from _section("Writing", text, head, list(write.rows_of(record["write"])))
+
+
 def _ways(runs: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Head and rows of a table of cases, each with its ways; the first is what it was."""
     rows = []
@@ -411,4 +422,5 @@ SECTIONS: dict[str, Callable[[Record, bool], Iterator[str]]] = {
     "old": _old,
     "processes": _processes,
     "pack": _pack,
+    "write": _write,
 }

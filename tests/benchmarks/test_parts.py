@@ -153,8 +153,8 @@ def ways(tmp_path_factory, run_benchmarks):
     places = ("--quick", "--data", folder / "data", "--records", folder)
     cases = ("CSV files", "image files", "HDF5 slices", "HDF5Matrix", "0.8 MB", "contiguous")
     packs = ("gzip to contiguous", "arrays to zstd", "training")
-    parts = ("arrays", "old", "processes", "pack")
-    run_benchmarks("run", *places, "--only", *parts, "--cases", *cases, *packs)
+    parts = ("arrays", "old", "processes", "pack", "write")
+    run_benchmarks("run", *places, "--only", *parts, "--cases", *cases, *packs, "row by row")
     run_benchmarks("report", *places)
     texts = [path.read_text() for path in folder.glob("*.json")]
     assert not [text for text in texts if str(folder) in text]
@@ -198,6 +198,16 @@ def test_packing_is_compared_with_reading_and_writing_alone(ways):
     assert 0.5 < mixed["design_effect"] < 2
     assert part["skipped"]["gzip to gzip"] == "not asked for"
     assert "| pack: gzip to contiguous / the slower of reading and writing alone " in page
+
+
+def test_writing_is_compared_with_the_system_alone(ways):
+    records, page = ways
+    part = records["write"]
+    assert part["failed"] == []
+    assert {run["case"] for run in part["runs"]} == {"row by row"}
+    assert len({run["way"] for run in part["runs"]}) == 5
+    assert part["skipped"] == {"batches": "not asked for"}
+    assert "| row by row: Penstock create, length= " in page
 
 
 def test_a_way_that_does_other_work_has_failed():
