@@ -19,17 +19,21 @@ from penstock.loading import Loader, Report
 from penstock.matrix import HDF5Matrix
 from penstock.sequence import from_sequence
 from penstock.spec import Field, Spec
+from penstock.statistics import FieldStats, Stats, adapt, stats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Dataset",
     "Field",
+    "FieldStats",
     "HDF5Matrix",
     "Loader",
     "PenstockError",
     "Report",
     "Spec",
+    "Stats",
+    "adapt",
     "concat",
     "errors",
     "evaluate_generator",
@@ -39,6 +43,7 @@ __all__ = [
     "from_sequence",
     "open",
     "predict_generator",
+    "stats",
 ]
 
 _connect_when_imported()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from penstock.cli import fit, info
+from penstock.cli import fit, info, stats
 from penstock.errors import (
     DataError,
     FieldNotFoundError,
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     info.add_parser(commands)
     fit.add_parser(commands)
+    stats.add_parser(commands)
     return parser
 
 

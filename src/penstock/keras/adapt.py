@@ -52,8 +52,8 @@ def kept_axes(layer: keras.layers.Normalization, field: Field) -> tuple[int, ...
     ndim = len(field.shape) + 1
     if any(not -ndim <= axis < ndim for axis in layer.axis):
         raise OptionError(
-            f"Normalization(axis={layer.axis}) keeps axes that field {field} does not have: batches "
-            f"of it have {ndim}."
+            f"Normalization(axis={layer.axis}) keeps axes that batches of field {field} do not "
+            f"have: those have {ndim}."
         )
     kept = sorted({axis % ndim for axis in layer.axis})
     if 0 in kept:
@@ -127,4 +127,6 @@ def feed(layer: Any, pieces: Iterable[Array], field: Field) -> None:
     try:
         layer.adapt(documents())
     except ValueError as error:
-        raise OptionError(f"Keras cannot adapt {type(layer).__name__} to {field}: {error}") from error
+        raise OptionError(
+            f"Keras cannot adapt {type(layer).__name__} to {field}: {error}"
+        ) from error

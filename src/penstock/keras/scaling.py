@@ -19,7 +19,9 @@ def normalization(mean: Array, variance: Array, *, scalar: bool) -> keras.layers
             `(batch,)` or `(batch, 1)`.
     """
     if scalar:
-        return keras.layers.Normalization(axis=None, mean=float(mean[0]), variance=float(variance[0]))
+        return keras.layers.Normalization(
+            axis=None, mean=float(mean[0]), variance=float(variance[0])
+        )
     # As float32, the type in which `adapt` keeps them.
     return keras.layers.Normalization(
         axis=-1, mean=mean.astype(np.float32), variance=variance.astype(np.float32)

@@ -28,9 +28,9 @@ def adapt(
     - `Normalization`, with any `axis`, in one pass: mean and variance in float64.
     - `Discretization` in two passes, or in three under little memory: the bins of the layer's own
       `adapt` on one array of all values, to the last bit.
-    - `StringLookup`, `IntegerLookup` and `TextVectorization`, in all output modes, in one pass: rows
-      are read ahead by all workers, and counted by the layer itself. Keras needs TensorFlow for
-      these, on every backend.
+    - `StringLookup`, `IntegerLookup` and `TextVectorization`, in all output modes, in one pass:
+      rows are read ahead by all workers, and counted by the layer itself. Keras needs TensorFlow
+      for these, on every backend.
 
     Args:
         layer: The layer. What it learned before is forgotten.
@@ -43,8 +43,8 @@ def adapt(
         The layer.
 
     Raises:
-        OptionError: If the layer does not learn from data, or was given what it would learn; if there is no
-            such field, or the layer cannot learn from it.
+        OptionError: If the layer does not learn from data, or was given what it would learn; if
+            there is no such field, or the layer cannot learn from it.
         DataError: If numbers are missing (NaN) or infinite, where the layer would learn NaN.
         MemoryBudgetError: If `memory` is too small.
 

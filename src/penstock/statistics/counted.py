@@ -9,8 +9,16 @@ import numpy.typing as npt
 from penstock.statistics import tally
 from penstock.statistics.distinct import Values
 from penstock.statistics.field import MOST_CHANNELS, FieldWork
+from penstock.statistics.moments import Moments
 from penstock.statistics.result import FieldStats
-from penstock.statistics.summary import Histogram, Summary, of_counts, of_moments, quantiles_of
+from penstock.statistics.summary import (
+    Histogram,
+    Number,
+    Summary,
+    of_counts,
+    of_moments,
+    quantiles_of,
+)
 
 Array = npt.NDArray[Any]
 Counts = npt.NDArray[np.int64]
@@ -59,22 +67,41 @@ def _binned(work: FieldWork) -> tuple[Summary, tuple[Summary, ...]]:
     together = work.moments.together()
     counts = np.concatenate([counts for _, counts in apart])
     histogram = _histogram(keys, counts, whole, of_moments(together, 0))
-    if work.distinct is not None and not work.distinct.too_many:
-        # Every value is known: no bins are needed.
-        ascending = np.array(sorted(work.distinct.counts), work.field.dtype)
-        times = np.array([work.distinct.counts[v] for v in ascending.tolist()], np.int64)
-        finite = np.isfinite(ascending)
-        histogram = Histogram.of_values(ascending[finite], times[finite], whole)
-    summary = _summary(together, 0, histogram)
     if work.channels == 1 or work.channels > MOST_CHANNELS:
+        summary = _summary(together, 0, _of_distinct(work) or histogram, _near(work, 0))
         return summary, _alone(work, summary)
+    summary = _summary(together, 0, histogram)
     if work.tallies == 1:
         return summary, _of_channels(work)
     found = []
     for i, (key, counts) in enumerate(apart):
         one = _histogram(key % work.span, counts, whole, of_moments(work.moments, i))
-        found.append(_summary(work.moments, i, one))
+        found.append(_summary(work.moments, i, one, _near(work, i)))
     return summary, tuple(found)
+
+
+def _of_distinct(work: FieldWork) -> Histogram | None:
+    """The histogram of a field of which every value is known: no bins are needed."""
+    if work.distinct is None or work.distinct.too_many:
+        return None
+    counts = work.distinct.counts
+    ascending = np.array(sorted(counts), work.field.dtype)
+    finite = np.isfinite(ascending)
+    times = np.array([counts[value] for value in ascending.tolist()], np.int64)
+    return Histogram.of_values(ascending[finite], times[finite], work.field.dtype.kind != "f")
+
+
+def _near(work: FieldWork, channel: int) -> Histogram | None:
+    """The histogram of a channel whose values were counted by their distance to a center."""
+    if channel not in work.centers:
+        return None
+    assert work.moments is not None
+    place = list(work.centers).index(channel)
+    bins, counts = work.near.between(place * tally.FLOAT_KEYS, (place + 1) * tally.FLOAT_KEYS)
+    known = of_moments(work.moments, channel)
+    center = work.centers[channel].item()
+    whole = work.field.dtype.kind != "f"
+    return _histogram(bins % tally.FLOAT_KEYS, counts, whole, known, center)
 
 
 def _alone(work: FieldWork, summary: Summary) -> tuple[Summary, ...]:
@@ -88,7 +115,10 @@ def _of_channels(work: FieldWork) -> tuple[Summary, ...]:
     return tuple(_summary(work.moments, i, None) for i in range(work.channels))
 
 
-def _summary(moments: Any, channel: int, histogram: Histogram | None) -> Summary:
+def _summary(
+    moments: Moments, channel: int, histogram: Histogram | None, near: Histogram | None = None
+) -> Summary:
+    """Of a channel, from its moments and what else is known of it."""
     known = of_moments(moments, channel)
     infinite = int(moments.infinite[channel])
     return Summary(
@@ -96,8 +126,10 @@ def _summary(moments: Any, channel: int, histogram: Histogram | None) -> Summary
         missing=int(moments.missing[channel]),
         infinite=infinite,
         **known,
-        quantiles={} if histogram is None else quantiles_of(histogram, known),
-        histogram=histogram,
+        quantiles={} if histogram is None else quantiles_of(histogram, known, near),
+        histogram=histogram
+        if near is None or histogram is None or histogram.values is not None
+        else near,
     )
 
 
@@ -124,8 +156,18 @@ def _of_values(values: Array, counts: Counts) -> Summary:
     )
 
 
-def _histogram(bins: Counts, counts: Counts, whole: bool, known: Mapping[str, Any]) -> Histogram:
-    """Of bins in any order, each perhaps several times, between the least and the largest value."""
+def _histogram(
+    bins: Counts, counts: Counts, whole: bool, known: Mapping[str, Any], center: Number = 0
+) -> Histogram:
+    """Of bins in any order, each perhaps several times.
+
+    Args:
+        bins: Of the values less `center`.
+        counts: Of the bins.
+        whole: Whether the values are whole numbers.
+        known: Their `min` and `max`, if there are any.
+        center: What was subtracted.
+    """
     bins, counts = _added_up(bins, counts)
     low, high = tally.bounds_of(bins)
     if whole:
@@ -135,7 +177,7 @@ def _histogram(bins: Counts, counts: Counts, whole: bool, known: Mapping[str, An
             np.where(high > 0, np.ceil(high) - 1, np.floor(high)),
         )
     if known:
-        low, high = (np.clip(bound, known["min"], known["max"]) for bound in (low, high))
+        low, high = (np.clip(bound + center, known["min"], known["max"]) for bound in (low, high))
     order = np.argsort(low, kind="stable")
     return Histogram(low[order], high[order], counts[order], whole)
 

@@ -73,4 +73,5 @@ def one_hot(rows: Array) -> npt.NDArray[np.int64] | None:
         ones = some == 1
         if np.count_nonzero(some) != len(some) or not (np.count_nonzero(ones, axis=1) == 1).all():
             return None
-    return np.count_nonzero(ones, axis=0).astype(np.int64)
+    counts: npt.NDArray[np.int64] = np.count_nonzero(ones, axis=0).astype(np.int64)
+    return counts

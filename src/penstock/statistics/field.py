@@ -10,16 +10,23 @@ import numpy.typing as npt
 from penstock.spec import Field
 from penstock.statistics import tally
 from penstock.statistics.distinct import Distinct, Values, one_hot, values_of
-from penstock.statistics.moments import Moments, moments_of
+from penstock.statistics.moments import Moments, moments_of, relative
 from penstock.statistics.tally import Tally
 
 Array = npt.NDArray[Any]
+Counted = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 MOST_TALLIES = 256
 """Channels whose values are counted one by one; of more, the values of all are counted together."""
 
 MOST_CHANNELS = 1 << 16
 """Channels whose mean is known; a piece of more would hardly be larger than its statistics."""
+
+FIRST_ROWS = 64
+"""Rows from which centers are chosen."""
+
+_FAR = 8
+"""Values this many times larger than their spread lie in few bins."""
 
 BLOCK = 1 << 16
 """Values that are worked on at a time: in float64 they stay in the processor's cache."""
@@ -31,9 +38,10 @@ class Part:
 
     Attributes:
         rows: Of the piece.
-        moments: Of each channel; None where the counts tell them exactly, and for what is no number.
+        moments: Of each channel; None where the counts tell them, and for what is no number.
         keys: Of the values, `channel * span + key`.
         counts: Of the keys.
+        near: Keys and counts of the same values less the field's centers.
         values: The distinct values; None if they are not counted, or too many.
         ones: How often each element is the 1 of a one-hot row; None if a row is none.
     """
@@ -42,13 +50,14 @@ class Part:
     moments: Moments | None = None
     keys: npt.NDArray[np.int64] | None = None
     counts: npt.NDArray[np.int64] | None = None
+    near: Counted | None = None
     values: Values | None = None
     ones: npt.NDArray[np.int64] | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
-        known = [self.moments, self.keys, self.counts, self.values, self.ones]
+        known = [self.moments, self.keys, self.counts, self.values, self.ones, *(self.near or ())]
         return sum(array.nbytes for array in known if array is not None)
 
 
@@ -56,6 +65,11 @@ class FieldWork:
     """Turns pieces of a field into parts, and adds parts up.
 
     `part` may be called in any thread, `add` in one.
+
+    Args:
+        field: Whose.
+        limit: How many distinct values are counted.
+        first: The first rows of it, from which centers are chosen.
 
     Attributes:
         field: Whose.
@@ -66,11 +80,14 @@ class FieldWork:
         tallies: Channels whose values are counted apart; 1 if all are counted together.
         tally: The counts.
         moments: Of each channel, or of all together; None as in `Part`.
+        centers: What values of some channels lie near to, by channel: close enough that bins which
+            grow with the value would be coarse. Those are counted by their distance as well.
+        near: The counts of the distances.
         distinct: The distinct values, for fields of one value a sample.
         ones: How often each element is the 1 of a one-hot row; None if not all rows are one-hot.
     """
 
-    def __init__(self, field: Field, limit: int) -> None:
+    def __init__(self, field: Field, limit: int, first: Array | None = None) -> None:
         self.field = field
         self.rows = 0
         kind, size = field.dtype.kind, field.dtype.itemsize
@@ -81,6 +98,10 @@ class FieldWork:
         self.tallies = self.channels if self.channels <= MOST_TALLIES else 1
         self.tally = Tally(self.tallies * self.span)
         self.moments: Moments | None = None
+        self.centers: dict[int, Any] = {}
+        if first is not None and self.number and not self.exact and self.tallies == self.channels:
+            self.centers = _centers(self._columns(first))
+        self.near = Tally(len(self.centers) * tally.FLOAT_KEYS)
         single = field.shape in ((), (1,)) and (self.number or kind in "SU")
         self.distinct = Distinct(limit) if single else None
         self._hot = self.number and len(field.shape) == 1 and self.channels > 1
@@ -97,17 +118,17 @@ class FieldWork:
             return Part(rows, values=values)
         ones = one_hot(array) if self._hot else None
         if self.exact:
-            keys, counts = self._count_small(array)
+            keys, counts = tally.count_small(array.reshape(-1, self.tallies).T)
             # With a tally for each channel, the counts tell the moments, and exactly.
             if self.tallies == self.channels or self.channels > MOST_CHANNELS:
-                return Part(rows, None, keys, counts, None, ones)
-            return Part(rows, column_moments(self._columns(array)), keys, counts, None, ones)
+                return Part(rows, None, keys, counts, ones=ones)
+            return Part(rows, column_moments(self._columns(array)), keys, counts, ones=ones)
         columns = self._columns(array)
         moments = column_moments(columns)
         keys, counts, values = self._count_large(columns, moments)
         if values is None and self.distinct is not None and not self.distinct.too_many:
             values = values_of(array.reshape(-1), self.distinct.limit)
-        return Part(rows, moments, keys, counts, values, ones)
+        return Part(rows, moments, keys, counts, self._near(columns, moments), values, ones)
 
     def add(self, part: Part) -> None:
         """Adds a part; parts come in the order of their rows."""
@@ -117,6 +138,8 @@ class FieldWork:
             self.moments = part.moments if first else self.moments.merged(part.moments)  # type: ignore[union-attr]
         if part.keys is not None and part.counts is not None:
             self.tally.add(part.keys, part.counts)
+        if part.near is not None:
+            self.near.add(*part.near)
         if self.distinct is not None and not self.exact:
             self.distinct.add(part.values)
         if self._hot:
@@ -131,13 +154,6 @@ class FieldWork:
         channels = self.channels if self.channels <= MOST_CHANNELS else 1
         return np.ascontiguousarray(array.reshape(-1, channels).T)
 
-    def _count_small(self, array: Array) -> tuple[Any, Any]:
-        if array.dtype.itemsize == 1:
-            return tally.count_bytes(array.reshape(-1).view(np.uint8), self.tallies)
-        columns = array.reshape(-1, self.tallies).view(np.uint16).T
-        column, key, counts = tally.runs(columns.copy(order="C"))
-        return column * tally.SMALL_KEYS + key, counts
-
     def _count_large(self, columns: Array, moments: Moments) -> tuple[Any, Any, Values | None]:
         """Keys and their counts; and the distinct values, if they are known as well."""
         low, high = moments.low, moments.high
@@ -145,7 +161,8 @@ class FieldWork:
             columns = columns.reshape(self.tallies, -1)
             low, high = low.min(keepdims=True), high.max(keepdims=True)
         if columns.dtype.kind == "f" or not _near(low, high):
-            return *tally.count_floats(columns), None
+            others = columns.size - int(moments.count.sum())
+            return *tally.count_floats(columns, others), None
         # Integers that lie close together are sorted by their distance, in 16 bits.
         column, key, counts = tally.runs((columns - low[:, None]).astype(np.uint16))
         values = low[column] + key.astype(low.dtype)
@@ -153,6 +170,27 @@ class FieldWork:
         if self.distinct is not None and len(values) <= self.distinct.limit:
             distinct = Values(values, counts)
         return column * self.span + tally.bins_of(values), counts, distinct
+
+    def _near(self, columns: Array, moments: Moments) -> Counted | None:
+        """Counts of distances to the centers."""
+        if not self.centers:
+            return None
+        some = list(self.centers)
+        centers = np.array(list(self.centers.values()), columns.dtype)
+        apart = relative(columns[some], centers, moments.low[some], moments.high[some])
+        return tally.count_floats(apart, apart.size - int(moments.count[some].sum()))
+
+
+def _centers(columns: Array) -> dict[int, Any]:
+    """The least value of each row of an array, if all are several times as large as their spread."""
+    found = {}
+    for channel, values in enumerate(columns):
+        finite = values[np.isfinite(values)]
+        if len(finite):
+            low, high = finite.min(), finite.max()
+            if min(abs(float(low)), abs(float(high))) > _FAR * (float(high) - float(low)):
+                found[channel] = low
+    return found
 
 
 def column_moments(columns: Array) -> Moments:

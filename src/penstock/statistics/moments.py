@@ -101,7 +101,7 @@ def moments_of(columns: Array) -> Moments:
     if columns.dtype.kind != "f" and columns.dtype.itemsize == 8:
         low, high = columns.min(axis=1), columns.max(axis=1)
         pivot = columns[:, 0].copy()
-        values = _relative(columns, pivot, low, high)
+        values = relative(columns, pivot, low, high)
         return _of_finite(values, low, high, pivot)
     values = columns.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -161,14 +161,25 @@ def _around_mean(values: Floats, count: Counts) -> tuple[Floats, Floats]:
     return left, np.maximum(squares, 0)
 
 
-def _relative(columns: Array, pivot: Array, low: Array, high: Array) -> Floats:
-    """Integers of 64 bits less their pivots, as float64."""
-    if (high.astype(np.float64) - low.astype(np.float64) < _APART).all():
-        # Differences that fit are right although the subtraction may wrap around.
-        apart: Floats = (columns - pivot[:, None]).view(np.int64).astype(np.float64)
-        return apart
+def relative(columns: Array, pivot: Array, low: Array, high: Array) -> Floats:
+    """Columns less their pivots, as float64.
+
+    Args:
+        columns: `(columns, values)`.
+        pivot: Of each column, of the same dtype.
+        low: The least value of each.
+        high: The largest.
+    """
+    whole = columns.dtype.kind != "f" and columns.dtype.itemsize == 8
+    if whole:
+        least, most = np.minimum(low, pivot), np.maximum(high, pivot)
+        if (most.astype(np.float64) - least.astype(np.float64) < _APART).all():
+            # Differences that fit are right although the subtraction may wrap around.
+            apart: Floats = (columns - pivot[:, None]).view(np.int64).astype(np.float64)
+            return apart
     floats: Floats = columns.astype(np.float64)
-    return floats - pivot.astype(np.float64)[:, None]
+    with np.errstate(over="ignore"):
+        return floats - pivot.astype(np.float64)[:, None]
 
 
 def distance(a: Array, b: Array) -> Floats:

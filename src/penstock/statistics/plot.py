@@ -1,7 +1,7 @@
 """Statistics as a picture: a panel for each field."""
 
 import math
-import textwrap
+import os
 from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import MissingDependencyError, OptionError, printable
+from penstock.errors import (
+    MissingDependencyError,
+    MissingFileError,
+    NoPermissionError,
+    OptionError,
+    printable,
+)
 from penstock.statistics.document import histogram_of
 from penstock.statistics.result import FieldStats, Stats
 from penstock.statistics.summary import Histogram
@@ -19,32 +25,73 @@ _ACROSS = 4
 _WIDTH, _HEIGHT = 3.4, 2.5
 _MOST_PANELS = 60
 _MOST_CLASSES = 20
+_LONGEST_LABEL, _LONGEST_NAME = 20, 32
+_LEGEND = (
+    "histograms: line at the mean, middle half shaded, red, green and blue of images as lines; "
+    "classes: dashed where all would be equal"
+)
+_CLOSE = 1e-9
+"""Share of their size within which values are drawn as one: the axis could not tell them apart."""
+
 _FILL, _LINE, _INK, _FAINT = "#4c78a8", "#e45756", "#333333", "#8a8a8a"
 _COLORS = ("#d62728", "#2ca02c", "#1f77b4")
 """Of the channels of images, most often red, green and blue."""
 
 
-def draw(stats: Stats, path: str | PathLike[str]) -> None:
-    """Draws `stats` to a PNG file; see `Stats.plot`."""
+def check_path(path: str | PathLike[str]) -> Path:
+    """Where a picture is written to.
+
+    Raises:
+        OptionError: If the name is not that of a PNG file.
+        MissingFileError: If its folder is missing.
+        NoPermissionError: If that cannot be written to.
+    """
     target = Path(fspath(path))
-    if target.suffix.lower() != ".png":
-        raise OptionError(f"A plot is written to a name that ends in .png. Received: {target}")
+    if target.suffix.lower() != ".png" or target.is_dir():
+        raise OptionError(
+            f"A plot is written to a file whose name ends in .png. Received: {target}"
+        )
+    if not target.parent.is_dir():
+        raise MissingFileError(f"There is no folder {target.parent} to write {target.name} in.")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise NoPermissionError(f"The folder {target.parent} cannot be written to.")
+    return target
+
+
+def import_matplotlib() -> tuple[Any, Any]:
+    """The classes of figures, and of what draws them without a window.
+
+    Raises:
+        MissingDependencyError: If matplotlib is not installed.
+    """
     try:
-        # Without pyplot, which would ask for a window, and keep the figure.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError(
-            'Plots are drawn by matplotlib, which is not installed. Run: pip install "penstock[plot]"'
+            "Plots are drawn by matplotlib, which is not installed. "
+            'Run: pip install "penstock[plot]".'
         ) from error
+    return Figure, FigureCanvasAgg
+
+
+def draw(stats: Stats, path: str | PathLike[str]) -> None:
+    """Draws `stats` to a PNG file; see `Stats.plot`."""
+    target = check_path(path)
+    new_figure, canvas = import_matplotlib()
     fields = list(stats.values())
     shown = fields[:_MOST_PANELS]
     across = min(_ACROSS, len(shown))
     down = math.ceil(len(shown) / across)
-    figure = Figure((max(across, 2) * _WIDTH, down * _HEIGHT + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    more = f" of {len(fields):,}, of which the first {len(shown)} are shown" if shown != fields else ""
+    figure = new_figure((max(across, 2) * _WIDTH, down * _HEIGHT + 0.5), layout="constrained")
+    canvas(figure)
+    more = (
+        f" of {len(fields):,}, of which the first {len(shown)} are shown" if shown != fields else ""
+    )
     title = f"{stats.rows:,} samples, {len(shown)} field{'s' * (len(shown) != 1)}{more}"
+    figure.supxlabel(
+        _LEGEND if across > 1 else _LEGEND.replace("; ", ";\n"), fontsize=7, color=_FAINT
+    )
     figure.suptitle(title, fontsize=11, color=_INK)
     for axes, field in zip(figure.subplots(down, across, squeeze=False).flat, shown, strict=False):
         _panel(axes, field)
@@ -67,12 +114,11 @@ def _panel(axes: Any, field: FieldStats) -> None:
         if field.more_than:
             text += f",\nmore than {field.more_than:,} values"
         axes.text(0.5, 0.5, text, ha="center", va="center", color=_FAINT, fontsize=9)
-        axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=9, color=_INK)
 
 
 def _frame(axes: Any, field: FieldStats) -> None:
-    name = printable(field.name).replace("$", r"\$")
-    axes.set_title(textwrap.shorten(name, 34, placeholder="..."), loc="left", fontsize=9, color=_INK)
+    name = _cut(printable(field.name), _LONGEST_NAME)
+    axes.set_title(name, loc="left", fontsize=9, color=_INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -80,6 +126,12 @@ def _frame(axes: Any, field: FieldStats) -> None:
     axes.tick_params(labelsize=7, colors=_INK, length=2)
     notes = [f"{count:,} {what}" for what, count in _left_out(field).items() if count]
     axes.set_title(", ".join(notes), loc="right", fontsize=7, color=_LINE)
+
+
+def _cut(text: str, length: int) -> str:
+    """The start of a text, in which no $ begins a formula."""
+    short = text if len(text) <= length else text[: length - 2] + ".."
+    return short.replace("$", r"\$")
 
 
 def _left_out(field: FieldStats) -> dict[str, int]:
@@ -107,14 +159,16 @@ def _classes(axes: Any, classes: Mapping[Any, int]) -> None:
             text.set_rotation_mode("anchor")
     _count_axis(axes)
     if len(classes) > len(found):
-        axes.set_xlabel(f"the {len(found)} most frequent of {len(classes):,}", fontsize=7, color=_FAINT)
+        axes.set_xlabel(
+            f"the {len(found)} most frequent of {len(classes):,}", fontsize=7, color=_FAINT
+        )
 
 
 def _label(value: Any) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return textwrap.shorten(printable(text), 14, placeholder="..").replace("$", r"\$")
+    return _cut(printable(text), _LONGEST_LABEL)
 
 
 def _histogram(axes: Any, field: FieldStats, histogram: Histogram) -> None:
@@ -122,7 +176,9 @@ def _histogram(axes: Any, field: FieldStats, histogram: Histogram) -> None:
     found = histogram_of(histogram)
     assert found is not None
     edges, counts = np.array(found["edges"]), found["counts"]
-    if field.min == field.max:
+    assert field.min is not None
+    assert field.max is not None
+    if field.max - field.min <= _CLOSE * max(abs(field.min), abs(field.max)):
         axes.bar([0], [sum(counts)], width=0.4, color=_FILL)
         axes.set_xlim(-1, 1)
         axes.set_xticks([0], [f"{field.min:g}"])
@@ -133,6 +189,7 @@ def _histogram(axes: Any, field: FieldStats, histogram: Histogram) -> None:
         axes.axvspan(low, high, color=_INK, alpha=0.08, linewidth=0)
         _channels(axes, field, edges)
         axes.axvline(field.mean, color=_INK, linewidth=0.9)
+    axes.xaxis.get_offset_text().set_fontsize(7)
     axes.set_xlabel(f"mean {field.mean:.4g}, std {field.std:.4g}", fontsize=7, color=_FAINT)
     _count_axis(axes)
 

@@ -27,7 +27,8 @@ class FieldStats(Summary):
         dtype: Name of its dtype.
         rows: Samples.
         channels: A `Summary` for each index of the last axis: the channels of images, the features
-            of vectors. Empty for fields without an axis and above 65,536; above 256 without quantiles.
+            of vectors. Empty for fields without an axis, and above 65,536; above 256 without
+            quantiles.
         classes: How often each value came, ascending, for fields with one value a sample, which
             may be text (bytes); NaN is left out. For one-hot rows, how often each class came, also
             never. None for other fields, and where there are too many values.
@@ -164,8 +165,9 @@ class Stats(Mapping[str, FieldStats]):
     def normalization(self, field: str | None = None) -> "keras.layers.Normalization":
         """A layer that gives each channel zero mean and unit variance, as `adapt` would make it.
 
-        It has a mean and a variance for each index of the last axis (`axis=-1`), and one of each for a
-        field without an axis (`axis=None`). Unlike `adapt`, it leaves out what is missing or infinite.
+        It has a mean and a variance for each index of the last axis (`axis=-1`), and one of each
+        for a field without an axis (`axis=None`). Unlike `adapt`, it leaves out what is missing
+        or infinite.
 
         Args:
             field: By default the only x field.
@@ -199,8 +201,8 @@ class Stats(Mapping[str, FieldStats]):
     ) -> "keras.layers.Rescaling":
         """A layer that brings values to between `low` and `high`.
 
-        Values of `uint8` come from 0 to 255, whatever there is of them; all others from the least to
-        the largest finite value in the data.
+        Values of `uint8` come from 0 to 255, whatever there is of them; all others from the least
+        to the largest finite value in the data.
 
         Args:
             field: By default the only x field.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from penstock.dataset import Dataset
@@ -30,8 +31,8 @@ _BESIDE = 4
 class Scan:
     """Reads rows in order, in pieces that depend on nothing but the fields.
 
-    Results that are merged in the order of the pieces are therefore the same for any number of workers
-    and any memory. Fields that fit into memory stay there from pass to pass.
+    Results that are merged in the order of the pieces are therefore the same for any number of
+    workers and any memory. Fields that fit into memory stay there from pass to pass.
 
     Args:
         data: The rows, at least one.
@@ -91,8 +92,8 @@ class Scan:
         """One pass.
 
         Args:
-            work: Called in the threads with the arrays of a piece, by the names of their fields. What it
-                gives has `nbytes`, and holds none of the arrays.
+            work: Called in the threads with the arrays of a piece, by the names of their fields.
+                What it gives has `nbytes`.
             what: What the pass is for, in a few words, for the progress bar.
             show: Whether to show one; None shows it in a terminal.
 
@@ -116,6 +117,12 @@ class Scan:
         finally:
             pieces.close()
 
+    def first(self, rows: int) -> Arrays:
+        """The first rows, at most so many, and no more than a piece has."""
+        some = np.arange(min(rows, self._rows))
+        names = [field.name for field in self._data._view.fields]
+        return self._arrays_of(self._data._view.read_any(some, names)[0])
+
     def _arrays_of(self, arrays: Arrays) -> Arrays:
         """The fields of a piece, after the map functions."""
         if not self._data._maps:
@@ -128,7 +135,7 @@ class Scan:
 
 
 class _Worked(Generic[Result]):
-    """What a piece came to. It counts as large as the piece, whose memory waits for its next use."""
+    """What a piece came to. The piece counts as well: its memory waits for its next use."""
 
     def __init__(self, result: Result, nbytes: int) -> None:
         self.result = result

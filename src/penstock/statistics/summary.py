@@ -41,16 +41,12 @@ class Histogram:
         floats = values.astype(np.float64)
         return cls(floats, floats, counts, whole, values)
 
-    def at(self, rank: int) -> Number:
-        """The value of that rank, from 1, as nearly as the bins tell: the middle of its bin."""
+    def at(self, rank: int) -> tuple[float, float]:
+        """Between which values the one of that rank, from 1, lies."""
         place = int(np.searchsorted(np.cumsum(self.counts), rank))
-        if self.values is not None:
-            exact: Number = self.values[place].item()
-            return exact
-        low, high = float(self.low[place]), float(self.high[place])
-        return (int(low) + int(high)) // 2 if self.whole else low + (high - low) / 2
+        return float(self.low[place]), float(self.high[place])
 
-    def in_bins(self, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    def in_bins(self, edges: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Counts between `edges`, `(bins + 1,)`; what lies across one is shared out evenly."""
         total = int(self.counts.sum())
         # A whole number takes the place of all that would be rounded to it.
@@ -82,8 +78,9 @@ class Summary:
         mean: Their mean.
         std: Their standard deviation, as NumPy gives it: of the values themselves (`ddof=0`).
         quantiles: For shares such as 0.5, the median, the least value that so many are not above
-            (NumPy's `inverted_cdf`). Exact for values of 8 and 16 bits and where all distinct values were
-            counted; else within 0.4 % of the value.
+            (NumPy's `inverted_cdf`). Exact for values of 8 and 16 bits, and where all distinct
+            values were counted; else within 0.4 % of the value. Where the first samples lie close
+            together, such as times, within 0.4 % of the distance to them, if that is less.
         histogram: The finite values in the bins that they were counted in; None where there are no
             quantiles.
     """
@@ -138,14 +135,29 @@ def of_moments(moments: Moments, channel: int) -> dict[str, Any]:
     }
 
 
-def quantiles_of(histogram: Histogram, known: Mapping[str, Any]) -> dict[float, Number]:
-    """The value at each of `QUANTILES`, between the least and the largest value."""
+def quantiles_of(
+    histogram: Histogram, known: Mapping[str, Any], other: Histogram | None = None
+) -> dict[float, Number]:
+    """The value at each of `QUANTILES`, between the least and the largest value.
+
+    Args:
+        histogram: Of the values.
+        known: Their `min` and `max`.
+        other: The same values in other bins, which may be narrower here or there.
+    """
     count = int(histogram.counts.sum())
-    if not count:
-        return {}
-    found = {}
-    for share in QUANTILES:
+    found: dict[float, Number] = {}
+    for share in QUANTILES if count else ():
         # As a fraction, since 0.95 * 20 need not be 19 in floating point.
         rank = max(1, math.ceil(Fraction(repr(share)) * count))
-        found[share] = min(max(histogram.at(rank), known["min"]), known["max"])
+        if histogram.values is not None:
+            place = int(np.searchsorted(np.cumsum(histogram.counts), rank))
+            found[share] = histogram.values[place].item()
+            continue
+        low, high = histogram.at(rank)
+        if other is not None:
+            least, most = other.at(rank)
+            low, high = max(low, least), min(high, most)
+        middle = (int(low) + int(high)) // 2 if histogram.whole else low + (high - low) / 2
+        found[share] = min(max(middle, known["min"]), known["max"])
     return found

@@ -26,8 +26,8 @@ _SHIFT = 52 - _MANTISSA
 _SIGN = FLOAT_KEYS >> 1
 _PAGE = 256
 
-_LEAST = np.float32(2.0**-126)
-"""Smaller float32 values have fewer bits of mantissa than others."""
+# Upper bits of float32, unsigned: of the least value that has a full mantissa, and of infinity.
+_SIZE, _NORMAL, _INFINITE = 0x7FFF, 0x0080, 0x7F80
 
 
 class Tally:
@@ -69,10 +69,14 @@ class Tally:
         return pages[page] * _PAGE + place, counts[page, place]
 
 
-def runs(keys: npt.NDArray[np.uint16]) -> tuple[Keys, Keys, Counts]:
+def runs(keys: npt.NDArray[Any]) -> tuple[Keys, Keys, Counts]:
     """Counts equal keys in each row of an array `(columns, values)`, which is sorted in place.
 
-    NumPy sorts 16 bits by radix, without the GIL, several times as fast as other types.
+    NumPy sorts 8 and 16 bits by radix, in a time that does not depend on the values, and without
+    the GIL, which `bincount` would hold.
+
+    Args:
+        keys: `uint8` or `uint16`.
 
     Returns:
         Columns, keys and counts.
@@ -84,69 +88,75 @@ def runs(keys: npt.NDArray[np.uint16]) -> tuple[Keys, Keys, Counts]:
     np.not_equal(flat[1:], flat[:-1], out=last[:-1])
     last[values - 1 :: values] = True
     ends = np.flatnonzero(last)
-    return ends // values, flat[ends].astype(np.int64), np.diff(ends, prepend=-1)
+    inside = np.searchsorted(ends, np.arange(1, columns + 1) * values)
+    column = np.repeat(np.arange(columns), np.diff(inside, prepend=0))
+    return column, flat[ends].astype(np.int64), np.diff(ends, prepend=-1)
 
 
-def count_bytes(flat: npt.NDArray[np.uint8], columns: int) -> tuple[Keys, Counts]:
-    """Counts bytes that belong to columns in turn: byte i to column `i % columns`.
-
-    Two neighbours are sorted as one number of 16 bits, which halves the work.
+def count_small(columns: Array) -> tuple[Keys, Counts]:
+    """Counts the values of each row of an array `(columns, values)` of 8 or 16 bits.
 
     Returns:
-        Keys `column * 65536 + byte`, and counts.
+        Keys `column * SMALL_KEYS + bits`, and counts.
     """
-    # After as many pairs, the columns of both bytes come again.
-    period = columns if columns % 2 else columns // 2
-    whole = len(flat) // (2 * period) * 2 * period
-    table = np.zeros(columns * _PAGE, np.int64)
-    if whole:
-        pairs = flat[:whole].view("<u2").reshape(-1, period)
-        place, pair, counts = runs(np.ascontiguousarray(pairs.T, np.uint16))
-        for byte, values in enumerate((pair & 255, pair >> 8)):
-            np.add.at(table, (2 * place + byte) % columns * _PAGE + values, counts)
-    rest = flat[whole:].astype(np.int64)
-    np.add.at(table, np.arange(len(rest)) % columns * _PAGE + rest, 1)
-    found = np.flatnonzero(table)
-    return found // _PAGE * SMALL_KEYS + found % _PAGE, table[found]
+    bits = np.dtype(f"u{columns.dtype.itemsize}")
+    column, key, counts = runs(np.array(columns.view(bits), order="C"))
+    return column * SMALL_KEYS + key, counts
 
 
-def count_floats(columns: Array) -> tuple[Keys, Counts]:
+def count_floats(columns: Array, others: int) -> tuple[Keys, Counts]:
     """Counts the finite values of each row of an array `(columns, values)` in bins.
+
+    Args:
+        columns: Numbers of more than 16 bits.
+        others: How many of them are not finite.
 
     Returns:
         Keys `column * FLOAT_KEYS + bin`, and counts.
     """
+    column, key, counts = runs(_upper_bits(columns))
+    if _beyond_singles(columns, key & _SIZE, counts, others):
+        return _count_any(columns)
+    return _in_bins(column, key, counts)
+
+
+def _upper_bits(columns: Array) -> npt.NDArray[np.uint16]:
+    """Sign, exponent and the first 7 bits of the mantissa, as float32 has them."""
     with np.errstate(over="ignore"):
-        singles = columns.astype(np.float32)
-    keys = np.ascontiguousarray(singles.view("<u2")[:, 1::2], np.uint16)
-    odd = np.flatnonzero(_beyond_singles(columns, singles))
-    # A key that is left out, as those of what is not finite.
-    keys.reshape(-1)[odd] = 0x7F80
-    column, key, counts = runs(keys)
-    size = key & 0x7FFF
-    kept = size < 0x7F80
-    bins = np.where(size < 0x80, 0, size + (1023 - 127 << _MANTISSA)) + (key >> 15) * _SIGN
-    found, counts = (column * FLOAT_KEYS + bins)[kept], counts[kept]
-    if not len(odd):
-        return found, counts
-    others = odd // columns.shape[1] * FLOAT_KEYS + bins_of(columns.reshape(-1)[odd])
-    return np.append(found, others), np.append(counts, np.ones(len(odd), np.int64))
+        singles = columns.astype(np.float32, copy=False)
+    return np.array(singles.view("<u2")[:, 1::2], np.uint16, order="C")
 
 
-def _beyond_singles(columns: Array, singles: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Which finite values float32 would not hold with all bits of its mantissa."""
+def _in_bins(column: Keys, key: Keys, counts: Counts) -> tuple[Keys, Counts]:
+    """The keys of upper bits; what is not finite is left out."""
+    size = key & _SIZE
+    kept = size < _INFINITE
+    bins = np.where(size < _NORMAL, 0, size + (1023 - 127 << _MANTISSA)) + (key >> 15) * _SIGN
+    return (column * FLOAT_KEYS + bins)[kept], counts[kept]
+
+
+def _beyond_singles(columns: Array, size: Keys, counts: Counts, others: int) -> bool:
+    """Whether there are finite values that float32 does not hold with all bits of its mantissa."""
     if columns.dtype.kind != "f":
-        return np.zeros(0, np.bool_)
-    small = np.abs(singles) < _LEAST
-    if np.count_nonzero(small) == columns.size - np.count_nonzero(columns):
-        if columns.dtype == np.float32 or np.count_nonzero(np.isinf(singles)) == 0:
-            return np.zeros(0, np.bool_)
-        small[:] = False
-    else:
-        small &= columns != 0
-    if columns.dtype != np.float32:
-        small |= np.isinf(singles) & np.isfinite(columns)
-    return small.reshape(-1)
+        return False
+    if int(counts[size >= _INFINITE].sum()) != others:
+        return True
+    small = int(counts[size < _NORMAL].sum())
+    return bool(small and small != columns.size - np.count_nonzero(columns))
+
+
+def _count_any(columns: Array) -> tuple[Keys, Counts]:
+    """As `count_floats`, for values of any size."""
+    finite = np.isfinite(columns)
+    size = np.abs(columns)
+    beyond = finite & (((size < 2.0**-126) & (size > 0)) | (size > np.finfo(np.float32).max))
+    keys = _upper_bits(columns)
+    # One that is left out.
+    keys[beyond] = _INFINITE
+    found, counts = _in_bins(*runs(keys))
+    where, _ = np.nonzero(beyond)
+    odd = where * FLOAT_KEYS + bins_of(columns[beyond])
+    return np.append(found, odd), np.append(counts, np.ones(len(odd), np.int64))
 
 
 def bins_of(values: Array) -> Keys:

@@ -1,5 +1,6 @@
 """Statistics as lines for a person."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ _MOST_PIXELS = 4
 _MOST_CLASSES = 10
 _BAR = 24
 _LONGEST = 32
+_DIGITS = 4
 
 
 def to_text(known: Mapping[str, Any], bar: str = "█") -> str:
@@ -48,8 +50,9 @@ def _names(structure: Any) -> list[str]:
 
 
 def _is_label(field: Mapping[str, Any]) -> bool:
-    """Whether values are few enough to be classes."""
-    return field["distinct"] <= 2 * _MOST_CLASSES
+    """Whether values look like classes: few, and no measurements."""
+    distinct: int = field["distinct"]
+    return 2 <= distinct <= 2 * _MOST_CLASSES and field["dtype"][:5] != "float"
 
 
 def _table(fields: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -72,11 +75,20 @@ def _row(name: str, kind: str, one: Mapping[str, Any]) -> list[str]:
     some = f"{distinct:,}" if distinct is not None else ""
     if one.get("more_than"):
         some = f"> {one['more_than']:,}"
-    numbers = [one["mean"], one["std"], one["min"]]
-    numbers += [one["quantiles"].get(share) for share in _SHOWN] + [one["max"]]
+    numbers = [one["min"], *(one["quantiles"].get(share) for share in _SHOWN), one["max"]]
     counts = [f"{one[key]:,}" if one[key] else "" for key in ("missing", "infinite")]
     start = [_cut(printable(name)), kind, f"{one['count']:,}", *counts, some]
-    return start + [_number(number) for number in numbers]
+    digits = _digits(one["min"], one["max"])
+    start += [_number(one["mean"], digits), _number(one["std"], _DIGITS)]
+    return start + [_number(number, digits) for number in numbers]
+
+
+def _digits(low: float | None, high: float | None) -> int:
+    """Digits that show how values differ which are large beside their spread."""
+    if low is None or high is None or low == high:
+        return _DIGITS
+    times = max(abs(low), abs(high)) / max(high - low, 5e-324)
+    return min(_DIGITS + int(math.log10(max(times, 1))), 15)
 
 
 def _channels(field: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -125,13 +137,13 @@ def _label(value: Any) -> str:
     return "not finite" if value is None else str(value)
 
 
-def _number(value: float | None) -> str:
-    """A number in few characters: whole ones up to a million as they are."""
+def _number(value: float | None, digits: int) -> str:
+    """A number in few characters: whole ones up to ten million as they are."""
     if value is None:
         return ""
     if isinstance(value, int) and abs(value) < 10**7:
         return str(value)
-    return f"{value:.4g}"
+    return f"{value:.{digits}g}"
 
 
 def _cut(text: str) -> str:
