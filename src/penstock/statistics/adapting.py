@@ -87,8 +87,7 @@ def _normalization(layer: Any, scan: Scan, field: Field) -> None:
             "the layer would learn a mean that is no number. ps.stats(data).normalization() "
             "leaves them out; or fill them with map()."
         )
-    mean = found.mean if found.pivot is None else found.mean + found.pivot.astype(np.float64)
-    layers.set_moments(layer, mean, found.squares / found.count)
+    layers.set_moments(layer, found.mean + found.rest, found.squares / found.count)
 
 
 def _discretization(layer: Any, scan: Scan, field: Field) -> None:

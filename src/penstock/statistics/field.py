@@ -182,7 +182,7 @@ class FieldWork:
 
 
 def _centers(columns: Array) -> dict[int, Any]:
-    """The least value of each row of an array, if all are several times as large as their spread."""
+    """The least value of each row of an array, if all are far larger than their spread."""
     found = {}
     for channel, values in enumerate(columns):
         finite = values[np.isfinite(values)]

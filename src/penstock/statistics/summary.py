@@ -124,13 +124,10 @@ def of_moments(moments: Moments, channel: int) -> dict[str, Any]:
     count = int(moments.count[channel])
     if not count:
         return {}
-    mean = float(moments.mean[channel])
-    if moments.pivot is not None:
-        mean = float(Fraction(mean) + int(moments.pivot[channel]))
     return {
         "min": moments.low[channel].item(),
         "max": moments.high[channel].item(),
-        "mean": mean,
+        "mean": float(moments.mean[channel] + moments.rest[channel]),
         "std": math.sqrt(float(moments.squares[channel]) / count),
     }
 
