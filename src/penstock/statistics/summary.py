@@ -112,8 +112,9 @@ def of_counts(values: Sequence[Number], counts: Sequence[int], scale: int = 1) -
     squares = sum(value * value * times for value, times in zip(whole, counts, strict=True))
     variance = Fraction(count * squares - total * total, (count * scale) ** 2)
     return {
-        "min": values[0],
-        "max": values[-1],
+        # Adding 0 makes 0.0 of -0.0.
+        "min": values[0] + 0,
+        "max": values[-1] + 0,
         "mean": float(Fraction(total, count * scale)),
         "std": math.sqrt(variance),
     }
@@ -125,8 +126,8 @@ def of_moments(moments: Moments, channel: int) -> dict[str, Any]:
     if not count:
         return {}
     return {
-        "min": moments.low[channel].item(),
-        "max": moments.high[channel].item(),
+        "min": moments.low[channel].item() + 0,
+        "max": moments.high[channel].item() + 0,
         "mean": float(moments.mean[channel] + moments.rest[channel]),
         "std": math.sqrt(float(moments.squares[channel]) / count),
     }

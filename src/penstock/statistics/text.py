@@ -21,7 +21,8 @@ _MOST_PIXELS = 4
 _MOST_CLASSES = 10
 _BAR = 24
 _LONGEST = 32
-_DIGITS = 4
+_DIGITS, _WIDEST = 4, 15
+_SHORT = f".{_DIGITS}g"
 
 
 def to_text(known: Mapping[str, Any], bar: str = "█") -> str:
@@ -78,17 +79,21 @@ def _row(name: str, kind: str, one: Mapping[str, Any]) -> list[str]:
     numbers = [one["min"], *(one["quantiles"].get(share) for share in _SHOWN), one["max"]]
     counts = [f"{one[key]:,}" if one[key] else "" for key in ("missing", "infinite")]
     start = [_cut(printable(name)), kind, f"{one['count']:,}", *counts, some]
-    digits = _digits(one["min"], one["max"])
-    start += [_number(one["mean"], digits), _number(one["std"], _DIGITS)]
-    return start + [_number(number, digits) for number in numbers]
+    form = _form(one["min"], one["max"])
+    start += [_number(one["mean"], form), _number(one["std"], _SHORT)]
+    return start + [_number(number, form) for number in numbers]
 
 
-def _digits(low: float | None, high: float | None) -> int:
-    """Digits that show how values differ which are large beside their spread."""
+def _form(low: float | None, high: float | None) -> str:
+    """A format that shows how values differ, which may be large beside their spread."""
     if low is None or high is None or low == high:
-        return _DIGITS
-    times = max(abs(low), abs(high)) / max(high - low, 5e-324)
-    return min(_DIGITS + int(math.log10(max(times, 1))), 15)
+        return _SHORT
+    size = max(abs(low), abs(high))
+    more = int(math.log10(size / (high - low)))
+    before = math.floor(math.log10(size)) + 1
+    if more < 2 or not 0 < before <= _WIDEST:
+        return _SHORT
+    return f".{max(0, min(_DIGITS + more, _WIDEST) - before)}f"
 
 
 def _channels(field: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -137,13 +142,13 @@ def _label(value: Any) -> str:
     return "not finite" if value is None else str(value)
 
 
-def _number(value: float | None, digits: int) -> str:
+def _number(value: float | None, form: str) -> str:
     """A number in few characters: whole ones up to ten million as they are."""
     if value is None:
         return ""
     if isinstance(value, int) and abs(value) < 10**7:
         return str(value)
-    return f"{value:.{digits}g}"
+    return f"{value:{form}}"
 
 
 def _cut(text: str) -> str:
