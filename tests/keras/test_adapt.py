@@ -228,7 +228,7 @@ def test_a_field_is_chosen_by_name_or_is_the_only_x(data, images):
     many = ps.from_hdf5(images, x=["image", "age"], y="label")
     layer = ps.adapt(keras.layers.Normalization(axis=None), many, field="age")
     np.testing.assert_allclose(layer.get_weights()[1], age.var(), rtol=1e-5)
-    with pytest.raises(OptionError, match="2 x fields. There are: image, age, label"):
+    with pytest.raises(OptionError, match=r"2 x fields\. There are: image, age, label"):
         ps.adapt(keras.layers.Normalization(), many)
     with pytest.raises(OptionError, match="no field 'old'"):
         ps.adapt(keras.layers.Normalization(), many, field="old")

@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def exact(values):
 def in_parts(columns, cuts):
     """The moments of parts of some columns, merged in order."""
     edges = [0, *np.minimum(np.cumsum(cuts), columns.shape[1]).tolist(), columns.shape[1]]
-    parts = [moments_of(columns[:, a:b]) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    parts = [moments_of(columns[:, a:b]) for a, b in pairwise(edges) if a < b]
     return reduce(Moments.merged, parts)
 
 

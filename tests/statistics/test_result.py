@@ -194,13 +194,13 @@ def test_the_plot_is_a_picture_with_a_panel_for_each_field(everything, tmp_path)
 
 def test_plots_do_not_touch_the_plots_of_the_user(everything, tmp_path):
     """No figure of pyplot's is made, and no backend chosen."""
-    import matplotlib
+    import matplotlib as mpl
     import matplotlib.pyplot as plt
 
-    before = matplotlib.get_backend()
+    before = mpl.get_backend()
     everything.plot(tmp_path / "all.png")
     assert plt.get_fignums() == []
-    assert matplotlib.get_backend() == before
+    assert mpl.get_backend() == before
 
 
 def test_plots_go_to_png_files_in_folders_that_are_there(everything, tmp_path):

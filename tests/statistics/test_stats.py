@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import pairwise
 
 import h5py
 import numpy as np
@@ -115,7 +116,7 @@ def test_results_are_the_same_bits_for_any_workers_and_memory(monkeypatch, optio
 def test_results_are_the_same_bits_for_any_division_into_files(small_pieces, tmp_path):
     arrays = table(900)
     edges = [0, 100, 101, 640, 900]
-    for number, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (a, b) in enumerate(pairwise(edges)):
         with h5py.File(tmp_path / f"{number}.h5", "w") as file:
             for name, array in arrays.items():
                 file.create_dataset(name, data=array[a:b], chunks=True, compression="gzip")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from penstock.errors import DataError, OptionError
 from penstock.spec import Spec, leaves
 from penstock.statistics.scan import chosen
 from penstock.statistics.summary import Summary
-
-if TYPE_CHECKING:
-    import keras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +159,7 @@ class Stats(Mapping[str, FieldStats]):
         total = sum(some.values())
         return {label: total / (len(some) * count) for label, count in some.items()}
 
-    def normalization(self, field: str | None = None) -> "keras.layers.Normalization":
+    def normalization(self, field: str | None = None) -> Any:
         """A layer that gives each channel zero mean and unit variance, as `adapt` would make it.
 
         It has a mean and a variance for each index of the last axis (`axis=-1`), and one of each
@@ -171,6 +168,9 @@ class Stats(Mapping[str, FieldStats]):
 
         Args:
             field: By default the only x field.
+
+        Returns:
+            A `keras.layers.Normalization`.
 
         Raises:
             OptionError: If there is no such field, or it is no field of numbers.
@@ -196,9 +196,7 @@ class Stats(Mapping[str, FieldStats]):
         std = np.array([one.std for one in channels])
         return normalization(mean, std * std, scalar=not found.shape)
 
-    def rescaling(
-        self, field: str | None = None, low: float = 0.0, high: float = 1.0
-    ) -> "keras.layers.Rescaling":
+    def rescaling(self, field: str | None = None, low: float = 0.0, high: float = 1.0) -> Any:
         """A layer that brings values to between `low` and `high`.
 
         Values of `uint8` come from 0 to 255, whatever there is of them; all others from the least
@@ -208,6 +206,9 @@ class Stats(Mapping[str, FieldStats]):
             field: By default the only x field.
             low: What the least value becomes.
             high: What the largest value becomes.
+
+        Returns:
+            A `keras.layers.Rescaling`.
 
         Raises:
             OptionError: If there is no such field, or it is no field of numbers.
