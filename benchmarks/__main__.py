@@ -23,6 +23,7 @@ from benchmarks import (
     render,
     scaling,
     shapes,
+    stats,
     unaligned,
 )
 from benchmarks.contestants import CONTESTANTS
@@ -43,6 +44,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "arrays": arrays.measure,
     "old": old.measure,
     "processes": processes.measure,
+    "stats": stats.measure,
 }
 FILES = dict.fromkeys(
     [
@@ -53,6 +55,7 @@ FILES = dict.fromkeys(
         *unaligned.FILES,
         *old.CASES,
         *processes.CASES,
+        *stats.CASES,
     ],
 )
 QUICK_PARTS = ("read", "scaling")

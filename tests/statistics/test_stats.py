@@ -1,6 +1,7 @@
 """Statistics of a data set, against NumPy on whole arrays."""
 
 import math
+import re
 import warnings
 from itertools import pairwise
 
@@ -291,12 +292,22 @@ def test_what_the_threads_raise_arrives():
         (ps.from_arrays(np.arange(3)), {"distinct": 0}, OptionError, "distinct"),
         (ps.from_arrays(np.arange(3)), {"workers": 0}, OptionError, "workers"),
         (ps.from_arrays(np.arange(3)), {"memory": "much"}, OptionError, "much"),
-        (ps.from_arrays(np.zeros((9, 10**5))), {"memory": "1MB"}, MemoryBudgetError, "set aside"),
+        (ps.from_arrays(np.zeros((9, 10**5))), {"memory": "1MB"}, MemoryBudgetError, "pieces of 2"),
     ],
 )
 def test_arguments_that_cannot_be_honoured_are_refused(data, options, error, words):
     with pytest.raises(error, match=words):
         ps.stats(data, **options)
+
+
+def test_the_least_memory_that_is_named_works():
+    data = ps.from_arrays(np.zeros((9, 10**5)))
+    with pytest.raises(MemoryBudgetError) as caught:
+        ps.stats(data, memory="1MB")
+    least = int(re.search(r"memory=(\d+)\.$", str(caught.value))[1])
+    assert ps.stats(data, memory=least) == ps.stats(data)
+    with pytest.raises(MemoryBudgetError):
+        ps.stats(data, memory=least - 1)
 
 
 def test_memory_stays_within_the_budget(monkeypatch, tmp_path):

@@ -25,8 +25,8 @@ MOST_CHANNELS = 1 << 16
 FIRST_ROWS = 64
 """Rows from which centers are chosen."""
 
-_FAR = 8
-"""Values this many times larger than their spread lie in few bins."""
+_FAR = 2
+"""Values this many times larger than their spread lie in less than 64 bins."""
 
 BLOCK = 1 << 16
 """Values that are worked on at a time: in float64 they stay in the processor's cache."""

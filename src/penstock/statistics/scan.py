@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 Result = TypeVar("Result")
 
-PIECE_BYTES = 1 << 22
+PIECE_BYTES = 1 << 21
 """Bytes of a piece, unless a row has more: enough that the columns of a table are long in it."""
 
 MOST_ROWS = 1 << 18
@@ -82,8 +82,10 @@ class Scan:
             )
         except MemoryBudgetError as error:
             raise MemoryBudgetError(
-                f"{error} (Of memory={format_bytes(total)}, "
-                f"{format_bytes(workers * beside)} are set aside for work on the values.)"
+                f"memory={format_bytes(total)} is too little: rows are read in pieces of "
+                f"{self._rows}, {format_bytes(self._rows * sample)} each, and work on one may take "
+                f"{_BESIDE} times as much. The least that works here is "
+                f"memory={(error.least or 0) + beside}."
             ) from error
 
     def run(
