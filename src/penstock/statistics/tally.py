@@ -24,7 +24,8 @@ FLOAT_KEYS = 1 << 19
 _MANTISSA = 7
 _SHIFT = 52 - _MANTISSA
 _SIGN = FLOAT_KEYS >> 1
-_PAGE = 256
+_PAGE_BITS = 8
+_PAGE = 1 << _PAGE_BITS
 
 # Upper bits of float32, unsigned: of the least value that has a full mantissa, and of infinity.
 _SIZE, _NORMAL, _INFINITE = 0x7FFF, 0x0080, 0x7F80
@@ -38,15 +39,16 @@ class Tally:
     """
 
     def __init__(self, keys: int) -> None:
-        self._page_of = np.full(-(-keys // _PAGE), -1, np.int32)
+        self._page_of = np.full(-(-keys // _PAGE), -1, np.int64)
         self._counts = np.zeros((0, _PAGE), np.int64)
         self._pages = 0
 
     def add(self, keys: Keys, counts: Counts) -> None:
         """Adds counts; a key may come more than once."""
-        pages = keys // _PAGE
-        new = np.unique(pages[self._page_of[pages] < 0])
-        if len(new):
+        pages = keys >> _PAGE_BITS
+        places = self._page_of[pages]
+        if (places < 0).any():
+            new = np.unique(pages[places < 0])
             needed = self._pages + len(new)
             if needed > len(self._counts):
                 grown = np.zeros((max(needed, 2 * len(self._counts)), _PAGE), np.int64)
@@ -54,8 +56,8 @@ class Tally:
                 self._counts = grown
             self._page_of[new] = np.arange(self._pages, needed)
             self._pages = needed
-        places = self._page_of[pages].astype(np.int64) * _PAGE + keys % _PAGE
-        np.add.at(self._counts.reshape(-1), places, counts)
+            places = self._page_of[pages]
+        np.add.at(self._counts.reshape(-1), (places << _PAGE_BITS) + (keys & _PAGE - 1), counts)
 
     def between(self, start: int, stop: int) -> tuple[Keys, Counts]:
         """The keys `start .. stop - 1` that were counted, ascending, and their counts.
