@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 import penstock as ps
 from penstock.errors import DataError, MemoryBudgetError, OptionError
 from penstock.statistics import field as field_module
+from penstock.statistics.scan import Scan
 from penstock.statistics.summary import QUANTILES
 
 NUMBERS = ["uint8", "int8", "bool", "uint16", "int16", "float16", "float32", "float64"]
@@ -57,7 +58,8 @@ def check(summary, values, error=0.004):
     # Squares of deviations below `tiny` are less than the smallest float.
     tiny = 1e-150
     assert summary.mean == pytest.approx(mean, rel=1e-13, abs=1e-14 * std + tiny)
-    assert summary.std == pytest.approx(std, rel=1e-12, abs=tiny)
+    rounded = 1e-15 * float(np.abs(wide).max())
+    assert summary.std == pytest.approx(std, rel=1e-12, abs=rounded + tiny)
     assert list(summary.quantiles) == list(QUANTILES)
     for share, value in summary.quantiles.items():
         rank = max(1, math.ceil(round(share * 100) * len(finite) / 100))
@@ -259,6 +261,43 @@ def test_values_beyond_float32_are_counted():
         assert abs(value - wanted) <= 0.004 * abs(wanted) + 1e-309
 
 
+def test_values_too_far_apart_for_a_difference_are_counted():
+    """Also where the first rows, at one end, would make a center."""
+    values = np.array([1.7e308] * 80 + [-1.7e308] * 80 + [0.0] * 80)
+    found = ps.stats(ps.from_arrays(values), distinct=1)["x"]
+    assert (found.count, found.min, found.max) == (240, -1.7e308, 1.7e308)
+    assert found.quantiles[0.05] == pytest.approx(-1.7e308, rel=0.004)
+    assert (found.quantiles[0.5], found.histogram.counts.sum()) == (0, 240)
+
+
+def test_wider_floats_are_taken_as_float64():
+    values = np.array([1, 2, np.nan, 4], np.longdouble)
+    for distinct in (1, 10):
+        found = ps.stats(ps.from_arrays(values), distinct=distinct)
+        check(found["x"], values.astype(np.float64), 0.004)
+        assert '"max": 4.0' in found.to_json()
+
+
+def test_many_fields_are_read_in_larger_pieces():
+    """Each field has its own cost for each piece, whatever there is of it."""
+    few, many = (
+        Scan(ps.from_arrays({str(i): np.zeros(200_000) for i in range(n)})) for n in (2, 64)
+    )
+    assert few._rows == (1 << 21) // 16
+    assert many._rows == (1 << 22) // (64 * 8)
+
+
+def test_a_progress_bar_is_shown_where_asked_for(capsys):
+    """On stderr; in a pipe only where asked for."""
+    data = ps.from_arrays(np.arange(1000))
+    ps.stats(data)
+    assert capsys.readouterr() == ("", "")
+    ps.stats(data, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Statistics" in err
+
+
 def test_fields_of_no_numbers_and_of_no_values_are_counted():
     data = ps.from_arrays(np.zeros((3, 2), np.complex64))
     found = ps.stats(data.map(lambda x: ((x, x[:, :0].real),)))
@@ -314,8 +353,6 @@ def test_the_least_memory_that_is_named_works():
 
 def test_memory_stays_within_the_budget(monkeypatch, tmp_path):
     """What the loader holds, and what threads may take beside it."""
-    from penstock.statistics.scan import Scan
-
     monkeypatch.setattr("penstock.statistics.scan.PIECE_BYTES", 1 << 16)
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file.create_dataset("x", data=np.zeros((20_000, 100), "f4"), chunks=(50, 100))

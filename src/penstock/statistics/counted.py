@@ -85,7 +85,7 @@ def _of_distinct(work: FieldWork) -> Histogram | None:
     if work.distinct is None or work.distinct.too_many:
         return None
     counts = work.distinct.counts
-    ascending = np.array(sorted(counts), work.field.dtype)
+    ascending = np.array(sorted(counts), work.native)
     finite = np.isfinite(ascending)
     times = np.array([counts[value] for value in ascending.tolist()], np.int64)
     return Histogram.of_values(ascending[finite], times[finite], work.field.dtype.kind != "f")

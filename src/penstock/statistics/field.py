@@ -28,6 +28,9 @@ FIRST_ROWS = 64
 _FAR = 2
 """Values this many times larger than their spread lie in less than 64 bins."""
 
+_LARGEST_CENTER = 1e290
+"""Less than half of the last bit of the largest float, which so stays finite without it."""
+
 BLOCK = 1 << 16
 """Values that are worked on at a time: in float64 they stay in the processor's cache."""
 
@@ -73,6 +76,7 @@ class FieldWork:
 
     Attributes:
         field: Whose.
+        native: The dtype in which its values are worked on.
         rows: Added up so far.
         channels: Size of the last axis, 1 without one.
         exact: Whether values are of 8 or 16 bits, which are counted one by one.
@@ -91,6 +95,9 @@ class FieldWork:
         self.field = field
         self.rows = 0
         kind, size = field.dtype.kind, field.dtype.itemsize
+        # Floats of more bits than 64 lose the last of them.
+        self.native = np.dtype(np.float64) if kind == "f" and size > 8 else field.dtype
+        self.native = self.native.newbyteorder("=")
         self.number = kind in "biuf" and field.nbytes > 0
         self.channels = field.shape[-1] if field.shape else 1
         self.exact = self.number and size <= 2
@@ -100,7 +107,7 @@ class FieldWork:
         self.moments: Moments | None = None
         self.centers: dict[int, Any] = {}
         if first is not None and self.number and not self.exact and self.tallies == self.channels:
-            self.centers = _centers(self._columns(first))
+            self.centers = _centers(self._columns(first.astype(self.native)))
         self.near = Tally(len(self.centers) * tally.FLOAT_KEYS)
         single = field.shape in ((), (1,)) and (self.number or kind in "SU")
         self.distinct = Distinct(limit) if single else None
@@ -109,7 +116,7 @@ class FieldWork:
 
     def part(self, array: Array) -> Part:
         """What a piece `(rows, *shape)` of the field comes to."""
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        array = np.ascontiguousarray(array, self.native)
         rows = len(array)
         values = None
         if not self.number:
@@ -187,9 +194,10 @@ def _centers(columns: Array) -> dict[int, Any]:
     for channel, values in enumerate(columns):
         finite = values[np.isfinite(values)]
         if len(finite):
-            low, high = finite.min(), finite.max()
-            if min(abs(float(low)), abs(float(high))) > _FAR * (float(high) - float(low)):
-                found[channel] = low
+            low, high = float(finite.min()), float(finite.max())
+            near, far = sorted((abs(low), abs(high)))
+            if near > _FAR * (high - low) and far < _LARGEST_CENTER:
+                found[channel] = finite.min()
     return found
 
 

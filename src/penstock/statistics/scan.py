@@ -21,6 +21,9 @@ Result = TypeVar("Result")
 PIECE_BYTES = 1 << 21
 """Bytes of a piece, unless a row has more: enough that the columns of a table are long in it."""
 
+FEW_FIELDS = 32
+"""Of more fields, a piece is larger, so that each field has enough of it; up to eight times."""
+
 MOST_ROWS = 1 << 18
 """Rows of a piece, at most: the number of a row takes more memory than a row of few bytes."""
 
@@ -64,7 +67,8 @@ class Scan:
         self._data = data if data._maps else data.only(*(field.name for field in self.fields))
         self._names = list(data.spec)
         view = self._data._view
-        rows = min(PIECE_BYTES // max(view.row_bytes, 1), MOST_ROWS, len(data))
+        piece = PIECE_BYTES * min(max(len(self.fields), FEW_FIELDS), 8 * FEW_FIELDS) // FEW_FIELDS
+        rows = min(piece // max(view.row_bytes, 1), MOST_ROWS, len(data))
         self.rows = len(data)
         self._rows = max(1, rows)
         self.row_bytes = view.row_bytes
