@@ -24,6 +24,7 @@ from benchmarks import (
     render,
     scaling,
     shapes,
+    stats,
     unaligned,
     write,
 )
@@ -47,6 +48,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "processes": processes.measure,
     "pack": pack.measure,
     "write": write.measure,
+    "stats": stats.measure,
 }
 FILES = dict.fromkeys(
     [
@@ -60,6 +62,7 @@ FILES = dict.fromkeys(
         *pack.CASES,
         pack.EPOCHS,
         *write.CASES,
+        *stats.CASES,
     ],
 )
 QUICK_PARTS = ("read", "scaling")

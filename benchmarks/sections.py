@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks import arrays, cold, index, pack, write
+from benchmarks import arrays, cold, index, pack, stats, write
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.data import LAYOUTS
 from benchmarks.rounds import SHUFFLED, SLICES, TAKE
@@ -368,6 +368,18 @@ def _write(record: Record, _: bool) -> Iterator[str]:
     yield from _section("Writing", text, head, list(write.rows_of(record["write"])))
 
 
+def _stats(record: Record, _: bool) -> Iterator[str]:
+    settings = record["settings"]
+    text = (
+        f"Mean, standard deviation, least and largest value and quantiles of each channel of "
+        f"{settings['rows']:,} images behind gzip, and of each column of a contiguous table with "
+        f"{stats.TABLE_ROWS * settings['rows']:,} rows of {stats.COLUMNS} float32; warm, "
+        f"Penstock's budget is {settings['stats_memory']}, medians of {settings['repeat']} rounds. "
+        "The loop has no quantiles. Arrays in RAM were loaded before."
+    )
+    yield from _section("Statistics", text, *_ways(record["stats"]["runs"]))
+
+
 def _ways(runs: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Head and rows of a table of cases, each with its ways; the first is what it was."""
     rows = []
@@ -423,4 +435,5 @@ SECTIONS: dict[str, Callable[[Record, bool], Iterator[str]]] = {
     "processes": _processes,
     "pack": _pack,
     "write": _write,
+    "stats": _stats,
 }

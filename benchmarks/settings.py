@@ -34,6 +34,7 @@ class Settings:
         cold_batch: Rows in a batch of the cold benchmark.
         cold_limit_bytes: Memory limit on the process group; the files should be larger.
         cold_memory: Penstock's budget under that limit.
+        stats_memory: Penstock's budget in the benchmark of statistics.
         old_share: Share of the data in the benchmarks of old code and of processes.
         pack_memory: Penstock's budget in the pack benchmark.
         light: Leave out contestants whose libraries take seconds to import.
@@ -62,6 +63,7 @@ class Settings:
     cold_batch: int = 64
     cold_limit_bytes: int = 512 * 2**20
     cold_memory: str = "192MB"
+    stats_memory: str = "256MB"
     old_share: float = 1.0
     pack_memory: str = "256MB"
     light: bool = False
@@ -89,6 +91,7 @@ QUICK = Settings(
     cold_random_rows=1024,
     cold_limit_bytes=256 * 2**20,
     cold_memory="6MB",
+    stats_memory="16MB",
     old_share=0.02,
     pack_memory="16MB",
     light=True,

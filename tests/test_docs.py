@@ -133,5 +133,8 @@ def test_every_public_function_has_an_example():
     public += [penstock.pack, penstock.verify]
     public += [penstock.Dataset, penstock.Dataset.split, penstock.Dataset.map]
     public += [penstock.Dataset.batch, penstock.Loader.state_dict]
+    public += [penstock.stats, penstock.adapt, penstock.Stats, penstock.Stats.to_json]
+    public += [penstock.Stats.plot, penstock.Stats.class_weight]
+    public += [penstock.Stats.normalization, penstock.Stats.rescaling]
     for item in public:
         assert "```python" in item.__doc__, item

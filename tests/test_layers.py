@@ -23,7 +23,7 @@ LAYERS = [
     {"formats", "sequence"},
     {"legacy", "matrix"},
     {"keras", "testing"},
-    {"creating", "packing"},
+    {"creating", "packing", "statistics"},
     {"cli"},
 ]
 THREADS = [
@@ -129,5 +129,15 @@ def test_importing_penstock_is_light():
     code = "import sys, penstock; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
-    heavy = {"keras", "jax", "torch", "tensorflow", "h5py", "imagecodecs", "rich", "scipy"}
+    heavy = {
+        "keras",
+        "jax",
+        "torch",
+        "tensorflow",
+        "h5py",
+        "imagecodecs",
+        "rich",
+        "scipy",
+        "matplotlib",
+    }
     assert not loaded & heavy

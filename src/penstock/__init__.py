@@ -21,17 +21,21 @@ from penstock.matrix import HDF5Matrix
 from penstock.packing import pack, verify
 from penstock.sequence import from_sequence
 from penstock.spec import Field, Spec
+from penstock.statistics import FieldStats, Stats, adapt, stats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Dataset",
     "Field",
+    "FieldStats",
     "HDF5Matrix",
     "Loader",
     "PenstockError",
     "Report",
     "Spec",
+    "Stats",
+    "adapt",
     "concat",
     "create",
     "errors",
@@ -43,6 +47,7 @@ __all__ = [
     "open",
     "pack",
     "predict_generator",
+    "stats",
     "verify",
 ]
 

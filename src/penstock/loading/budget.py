@@ -116,11 +116,13 @@ def share(
         there = f", of which there are {len(view)}," if batch_size > len(view) else ""
         if largest and shuffle != "batch":
             what = f", and the largest block holds {largest} rows"
-        raise MemoryBudgetError(
+        error = MemoryBudgetError(
             f"memory={format_bytes(total)} is too little: a batch of {batch_size} rows{there} "
             f"takes {format_bytes(needs.batch)}{what}. The least that works here is "
             f"memory={needs.least()}."
         )
+        error.least = needs.least()
+        raise error
     left = total - needs.bytes_of(resident)
     batches = max(AHEAD_BYTES, AHEAD_BATCHES * needs.batch)
     wanted = batches + needs.beside + SCRATCHES * needs.scratch
