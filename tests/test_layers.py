@@ -19,6 +19,7 @@ LAYERS = [
     {"spec", "resources", "progress"},
     {"sources", "order", "transform"},
     {"loading"},
+    {"splits"},
     {"dataset"},
     {"formats", "sequence"},
     {"legacy", "matrix"},

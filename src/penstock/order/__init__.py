@@ -1,7 +1,9 @@
 """Which rows come when: arithmetic on integers, without files, threads or clocks."""
 
-from penstock.order.permutation import Permutation, stream_key
-from penstock.order.selection import Selection, Span, Subset
+from penstock.order.hashing import unit_hashes
+from penstock.order.permutation import Permutation, Permutations, stream_key
+from penstock.order.selection import STEP, Listed, Marks, Selection, Span, Subset
+from penstock.order.shares import Ranks, largest_remainder, shares_of_classes
 from penstock.order.windows import (
     Order,
     RowOrder,
@@ -12,8 +14,13 @@ from penstock.order.windows import (
 )
 
 __all__ = [
+    "STEP",
+    "Listed",
+    "Marks",
     "Order",
     "Permutation",
+    "Permutations",
+    "Ranks",
     "RowOrder",
     "Selection",
     "SequentialOrder",
@@ -22,5 +29,8 @@ __all__ = [
     "Window",
     "WindowOrder",
     "batch_edges",
+    "largest_remainder",
+    "shares_of_classes",
     "stream_key",
+    "unit_hashes",
 ]
