@@ -21,7 +21,7 @@ LAYERS = [
     {"loading"},
     {"splits"},
     {"dataset"},
-    {"formats", "sequence"},
+    {"formats", "joining", "sequence"},
     {"legacy", "matrix"},
     {"keras", "testing"},
     {"cli"},

@@ -85,7 +85,14 @@ class Budget:
     workers: int
 
 
-def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool | str) -> Budget:
+def share(
+    view: View,
+    batch_size: int,
+    total: int,
+    workers: int,
+    shuffle: bool | str,
+    samples: int | None = None,
+) -> Budget:
     """Shares `total` bytes for batches of `batch_size` rows of `view`.
 
     Args:
@@ -95,17 +102,19 @@ def share(view: View, batch_size: int, total: int, workers: int, shuffle: bool |
         workers: Threads that were asked for.
         shuffle: "exact" reads rows one by one even where that costs a block each; "batch"
             holds runs of a batch or more instead of blocks.
+        samples: Rows that an epoch hands out, if not each once.
 
     Raises:
         MemoryBudgetError: If it is too little; says the least that works.
     """
-    needs = _Needs(view, batch_size, shuffle)
+    samples = samples or len(view)
+    needs = _Needs(view, min(batch_size, samples), shuffle)
     resident = needs.resident(total)
     largest = needs.largest_block(resident)
     blocks = 2 * largest * (needs.row + INDEX_BYTES)
     if total < needs.least_with(resident):
         what = ""
-        there = f", of which there are {len(view)}," if batch_size > len(view) else ""
+        there = f", of which there are {samples}," if batch_size > samples else ""
         if largest and shuffle != "batch":
             what = f", and the largest block holds {largest} rows"
         raise MemoryBudgetError(
@@ -150,7 +159,7 @@ class _Needs:
 
     def __init__(self, view: View, batch_size: int, shuffle: bool | str) -> None:
         self._view = view
-        self._batch_size = batch_size = min(batch_size, len(view))
+        self._batch_size = batch_size
         self._shuffle = shuffle
         # A copy of what lies in memory already would be of no use.
         elsewhere = [field for field in view.fields if field.name not in view.in_memory]

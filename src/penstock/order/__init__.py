@@ -1,5 +1,6 @@
 """Which rows come when: arithmetic on integers, without files, threads or clocks."""
 
+from penstock.order.draw import Draw, Drawn, DrawnRows, DrawnWindows, Samples
 from penstock.order.hashing import unit_hashes
 from penstock.order.permutation import Permutation, Permutations, stream_key
 from penstock.order.selection import STEP, Listed, Marks, Selection, Span, Subset
@@ -15,6 +16,10 @@ from penstock.order.windows import (
 
 __all__ = [
     "STEP",
+    "Draw",
+    "Drawn",
+    "DrawnRows",
+    "DrawnWindows",
     "Listed",
     "Marks",
     "Order",
@@ -22,6 +27,7 @@ __all__ = [
     "Permutations",
     "Ranks",
     "RowOrder",
+    "Samples",
     "Selection",
     "SequentialOrder",
     "Span",
