@@ -203,8 +203,8 @@ class Listed(Selection):
 
     def rank(self, rows: Indices) -> Indices:
         # In the dtype of the numbers: of two dtypes, NumPy would copy both.
-        most = np.iinfo(self._numbers.dtype).max
-        return np.searchsorted(self._numbers, np.minimum(rows, most).astype(self._numbers.dtype))
+        wanted = np.minimum(rows, self._size).astype(self._numbers.dtype)
+        return np.searchsorted(self._numbers, wanted)
 
     def part(self, start: int, stop: int) -> Selection:
         return Listed(self._numbers[start:stop].copy(), self._size)
@@ -258,7 +258,7 @@ class Marks:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._dtype = np.dtype(np.uint32 if size <= 1 << 32 else np.uint64)
+        self._dtype = np.dtype(np.uint32 if size < 1 << 32 else np.uint64)
         self._most = size * 4 // (_SPARSE * self._dtype.itemsize)
         self._listed: list[npt.NDArray[Any]] = []
         self._count = 0
