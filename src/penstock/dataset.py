@@ -141,8 +141,8 @@ class Dataset:
     ) -> Any:
         """Cuts the data set into parts that share no row and together hold every row.
 
-        Rows keep their order within a part. Of the field that decides, a few megabytes are in
-        memory at a time. Each part costs at most two bits for each row of the files, and all
+        Rows keep their order within a part. Of the field that decides, 32 MB are in memory
+        at a time. Each part costs at most two bits for each row of the files, and all
         together at most four bytes (eight beyond 4 billion rows): of 100 million rows, two
         parts take 50 MB, and a thousand 400 MB.
 
@@ -197,7 +197,7 @@ class Dataset:
     def filter(self, keep: Any, *fields: Any) -> "Dataset":
         """The rows that a function of small fields keeps, in their order.
 
-        Only the fields that it names are read, now and once, a few megabytes at a time. The rows
+        Only the fields that it names are read, now and once, 32 MB at a time. The rows
         kept cost what a part of a split does. There may be none.
 
         Args:

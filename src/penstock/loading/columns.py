@@ -12,7 +12,7 @@ from penstock.loading.loader import Loader
 from penstock.loading.view import View
 from penstock.order import STEP
 
-MEMORY = 64_000_000
+MEMORY = 32_000_000
 """The budget; a field that fits stays for the next pass over it."""
 
 RUN_BYTES = 1 << 20

@@ -23,6 +23,9 @@ STEP = 1 << 17
 
 _PIECE = 1 << 11
 
+_LEAST = 64
+"""Row numbers for which there is room at first."""
+
 _SPARSE = 16
 """Up to one row of so many, their numbers take less memory than a bitmap of all rows."""
 
@@ -260,26 +263,31 @@ class Marks:
         self._size = size
         self._dtype = np.dtype(np.uint32 if size < 1 << 32 else np.uint64)
         self._most = size * 4 // (_SPARSE * self._dtype.itemsize)
-        self._listed: list[npt.NDArray[Any]] = []
+        self._listed = np.empty(0, self._dtype)
         self._count = 0
         self._bitmap: _Bitmap | None = None
 
     def add(self, rows: Indices) -> None:
         """Selects rows, which ascend, and come after those before."""
-        self._count += len(rows)
+        before, self._count = self._count, self._count + len(rows)
         if self._bitmap is None and self._count > self._most:
             self._bitmap = _Bitmap(self._size)
-            for listed in self._listed:
-                self._bitmap.add(listed.astype(np.int64))
-            self._listed.clear()
+            for start in range(0, before, STEP):
+                stop = min(start + STEP, before)
+                self._bitmap.add(self._listed[start:stop].astype(np.int64))
+            self._listed = np.empty(0, self._dtype)
         if self._bitmap is not None:
             self._bitmap.add(rows)
-        elif len(rows):
-            self._listed.append(rows.astype(self._dtype))
+            return
+        if self._count > len(self._listed):
+            # In place where the system can: pieces to be joined would take as much again.
+            room = min(self._count + self._count // 8 + _LEAST, self._most)
+            self._listed.resize(room, refcheck=False)
+        self._listed[before : self._count] = rows
 
     def selection(self) -> Selection:
         """The rows that were added."""
         if self._bitmap is not None:
             return Subset(self._bitmap.words)
-        listed = np.concatenate(self._listed) if self._listed else np.empty(0, self._dtype)
-        return Listed(listed, self._size)
+        self._listed.resize(self._count, refcheck=False)
+        return Listed(self._listed, self._size)
