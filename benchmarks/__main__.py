@@ -23,6 +23,7 @@ from benchmarks import (
     render,
     scaling,
     shapes,
+    splits,
     unaligned,
 )
 from benchmarks.contestants import CONTESTANTS
@@ -43,6 +44,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "arrays": arrays.measure,
     "old": old.measure,
     "processes": processes.measure,
+    "splits": splits.measure,
 }
 FILES = dict.fromkeys(
     [
