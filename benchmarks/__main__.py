@@ -24,6 +24,7 @@ from benchmarks import (
     render,
     scaling,
     shapes,
+    splits,
     stats,
     unaligned,
     write,
@@ -49,6 +50,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "pack": pack.measure,
     "write": write.measure,
     "stats": stats.measure,
+    "splits": splits.measure,
 }
 FILES = dict.fromkeys(
     [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks import arrays, cold, index, pack, stats, write
+from benchmarks import arrays, cold, index, pack, splits, stats, write
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.data import LAYOUTS
 from benchmarks.rounds import SHUFFLED, SLICES, TAKE
@@ -420,6 +420,13 @@ def _mixing(reports: list[dict[str, Any]]) -> str:
     return f"{max(bounds):.2f}" if bounds else "-"
 
 
+def _splits(record: Record, _: bool) -> Iterator[str]:
+    count = record["settings"]["split_rows"]
+    text = f"{count:,} rows of one byte in memory, of ten classes; medians of the rounds."
+    head = ("", "seconds", "ns a row", "held, bytes a row", "at its peak")
+    yield from _section("Splits", text, head, splits.table(record["splits"]))
+
+
 SECTIONS: dict[str, Callable[[Record, bool], Iterator[str]]] = {
     "read": _read,
     "fit": _fit,
@@ -436,4 +443,5 @@ SECTIONS: dict[str, Callable[[Record, bool], Iterator[str]]] = {
     "pack": _pack,
     "write": _write,
     "stats": _stats,
+    "splits": _splits,
 }

@@ -26,6 +26,7 @@ class Settings:
         limit_bytes: Memory limit on the process group; the files are 8 times larger.
         limit_memory: Penstock's budget under that limit.
         order_rows: Lengths at which the cost of the order is measured.
+        split_rows: Rows that are split in the splits benchmark.
         shape_share: Share of the rows of each file in the shapes benchmark.
         index_chunks: Chunks in the file of the index benchmark.
         aligned_batch: Rows in a batch of the unaligned benchmark.
@@ -55,6 +56,7 @@ class Settings:
     limit_bytes: int = 256 * 2**20
     limit_memory: str = "64MB"
     order_rows: tuple[int, ...] = (10_000, 1_000_000, 100_000_000)
+    split_rows: int = 100_000_000
     shape_share: float = 1.0
     index_chunks: int = 1_000_000
     aligned_batch: int = 32
@@ -85,6 +87,7 @@ QUICK = Settings(
     limit_bytes=160 * 2**20,
     limit_memory="32MB",
     order_rows=(10_000, 100_000),
+    split_rows=100_000,
     shape_share=0.002,
     index_chunks=2000,
     cold_rows=4096,

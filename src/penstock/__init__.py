@@ -11,9 +11,10 @@ model.fit(train.batch(32, shuffle=True), validation_data=val.batch(256), epochs=
 
 from penstock import errors
 from penstock.creating import create
-from penstock.dataset import Dataset, concat
+from penstock.dataset import Dataset
 from penstock.errors import PenstockError
 from penstock.formats import from_arrays, from_hdf5, open  # noqa: A004 - as in `gzip.open`
+from penstock.joining import concat
 from penstock.keras import connect_when_imported as _connect_when_imported
 from penstock.legacy import evaluate_generator, fit_generator, predict_generator
 from penstock.loading import Loader, Report

@@ -249,3 +249,15 @@ def test_a_way_that_does_other_work_has_failed():
 
     with pytest.raises(JobFailed, match=r"sum of y of an epoch is 2\.0, and should be 3\.0"):
         _compare({"held": {"rows": 1.0, "sum of y": 2.0}}, {"rows": 1.0, "sum of y": 3.0}, False)
+
+
+def test_every_way_to_split_is_measured(tmp_path, run_benchmarks):
+    """With seconds and bytes, and in the table."""
+    places = ("--quick", "--data", tmp_path / "data", "--records", tmp_path)
+    run_benchmarks("run", *places, "--only", "splits")
+    run_benchmarks("report", *places)
+    (path,) = tmp_path.glob("*-splits.json")
+    runs = json.loads(path.read_text())["splits"]["runs"]
+    assert {run["way"] for run in runs} >= {"random", "by class", "by key", "by name", "filter"}
+    assert all(run["seconds"] > 0 < run["held_bytes"] <= run["peak_bytes"] for run in runs)
+    assert "| by class " in (tmp_path / "RESULTS.md").read_text()
