@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from penstock.errors import MemoryBudgetError, OptionError, StateError, check_integer
+from penstock.errors import MemoryBudgetError, OptionError, StateError
 from penstock.loading.batches import Batch, Batches, Place
 from penstock.loading.budget import FEWEST_ROWS, INDEX_BYTES, share
 from penstock.loading.fill import Epoch, Finish, batches
 from penstock.loading.held import Buffers, Resident
+from penstock.loading.options import check_options
 from penstock.loading.output import Output
 from penstock.loading.prefetch import Prefetch
 from penstock.loading.report import Report, Shuffle
@@ -36,8 +37,6 @@ from penstock.order import (
 from penstock.resources import cpu_count, default_memory, parse_bytes
 from penstock.spec import Indices
 from penstock.transform import with_class_weight
-
-SHUFFLES = (True, False, "exact", "batch")
 
 SEQUENTIAL_BYTES = 16_000_000
 """Rows in file order gain nothing from large windows."""
@@ -77,7 +76,7 @@ class Loader:
         keep: bool = True,
         draw: Draw | None = None,
     ) -> None:
-        _check_options(batch_size, shuffle, seed, workers)
+        check_options(batch_size, shuffle, seed, workers)
         self._length = len(view) if draw is None else draw.length
         if drop_remainder and self._length < batch_size:
             raise OptionError(
@@ -391,15 +390,3 @@ class Loader:
                 "does not fit into memory=. shuffle=True is far faster and nearly as random."
             )
         return found
-
-
-def _check_options(
-    batch_size: int, shuffle: bool | str, seed: int | None, workers: int | None
-) -> None:
-    check_integer("batch_size", batch_size, 1)
-    if not any(shuffle is s or (isinstance(s, str) and shuffle == s) for s in SHUFFLES):
-        raise OptionError(
-            f"Expected shuffle to be True, False, 'exact' or 'batch'. Received: {shuffle!r}"
-        )
-    check_integer("seed", seed, 0, or_none=True)
-    check_integer("workers", workers, 1, or_none=True)

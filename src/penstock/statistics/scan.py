@@ -82,7 +82,13 @@ class Scan:
         left = max(1, total - workers * beside)
         try:
             return Loader(
-                self._data._view, dict, self._rows, shuffle=False, memory=left, workers=workers
+                self._data._view,
+                dict,
+                self._rows,
+                memory=left,
+                workers=workers,
+                keep=False,
+                draw=self._data._draw,
             )
         except MemoryBudgetError as error:
             raise MemoryBudgetError(
@@ -125,7 +131,7 @@ class Scan:
 
     def first(self, rows: int) -> Arrays:
         """The first rows, at most so many, and no more than a piece has."""
-        some = np.arange(min(rows, self._rows))
+        some = np.arange(min(rows, self._rows, len(self._data._view)))
         names = [field.name for field in self._data._view.fields]
         return self._arrays_of(self._data._view.read_any(some, names)[0])
 
