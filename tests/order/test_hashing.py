@@ -67,6 +67,13 @@ def test_what_has_the_same_bits_is_not_the_same():
     assert len({unit_hashes(value, KEY)[0] for value in values}) == len(values)
 
 
+def test_floats_beyond_integers_have_hashes_of_their_own():
+    """Too large for 64 bits, either way, and infinite."""
+    values = np.array([1e300, -1e300, 2.0**64, -(2.0**64), np.inf, -np.inf, 2.0**63, -(2.0**63)])
+    assert len(np.unique(unit_hashes(values, KEY))) == len(values)
+    assert unit_hashes(values[-1:], KEY) == unit_hashes(np.array([-(2**63)]), KEY)
+
+
 def test_true_is_one():
     """As in Python."""
     assert np.array_equal(unit_hashes(np.array([False, True]), KEY), unit_hashes(np.arange(2), KEY))

@@ -106,6 +106,13 @@ def test_rows_beyond_four_billion_are_held():
     assert found.rank(rows + 1).tolist() == [1, 2, 3]
 
 
+def test_rank_of_rows_beyond_all_numbers_is_the_length():
+    """Also of such as four bytes do not hold."""
+    listed = subset_of(np.arange(1000) % 100 == 0)
+    assert isinstance(listed, Listed)
+    assert listed.rank(np.array([900, 901, 2**32, 2**32 + 5, 2**40])).tolist() == [9, *[10] * 4]
+
+
 @given(mask=few)
 def test_the_digest_does_not_depend_on_the_form(mask):
     """Positions that were saved under one are good under the other."""

@@ -126,6 +126,13 @@ def test_what_is_no_mask_is_refused(keep, message):
         ps.from_arrays(np.arange(10), np.arange(10)).filter(keep)
 
 
+def test_the_error_says_which_rows_there_were():
+    """Counted from the first row of the data set."""
+    data = ps.from_arrays(np.arange(300_000), np.arange(300_000))
+    with pytest.raises(DataError, match="for rows 131072 to 262143"):
+        data.filter(lambda y: y >= 0 if y[0] == 0 else y)
+
+
 @pytest.mark.parametrize(
     "keep, fields, message",
     [

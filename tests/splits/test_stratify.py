@@ -148,13 +148,45 @@ def test_text_in_one_file_and_numbers_in_another_are_refused(tmp_path):
         ps.from_hdf5(tmp_path / "*.h5", x="x").split(0.5, seed=0, stratify="kind")
 
 
+def test_values_that_change_meanwhile_are_noticed():
+    """The rows of a class would be others than those that were counted."""
+
+    class Changing:
+        shape, chunks = (10_000_000,), (1 << 17,)
+        passes = 0
+
+        def __getitem__(self, rows):
+            self.passes += rows.start == 0
+            values = np.arange(rows.start, rows.stop) % 3
+            # Looked at for its type, counted, and read once more.
+            return values + 3 * (self.passes == 3)
+
+    data = ps.from_arrays(Changing())
+    with pytest.raises(DataError, match="changed while"):
+        data.split(0.5, seed=0, stratify="x")
+
+
 def test_classes_and_keys_at_once_are_refused(tmp_path):
     """They decide on the same rows."""
     with pytest.raises(OptionError, match="not both"):
         compressed(tmp_path, columns()).split(0.5, stratify="label", by="user")
 
 
-def test_no_rows_have_no_classes():
+@pytest.mark.parametrize("form", FORMS)
+def test_no_rows_have_no_classes_and_no_keys(tmp_path, form):
     """Parts without rows, as any split of nothing."""
-    nothing = ps.from_arrays(np.arange(4), np.arange(4)).take(0)
-    assert [len(part) for part in nothing.split(0.5, seed=0, stratify="y")] == [0, 0]
+    nothing = form(tmp_path, columns()).take(0)
+    for options in ({"seed": 0, "stratify": "label"}, {"by": "user"}):
+        assert [len(part) for part in nothing.split(0.5, **options)] == [0, 0]
+    assert nothing.split(by="part") == {}
+    assert len(nothing.filter(lambda label: label > 0)) == 0
+
+
+def test_the_row_of_an_error_is_counted_from_the_first():
+    """However far into the data it is."""
+    values = np.zeros(300_000)
+    values[250_000] = np.nan
+    with pytest.raises(DataError, match="row 250000"):
+        ps.from_arrays(np.arange(300_000), values).split(0.5, seed=0, stratify="y")
+    with pytest.raises(DataError, match="row 250000"):
+        ps.from_arrays(np.arange(300_000)).split(0.5, by=values)
