@@ -24,6 +24,8 @@ from benchmarks import (
     render,
     scaling,
     shapes,
+    splits,
+    stats,
     unaligned,
     write,
 )
@@ -47,6 +49,8 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "processes": processes.measure,
     "pack": pack.measure,
     "write": write.measure,
+    "stats": stats.measure,
+    "splits": splits.measure,
 }
 FILES = dict.fromkeys(
     [
@@ -60,6 +64,7 @@ FILES = dict.fromkeys(
         *pack.CASES,
         pack.EPOCHS,
         *write.CASES,
+        *stats.CASES,
     ],
 )
 QUICK_PARTS = ("read", "scaling")

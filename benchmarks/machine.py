@@ -25,6 +25,8 @@ PACKAGES = (
     "tensorflow-cpu",
     "tensorflow",
     "grain",
+    "dask",
+    "polars",
 )
 
 _TREE_SHARES = ("Pss:", "Pss_Anon:", "Pss_Shmem:")

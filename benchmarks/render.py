@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sections import SECTIONS, table
+from benchmarks.sections import SECTIONS
+from benchmarks.tables import table
 from benchmarks.targets import outcomes
 
 Records = dict[str, dict[str, Any]]

@@ -1,37 +1,25 @@
 """The sections of the page: for each part of a record, what was measured, in tables."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
-from benchmarks import arrays, cold, index, pack, write
+from benchmarks import arrays, cold, index
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.data import LAYOUTS
 from benchmarks.rounds import SHUFFLED, SLICES, TAKE
+from benchmarks.sections_written import (
+    pack_section,
+    splits_section,
+    stats_section,
+    write_section,
+)
 from benchmarks.summary import Line, ceiling_of, layouts_of, read_lines, speeds
+from benchmarks.tables import ratio, section, speed, table, ways
 
 Record = dict[str, Any]
 
 CACHES = {"warm": "file in the page cache", "cold": "page cache dropped before each run"}
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table with columns of equal width; the first is text, the others figures."""
-    widths = [max(3, *map(len, column)) for column in zip(head, *rows, strict=True)]
-    for number, row in enumerate([head, *rows]):
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        cells[0] = row[0].ljust(widths[0])
-        yield f"| {' | '.join(cells)} |"
-        if number == 0:
-            rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-            yield f"| {' | '.join(rules)} |"
-
-
-def _section(
-    title: str, text: str, head: Sequence[str], rows: Sequence[Sequence[str]]
-) -> Iterator[str]:
-    yield from ("", f"## {title}", "", text, "")
-    yield from table(head, rows)
 
 
 def _read(record: dict[str, Any], has_plot: bool) -> Iterator[str]:
@@ -111,7 +99,7 @@ def _fit(record: dict[str, Any], _: bool) -> Iterator[str]:
             )
         )
     head = ("", "s an epoch", "min - max", "samples/s", "waiting for data")
-    yield from _section("Training", text, head, rows)
+    yield from section("Training", text, head, rows)
 
 
 def _memory(record: dict[str, Any], _: bool) -> Iterator[str]:
@@ -136,7 +124,7 @@ def _memory(record: dict[str, Any], _: bool) -> Iterator[str]:
             )
         )
     head = ("", "file", "decoded, MB", "", "samples/s", "group's peak, MB")
-    yield from _section("Memory", text, (*head, "loader's peak, MB", "page cache counted"), rows)
+    yield from section("Memory", text, (*head, "loader's peak, MB", "page cache counted"), rows)
 
 
 def _scaling(record: dict[str, Any], _: bool) -> Iterator[str]:
@@ -156,7 +144,7 @@ def _scaling(record: dict[str, Any], _: bool) -> Iterator[str]:
                 f"{1000 * middle['resume_seconds']:.1f}",
             )
         )
-    yield from _section("Scaling", text, ("", *_SCALING_HEAD.values()), rows)
+    yield from section("Scaling", text, ("", *_SCALING_HEAD.values()), rows)
 
 
 _SCALING_HEAD = {
@@ -185,15 +173,15 @@ def _filters(record: Record, _: bool) -> Iterator[str]:
             (
                 case["title"],
                 f"{case['rows'] * case['row_bytes'] / case['file_bytes']:.2f}",
-                *_speed(ours),
-                *_speed(ceiling),
-                *_speed(slices),
-                _ratio(ours, ceiling),
-                _ratio(ours, slices),
+                *speed(ours),
+                *speed(ceiling),
+                *speed(slices),
+                ratio(ours, ceiling),
+                ratio(ours, slices),
             )
         )
     head = ("", "fold", SHUFFLED.name, "min - max", "ceiling", "min - max", SLICES.name)
-    yield from _section("Filters", text, (*head, "min - max", "/ ceiling", "/ slices"), rows)
+    yield from section("Filters", text, (*head, "min - max", "/ ceiling", "/ slices"), rows)
 
 
 def _shapes(record: Record, _: bool) -> Iterator[str]:
@@ -214,9 +202,9 @@ def _shapes(record: Record, _: bool) -> Iterator[str]:
                 f"{case['rows']:,}",
                 f"{case['batch']:,}",
                 case["memory"],
-                *_speed(ours),
-                *_speed(ceiling),
-                _ratio(ours, ceiling),
+                *speed(ours),
+                *speed(ceiling),
+                ratio(ours, ceiling),
                 f"{1e6 * case['batch'] / median(ours.values()):,.1f}" if ours else "-",
                 f"{max(report['peak_bytes'] for report in reports) / 1e6:,.1f}" if reports else "-",
                 _mixing(reports),
@@ -224,7 +212,7 @@ def _shapes(record: Record, _: bool) -> Iterator[str]:
         )
     head = ("", "samples", "batch", "budget", "samples/s", "min - max", "ceiling", "min - max")
     tail = ("/ ceiling", "us a batch", "loader's peak, MB", "variance, at most")
-    yield from _section("Shapes", text, (*head, *tail), rows)
+    yield from section("Shapes", text, (*head, *tail), rows)
 
 
 def _index(record: Record, _: bool) -> Iterator[str]:
@@ -260,7 +248,7 @@ def _index(record: Record, _: bool) -> Iterator[str]:
             )
         )
     head = ("HDF5's own index", "ready, s", "min - max", "first batch, s", index.H5PY, "min - max")
-    yield from _section("Index", text, (*head, "/ h5py", "held", "peak", "process grew by"), rows)
+    yield from section("Index", text, (*head, "/ h5py", "held", "peak", "process grew by"), rows)
 
 
 def _unaligned(record: Record, _: bool) -> Iterator[str]:
@@ -274,10 +262,10 @@ def _unaligned(record: Record, _: bool) -> Iterator[str]:
         ours = speeds(part, SHUFFLED.name, layout)
         reports = _reports(part, layout)
         again = [report["repeated"] / max(1, report["epochs"]) for report in reports]
-        row = (part["cases"][layout]["title"], *_speed(ours), f"{median(again):,.0f}")
+        row = (part["cases"][layout]["title"], *speed(ours), f"{median(again):,.0f}")
         rows.append((*row, _mixing(reports)))
     head = ("", "samples/s", "min - max", "decoded again, blocks an epoch", "variance, at most")
-    yield from _section("Chunks that do not line up", text, head, rows)
+    yield from section("Chunks that do not line up", text, head, rows)
 
 
 def _cold(record: Record, _: bool) -> Iterator[str]:
@@ -295,11 +283,11 @@ def _cold(record: Record, _: bool) -> Iterator[str]:
             if runs:
                 found = speeds(part, way, layout, "cold")
                 on_disk = runs[0]["file_bytes"] / runs[0]["file_rows"]
-                speed = median(found.values()) * on_disk / 1e6
+                rate = median(found.values()) * on_disk / 1e6
                 reports = [run["report"] for run in runs if run.get("report")]
-                rows.append((way, layout, *_speed(found), f"{speed:,.0f}", _mixing(reports)))
+                rows.append((way, layout, *speed(found), f"{rate:,.0f}", _mixing(reports)))
     head = ("", "file", "samples/s", "min - max", "stored MB/s", "variance, at most")
-    yield from _section("Cold, larger than memory", text, head, rows)
+    yield from section("Cold, larger than memory", text, head, rows)
 
 
 def _arrays(record: Record, _: bool) -> Iterator[str]:
@@ -311,8 +299,8 @@ def _arrays(record: Record, _: bool) -> Iterator[str]:
     )
     take = speeds(part, TAKE.name, arrays.LAYOUT)
     found = {name: speeds(part, name, arrays.LAYOUT) for name in arrays.NAMES}
-    rows = [(name, *_speed(one), _ratio(one, take)) for name, one in found.items() if one]
-    yield from _section("Arrays", text, ("", "samples/s", "min - max", "/ take"), rows)
+    rows = [(name, *speed(one), ratio(one, take)) for name, one in found.items() if one]
+    yield from section("Arrays", text, ("", "samples/s", "min - max", "/ take"), rows)
 
 
 def _old(record: Record, _: bool) -> Iterator[str]:
@@ -320,7 +308,7 @@ def _old(record: Record, _: bool) -> Iterator[str]:
         "Loaders as the tutorials had them, run by Keras and by what takes their place, on the "
         f"same files; medians of {record['settings']['repeat']} rounds."
     )
-    yield from _section("Old code", text, *_ways(record["old"]["runs"]))
+    yield from section("Old code", text, *ways(record["old"]["runs"]))
 
 
 def _processes(record: Record, _: bool) -> Iterator[str]:
@@ -328,74 +316,7 @@ def _processes(record: Record, _: bool) -> Iterator[str]:
         "Batches that cost nothing to make, on their way from 2 worker processes to the parent; "
         f"medians of {record['settings']['repeat']} rounds."
     )
-    yield from _section("Processes", text, *_ways(record["processes"]["runs"]))
-
-
-def _pack(record: Record, _: bool) -> Iterator[str]:
-    settings, runs = record["settings"], record["pack"]["runs"]
-    text = (
-        f"{settings['rows']:,} images of 32x32x3 bytes with a label, read from the page cache and "
-        f"brought to the disk, in a budget of {settings['pack_memory']}; medians of "
-        f"{settings['repeat']} rounds. The last column compares with the slower of reading and "
-        "writing alone in the same round; of training, with the file as it was."
-    )
-    rows = []
-    for case in (*pack.CASES, pack.EPOCHS):
-        found = pack.speeds_of(runs, case)
-        for way, one in found.items():
-            share = pack.shares_of(found, way)
-            shown = f"{median(share):.2f} ({min(share):.2f} - {max(share):.2f})" if share else "-"
-            rows.append((f"{case}: {way}", *_speed(one), shown))
-    yield from _section("Packing", text, ("", "MB/s", "min - max", "ratio"), rows)
-    for run in runs:
-        if run["case"] == pack.QUALITY:
-            yield ""
-            yield (
-                f"A file sorted by class, {run['way']}: design effect {run['design_effect']:.2f}, "
-                f"same block {run['same_block']:.2f}, label bits {run['label_entropy']:.2f} of "
-                f"{run['label_entropy_exact']:.2f} (1, 1 and equal are an exact shuffle)."
-            )
-
-
-def _write(record: Record, _: bool) -> Iterator[str]:
-    settings = record["settings"]
-    text = (
-        f"{settings['rows']:,} images of 32x32x3 bytes with a label from arrays in memory, in "
-        f"batches of {settings['batch']}, and a tenth of them row by row; brought to the disk; "
-        f"medians of {settings['repeat']} rounds."
-    )
-    head = ("", "MB/s", "min - max", "samples/s", "end, ms", "of the ceiling")
-    yield from _section("Writing", text, head, list(write.rows_of(record["write"])))
-
-
-def _ways(runs: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Head and rows of a table of cases, each with its ways; the first is what it was."""
-    rows = []
-    for case in dict.fromkeys(run["case"] for run in runs):
-        found: dict[str, dict[int, float]] = {}
-        size = {}
-        for run in runs:
-            if run["case"] == case:
-                found.setdefault(run["way"], {})[run["round"]] = run["samples_per_second"]
-                size[run["way"]] = run["bytes_per_second"] / run["samples_per_second"]
-        first = next(iter(found.values()))
-        for way, one in found.items():
-            rate = f"{median(one.values()) * size[way] / 1e9:.2f}"
-            rows.append((f"{case}: {way}", *_speed(one), rate, _ratio(one, first)))
-    return ("", "samples/s", "min - max", "GB/s", "/ the first"), rows
-
-
-def _speed(found: dict[int, float]) -> tuple[str, str]:
-    if not found:
-        return "-", "-"
-    low, high = min(found.values()), max(found.values())
-    return f"{median(found.values()):,.0f}", f"{low:,.0f} - {high:,.0f}"
-
-
-def _ratio(ours: dict[int, float], theirs: dict[int, float]) -> str:
-    if not (ours and theirs):
-        return "-"
-    return f"{median(ours.values()) / median(theirs.values()):.2f}"
+    yield from section("Processes", text, *ways(record["processes"]["runs"]))
 
 
 def _reports(part: dict[str, Any], layout: str) -> list[dict[str, Any]]:
@@ -421,6 +342,8 @@ SECTIONS: dict[str, Callable[[Record, bool], Iterator[str]]] = {
     "arrays": _arrays,
     "old": _old,
     "processes": _processes,
-    "pack": _pack,
-    "write": _write,
+    "pack": pack_section,
+    "write": write_section,
+    "stats": stats_section,
+    "splits": splits_section,
 }

@@ -26,6 +26,7 @@ class Settings:
         limit_bytes: Memory limit on the process group; the files are 8 times larger.
         limit_memory: Penstock's budget under that limit.
         order_rows: Lengths at which the cost of the order is measured.
+        split_rows: Rows that are split in the splits benchmark.
         shape_share: Share of the rows of each file in the shapes benchmark.
         index_chunks: Chunks in the file of the index benchmark.
         aligned_batch: Rows in a batch of the unaligned benchmark.
@@ -34,6 +35,7 @@ class Settings:
         cold_batch: Rows in a batch of the cold benchmark.
         cold_limit_bytes: Memory limit on the process group; the files should be larger.
         cold_memory: Penstock's budget under that limit.
+        stats_memory: Penstock's budget in the benchmark of statistics.
         old_share: Share of the data in the benchmarks of old code and of processes.
         pack_memory: Penstock's budget in the pack benchmark.
         light: Leave out contestants whose libraries take seconds to import.
@@ -54,6 +56,7 @@ class Settings:
     limit_bytes: int = 256 * 2**20
     limit_memory: str = "64MB"
     order_rows: tuple[int, ...] = (10_000, 1_000_000, 100_000_000)
+    split_rows: int = 100_000_000
     shape_share: float = 1.0
     index_chunks: int = 1_000_000
     aligned_batch: int = 32
@@ -62,6 +65,7 @@ class Settings:
     cold_batch: int = 64
     cold_limit_bytes: int = 512 * 2**20
     cold_memory: str = "192MB"
+    stats_memory: str = "256MB"
     old_share: float = 1.0
     pack_memory: str = "256MB"
     light: bool = False
@@ -83,12 +87,14 @@ QUICK = Settings(
     limit_bytes=160 * 2**20,
     limit_memory="32MB",
     order_rows=(10_000, 100_000),
+    split_rows=100_000,
     shape_share=0.002,
     index_chunks=2000,
     cold_rows=4096,
     cold_random_rows=1024,
     cold_limit_bytes=256 * 2**20,
     cold_memory="6MB",
+    stats_memory="16MB",
     old_share=0.02,
     pack_memory="16MB",
     light=True,

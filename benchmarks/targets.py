@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks import arrays, cold, fit, index, limit, pack, rounds, shapes, unaligned
+from benchmarks import arrays, cold, fit, index, limit, pack, rounds, shapes, stats, unaligned
 from benchmarks.summary import ceiling_of, layouts_of, speeds
 from benchmarks.ways import PROCESSES
 
@@ -83,6 +83,14 @@ COLD_TARGETS = (
 ARRAYS_TARGETS = ((arrays.TF_DATA, 5), (arrays.GRAIN, 25), (TAKE, 0.6))
 PROCESSES_BOUND = 1.0
 PACK_BOUND = 0.8
+
+# File, what Penstock is compared with, and the least ratio of samples per second.
+STATS_TARGETS = (
+    (stats.IMAGES, stats.DASK, 2),
+    (stats.IMAGES, stats.LOOP, 2),
+    (stats.TABLE, stats.DASK, 1),
+    (stats.TABLE, stats.NUMPY, 1),
+)
 
 
 def outcomes(records: dict[str, dict[str, Any]]) -> Iterator[Outcome]:
@@ -193,6 +201,17 @@ def _arrays_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
             yield _compare(Target(f"arrays: {arrays.PENSTOCK} / {other}", bound), ours, theirs)
 
 
+def _stats_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
+    for case, other, bound in STATS_TARGETS:
+        found: dict[str, dict[int, float]] = {stats.PENSTOCK: {}, other: {}}
+        for run in part["runs"]:
+            if run["case"] == case and run["way"] in found:
+                found[run["way"]][run["round"]] = run["samples_per_second"]
+        if all(found.values()):
+            target = Target(f"stats: {case}: {stats.PENSTOCK} / {other}", bound)
+            yield _compare(target, *found.values())
+
+
 def _processes_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
     cases = dict.fromkeys(run["case"] for run in part["runs"])
     for case in cases:
@@ -236,6 +255,7 @@ JUDGES: dict[str, Callable[[dict[str, Any]], Iterator[Outcome]]] = {
     "arrays": _arrays_outcomes,
     "processes": _processes_outcomes,
     "pack": _pack_outcomes,
+    "stats": _stats_outcomes,
 }
 
 

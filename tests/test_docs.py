@@ -28,7 +28,10 @@ def cats(tmp_path, monkeypatch):
             file.create_dataset("image", data=image, chunks=(64, 32, 32, 3), compression="gzip")
             file["label"] = rng.integers(0, 2, 1500)
             file["weight"] = np.ones(1500, np.float32)
-            file["meta/age"] = rng.random(1500)
+            file["meta/age"] = rng.random(1500) * 80
+            file["user_id"] = np.arange(1500) // 15
+            file["part"] = np.array([b"train"] * 1200 + [b"val"] * 300)
+            file["fold"] = np.arange(1500) // 15 % 3
     with h5py.File(tmp_path / "jets.h5", "w") as file:
         file["jets"] = np.zeros(100, [("pt", "f4"), ("mass", "f4"), ("tag", "i1")])
     monkeypatch.chdir(tmp_path)
@@ -133,5 +136,8 @@ def test_every_public_function_has_an_example():
     public += [penstock.pack, penstock.verify]
     public += [penstock.Dataset, penstock.Dataset.split, penstock.Dataset.map]
     public += [penstock.Dataset.batch, penstock.Loader.state_dict]
+    public += [penstock.stats, penstock.adapt, penstock.Stats, penstock.Stats.to_json]
+    public += [penstock.Stats.plot, penstock.Stats.class_weight]
+    public += [penstock.Stats.normalization, penstock.Stats.rescaling]
     for item in public:
         assert "```python" in item.__doc__, item

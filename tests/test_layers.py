@@ -19,11 +19,12 @@ LAYERS = [
     {"spec", "resources", "progress"},
     {"sources", "order", "transform", "staging", "manifest"},
     {"loading", "writing"},
+    {"splits"},
     {"dataset"},
-    {"formats", "sequence"},
+    {"formats", "joining", "sequence"},
     {"legacy", "matrix"},
     {"keras", "testing"},
-    {"creating", "packing"},
+    {"creating", "packing", "statistics"},
     {"cli"},
 ]
 THREADS = [
@@ -129,5 +130,15 @@ def test_importing_penstock_is_light():
     code = "import sys, penstock; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
-    heavy = {"keras", "jax", "torch", "tensorflow", "h5py", "imagecodecs", "rich", "scipy"}
+    heavy = {
+        "keras",
+        "jax",
+        "torch",
+        "tensorflow",
+        "h5py",
+        "imagecodecs",
+        "rich",
+        "scipy",
+        "matplotlib",
+    }
     assert not loaded & heavy

@@ -11,9 +11,10 @@ model.fit(train.batch(32, shuffle=True), validation_data=val.batch(256), epochs=
 
 from penstock import errors
 from penstock.creating import create
-from penstock.dataset import Dataset, concat
+from penstock.dataset import Dataset
 from penstock.errors import PenstockError
 from penstock.formats import from_arrays, from_hdf5, open  # noqa: A004 - as in `gzip.open`
+from penstock.joining import concat
 from penstock.keras import connect_when_imported as _connect_when_imported
 from penstock.legacy import evaluate_generator, fit_generator, predict_generator
 from penstock.loading import Loader, Report
@@ -21,17 +22,21 @@ from penstock.matrix import HDF5Matrix
 from penstock.packing import pack, verify
 from penstock.sequence import from_sequence
 from penstock.spec import Field, Spec
+from penstock.statistics import FieldStats, Stats, adapt, stats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Dataset",
     "Field",
+    "FieldStats",
     "HDF5Matrix",
     "Loader",
     "PenstockError",
     "Report",
     "Spec",
+    "Stats",
+    "adapt",
     "concat",
     "create",
     "errors",
@@ -43,6 +48,7 @@ __all__ = [
     "open",
     "pack",
     "predict_generator",
+    "stats",
     "verify",
 ]
 

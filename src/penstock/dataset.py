@@ -1,20 +1,21 @@
 """The object that a user holds: rows of a source, their structure, and what is done to batches."""
 
-import itertools
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from penstock import splits
 from penstock.errors import OptionError, ShapeError, check_integer
 from penstock.loading import Batch, Loader, View
+from penstock.order import Draw
+from penstock.order.indexing import positions_of
 from penstock.resources import check_memory
-from penstock.spec import Indices, Spec, map_structure
+from penstock.spec import Spec, map_structure
 from penstock.transform import MapFn, MapStep, finish, spec_of, with_class_weight
 
 Array = npt.NDArray[Any]
@@ -49,14 +50,16 @@ class Dataset:
     _view: View
     _structure: Spec
     _maps: tuple[MapStep, ...] = ()
+    _draw: Draw | None = None
 
     def __len__(self) -> int:
-        return len(self._view)
+        return len(self._view) if self._draw is None else self._draw.length
 
     def __repr__(self) -> str:
         fields = ", ".join(str(field) for field in self._structure.fields)
         maps = ", mapped" if self._maps else ""
-        return f"<Dataset of {len(self):,} samples: {fields}{maps}>"
+        balanced = ", balanced" if self._draw else ""
+        return f"<Dataset of {len(self):,} samples: {fields}{maps}{balanced}>"
 
     @property
     def nbytes(self) -> int:
@@ -74,7 +77,7 @@ class Dataset:
             return self._structure
         if not len(self):
             raise ShapeError("The data set has no rows, so what map() makes of them is not known.")
-        return spec_of(self[0:1])
+        return spec_of(replace(self, _draw=None)[0:1])
 
     def __getitem__(self, index: Any) -> Batch:
         """Reads rows.
@@ -91,9 +94,10 @@ class Dataset:
             IndexError: If a row is out of range or the index is of another kind.
             MemoryBudgetError: If the rows are more than this process may hold.
         """
+        self._check_each_once("indexing")
         if isinstance(index, slice):
             self._check_fits(len(range(*index.indices(len(self)))))
-        positions, single = _positions(index, len(self))
+        positions, single = positions_of(index, len(self))
         self._check_fits(len(positions))
         names = [field.name for field in self._structure.fields]
         if len(positions):
@@ -118,23 +122,58 @@ class Dataset:
     def _finish(self, arrays: Mapping[str, Array]) -> Batch:
         return finish(self._structure, self._maps, arrays)
 
+    @overload
+    def split(self, *, by: str | npt.ArrayLike) -> dict[Any, "Dataset"]: ...
+
+    @overload
     def split(
-        self, *sizes: float | Sequence[float], seed: int | None = None
-    ) -> tuple["Dataset", ...]:
+        self,
+        first: float | str | Sequence[float],
+        /,
+        *sizes: float | str,
+        seed: int | None = None,
+        stratify: str | npt.ArrayLike | None = None,
+        by: str | npt.ArrayLike | None = None,
+    ) -> tuple["Dataset", ...]: ...
+
+    def split(
+        self, *sizes: Any, seed: int | None = None, stratify: Any = None, by: Any = None
+    ) -> Any:
         """Cuts the data set into parts that share no row and together hold every row.
+
+        Rows keep their order within a part. Of the field that decides, 32 MB are in memory
+        at a time. Each part costs at most two bits for each row of the files, and all
+        together at most four bytes (eight beyond 4 billion rows): of 100 million rows, two
+        parts take 50 MB, and a thousand 400 MB.
 
         Args:
             *sizes: Shares between 0 and 1, or numbers of rows. What they leave over
                 makes one more part: `split(0.8)` and `split(0.7, 0.1)` give two and three.
-                Every part gets at least one row where there are enough.
-            seed: Draws the rows at random, the same for the same seed; rows keep their order
-                within a part. Without it the first rows make the first part.
+                Every part gets at least one row where there are enough, unless `by` says
+                otherwise. Beside `by`, also the names of parts.
+            seed: Draws the rows at random, the same for the same seed. Without it the first rows
+                make the first part; with `stratify` those of each class, and with `by` it is 0.
+            stratify: A field of classes, or an array with a class for each row. Each part gets its
+                share of each class, to less than one row. Classes are numbers, text, or
+                one-hot rows; 65,536 at most.
+            by: A field of keys, or an array of them: all rows of a key go to one part. Beside
+                shares, the hash of the key's value and of `seed` alone decides: a key stays on
+                its side when rows are added, moved, or stored in another type, so that parts have
+                about their shares of the keys, and may be empty. Beside names, or
+                nothing, the values are the names of the parts; 1,000 at most.
+
+        The fields need not be among x, y and sample_weight, and come as in the files, before
+        `map`. NaN is neither a class nor a key.
 
         Returns:
-            A tuple of data sets.
+            A tuple of data sets; with `by` alone a dict of them, by sorted names.
 
         Raises:
-            OptionError: If the sizes are not shares, not counts, or too many.
+            OptionError: If the sizes are not shares, not counts, or too many; beside `by`, if they
+                are counts, or not the names of all parts; if there are too many classes or names.
+            FieldNotFoundError: If there is no such field.
+            DataError: If a class or key is NaN; ShapeError and TypeNotSupportedError if it is no
+                single number or text.
             MemoryBudgetError: If there are more rows than this process could mark.
 
         Example:
@@ -143,17 +182,98 @@ class Dataset:
         train, val = data.split(0.8, seed=0)
         train, val, test = data.split(0.7, 0.15, 0.15)
         val, train = data.split(1000)
+        train, val = data.split(0.8, seed=0, stratify="label")
+        train, val = data.split(0.8, by="user_id")
+        train, val = data.split("train", "val", by="part")
+        folds = data.split(by="fold")      # {0: ..., 1: ..., 2: ...}
         ```
         """
-        edges = _split_edges(sizes, len(self))
-        if seed is None:
-            views = [self._view.part(a, b) for a, b in itertools.pairwise(edges)]
-        else:
-            check_integer("seed", seed, 0, or_none=True)
-            what = f"Choosing from {len(self)} rows at random"
-            check_memory(2 * len(self), what, "Split without seed=, or fewer rows.")
-            views = self._view.random_parts(edges, seed)
-        return tuple(Dataset(view, self._structure, self._maps) for view in views)
+        self._check_each_once("split()")
+        made = splits.split(self._view, sizes, seed=seed, stratify=stratify, by=by)
+        if isinstance(made, dict):
+            return {name: replace(self, _view=view) for name, view in made.items()}
+        return tuple(replace(self, _view=view) for view in made)
+
+    def filter(self, keep: Any, *fields: Any) -> "Dataset":
+        """The rows that a function of small fields keeps, in their order.
+
+        Only the fields that it names are read, now and once, 32 MB at a time. The rows
+        kept cost what a part of a split does. There may be none.
+
+        Args:
+            keep: Called with arrays of shape `(k, *field.shape)` for the next `k` rows, and the
+                next; returns a boolean array of shape `(k,)`. Or such an array for all rows.
+            *fields: Names of fields, or arrays with a value for each row. Without them, the names
+                of the function's parameters. They need not be among x, y and sample_weight, and
+                come as in the files, before `map`.
+
+        Raises:
+            OptionError: If it is no function, or does not say which fields it takes.
+            FieldNotFoundError: If there is no such field.
+            DataError: If what it returns is no boolean array of that shape.
+
+        Example:
+
+        ```python
+        few = data.filter(lambda label: label < 5)
+        adults = data.filter(lambda age: age >= 18, "meta/age")
+        ```
+        """
+        self._check_each_once("filter()")
+        return replace(self, _view=splits.filtered(self._view, keep, fields))
+
+    def balance(
+        self,
+        by: Any,
+        *,
+        weights: Mapping[Any, float] | None = None,
+        length: int | None = None,
+        seed: int = 0,
+    ) -> "Dataset":
+        """Samples of each class in given shares, however many rows it has.
+
+        An epoch has exactly `length` samples, and of each class exactly its share (the largest
+        remainders are rounded up). The rows of a class take turns: in one epoch none comes
+        more than once more often than another, and neither over all epochs together, so that
+        what is left out of one epoch comes in the next ones. Which rows an epoch has depends on
+        `seed` and its number alone. `batch(shuffle=False)`, `evaluate` and `predict` go in row
+        order, with the samples of a row together; the last two with those of epoch 0.
+
+        Split, filter and take first, then balance the part to train on: other parts would have
+        the same rows. Costs five or six bytes a row, beside `memory=`; 10 at most (18 beyond
+        4 billion rows), where batches come both shuffled by single rows and in another way.
+
+        Args:
+            by: A field of classes, or an array with a class for each row: numbers, text, or
+                one-hot rows; 65,536 at most. As in `split`, it need not be among the fields.
+            weights: The share of each class, in any unit; 0 leaves one out. None stands for
+                equal shares.
+            length: Samples in an epoch; None for as many as there are rows.
+            seed: Of the turns that rows take.
+
+        Raises:
+            OptionError: If `weights` does not name all classes and no others, or a class has
+                a weight but too small a share for one sample.
+            FieldNotFoundError, DataError, ShapeError, TypeNotSupportedError: As `split`.
+
+        Example:
+
+        ```python
+        train, val = data.split(0.8, seed=0, stratify="label")
+        model.fit(train.balance("label").batch(32, shuffle=True), validation_data=val.batch(32))
+        rare = train.balance("label", weights={0: 0.9, 1: 0.1}, length=1000)
+        ```
+        """
+        self._check_each_once("balance()")
+        draw = splits.balanced(self._view, by, weights=weights, length=length, seed=seed)
+        return replace(self, _draw=draw)
+
+    def _check_each_once(self, what: str) -> None:
+        if self._draw is not None:
+            raise OptionError(
+                f"{what} comes before balance(): a balanced data set has some rows several times, "
+                "and others in other epochs. It can be mapped and batched."
+            )
 
     def take(self, n: int) -> "Dataset":
         """The first `n` rows; all, if there are fewer.
@@ -166,6 +286,7 @@ class Dataset:
 
     def part(self, start: int, stop: int) -> "Dataset":
         """The rows `start .. stop - 1`."""
+        self._check_each_once("take()")
         return replace(self, _view=self._view.part(start, stop))
 
     def only(self, *names: str) -> "Dataset":
@@ -185,7 +306,8 @@ class Dataset:
                 )
         fields = tuple(self._structure[name] for name in dict.fromkeys(names))
         view = replace(self._view, names=tuple(field.name for field in fields))
-        return Dataset(view, Spec(fields, names[0] if len(names) == 1 else names))
+        structure = Spec(fields, names[0] if len(names) == 1 else names)
+        return replace(self, _view=view, _structure=structure)
 
     def map(self, fn: MapFn) -> "Dataset":
         """Changes batches on their way: `fn` runs in the worker threads.
@@ -206,7 +328,7 @@ class Dataset:
         """
         if not callable(fn):
             raise OptionError(f"Expected map() with a function. Received: {fn!r}")
-        return Dataset(self._view, self._structure, (*self._maps, MapStep(fn)))
+        return replace(self, _maps=(*self._maps, MapStep(fn)))
 
     def batch(
         self,
@@ -268,103 +390,8 @@ class Dataset:
             drop_remainder=drop_remainder,
             memory=memory,
             workers=workers,
+            draw=self._draw,
         )
         for advice in loader.advice():
             warnings.warn(advice, stacklevel=2)
         return loader
-
-
-def concat(*data: Dataset) -> Dataset:
-    """One data set after the other.
-
-    Args:
-        *data: Data sets of equal fields, structure and map functions.
-
-    Raises:
-        OptionError: If they differ; says in what.
-
-    Example:
-
-    ```python
-    data = ps.concat(ps.from_hdf5("2023.h5", x="image"), ps.from_hdf5("2024.h5", x="image"))
-    ```
-    """
-    if not data:
-        raise OptionError("Expected at least one data set to concatenate.")
-    for other in data:
-        if not isinstance(other, Dataset):
-            raise OptionError(f"Expected data sets to concatenate. Received: {other!r}")
-    first = data[0]
-    for other in data[1:]:
-        if other._structure != first._structure:
-            raise OptionError(
-                f"Expected data sets of equal fields. Received: {first!r} and {other!r}"
-            )
-        if other._maps != first._maps:
-            raise OptionError(
-                "The data sets have different map functions. Concatenate them first, then map()."
-            )
-    parts = tuple(part for d in data for part in d._view.parts if len(part.selection))
-    mixed = all(d._view.mixed for d in data)
-    view = replace(first._view, parts=parts or first._view.parts, mixed=mixed)
-    return Dataset(view, first._structure, first._maps)
-
-
-def _positions(index: Any, n: int) -> tuple[Indices, bool]:
-    """The rows that NumPy would take for `index`, and whether it names a single one."""
-    if isinstance(index, slice):
-        return np.arange(*index.indices(n)), False
-    if isinstance(index, (int, np.integer)) and not isinstance(index, (bool, np.bool_)):
-        if not -n <= index < n:
-            raise IndexError(f"row {index} is out of range for {n} rows")
-        return np.array([index % n], np.int64), True
-    array = np.asarray(index)
-    if isinstance(index, tuple) or array.ndim != 1:
-        raise IndexError(
-            "Expected an integer, a slice, a list or array of integers, or a boolean mask. "
-            f"Received: {index!r}"
-        )
-    if array.dtype == bool:
-        if len(array) != n:
-            raise IndexError(f"The mask has {len(array)} values for {n} rows")
-        return np.flatnonzero(array), False
-    if len(array) == 0:
-        return np.empty(0, np.int64), False
-    if array.dtype.kind not in "iu":
-        raise IndexError(f"Expected integers as row numbers. Received: {array.dtype}")
-    outside = array[(array < -n) | (array >= n)]
-    if len(outside):
-        raise IndexError(f"row {outside[0]} is out of range for {n} rows")
-    array = array.astype(np.int64)
-    return np.where(array < 0, array + n, array), False
-
-
-def _split_edges(sizes: Sequence[Any], n: int) -> list[int]:
-    """Where the parts start, and `n`."""
-    if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)):
-        sizes = sizes[0]
-    if not sizes or any(isinstance(size, bool) for size in sizes):
-        raise OptionError(f"Expected split() with shares or numbers of rows. Received: {sizes}")
-    if all(isinstance(size, (int, np.integer)) for size in sizes):
-        edges = np.cumsum([0, *sizes]).tolist()
-        if min(sizes) < 0 or edges[-1] > n:
-            raise OptionError(
-                f"Expected numbers of rows that add up to at most {n}. Received: {list(sizes)}"
-            )
-        return edges if edges[-1] == n else [*edges, n]
-    if not all(isinstance(size, (float, np.floating)) and 0 < size < 1 for size in sizes):
-        raise OptionError(
-            "Expected shares between 0 and 1, or numbers of rows, not both. "
-            f"Received: {list(sizes)}"
-        )
-    total = math.fsum(sizes)
-    if total > 1 + 1e-9:
-        raise OptionError(f"The shares {list(sizes)} add up to {total}, more than 1.")
-    whole = total > 1 - 1e-9
-    count = len(sizes) + (not whole)
-    inner = [math.floor(share * n + 0.5) for share in np.cumsum(sizes)[: count - 1].tolist()]
-    if n >= count:
-        for i, edge in enumerate(inner):
-            before = inner[i - 1] if i else 0
-            inner[i] = min(max(edge, before + 1), n - (count - 1 - i))
-    return [0, *inner, n]

@@ -42,7 +42,13 @@ class OptionError(PenstockError, ValueError):
 
 
 class MemoryBudgetError(OptionError):
-    """A memory budget that is too small; the message says the least that works."""
+    """A memory budget that is too small; the message says the least that works.
+
+    Attributes:
+        least: That, in bytes; None where it is not known.
+    """
+
+    least: int | None = None
 
 
 class FieldNotFoundError(PenstockError, KeyError):

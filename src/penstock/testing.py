@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from penstock.errors import FieldNotFoundError
 from penstock.sources import Cost, Source, run_reads, value_bytes
 from penstock.spec import Field, Indices
 
@@ -94,6 +95,15 @@ class SourceTests:
         for name in oracle:
             check_reads(source, {name: oracle[name]}, rows)
         check_reads(source, dict(reversed(oracle.items())), rows)
+
+    def test_selects_fields_of_the_same_rows(self, source: Source, oracle: Arrays) -> None:
+        """Each of its own; a name that is nowhere is an error."""
+        for name, array in oracle.items():
+            selected = source.select([name])
+            assert name in [field.name for field in selected.fields]
+            check_reads(selected, {name: array}, np.arange(source.length))
+        with pytest.raises(FieldNotFoundError, match="no field 'no such field'"):
+            source.select([*oracle, "no such field"])
 
     def test_reads_may_run_in_any_order(self, source: Source, oracle: Arrays) -> None:
         """The reads of one call are independent of each other."""

@@ -210,9 +210,54 @@ def test_writing_is_compared_with_the_system_alone(ways):
     assert "| row by row: Penstock create, length= " in page
 
 
+@pytest.fixture(scope="module")
+def summed_up(tmp_path_factory, run_benchmarks):
+    """The outcome of the part of statistics, and its table."""
+    folder = tmp_path_factory.mktemp("stats")
+    places = ("--quick", "--data", folder / "data", "--records", folder)
+    run_benchmarks("run", *places, "--only", "stats", "--rows", 1024)
+    run_benchmarks("report", *places)
+    (record,) = folder.glob("*-stats.json")
+    return json.loads(record.read_text())["stats"], (folder / "RESULTS.md").read_text()
+
+
+def test_every_library_finds_the_same_numbers(summed_up):
+    outcome, page = summed_up
+    assert outcome["failed"] == []
+    measured = {(run["case"], run["way"]) for run in outcome["runs"]}
+    for case in ("gzip images", "float32 table"):
+        assert {(case, "Penstock stats"), (case, "NumPy, array in RAM")} <= measured
+    assert ("dask.array over h5py" in outcome["missing"]) == (find_spec("dask") is None)
+    assert "| stats: float32 table: Penstock stats / NumPy, array in RAM " in page
+
+
+@pytest.mark.parametrize("name, error", [("mean", 0.001), ("max", 0.001), ("quantiles", 0.1)])
+def test_numbers_that_are_wrong_are_found(name, error):
+    from benchmarks.process import JobFailed
+    from benchmarks.stats import QUANTILES, TOLERANCE, check
+
+    numbers = {key: np.ones(3) for key in TOLERANCE}
+    numbers["quantiles"] = np.ones((len(QUANTILES), 3))
+    check(numbers, numbers)
+    with pytest.raises(JobFailed, match=f"{name} is off by"):
+        check({**numbers, name: numbers[name] + error}, numbers)
+
+
 def test_a_way_that_does_other_work_has_failed():
     from benchmarks.process import JobFailed
     from benchmarks.ways import _compare
 
     with pytest.raises(JobFailed, match=r"sum of y of an epoch is 2\.0, and should be 3\.0"):
         _compare({"held": {"rows": 1.0, "sum of y": 2.0}}, {"rows": 1.0, "sum of y": 3.0}, False)
+
+
+def test_every_way_to_split_is_measured(tmp_path, run_benchmarks):
+    """With seconds and bytes, and in the table."""
+    places = ("--quick", "--data", tmp_path / "data", "--records", tmp_path)
+    run_benchmarks("run", *places, "--only", "splits")
+    run_benchmarks("report", *places)
+    (path,) = tmp_path.glob("*-splits.json")
+    runs = json.loads(path.read_text())["splits"]["runs"]
+    assert {run["way"] for run in runs} >= {"random", "by class", "by key", "by name", "filter"}
+    assert all(run["seconds"] > 0 < run["held_bytes"] <= run["peak_bytes"] for run in runs)
+    assert "| by class " in (tmp_path / "RESULTS.md").read_text()

@@ -14,7 +14,9 @@ import pytest
 from penstock.cli import main
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["info", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["fit", "--help"], ["info", "--help"], ["stats", "--help"]]
+)
 def test_help_goes_to_stdout(process, arguments):
     """Help is what was asked for: stdout, exit code 0."""
     done = process(*arguments)

@@ -261,3 +261,47 @@ def test_a_model_file_that_exits_is_an_error(penstock, file, tmp_path):
     )
     assert (code, out) == (2, "")
     assert "sys.exit" in err
+
+
+def validation_rows(monkeypatch):
+    """Notes the rows of the validation part of each split that is made."""
+    made = []
+    split = ps.Dataset.split
+
+    def noted(data, *sizes, **options):
+        parts = split(data, *sizes, **options)
+        made.append(parts[1])
+        return parts
+
+    monkeypatch.setattr(ps.Dataset, "split", noted)
+    return made
+
+
+def test_validation_rows_are_drawn_from_each_class_alike(fit, file, monkeypatch):
+    """--stratify: as split() does."""
+    made = validation_rows(monkeypatch)
+    fit(*IMAGES, "--validation", "0.25", "--stratify", "label")
+    counts = np.bincount(made[0][:][1])
+    with h5py.File(file) as opened:
+        classes = np.bincount(opened["label"][()])
+    assert np.all(abs(counts - classes / 4) < 1)
+
+
+def test_rows_of_one_key_are_kept_together(fit, file, monkeypatch):
+    """--split-by: here a field that is no input of the model."""
+    with h5py.File(file, "a") as opened:
+        opened["user"] = np.arange(400) // 10
+    made = validation_rows(monkeypatch)
+    summary = fit(*IMAGES, "--validation", "0.25", "--split-by", "user")
+    assert 0 < summary["samples"]["validation"] < 200
+    assert summary["samples"]["validation"] % 10 == 0
+    assert len(made[0]) == summary["samples"]["validation"]
+
+
+@pytest.mark.parametrize("validation", ["none", "other.h5"])
+def test_how_to_split_is_refused_where_nothing_is_split(penstock, file, validation):
+    """Rather than ignored."""
+    for option in ("--stratify", "--split-by"):
+        code, _, err = penstock("fit", file, *IMAGES, "--validation", validation, option, "label")
+        assert code == 2
+        assert "say how a share is drawn" in err

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.order import Permutation, stream_key
+from penstock.order import Permutation, Permutations, stream_key
 
 
 @given(n=st.integers(0, 20_000), seed=st.integers(0, 2**63))
@@ -72,3 +72,35 @@ def test_keys_are_the_same_forever():
 
 GOLDEN_SMALL = [4, 3, 8, 0, 5, 7, 9, 1, 2, 6]
 GOLDEN_LARGE = [121187765, 197826317, 275326229, 308853208]
+
+
+@given(sizes=st.lists(st.integers(0, 300), min_size=1, max_size=6), seed=st.integers(0, 5))
+def test_each_domain_is_permuted_by_itself(sizes, seed):
+    """Every place of every domain once, for members in any order."""
+    permuted = Permutations(np.array(sizes), stream_key(seed))
+    domains = np.repeat(np.arange(len(sizes)), sizes)
+    positions = np.concatenate([np.arange(n) for n in sizes])
+    shuffled = np.random.default_rng(seed).permutation(len(domains))
+    images = np.empty(len(domains), np.int64)
+    images[shuffled] = permuted(domains[shuffled], positions[shuffled])
+    for domain, n in enumerate(sizes):
+        assert sorted(images[domains == domain].tolist()) == list(range(n))
+
+
+def test_domains_of_one_size_are_permuted_differently():
+    """Small ones and large ones, which have different numbers of rounds."""
+    for n in (100, 10_000):
+        permuted = Permutations(np.array([n, n]), stream_key(0))
+        one, other = (permuted(np.full(n, d), np.arange(n)) for d in (0, 1))
+        assert np.mean(one == other) < 0.05
+        assert abs(np.corrcoef(one, np.arange(n))[0, 1]) < 0.3
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.3
+
+
+def test_places_in_domains_are_the_same_forever():
+    """Splits and balanced epochs depend on them: these numbers must never change."""
+    permuted = Permutations(np.array([50, 5000]), stream_key(7))
+    assert permuted(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 0, 1, 2])).tolist() == DOMAINS
+
+
+DOMAINS = [31, 15, 0, 4482, 4340, 3121]

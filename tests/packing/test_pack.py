@@ -476,3 +476,23 @@ def test_a_progress_bar_is_shown_when_asked_for(data, tmp_path, capfd):
     assert not out
     assert "writing" in err
     assert "16.8/16.8 kB" in err
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_balanced_data_set_can_be_packed(data, tmp_path, shuffle):
+    """The samples of epoch 0: as many of each class as asked for, whatever the memory."""
+    classes = (np.arange(300) > 250).astype("i8")
+    balanced = data.balance(classes, length=1000)
+    options = {"shuffle": True, "seed": 2} if shuffle else {}
+    packed = ps.pack(balanced, tmp_path / "a.h5", **options)
+    x, y = packed[:]
+    assert len(packed) == 1000
+    assert classes[y].sum() == 500
+    assert np.array_equal(x, IMAGES[y])
+    if shuffle:
+        assert np.abs(np.diff(y)).mean() > 50
+    else:
+        ((_, expected),) = list(balanced.batch(1000))
+        assert np.array_equal(y, expected)
+    ps.pack(balanced, tmp_path / "b.h5", memory="3MB", workers=1, **options)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
-from penstock.cli import fit, info, pack, verify
+from penstock.cli import fit, info, pack, stats, verify
 from penstock.errors import (
     DataError,
     FieldNotFoundError,
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_parser(commands)
     fit.add_parser(commands)
     pack.add_parser(commands)
+    stats.add_parser(commands)
     verify.add_parser(commands)
     return parser
 

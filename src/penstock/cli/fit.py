@@ -60,6 +60,16 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="SHARE|FILE|none",
         help="a share of the rows, drawn at random, or a file with the same fields (default: 0.1)",
     )
+    data.add_argument(
+        "--stratify",
+        metavar="FIELD",
+        help="draw the share from each class of a field alike",
+    )
+    data.add_argument(
+        "--split-by",
+        metavar="FIELD",
+        help="keep rows with the same value of a field, such as a user's number, on one side",
+    )
 
     training = parser.add_argument_group("training")
     training.add_argument(
@@ -171,15 +181,22 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
 def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
     """The samples to train on, and those to validate on."""
     fields = fields_of(options)
+    share = None if options.validation == "none" else _share(options.validation)
+    if share is None and (options.stratify or options.split_by):
+        raise OptionError(
+            "--stratify and --split-by say how a share is drawn for validation. Received: "
+            f"--validation {options.validation}"
+        )
     data = ps.open(options.file, start=options.start, end=options.end, **fields)
     if options.validation == "none":
         return data, None
-    share = _share(options.validation)
     if share is None:
         validation = ps.open(options.validation, **fields)
         _check_same_shapes(data, validation, options.validation)
         return data, validation
-    training, validation = data.split(1 - share, seed=seed)
+    training, validation = data.split(
+        1 - share, seed=seed, stratify=options.stratify, by=options.split_by
+    )
     if not len(training) or not len(validation):
         raise OptionError(
             f"--validation {options.validation} leaves {len(training)} of {len(data)} samples to "

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from penstock.creating.files import Files
-from penstock.creating.indexing import Rows
 from penstock.creating.rows import RowSet
 from penstock.creating.values import Values
 from penstock.errors import DataError, OptionError, ShapeError, StateError, some_of
+from penstock.order.indexing import Rows
 from penstock.spec import Field
 from penstock.staging import WRITTEN, Staging, replace_text, write_errors
 from penstock.writing.flushing import Flusher

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, NoReturn
 
-from penstock.creating.indexing import rows_of
 from penstock.creating.store import Store
 from penstock.creating.values import rows_of_batch, values_for
 from penstock.errors import OptionError, ShapeError, field_not_found, some_of
+from penstock.order.indexing import rows_of
 from penstock.sources.hdf5.limits import MOST_ROWS
 from penstock.spec import Field
 

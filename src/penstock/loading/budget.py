@@ -92,6 +92,7 @@ def share(
     workers: int,
     shuffle: bool | str,
     keep: bool = True,
+    samples: int | None = None,
 ) -> Budget:
     """Shares `total` bytes for batches of `batch_size` rows of `view`.
 
@@ -103,24 +104,28 @@ def share(
         shuffle: "exact" reads rows one by one even where that costs a block each; "batch"
             holds runs of a batch or more instead of blocks.
         keep: Whether fields that fit stay in memory, for later epochs.
+        samples: Rows that an epoch hands out, if not each once.
 
     Raises:
         MemoryBudgetError: If it is too little; says the least that works.
     """
-    needs = _Needs(view, batch_size, shuffle)
+    samples = samples or len(view)
+    needs = _Needs(view, min(batch_size, samples), shuffle)
     resident = needs.resident(total) if keep else ()
     largest = needs.largest_block(resident)
     blocks = 2 * largest * (needs.row + INDEX_BYTES)
     if total < needs.least_with(resident):
         what = ""
-        there = f", of which there are {len(view)}," if batch_size > len(view) else ""
+        there = f", of which there are {samples}," if batch_size > samples else ""
         if largest and shuffle != "batch":
             what = f", and the largest block holds {largest} rows"
-        raise MemoryBudgetError(
+        error = MemoryBudgetError(
             f"memory={format_bytes(total)} is too little: a batch of {batch_size} rows{there} "
             f"takes {format_bytes(needs.batch)}{what}. The least that works here is "
             f"memory={needs.least()}."
         )
+        error.least = needs.least()
+        raise error
     left = total - needs.bytes_of(resident)
     batches = max(AHEAD_BYTES, AHEAD_BATCHES * needs.batch)
     wanted = batches + needs.beside + SCRATCHES * needs.scratch
@@ -158,7 +163,7 @@ class _Needs:
 
     def __init__(self, view: View, batch_size: int, shuffle: bool | str) -> None:
         self._view = view
-        self._batch_size = batch_size = min(batch_size, len(view))
+        self._batch_size = batch_size
         self._shuffle = shuffle
         # A copy of what lies in memory already would be of no use.
         elsewhere = [field for field in view.fields if field.name not in view.in_memory]

@@ -170,7 +170,7 @@ class HeldWindow(LoadedWindow):
         positions = window.positions()
         self._buffers = buffers
         self._memory = buffers.take(rows)
-        self._arrays = {name: array[: window.size] for name, array in self._memory.items()}
+        self._arrays = {name: array[: len(positions)] for name, array in self._memory.items()}
         reads = view.reads(positions, {f.name: self._arrays[f.name] for f in fields})
         for name, values in resident.arrays.items():
             np.take(values, positions, axis=0, out=self._arrays[name], mode="clip")

@@ -10,22 +10,33 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from penstock.errors import MemoryBudgetError, OptionError, StateError, check_integer
+from penstock.errors import MemoryBudgetError, OptionError, StateError
 from penstock.loading.batches import Batch, Batches, Place
 from penstock.loading.budget import FEWEST_ROWS, INDEX_BYTES, share
 from penstock.loading.fill import Epoch, Finish, batches
 from penstock.loading.held import Buffers, Resident
+from penstock.loading.options import check_options
 from penstock.loading.output import Output
 from penstock.loading.prefetch import Prefetch
 from penstock.loading.report import Report, Shuffle
 from penstock.loading.state import State
 from penstock.loading.timing import Ledger, Timing
 from penstock.loading.view import View
-from penstock.order import Order, RowOrder, SequentialOrder, WindowOrder, batch_edges
+from penstock.order import (
+    Draw,
+    Drawn,
+    DrawnRows,
+    DrawnWindows,
+    Order,
+    RowOrder,
+    Samples,
+    SequentialOrder,
+    WindowOrder,
+    batch_edges,
+)
 from penstock.resources import cpu_count, default_memory, parse_bytes
+from penstock.spec import Indices
 from penstock.transform import with_class_weight
-
-SHUFFLES = (True, False, "exact", "batch")
 
 SEQUENTIAL_BYTES = 16_000_000
 """Rows in file order gain nothing from large windows."""
@@ -63,14 +74,17 @@ class Loader:
         memory: int | str | None = None,
         workers: int | None = None,
         keep: bool = True,
+        draw: Draw | None = None,
     ) -> None:
-        _check_options(batch_size, shuffle, seed, workers)
-        if drop_remainder and len(view) < batch_size:
+        check_options(batch_size, shuffle, seed, workers)
+        self._length = len(view) if draw is None else draw.length
+        if drop_remainder and self._length < batch_size:
             raise OptionError(
-                f"drop_remainder=True leaves nothing: {len(view)} rows are less than one batch "
+                f"drop_remainder=True leaves nothing: {self._length} rows are less than one batch "
                 f"of {batch_size}."
             )
         self._view = view
+        self._draw = draw
         self._finish = finish
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
@@ -78,7 +92,9 @@ class Loader:
         self.drop_remainder = bool(drop_remainder)
         self.memory = default_memory() if memory is None else parse_bytes(memory)
         self.workers = cpu_count() if workers is None else int(workers)
-        self._budget = share(view, self.batch_size, self.memory, self.workers, shuffle, keep)
+        self._budget = share(
+            view, self.batch_size, self.memory, self.workers, shuffle, keep, self._length
+        )
         self._timing = Timing()
         self._ledger = Ledger()
         budget = self._budget
@@ -106,8 +122,8 @@ class Loader:
     def _rows(self) -> int:
         """Rows that an epoch hands out."""
         if self.drop_remainder:
-            return len(self._view) // self.batch_size * self.batch_size
-        return len(self._view)
+            return self._length // self.batch_size * self.batch_size
+        return self._length
 
     @property
     def resident(self) -> tuple[str, ...]:
@@ -185,7 +201,7 @@ class Loader:
             shuffle=self.shuffle,
             capacity=self._position.capacity,
             together=self._position.together,
-            length=len(self._view),
+            length=self._length,
             blocks=self._blocks_digest,
             fingerprint=self._fingerprint,
         )
@@ -197,7 +213,8 @@ class Loader:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return self._view.fingerprint()
+        found = self._view.fingerprint()
+        return found if self._draw is None else f"{found}/{self._draw.digest}"
 
     # Batches.
 
@@ -238,7 +255,7 @@ class Loader:
 
         For looking at shapes and dtypes: the rows come in row order.
         """
-        positions = np.arange(min(self.batch_size, len(self._view)))
+        positions = np.arange(min(self.batch_size, self._length)) % len(self._view)
         arrays, _ = self._view.read_any(positions, [f.name for f in self._view.fields])
         return (finish or self._finish)(dict(arrays))
 
@@ -273,19 +290,31 @@ class Loader:
     def _order(self, place: Place, shuffle: bool | str) -> Order:
         key = (self.seed, place.epoch)
         names = [field.name for field in self._view.fields]
+        drawn = None if self._draw is None else Drawn(self._draw, place.epoch)
         if not place.capacity and (self._budget.row_by_row or shuffle is True):
             size = self.batch_size if shuffle == "batch" else 1
             # The order does not depend on the step; what its arithmetic holds does.
             step = min(max(self.memory >> 9, FEWEST_ROWS), 1 << 14)
-            return RowOrder(len(self._view), key if shuffle else None, size, step)
+            rows = RowOrder(self._length, key if shuffle else None, size, step)
+            return rows if drawn is None else DrawnRows(rows, drawn, len(self._view))
         edges = self._view.edges(names, place.together)
+        capacity = place.capacity or self._budget.capacity
+        samples = None
+        if drawn is not None:
+            samples = Samples(drawn, edges, in_turn=shuffle is True)
+            edges = samples.edges(capacity)
+        order = self._window_order(edges, capacity, key, shuffle)
+        return order if samples is None else DrawnWindows(order, samples)
+
+    def _window_order(
+        self, edges: Indices, capacity: int, key: tuple[int, int], shuffle: bool | str
+    ) -> SequentialOrder | WindowOrder:
         if "batch" in (shuffle, self.shuffle):
-            edges = batch_edges(edges, self.batch_size, place.capacity or self._budget.capacity)
+            edges = batch_edges(edges, self.batch_size, capacity)
         if not shuffle:
             few = max(int(np.diff(edges).max()), SEQUENTIAL_BYTES // self._view.row_bytes)
             return SequentialOrder(edges, min(self._budget.capacity, few))
-        unit = self.batch_size if shuffle == "batch" else 1
-        return WindowOrder(edges, key, place.capacity, unit)
+        return WindowOrder(edges, key, capacity, self.batch_size if shuffle == "batch" else 1)
 
     def _start(
         self, place: Place, epochs: int | None, in_row_order: bool, finish: Finish | None
@@ -318,13 +347,14 @@ class Loader:
             budget=self._budget.total,
             workers=self._budget.workers,
             resident=self._budget.resident,
-            shuffle=vars(self._mixing()),
+            shuffle=vars(self._mixing),
             paths={
                 name: {"path": path.path, "reason": path.reason}
                 for name, path in self._view.paths().items()
             },
         )
 
+    @cached_property
     def _mixing(self) -> Shuffle:
         if self.shuffle is False:
             return Shuffle("none")
@@ -332,16 +362,14 @@ class Loader:
             return Shuffle("batch")
         if not self._usual.capacity:
             return Shuffle("exact", None, 1.0)
-        order = self._order(self._usual, True)
-        assert isinstance(order, WindowOrder)
-        blocks = len(order.blocks(0))
+        blocks = self._order(self._usual, True).mixed(0)
         bound = 1.0 if self._view.mixed else 1 + (self.batch_size - 1) / blocks
         return Shuffle("windows", blocks, bound)
 
     def advice(self) -> list[str]:
         """What a person should know about this order before training on it; often nothing."""
         found = []
-        mixing = self._mixing()
+        mixing = self._mixing
         few = mixing.blocks_per_window and mixing.blocks_per_window < 4 * self.batch_size
         if few and not self._view.mixed:
             found.append(
@@ -362,15 +390,3 @@ class Loader:
                 "does not fit into memory=. shuffle=True is far faster and nearly as random."
             )
         return found
-
-
-def _check_options(
-    batch_size: int, shuffle: bool | str, seed: int | None, workers: int | None
-) -> None:
-    check_integer("batch_size", batch_size, 1)
-    if not any(shuffle is s or (isinstance(s, str) and shuffle == s) for s in SHUFFLES):
-        raise OptionError(
-            f"Expected shuffle to be True, False, 'exact' or 'batch'. Received: {shuffle!r}"
-        )
-    check_integer("seed", seed, 0, or_none=True)
-    check_integer("workers", workers, 1, or_none=True)

@@ -6,16 +6,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.order import Permutation, Selection, stream_key
+from penstock.order import STEP, Marks, Permutation, Selection, stream_key
 from penstock.sources import Arrays, Cost, Read, ReadPath, Source, empty_arrays, run_reads
 from penstock.spec import Field, Indices
 
 Item = TypeVar("Item")
+
+FEW_CODES = 8
+"""Rows are compared with each of so many codes; for more, they are sorted by code."""
+
+Codes = npt.NDArray[np.integer[Any]]
+"""A small number for each row: of its class, or of the part that it goes to."""
 
 
 @dataclass(frozen=True)
@@ -213,34 +219,100 @@ class View:
                 parts.append(Part(part.source, part.selection.part(low, high)))
         return replace(self, parts=tuple(parts) or (self._nothing(),))
 
+    def columns(self, names: Sequence[str]) -> list["View"]:
+        """Other fields of the same rows, in one view for each run of sources that agree in them.
+
+        Fields that the data set does not read may differ in width from file to file.
+
+        Raises:
+            FieldNotFoundError: If a source has no such field.
+        """
+        opened: dict[int, Source] = {}
+        parts = []
+        for part in self.parts:
+            if id(part.source) not in opened:
+                opened[id(part.source)] = part.source.select(names)
+            parts.append(Part(opened[id(part.source)], part.selection))
+
+        def form(part: Part) -> list[Field]:
+            return [field for field in part.source.fields if field.name in names]
+
+        groups = itertools.groupby(parts, form)
+        return [View(tuple(group), tuple(dict.fromkeys(names))) for _, group in groups]
+
+    def divide(self, runs: Iterable[Codes], count: int) -> list["View"]:
+        """Parts of the rows, which keep their order in each.
+
+        Args:
+            runs: For the next rows, and the next, the number of the part that each belongs
+                to: integers of any kind, shape `(k,)`; a row of any other number is left out.
+            count: Number of parts.
+        """
+        marks: list[dict[int, Marks]] = [{} for _ in self.parts]
+        start = 0
+        for codes in runs:
+            stop = start + len(codes)
+            for number, low, high in self._within(start, stop):
+                selection, offset = self.parts[number].selection, int(self._offsets[number])
+                rows = selection.run(low - offset, high - offset)
+                for code, chosen in _sorted_out(rows, codes[low - start : high - start], count):
+                    if code not in marks[number]:
+                        marks[number][code] = selection.marks()
+                    marks[number][code].add(chosen)
+            start = stop
+        return [self._chosen([made.pop(code, None) for made in marks]) for code in range(count)]
+
+    def _within(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """The parts that positions lie in: number, first and last position plus one."""
+        first = int(np.searchsorted(self._offsets, start, side="right")) - 1
+        for number in range(first, len(self.parts)):
+            low, high = self._offsets[number : number + 2].tolist()
+            if low >= stop:
+                break
+            if max(low, start) < min(high, stop):
+                yield number, max(low, start), min(high, stop)
+
+    def _chosen(self, marks: Iterable[Marks | None]) -> "View":
+        """The rows that were marked in each part."""
+        parts = [
+            Part(part.source, made.selection())
+            for part, made in zip(self.parts, marks, strict=True)
+            if made is not None
+        ]
+        return replace(self, parts=tuple(parts) or (self._nothing(),))
+
     def random_parts(self, edges: Sequence[int], seed: int) -> list["View"]:
         """Cuts the rows at random; rows keep their order within a part.
 
         Part i gets those whose place in a permutation is in `[edges[i], edges[i + 1])`.
         """
         places = Permutation(len(self), stream_key(seed, "split"))
-        views = []
-        for low, high in itertools.pairwise(edges):
-            parts = []
-            for part, offset, _ in self._zip_parts(self.parts):
 
-                def keep(
-                    positions: Indices, offset: int = offset, low: int = low, high: int = high
-                ) -> npt.NDArray[np.bool_]:
-                    place = places(positions + offset)
-                    return (place >= low) & (place < high)
+        def codes() -> Iterator[Codes]:
+            for start in range(0, len(self), STEP):
+                here = places(np.arange(start, min(start + STEP, len(self))))
+                yield np.searchsorted(edges, here, side="right") - 1
 
-                selection = part.selection.where(keep)
-                if len(selection):
-                    parts.append(Part(part.source, selection))
-            views.append(replace(self, parts=tuple(parts) or (self._nothing(),)))
-        return views
+        return self.divide(codes(), len(edges) - 1)
 
     def _nothing(self) -> Part:
         return Part(self.parts[0].source, self.parts[0].selection.part(0, 0))
 
     def _zip_parts(self, items: Iterable[Item]) -> Iterator[tuple[Part, int, Item]]:
         return zip(self.parts, self._offsets.tolist(), items, strict=False)
+
+
+def _sorted_out(rows: Indices, codes: Codes, count: int) -> Iterator[tuple[int, Indices]]:
+    """The rows of each code below `count` that has any."""
+    if count <= FEW_CODES:
+        chosen = ((code, rows[codes == code]) for code in range(count))
+        yield from ((code, some) for code, some in chosen if len(some))
+        return
+    order = np.argsort(codes, kind="stable")
+    present, starts = np.unique(codes[order], return_index=True)
+    for code, here in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
+        if 0 <= code < count:
+            yield code, rows[here]
 
 
 def _summary(paths: Sequence[ReadPath]) -> ReadPath:

@@ -13,9 +13,11 @@ It is used for order, not for secrecy.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,23 +108,93 @@ class Permutation:
         return positions.view(np.int64)
 
     def _network(self, cells: Cells, back: bool = False) -> Cells:
-        a, b = self._sides
-        # A remainder by itself takes as long as all else here.
-        left = cells // b
-        right = cells - left * b
-        rounds = list(enumerate(self.key[: ROUNDS if self.n >= SMALL else SMALL_ROUNDS]))
-        shift = _subtract if back else _add
-        for i, key in reversed(rounds) if back else rounds:
-            if i % 2:
-                shift(right, _hash(left, key, b), b)
-            else:
-                shift(left, _hash(right, key, a), a)
-        left *= b
-        left += right
-        return left
+        rounds = ROUNDS if self.n >= SMALL else SMALL_ROUNDS
+        return _network(cells, *self._sides, self.key[:rounds], back)
 
 
-def _add(values: Cells, more: Cells, side: np.uint64) -> None:
+@dataclass(frozen=True)
+class Permutations:
+    """A permutation for each of several domains, of any sizes: for classes, each by itself.
+
+    As `Permutation`, and worked out for members of all domains at once.
+
+    Args:
+        sizes: Number of integers in each domain, int64, shape `(domains,)`.
+        key: Round keys from `stream_key`.
+    """
+
+    sizes: Indices
+    key: tuple[int, ...]
+
+    @cached_property
+    def _sides(self) -> tuple[Cells, Cells]:
+        a = np.maximum([isqrt(n) for n in self.sizes.tolist()], 2)
+        return a.astype(np.uint64), np.maximum(-(-self.sizes // a), 2).astype(np.uint64)
+
+    @cached_property
+    def _tweaks(self) -> Cells:
+        """A number of its own for each domain, so that equal sizes are permuted differently."""
+        return mix(np.arange(len(self.sizes), dtype=np.uint64), self.key[0])
+
+    def __call__(self, domains: npt.NDArray[np.integer[Any]], positions: Indices) -> Indices:
+        """Maps positions to their images.
+
+        Args:
+            domains: The domain of each position, shape `(k,)`.
+            positions: Integers in `[0, sizes[domain])`, shape `(k,)`.
+
+        Returns:
+            int64 array of shape `(k,)`; distinct positions in a domain have distinct images in it.
+        """
+        images = self._network(domains, positions.astype(np.uint64))
+        ends = self.sizes.astype(np.uint64)
+        outside = np.flatnonzero(images >= ends[domains])
+        while outside.size:
+            there = domains[outside]
+            images[outside] = self._network(there, images[outside])
+            outside = outside[images[outside] >= ends[there]]
+        return images.view(np.int64)
+
+    def _network(self, domains: npt.NDArray[np.integer[Any]], cells: Cells) -> Cells:
+        images = np.empty_like(cells)
+        small = self.sizes[domains] < SMALL
+        for which, rounds in ((small, SMALL_ROUNDS), (~small, ROUNDS)):
+            here = np.flatnonzero(which)
+            if len(here):
+                a, b = (side[domains[here]] for side in self._sides)
+                tweaks = self._tweaks[domains[here]]
+                keys = (tweaks + np.uint64(key) for key in self.key[:rounds])
+                images[here] = _network(cells[here], a, b, keys)
+        return images
+
+
+def _network(
+    cells: Cells,
+    a: np.uint64 | Cells,
+    b: np.uint64 | Cells,
+    keys: Iterable[int | Cells],
+    back: bool = False,
+) -> Cells:
+    """All rounds, on a rectangle of `a` by `b` cells; sides and keys may be those of each cell.
+
+    `back` undoes them, the last one first.
+    """
+    # A remainder by itself takes as long as all else here.
+    left = cells // b
+    right = cells - left * b
+    shift = _subtract if back else _add
+    rounds = enumerate(keys)
+    for i, key in reversed(list(rounds)) if back else rounds:
+        if i % 2:
+            shift(right, _hash(left, key, b), b)
+        else:
+            shift(left, _hash(right, key, a), a)
+    left *= b
+    left += right
+    return left
+
+
+def _add(values: Cells, more: Cells, side: np.uint64 | Cells) -> None:
     """Adds modulo `side`, in place, where both are below it."""
     values += more
     np.subtract(values, side, out=more)
@@ -130,7 +202,7 @@ def _add(values: Cells, more: Cells, side: np.uint64) -> None:
     np.minimum(values, more, out=values)
 
 
-def _subtract(values: Cells, less: Cells, side: np.uint64) -> None:
+def _subtract(values: Cells, less: Cells, side: np.uint64 | Cells) -> None:
     """Subtracts modulo `side`, in place, where both are below it."""
     values -= less
     np.add(values, side, out=less)
@@ -138,9 +210,9 @@ def _subtract(values: Cells, less: Cells, side: np.uint64) -> None:
     np.minimum(values, less, out=values)
 
 
-def _hash(values: Cells, key: int, side: np.uint64) -> Cells:
+def _hash(values: Cells, key: int | Cells, side: np.uint64 | Cells) -> Cells:
     """A well mixed number below `side` for each value."""
-    mixed = values + np.uint64(key)
+    mixed = values + np.asarray(key, np.uint64)
     shifted = mixed >> np.uint64(30)
     mixed ^= shifted
     mixed *= _MIX_1
@@ -151,4 +223,15 @@ def _hash(values: Cells, key: int, side: np.uint64) -> Cells:
     # The upper half of a product of 32 bits is a share of `side`.
     mixed *= side
     mixed >>= np.uint64(32)
+    return mixed
+
+
+def mix(values: Cells, key: int) -> Cells:
+    """A well mixed number of 64 bits for each value; distinct values have distinct ones."""
+    mixed = values + np.uint64(key)
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= _MIX_1
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= _MIX_2
+    mixed ^= mixed >> np.uint64(31)
     return mixed

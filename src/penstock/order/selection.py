@@ -1,4 +1,9 @@
-"""Which rows of a source a data set holds, ascending: a span, or a subset in two bits a row."""
+"""Which rows of a source a data set holds, ascending: a span, a bitmap, or row numbers.
+
+What is no span takes two bits for each row of the source (a bitmap), or four bytes for each row
+that is selected (eight beyond 4 billion rows), whichever is less: so all parts of a split
+together take four bytes a row at most, however many they are.
+"""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -13,8 +18,16 @@ import numpy.typing as npt
 
 from penstock.spec import Indices
 
-_STEP = 1 << 20
+STEP = 1 << 17
+"""Rows that are looked at together where all of a data set's rows are."""
+
 _PIECE = 1 << 11
+
+_LEAST = 64
+"""Row numbers for which there is room at first."""
+
+_SPARSE = 16
+"""Up to one row of so many, their numbers take less memory than a bitmap of all rows."""
 
 
 class Selection(ABC):
@@ -55,12 +68,15 @@ class Selection(ABC):
 
     def where(self, keep: Callable[[Indices], npt.NDArray[np.bool_]]) -> "Selection":
         """The rows whose position `keep` accepts; `keep` is called on runs of positions."""
-        size = int(self.run(len(self) - 1, len(self))[0]) + 1 if len(self) else 0
-        bits = np.zeros(-(-size // 64) * 64, np.bool_)
-        for start in range(0, len(self), _STEP):
-            stop = min(start + _STEP, len(self))
-            bits[self.run(start, stop)] = keep(np.arange(start, stop))
-        return Subset(np.packbits(bits, bitorder="little").view(np.uint64))
+        marks = self.marks()
+        for start in range(0, len(self), STEP):
+            stop = min(start + STEP, len(self))
+            marks.add(self.run(start, stop)[keep(np.arange(start, stop))])
+        return marks.selection()
+
+    def marks(self) -> "Marks":
+        """For selecting some of these rows."""
+        return Marks(int(self.run(len(self) - 1, len(self))[0]) + 1 if len(self) else 0)
 
 
 @dataclass(frozen=True)
@@ -153,7 +169,125 @@ class Subset(Selection):
         return ranks
 
     def part(self, start: int, stop: int) -> Selection:
-        return self.where(lambda positions: (positions >= start) & (positions < stop))
+        marks = self.marks()
+        for first in range(start, stop, STEP):
+            marks.add(self.run(first, min(first + STEP, stop)))
+        return marks.selection()
 
     def digest(self) -> str:
         return blake2b(self._words.tobytes(), digest_size=8).hexdigest()
+
+
+class Listed(Selection):
+    """Few rows of many, by their numbers.
+
+    Costs four bytes for each row that is selected; eight where row numbers need them.
+
+    Args:
+        numbers: The rows, ascending; unsigned integers.
+        size: The rows that there are to select from.
+    """
+
+    def __init__(self, numbers: npt.NDArray[np.unsignedinteger[Any]], size: int) -> None:
+        self._numbers = numbers
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def rows(self, positions: Indices) -> Indices:
+        return self._numbers[positions].astype(np.int64)
+
+    def run(self, start: int, stop: int) -> Indices:
+        return self._numbers[start:stop].astype(np.int64)
+
+    def ascending(self, positions: Indices) -> Indices:
+        return self.rows(positions)
+
+    def rank(self, rows: Indices) -> Indices:
+        # In the dtype of the numbers: of two dtypes, NumPy would copy both.
+        wanted = np.minimum(rows, self._size).astype(self._numbers.dtype)
+        return np.searchsorted(self._numbers, wanted)
+
+    def part(self, start: int, stop: int) -> Selection:
+        return Listed(self._numbers[start:stop].copy(), self._size)
+
+    def digest(self) -> str:
+        # That of a bitmap, so that it says nothing about the form.
+        digest = blake2b(digest_size=8)
+        words = -(-self._size // 64)
+        for first in range(0, words, STEP):
+            low, high = first * 64, min(first + STEP, words) * 64
+            a, b = self.rank(np.array([low, high])).tolist()
+            marks = _Bitmap(high - low)
+            marks.add(self.run(a, b) - low)
+            digest.update(marks.words.tobytes())
+        return digest.hexdigest()
+
+
+class _Bitmap:
+    """A bit for each of `size` rows, set run by run."""
+
+    def __init__(self, size: int) -> None:
+        self._bytes = np.zeros(-(-size // 64) * 8, np.uint8)
+
+    def add(self, rows: Indices) -> None:
+        """Sets the bits of ascending rows."""
+        if not len(rows):
+            return
+        first, last = int(rows[0]) // 8, int(rows[-1]) // 8 + 1
+        if (last - first) <= len(rows):
+            bits = np.zeros((last - first) * 8, np.bool_)
+            bits[rows - first * 8] = True
+            self._bytes[first:last] |= np.packbits(bits, bitorder="little")
+            return
+        place = rows >> 3
+        starts = np.flatnonzero(np.diff(place, prepend=-1))
+        bits = np.left_shift(1, rows & 7).astype(np.uint8)
+        self._bytes[place[starts]] |= np.bitwise_or.reduceat(bits, starts)
+
+    @property
+    def words(self) -> npt.NDArray[np.uint64]:
+        """The bits, as `Subset` has them."""
+        return self._bytes.view(np.uint64)
+
+
+class Marks:
+    """A selection in the making, never larger than the larger of its two forms.
+
+    Args:
+        size: The rows that there are to select from.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._dtype = np.dtype(np.uint32 if size < 1 << 32 else np.uint64)
+        self._most = size * 4 // (_SPARSE * self._dtype.itemsize)
+        self._listed = np.empty(0, self._dtype)
+        self._count = 0
+        self._bitmap: _Bitmap | None = None
+
+    def add(self, rows: Indices) -> None:
+        """Selects rows, which ascend, and come after those before."""
+        before, self._count = self._count, self._count + len(rows)
+        if self._bitmap is None and self._count > self._most:
+            self._bitmap = _Bitmap(self._size)
+            for start in range(0, before, STEP):
+                stop = min(start + STEP, before)
+                self._bitmap.add(self._listed[start:stop].astype(np.int64))
+            self._listed = np.empty(0, self._dtype)
+        if self._bitmap is not None:
+            self._bitmap.add(rows)
+            return
+        if self._count > len(self._listed):
+            # In place where the system can: pieces to be joined would take as much again.
+            room = min(self._count + self._count // 8 + _LEAST, self._most)
+            self._listed.resize(room, refcheck=False)
+        self._listed[before : self._count] = rows
+
+    def selection(self) -> Selection:
+        """The rows that were added."""
+        if self._bitmap is not None:
+            return Subset(self._bitmap.words)
+        self._listed.resize(self._count, refcheck=False)
+        return Listed(self._listed, self._size)

@@ -36,11 +36,11 @@ class Window:
 
     @property
     def size(self) -> int:
-        """Number of rows."""
+        """Number of rows that leave."""
         return int((self.spans[:, 1] - self.spans[:, 0]).sum())
 
     def positions(self) -> Indices:
-        """The positions read, ascending; shape `(size,)`."""
+        """The positions read, ascending and distinct."""
         starts, sizes = self.spans[:, 0], self.spans[:, 1] - self.spans[:, 0]
         # Steps from each to the next, summed in place: for small rows, these take the most memory.
         positions = np.ones(sizes.sum(), np.int64)
@@ -65,6 +65,10 @@ class Order(ABC):
     @abstractmethod
     def window(self, index: int) -> Window:
         """Window number `index`."""
+
+    def mixed(self, index: int) -> int:  # noqa: ARG002 - by default
+        """How many blocks of about equal size would mix as well as those of a window."""
+        return 1
 
     def find(self, place: int) -> int:
         """The window that the row at `place` in the epoch leaves from."""
@@ -98,6 +102,11 @@ class RowOrder(Order):
         self.batch_size = batch_size
         self.starts = np.append(np.arange(0, n, step), n)
         self._permutation = key and Permutation(n // batch_size, stream_key(*key, "rows"))
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether each row has a place of its own at random, whatever its neighbours have."""
+        return self._permutation is not None and self.batch_size == 1
 
     def window(self, index: int) -> Window:
         start, stop = self.starts[index : index + 2].tolist()
@@ -183,6 +192,14 @@ class WindowOrder(Order):
     def blocks(self, index: int) -> Indices:
         """The blocks of window `index`, ascending."""
         return np.sort(self._blocks[self._window_cuts[index] : self._window_cuts[index + 1]])
+
+    def mixed(self, index: int) -> int:
+        return len(self.blocks(index))
+
+    def sizes(self, index: int) -> Indices:
+        """The rows of each block of window `index`."""
+        blocks = self.blocks(index)
+        return self._edges[blocks + 1] - self._edges[blocks]
 
     def window(self, index: int) -> Window:
         blocks = self.blocks(index)

@@ -140,6 +140,7 @@ def in_order(plan: Plan, first: int, means: Means, shuffle: bool | str) -> Itera
         memory=means.memory,
         workers=means.workers,
         keep=bool(shuffle),
+        draw=plan.data._draw,
     )
     return _located(plan, loader, first)
 
@@ -176,11 +177,13 @@ def estimate(plan: Plan) -> int:
         return whole
     prepare = Prepare(plan)
     names = [field.name for field in plan.data._view.fields]
-    pieces = -(-plan.rows // plan.piece_rows)
+    # A balanced data set has another number of samples than of rows.
+    there = len(plan.data._view)
+    pieces = -(-there // plan.piece_rows)
     before = after = 0
     for number in np.unique(np.linspace(0, pieces - 1, _SAMPLES).astype(int)).tolist():
         start = number * plan.piece_rows
-        rows: Indices = np.arange(start, min(start + plan.piece_rows, plan.rows))
+        rows: Indices = np.arange(start, min(start + plan.piece_rows, there))
         arrays, _ = plan.data._view.read_any(rows, names)
         try:
             encoded = encode(plan, prepare(arrays)).encoded

@@ -82,7 +82,8 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """What decides every byte of the output, in a form that JSON keeps."""
         maps = [step.name for step in self.data._maps]
-        text = f"{self.data._view.fingerprint()} {maps}"
+        draw = self.data._draw and self.data._draw.digest
+        text = f"{self.data._view.fingerprint()} {maps} {draw}"
         return {
             "data": blake2b(text.encode(), digest_size=8).hexdigest(),
             "rows": self.rows,

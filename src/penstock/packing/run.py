@@ -55,6 +55,8 @@ def _scratch(plan: Plan, staging: Staging, means: Means) -> Scratch | None:
     fits = nbytes <= means.memory // 2
     addressable = view.addressable([field.name for field in view.fields])
     at_hand = nbytes <= machine_memory() // 2 or view.row_bytes >= _RANDOM_ROW_BYTES
-    if fits or (addressable and at_hand):
+    # The samples of a balanced data set are put in order in one way, whatever the memory.
+    once = plan.data._draw is None
+    if once and (fits or (addressable and at_hand)):
         return None
     return Scratch(plan, staging.folder / "scratch", means)

@@ -117,6 +117,7 @@ class Scratch:
             memory=self._memory - self._memory // SORTED,
             workers=self._workers,
             keep=False,
+            draw=plan.data._draw,
         )
         files = _Stretches(self._paths(), plan.fields, self._edges())
         with files:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from penstock.errors import field_not_found
 from penstock.spec import Field, Indices
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -106,6 +107,20 @@ class Source(ABC):
             False if that is not needed, because they are in memory, or not possible here.
         """
         return False
+
+    def select(self, names: Sequence[str]) -> "Source":
+        """A source with `names` of the same rows, also such as this one does not read.
+
+        Sources that could read others of their file override it.
+
+        Raises:
+            FieldNotFoundError: If there is no such field.
+        """
+        there = [field.name for field in self.fields]
+        for name in names:
+            if name not in there:
+                raise field_not_found(name, there, "the data set")
+        return self
 
     def repeated(
         self,

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import ShapeError
+from penstock.errors import ChangedFileError, ShapeError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
 from penstock.sources.file import Identity
 from penstock.sources.hdf5.attributes import attribute_values, numbers, root_text
@@ -47,6 +47,7 @@ class HDF5Source(Source):
         self, path: str | os.PathLike[str], names: Sequence[str], *, allow_external: bool = False
     ) -> None:
         self.path = path_of(path)
+        self._allow_external = allow_external
         builder = Builder(allow_external)
         self._readers = builder.readers(self.path, list(dict.fromkeys(names)))
         self._files = list(builder.files.values())
@@ -67,6 +68,22 @@ class HDF5Source(Source):
                 "Every sample needs a row in each; choose other fields, or repair the file."
             )
         return next(iter(lengths.values()))
+
+    def select(self, names: Sequence[str]) -> Source:
+        if self._readers.keys() >= set(names):
+            return self
+        other = HDF5Source(self.path, names, allow_external=self._allow_external)
+        if other._files[0].identity != self._files[0].identity:
+            raise ChangedFileError(
+                f"{self.path!r} is another file than when the data set was made, or was written to "
+                "since then. Make the data set again."
+            )
+        if other.length != self.length:
+            raise ShapeError(
+                f"The fields of {self.path!r} have different numbers of rows: {names[0]!r} has "
+                f"{other.length}, those of the data set {self.length}. Choose another field."
+            )
+        return other
 
     def edges(self, names: Sequence[str]) -> Indices:
         readers = self._readers_of(names)

@@ -1,4 +1,4 @@
-"""Which rows an index names, in an array that may grow."""
+"""Which rows an index names, as NumPy would take them; also in an array that may grow."""
 
 import operator
 from collections.abc import Iterator
@@ -60,6 +60,20 @@ class Rows(NamedTuple):
             place += len(rows)
 
 
+def positions_of(index: Any, n: int) -> tuple[Indices, bool]:
+    """The rows of `n` that an index names, and whether it names a single one.
+
+    Raises:
+        IndexError: As `rows_of`, and for an index of several axes.
+    """
+    if isinstance(index, tuple) or index is Ellipsis:
+        raise _not_rows(index)
+    numbers, single = rows_of(index, n)
+    if isinstance(numbers, range):
+        return np.arange(numbers.start, numbers.stop, numbers.step), single
+    return numbers, single
+
+
 def rows_of(index: Any, length: int, most: int | None = None) -> Rows:
     """The rows that NumPy would take for an index.
 
@@ -83,10 +97,7 @@ def rows_of(index: Any, length: int, most: int | None = None) -> Rows:
         return Rows(range(row, row + 1), single=True)
     array = np.asarray(index)
     if array.ndim != 1 or array.dtype.kind not in ("biu" if array.size else "biuf"):
-        raise IndexError(
-            "Expected an integer, a slice, a list or array of integers, or a boolean mask. "
-            f"Received: {index!r}"
-        )
+        raise _not_rows(index)
     if array.dtype == bool:
         if len(array) != length:
             raise IndexError(f"The mask has {len(array)} values for {length} rows")
@@ -100,6 +111,13 @@ def rows_of(index: Any, length: int, most: int | None = None) -> Rows:
     for at in (int(numbers.argmin()), int(numbers.argmax())):
         _check_row(int(numbers[at]), int(array[at]), length, most)
     return Rows(numbers.astype(np.int64))
+
+
+def _not_rows(index: Any) -> IndexError:
+    return IndexError(
+        "Expected an integer, a slice, a list or array of integers, or a boolean mask. "
+        f"Received: {index!r}"
+    )
 
 
 def _of_samples(index: tuple[Any, ...]) -> Any:

@@ -1,0 +1,210 @@
+"""Splits by key: all rows of a key on one side, whatever else there is."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import penstock as ps
+from penstock.errors import (
+    ChangedFileError,
+    DataError,
+    OptionError,
+    ShapeError,
+    TypeNotSupportedError,
+)
+from tests.splits.tables import FORMS, columns, compressed, contiguous, ids, write
+
+keys = st.lists(st.integers(-50, 50), min_size=1, max_size=300).map(np.array)
+
+
+@given(
+    key=keys, cuts=st.lists(st.floats(0.05, 0.3), min_size=1, max_size=3), seed=st.integers(0, 9)
+)
+def test_no_key_is_on_two_sides(key, cuts, seed):
+    """Parts are disjoint and complete, and rows keep their order."""
+    data = ps.from_arrays(np.arange(len(key)), key)
+    found = [ids(part) for part in data.split(*cuts, by="y", seed=seed)]
+    assert len(found) == len(cuts) + 1
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(key)))
+    assert all(np.all(np.diff(part) > 0) for part in found)
+    sides = [set(key[part].tolist()) for part in found]
+    assert sum(map(len, sides)) == len(set(key.tolist()))
+
+
+@given(key=keys, data=st.data())
+def test_a_key_keeps_its_side_when_rows_come_and_go(key, data):
+    """Appended, left out, in another order, in another type."""
+    more = np.concatenate([key, data.draw(keys)])
+    more = more[data.draw(st.permutations(range(len(more))))]
+    dtype = data.draw(st.sampled_from(["i1", ">i2", "i8", "f4", ">f8"]))
+
+    def sides(values):
+        parts = ps.from_arrays(np.arange(len(values)), values).split(0.5, 0.2, by="y")
+        return {k: side for side, part in enumerate(parts) for k in part[:][1].tolist()}
+
+    before, after = sides(key), sides(more.astype(dtype))
+    assert all(after[k] == side for k, side in before.items())
+
+
+def test_a_larger_share_keeps_the_keys_it_has():
+    """Whoever trained at 0.7 trains at 0.8 too."""
+    data = ps.from_arrays(np.arange(5000))
+    small, large = (set(ids(data.split(s, by="x")[0]).tolist()) for s in (0.7, 0.8))
+    assert small < large
+
+
+@pytest.mark.parametrize(
+    "key",
+    [np.arange(20_000), np.arange(20_000) * 64, np.char.add("u", np.arange(20_000).astype(str))],
+)
+def test_parts_have_about_their_shares_of_the_keys(key):
+    """Within five standard deviations."""
+    parts = ps.from_arrays(np.arange(len(key))).split(0.7, 0.2, by=key)
+    for part, share in zip(parts, (0.7, 0.2, 0.1), strict=True):
+        assert abs(len(part) - share * 20_000) < 5 * np.sqrt(20_000 * share * (1 - share))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("field", ["user", "name", "age", "held_out", "fold"])
+def test_any_field_of_keys_will_do_wherever_it_lies(tmp_path, form, field):
+    """In files where types differ too; the side is that of the value."""
+    table = columns()
+    data = form(tmp_path, table)
+    expected = ps.from_arrays(table["id"]).split(0.6, by=table[field], seed=4)
+    for part, other in zip(data.split(0.6, by=field, seed=4), expected, strict=True):
+        assert ids(part).tolist() == ids(other).tolist()
+
+
+def test_the_seed_draws_other_sides():
+    """Without one it is 0."""
+    data = ps.from_arrays(np.arange(3000))
+    none, zero, one = (ids(data.split(0.5, by="x", seed=s)[0]).tolist() for s in (None, 0, 1))
+    assert none == zero != one
+
+
+def test_few_keys_may_leave_a_part_empty():
+    """Better than to put a key on two sides; there is nothing to batch then."""
+    parts = ps.from_arrays(np.arange(50)).split(0.5, by=np.zeros(50))
+    assert sorted(len(part) for part in parts) == [0, 50]
+    with pytest.raises(OptionError, match="no rows"):
+        min(parts, key=len).batch(4)
+
+
+def test_text_is_the_same_in_code_points_bytes_and_padded():
+    """Spaces fill what Fortran wrote, and NULs what C did."""
+    text = [f"Ärger {i}" for i in range(100)]
+    forms = [
+        np.array(text),
+        np.array([t.encode() for t in text]),
+        np.array([t.encode().ljust(20) for t in text]),
+        np.array([t.encode() for t in text], "S40"),
+    ]
+    data = ps.from_arrays(np.arange(100))
+    first, *others = (ids(data.split(0.5, by=form)[0]).tolist() for form in forms)
+    assert 20 < len(first) < 80
+    assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("sizes", [(100,), (100, 200), (0, 1), (0.5, 10)])
+def test_numbers_of_rows_are_refused(tmp_path, sizes):
+    """A key decides by itself, so that no number of rows can be kept."""
+    with pytest.raises(OptionError, match=r"hash decides.*returns a dict"):
+        contiguous(tmp_path, columns()).split(*sizes, by="fold")
+
+
+@pytest.mark.parametrize("sizes", [(1.5,), (0.8, 0.4), ("a", 0.5), (None,)])
+def test_what_is_no_share_is_refused(tmp_path, sizes):
+    """As without keys."""
+    with pytest.raises(OptionError, match=r"[Ss]hares"):
+        contiguous(tmp_path, columns()).split(*sizes, by="user")
+
+
+@pytest.mark.parametrize(
+    "values, error, message",
+    [
+        (np.array([0.5, np.nan]), DataError, "NaN in row 1.*filter"),
+        (np.zeros((2, 3)), ShapeError, "one value"),
+        (np.zeros(2, "m8[s]"), TypeNotSupportedError, "timedelta64"),
+    ],
+)
+def test_what_is_no_key_is_refused(values, error, message):
+    """And says what is wrong."""
+    with pytest.raises(error, match=message):
+        ps.from_arrays(np.arange(2)).split(0.5, by=values)
+
+
+# Parts that a field names.
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("field", ["part", "fold", "held_out"])
+def test_a_field_names_the_parts(tmp_path, form, field):
+    """A dict of them, sorted by name: text as str, numbers as they are."""
+    table = columns()
+    parts = form(tmp_path, table).split(by=field)
+    names = [n.decode() if isinstance(n, bytes) else n for n in np.unique(table[field]).tolist()]
+    assert list(parts) == names
+    for name, part in parts.items():
+        value = name.encode() if isinstance(name, str) else name
+        assert ids(part).tolist() == np.flatnonzero(table[field] == value).tolist()
+
+
+def test_named_parts_come_in_the_order_that_is_asked_for(tmp_path):
+    """Or as a list of names."""
+    data, table = compressed(tmp_path, columns()), columns()
+    for names in (("val", "test", "train"), (["val", "test", "train"],)):
+        for name, part in zip(("val", "test", "train"), data.split(*names, by="part"), strict=True):
+            assert ids(part).tolist() == np.flatnonzero(table["part"] == name.encode()).tolist()
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "val"), ("train", "val", "test", "dev"), ("train", "train", "val", "test")]
+)
+def test_other_names_than_there_are_is_an_error(tmp_path, names):
+    """It lists them, with their rows."""
+    with pytest.raises(
+        OptionError, match=r"'test' \(\d+\), 'train' \(\d+\), 'val'.*returns a dict"
+    ):
+        compressed(tmp_path, columns()).split(*names, by="part")
+
+
+def test_parts_by_name_need_no_seed_and_few_names(tmp_path):
+    """A seed would have no effect; a thousand names are keys, and floats no names."""
+    data = compressed(tmp_path, columns())
+    for names in ((), ("train", "val", "test")):
+        with pytest.raises(OptionError, match="seed= has no effect"):
+            data.split(*names, by="part", seed=1)
+    with pytest.raises(OptionError, match=r"more than 1,000 different values.*give shares"):
+        data.split(by="id")
+    assert len(data.take(1000).split(by="id")) == 1000
+    with pytest.raises(OptionError, match="holds floats"):
+        data.split(by="age")
+
+
+def test_a_thousand_parts_cost_four_bytes_a_row():
+    """A bitmap for each would cost 250."""
+    n = 200_000
+    parts = ps.from_arrays(np.zeros(n, np.uint8)).split(by=np.arange(n) % 1000)
+    selections = [part._view.parts[0].selection for part in parts.values()]
+    assert sum(selection._numbers.nbytes for selection in selections) == 4 * n
+
+
+def test_a_file_that_was_written_to_is_refused(tmp_path):
+    """Its rows may be others now."""
+    table = columns()
+    data = contiguous(tmp_path, table)
+    write(tmp_path / "flat.h5", {name: values[::-1] for name, values in table.items()})
+    with h5py.File(tmp_path / "flat.h5", "a") as file:
+        file["more"] = np.arange(10)
+    with pytest.raises(ChangedFileError, match="written to"):
+        data.split(0.5, by="user")
+
+
+def test_a_field_of_another_length_is_refused(tmp_path):
+    """Its rows are not those of the data."""
+    table = columns()
+    data = contiguous(tmp_path, table | {"short": np.arange(10)})
+    with pytest.raises(ShapeError, match="'short' has 10, those of the data set 1003"):
+        data.split(0.5, by="short")
