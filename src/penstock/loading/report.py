@@ -54,7 +54,7 @@ class Report:
         bytes_decoded: Bytes of the samples handed out, before `map`.
         repaired: Blocks that the fast path could not decode and h5py did.
         repeated: Blocks that were decoded before in the same epoch, because those of different
-            fields do not line up.
+            fields do not line up, or because a balanced epoch takes very many samples of one.
         peak_bytes: The most bytes that the loader held at a time.
         budget: The most that it was allowed to hold.
         resident: Fields held in memory as a whole.
