@@ -137,7 +137,10 @@ class Folder(_Closing):
             rows = min(self._rows, self._plan.rows - self.done)
             # The one before may still be on its way.
             self._part = self._part.with_name(f"part-{self.done // self._rows % 2}.h5")
-            self._writer = FileWriter(self._part, self._plan.fields, rows, self._plan.storage)
+            # It is read again for its SHA-256.
+            self._writer = FileWriter(
+                self._part, self._plan.fields, rows, self._plan.storage, forget=False
+            )
             self._within = 0
         self._writer.put(self._within, piece.encoded)
         self._within += self._plan.piece_rows
@@ -158,7 +161,7 @@ class Folder(_Closing):
 
     def _seal(self, part: Path, number: int, rows: int) -> Shard:
         sync(part)
-        digest = sha256_of(part)
+        digest = sha256_of(part, forget=True)
         name = _SHARD.format(number)
         part.replace(self._folder / name)
         return Shard(name, rows, (self._folder / name).stat().st_size, digest)

@@ -34,12 +34,21 @@ class FileWriter:
         fields: What is in it, under the names of the datasets.
         rows: Samples, at least one.
         storage: How the values are stored.
+        forget: Whether what is on the disk leaves the page cache.
 
     Raises:
         TypeNotSupportedError: If HDF5 has no such type.
     """
 
-    def __init__(self, path: Path, fields: Sequence[Field], rows: int, storage: Storage) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fields: Sequence[Field],
+        rows: int,
+        storage: Storage,
+        *,
+        forget: bool = True,
+    ) -> None:
         self._path = path
         self._fields = {field.name: field for field in fields}
         self._storage = storage
@@ -51,7 +60,7 @@ class FileWriter:
                 self._offsets = {name: self._file[name].id.get_offset() for name in self._fields}
                 self._close_file()
                 self._descriptor = os.open(path, os.O_RDWR)
-        self._flusher = FileFlusher(path)
+        self._flusher = FileFlusher(path, forget=forget)
 
     def __enter__(self) -> "FileWriter":
         return self
