@@ -192,6 +192,11 @@ def write_errors(target: Path) -> Iterator[None]:
         raise WriteError(f"{target} could not be written: {error}.{before}") from error
 
 
+def free_bytes(target: Path) -> int:
+    """Bytes that the disk of a target has left."""
+    return shutil.disk_usage(target.parent).free
+
+
 def check_room(target: Path, nbytes: int, there: int = 0) -> None:
     """Makes sure that the disk has room, before any work is done.
 
@@ -203,7 +208,7 @@ def check_room(target: Path, nbytes: int, there: int = 0) -> None:
     Raises:
         DiskFullError: If there is not.
     """
-    free = shutil.disk_usage(target.parent).free
+    free = free_bytes(target)
     if nbytes - there > free:
         raise DiskFullError(
             f"Writing {target} takes {format_bytes(nbytes - there)}, and its disk has "

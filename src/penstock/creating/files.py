@@ -16,6 +16,7 @@ from penstock.errors import StateError
 from penstock.manifest import ATTRIBUTE
 from penstock.spec import Field
 from penstock.writing import Storage
+from penstock.writing.direct import write_at
 from penstock.writing.flushing import sync_data
 from penstock.writing.hdf5 import (
     ALIGNMENT,
@@ -23,7 +24,6 @@ from penstock.writing.hdf5 import (
     offsets_of,
     set_attributes,
     system_errors,
-    write_at,
 )
 
 _RAW = "{}.raw"

@@ -13,11 +13,12 @@ import numpy.typing as npt
 
 from penstock.errors import StateError
 from penstock.manifest import ATTRIBUTE, CHECKSUMS, NAME, Manifest, Note, Shard
-from penstock.packing.checksums import PROGRESS, read_progress, sha256_of
+from penstock.packing.journal import PROGRESS, read_progress
 from penstock.packing.pieces import Piece
 from penstock.packing.plan import Plan
 from penstock.staging import Staging, replace_text, sync
 from penstock.writing import FileWriter
+from penstock.writing.direct import sha256_of
 from penstock.writing.hdf5 import set_attributes
 
 Array = npt.NDArray[Any]
@@ -38,9 +39,10 @@ class Output(Protocol):
         """Completes what was written; it lies where staging publishes it from."""
 
 
-def output_of(plan: Plan, staging: Staging) -> "OneFile | Folder":
-    """Where the pieces of a plan go."""
-    return OneFile(plan, staging) if plan.shard_rows is None else Folder(plan, staging)
+def output_of(plan: Plan, staging: Staging, buffer: int) -> "OneFile | Folder":
+    """Where the pieces of a plan go; `buffer` bytes at once."""
+    kind = OneFile if plan.shard_rows is None else Folder
+    return kind(plan, staging, buffer)
 
 
 class _Closing:
@@ -64,8 +66,9 @@ class _Closing:
 class OneFile(_Closing):
     """A file."""
 
-    def __init__(self, plan: Plan, staging: Staging) -> None:
+    def __init__(self, plan: Plan, staging: Staging, buffer: int) -> None:
         self._plan = plan
+        self._buffer = buffer
         self._path = staging.path
         self.done = 0
         self._checksums: dict[str, list[Array]] = {field.name: [] for field in plan.fields}
@@ -77,7 +80,9 @@ class OneFile(_Closing):
         """Writes the next piece."""
         if self._writer is None:
             plan = self._plan
-            self._writer = FileWriter(self._path, plan.fields, plan.rows, plan.storage)
+            self._writer = FileWriter(
+                self._path, plan.fields, plan.rows, plan.storage, buffer=self._buffer
+            )
         self._writer.put(self.done, piece.encoded)
         for name, checksum in piece.checksums.items():
             self._checksums[name].append(checksum)
@@ -103,8 +108,9 @@ class Folder(_Closing):
     A shard is moved to its place, and counts, once it is on the disk and its SHA-256 is known.
     """
 
-    def __init__(self, plan: Plan, staging: Staging) -> None:
+    def __init__(self, plan: Plan, staging: Staging, buffer: int) -> None:
         self._plan = plan
+        self._buffer = buffer
         assert plan.shard_rows is not None
         self._rows = plan.shard_rows
         self._target = staging.target
@@ -137,9 +143,8 @@ class Folder(_Closing):
             rows = min(self._rows, self._plan.rows - self.done)
             # The one before may still be on its way.
             self._part = self._part.with_name(f"part-{self.done // self._rows % 2}.h5")
-            # It is read again for its SHA-256.
             self._writer = FileWriter(
-                self._part, self._plan.fields, rows, self._plan.storage, forget=False
+                self._part, self._plan.fields, rows, self._plan.storage, buffer=self._buffer
             )
             self._within = 0
         self._writer.put(self._within, piece.encoded)
@@ -161,7 +166,7 @@ class Folder(_Closing):
 
     def _seal(self, part: Path, number: int, rows: int) -> Shard:
         sync(part)
-        digest = sha256_of(part, forget=True)
+        digest = sha256_of(part, self._buffer)
         name = _SHARD.format(number)
         part.replace(self._folder / name)
         return Shard(name, rows, (self._folder / name).stat().st_size, digest)

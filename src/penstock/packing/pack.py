@@ -10,7 +10,7 @@ from penstock.dataset import Dataset
 from penstock.errors import OptionError, check_integer
 from penstock.formats import open as open_data
 from penstock.manifest import NAME
-from penstock.packing.checksums import read_progress
+from penstock.packing.journal import read_progress
 from penstock.resources import default_memory, parse_bytes
 from penstock.staging import Staging, staging_folder
 

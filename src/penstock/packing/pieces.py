@@ -16,6 +16,7 @@ from penstock.spec import Indices, leaves
 from penstock.transform import finish
 from penstock.writing import Encoded
 from penstock.writing.checksum import checksum_of
+from penstock.writing.direct import MOST_BYTES
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -91,12 +92,14 @@ class Means(NamedTuple):
     Attributes:
         memory: Bytes, without those that encoding takes.
         workers: Threads.
-        beside: Bytes that encoding takes.
+        beside: Bytes that encoding and writing take.
+        buffer: Bytes of them that go to the disk at once.
     """
 
     memory: int
     workers: int
     beside: int
+    buffer: int
 
     @classmethod
     def of(cls, plan: Plan, memory: int, workers: int | None) -> "Means":
@@ -104,8 +107,11 @@ class Means(NamedTuple):
         count = workers or cpu_count()
         if plan.scratch:
             count = min(count, max(1, memory // 2 // plan.scratch))
-        beside = count * plan.scratch
-        return cls(max(1, memory - beside), count, beside)
+        buffer = min(MOST_BYTES, memory // 16)
+        # Contiguous values are written from one, and shards read into one for their SHA-256.
+        buffers = (plan.storage.compression is None) + (plan.shard_rows is not None)
+        beside = count * plan.scratch + buffers * buffer
+        return cls(max(1, memory - beside), count, beside, buffer)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -113,11 +119,9 @@ class Means(NamedTuple):
         try:
             yield
         except MemoryBudgetError as error:
-            if not self.beside:
-                raise
             aside = format_bytes(self.beside)
             raise MemoryBudgetError(
-                f"{error} ({aside} of what was given are set aside for compressing.)"
+                f"{error} ({aside} of what was given are set aside for compressing and writing.)"
             ) from error
 
 

@@ -8,7 +8,7 @@ from penstock.packing.plan import Plan
 from penstock.packing.shuffling import Scratch
 from penstock.progress import progress as shown
 from penstock.resources import machine_memory
-from penstock.staging import Staging, check_room, write_errors
+from penstock.staging import Staging, check_room, free_bytes, write_errors
 
 _RANDOM_ROW_BYTES = 1 << 16
 """Rows that a disk reads one by one about as fast as in runs."""
@@ -18,13 +18,10 @@ def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
     """Writes all that is still to be written."""
     scratch = _scratch(plan, staging, means)
     with write_errors(staging.target):
-        output = output_of(plan, staging)
+        output = output_of(plan, staging, means.buffer)
     with output:
         left = plan.rows - output.done
-        room = estimate(plan) * left // plan.rows
-        if scratch is not None and not scratch.complete:
-            room += scratch.nbytes
-        check_room(staging.target, room)
+        _check_room(plan, staging, left, scratch)
         if scratch is not None and not scratch.complete:
             with shown("putting rows in order", scratch.nbytes, bar) as advance:
                 scratch.fill(advance)
@@ -35,6 +32,15 @@ def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
                 advance(plan.piece_rows * plan.row_bytes)
         with write_errors(staging.target):
             output.finish()
+
+
+def _check_room(plan: Plan, staging: Staging, left: int, scratch: Scratch | None) -> None:
+    """Makes sure that the disk has room for the rows that are left."""
+    beside = 0 if scratch is None or scratch.complete else scratch.nbytes
+    whole = left * plan.row_bytes + beside
+    # How far values can be compressed has to be tried out; often nobody needs to know.
+    if whole > free_bytes(staging.target):
+        check_room(staging.target, estimate(plan) * left // plan.rows + beside)
 
 
 def _pieces(plan: Plan, scratch: Scratch | None, first: int, means: Means) -> Iterator[Piece]:

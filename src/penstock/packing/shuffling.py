@@ -29,8 +29,8 @@ from penstock.sources.arrays.rows import RowSource
 from penstock.sources.beside import Beside, Member
 from penstock.spec import Field
 from penstock.staging import sync_all, write_errors
+from penstock.writing.direct import write_at
 from penstock.writing.flushing import FileFlusher
-from penstock.writing.hdf5 import write_at
 
 Array = npt.NDArray[Any]
 

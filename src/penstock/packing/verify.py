@@ -23,7 +23,6 @@ from penstock.manifest import (
     manifest_at,
     read_manifest,
 )
-from penstock.packing.checksums import sha256_of
 from penstock.progress import Advance
 from penstock.progress import progress as shown
 from penstock.resources import cpu_count, default_memory, format_bytes, parse_bytes
@@ -146,6 +145,8 @@ def _verify_shards(path: Path, workers: int, bar: bool | None) -> Verification:
 
 def _problem_of(file: Path, shard: Shard, manifest: Manifest) -> str | None:
     """What is wrong with a shard."""
+    from penstock.writing.direct import sha256_of
+
     try:
         check_shard(file, shard)
         digest = sha256_of(file)

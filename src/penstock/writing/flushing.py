@@ -89,12 +89,11 @@ class FileFlusher(Flusher):
 
     Args:
         path: The file.
-        forget: Whether what is on the disk leaves the page cache.
     """
 
-    def __init__(self, path: Path, *, forget: bool = True) -> None:
+    def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR)
-        super().__init__(lambda: sync_data(self._descriptor, forget=forget))
+        super().__init__(lambda: sync_data(self._descriptor))
 
     def close(self, last: Callable[[], None] | None = None) -> None:
         """Ends the thread, as `Flusher.close` does."""
@@ -104,20 +103,12 @@ class FileFlusher(Flusher):
             os.close(self._descriptor)
 
 
-def sync_data(descriptor: int, *, forget: bool = True) -> None:
-    """Brings the data of a file to the disk.
+def sync_data(descriptor: int) -> None:
+    """Brings the data of a file to the disk, and lets them leave the page cache.
 
-    Args:
-        descriptor: The file.
-        forget: Whether they leave the page cache then. A file larger than memory would push out
-            everything else; and memory that is used again costs less than fresh memory does.
+    A file larger than memory would push out everything else; and memory that is used again costs
+    less than fresh memory does.
     """
     getattr(os, "fdatasync", os.fsync)(descriptor)
-    if forget:
-        forget_cached(descriptor)
-
-
-def forget_cached(descriptor: int) -> None:
-    """Lets what of a file is on the disk leave the page cache."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

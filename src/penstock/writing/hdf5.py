@@ -14,13 +14,14 @@ from h5py import h5d, h5f, h5g, h5p, h5s, h5t
 
 from penstock.errors import TypeNotSupportedError
 from penstock.spec import Field
-from penstock.writing.encoders import Array, Encoded, Storage
+from penstock.writing.direct import LEAST_BYTES, MOST_BYTES, PAGE, Stretches
+from penstock.writing.encoders import Encoded, Storage
 from penstock.writing.flushing import FileFlusher
 
 VERSION = ("v110", "v110")
 """Of the file format: read by every HDF5 since 2016, and its index of chunks has a checksum."""
 
-ALIGNMENT = 4096
+ALIGNMENT = PAGE
 """Bytes. Contiguous values begin at a page, as direct and mapped reads want it."""
 
 _ERRNO = re.compile(r"errno = (\d+)")
@@ -34,7 +35,7 @@ class FileWriter:
         fields: What is in it, under the names of the datasets.
         rows: Samples, at least one.
         storage: How the values are stored.
-        forget: Whether what is on the disk leaves the page cache.
+        buffer: Bytes of memory for what goes to the disk at once.
 
     Raises:
         TypeNotSupportedError: If HDF5 has no such type.
@@ -47,20 +48,19 @@ class FileWriter:
         rows: int,
         storage: Storage,
         *,
-        forget: bool = True,
+        buffer: int = MOST_BYTES,
     ) -> None:
-        self._path = path
         self._fields = {field.name: field for field in fields}
-        self._storage = storage
-        self._descriptor = -1
-        self._offsets: dict[str, int] = {}
+        self._stretches: Stretches | None = None
+        self._flusher: FileFlusher | None = None
         with system_errors():
             self._file: h5py.File | None = make_file(path, fields, rows, storage)
             if storage.compression is None:
-                self._offsets = {name: self._file[name].id.get_offset() for name in self._fields}
+                starts = {name: self._file[name].id.get_offset() for name in self._fields}
                 self._close_file()
-                self._descriptor = os.open(path, os.O_RDWR)
-        self._flusher = FileFlusher(path, forget=forget)
+                self._stretches = Stretches(path, starts, _buffers(fields, buffer))
+            else:
+                self._flusher = FileFlusher(path)
 
     def __enter__(self) -> "FileWriter":
         return self
@@ -71,21 +71,21 @@ class FileWriter:
         self.close()
 
     def put(self, row: int, encoded: Mapping[str, Encoded]) -> None:
-        """Writes rows of all fields.
+        """Writes the next rows of all fields.
 
         Args:
             row: The first one; of compressed fields, that of a chunk.
             encoded: What `storage.encode` made of them.
         """
         for name, (values, mask) in encoded.items():
-            if self._file is None:
-                place = self._offsets[name] + row * self._fields[name].nbytes
-                write_at(self._descriptor, values, place)
-            else:
-                dataset = self._file[name].id
-                offset = (row, *(0 for _ in self._fields[name].shape))
-                with system_errors():
-                    dataset.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
+            if self._stretches is not None:
+                self._stretches.put(name, values)
+                continue
+            assert self._file is not None
+            assert self._flusher is not None
+            offset = (row, *(0 for _ in self._fields[name].shape))
+            with system_errors():
+                self._file[name].id.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
             self._flusher.note(values.nbytes)
 
     def close(self) -> None:
@@ -94,19 +94,33 @@ class FileWriter:
         Raises:
             OSError: If what was written does not reach the disk.
         """
+        stretches, self._stretches = self._stretches, None
+        flusher, self._flusher = self._flusher, None
         try:
-            self._flusher.close()
+            if stretches is not None:
+                stretches.close()
+            if flusher is not None:
+                flusher.close()
         finally:
             with system_errors():
                 self._close_file()
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
 
     def _close_file(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+def _buffers(fields: Sequence[Field], total: int) -> dict[str, int]:
+    """Bytes of the buffer of each field: a share of `total` like its share of a row.
+
+    Fields of small shares have none: the page cache gathers their pieces better.
+    """
+    row_bytes = sum(field.nbytes for field in fields)
+    shares = {field.name: total * field.nbytes // row_bytes for field in fields}
+    return {
+        name: share // PAGE * PAGE if share >= LEAST_BYTES else 0 for name, share in shares.items()
+    }
 
 
 @contextmanager
@@ -214,15 +228,6 @@ def _type_of(field: Field) -> h5t.TypeID:
             f"HDF5 has no type for {field.name!r}, which holds {field.dtype}. Use map() to turn it "
             "into numbers, or into bytes of one length: array.astype('S')."
         ) from None
-
-
-def write_at(descriptor: int, values: Array, place: int) -> None:
-    """Writes all bytes of a C-contiguous array to a place of a file."""
-    data = values.reshape(-1).view(np.uint8).data
-    while len(data):
-        written = os.pwrite(descriptor, data, place)
-        data = data[written:]
-        place += written
 
 
 def set_attributes(path: Path, values: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,0 +1,171 @@
+"""Bytes between memory and the disk, past the page cache.
+
+A file that is larger than memory gains nothing from the page cache, and fresh pages for all of it
+cost more time of the processor than the disk needs. Where a file system cannot do without, plain
+reads and writes take their place.
+"""
+
+import errno
+import hashlib
+import mmap
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.writing.flushing import FileFlusher
+
+Array = npt.NDArray[Any]
+
+PAGE = 4096
+"""Bytes. Places, lengths and addresses have to be multiples of a disk's blocks: at most this."""
+
+LEAST_BYTES = 1 << 16
+MOST_BYTES = 1 << 22
+"""Of a buffer: a disk gets this much at once."""
+
+
+def write_at(descriptor: int, values: Array, place: int) -> None:
+    """Writes all bytes of a C-contiguous array to a place of a file."""
+    data = values.reshape(-1).view(np.uint8).data
+    while len(data):
+        written = os.pwrite(descriptor, data, place)
+        data = data[written:]
+        place += written
+
+
+class Stretches:
+    """Parts of a file that are written from their first byte to their last, side by side.
+
+    Args:
+        path: The file.
+        starts: Where each begins, by its name: multiples of `PAGE`.
+        sizes: Bytes of the buffer of each; one without is written through the page cache.
+    """
+
+    def __init__(self, path: Path, starts: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+        self._plain = os.open(path, os.O_RDWR)
+        self._direct = open_direct(path, os.O_RDWR)
+        self._buffers = {name: _aligned(size) for name, size in sizes.items() if size}
+        self._places = dict(starts)
+        self._filled = dict.fromkeys(starts, 0)
+        self._flusher = FileFlusher(path)
+
+    def put(self, name: str, values: Array) -> None:
+        """Writes what comes next in a stretch.
+
+        Args:
+            name: Of the stretch.
+            values: A C-contiguous array.
+        """
+        data = values.reshape(-1).view(np.uint8)
+        buffer = self._buffers.get(name)
+        if buffer is None:
+            self._write_plain(name, data)
+            return
+        while len(data):
+            filled = self._filled[name]
+            some = data[: len(buffer) - filled]
+            buffer[filled : filled + len(some)] = some
+            self._filled[name] = filled + len(some)
+            data = data[len(some) :]
+            if self._filled[name] == len(buffer):
+                self._write(name, buffer)
+
+    def close(self) -> None:
+        """Writes what is left, and ends.
+
+        Raises:
+            OSError: If what was written does not reach the disk.
+        """
+        try:
+            for name, filled in self._filled.items():
+                if filled:
+                    # Part of a page: that is no business of a disk's.
+                    self._write_plain(name, self._buffers[name][:filled])
+            self._flusher.close()
+        finally:
+            os.close(self._plain)
+            if self._direct is not None:
+                os.close(self._direct)
+
+    def _write(self, name: str, data: npt.NDArray[np.uint8]) -> None:
+        place = self._places[name]
+        written = 0 if self._direct is None else _write_direct(self._direct, data, place)
+        self._places[name] += written
+        self._filled[name] = 0
+        if written < len(data):
+            self._write_plain(name, data[written:])
+
+    def _write_plain(self, name: str, data: npt.NDArray[np.uint8]) -> None:
+        write_at(self._plain, data, self._places[name])
+        self._places[name] += len(data)
+        self._flusher.note(len(data))
+
+
+def _write_direct(descriptor: int, data: npt.NDArray[np.uint8], place: int) -> int:
+    """Writes whole pages past the page cache; gives how many bytes the system took that way."""
+    done = 0
+    while done < len(data):
+        try:
+            written = os.pwrite(descriptor, data[done:].data, place + done)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return done
+        done += written
+        if written % PAGE:
+            return done
+    return done
+
+
+def sha256_of(path: Path, buffer_bytes: int = MOST_BYTES) -> str:
+    """The SHA-256 of a file, as hex digits.
+
+    Args:
+        path: The file.
+        buffer_bytes: How much of it is read at once.
+    """
+    digest = hashlib.sha256()
+    buffer = _aligned(max(PAGE, buffer_bytes // PAGE * PAGE))
+    plain = os.open(path, os.O_RDONLY)
+    direct = open_direct(path, os.O_RDONLY)
+    try:
+        place = 0
+        while count := _read(plain if direct is None else direct, plain, buffer, place):
+            digest.update(buffer[:count].data)
+            place += count
+    finally:
+        os.close(plain)
+        if direct is not None:
+            os.close(direct)
+    return digest.hexdigest()
+
+
+def _read(descriptor: int, plain: int, buffer: npt.NDArray[np.uint8], place: int) -> int:
+    try:
+        return os.preadv(descriptor, [buffer.data], place)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.preadv(plain, [buffer.data], place)
+
+
+def open_direct(path: Path, flags: int) -> int | None:
+    """Opens a file for reads or writes past the page cache; None where that cannot be."""
+    if not hasattr(os, "O_DIRECT"):
+        return None
+    try:
+        return os.open(path, flags | os.O_DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return None
+
+
+def _aligned(size: int) -> npt.NDArray[np.uint8]:
+    """Memory that begins at a page."""
+    return np.frombuffer(mmap.mmap(-1, size), np.uint8)
