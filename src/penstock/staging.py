@@ -69,7 +69,8 @@ class Staging:
         self.target = Path(os.path.realpath(target))
         check_target(self.target, overwrite)
         self.folder = staging_folder(self.target)
-        self.path = self.folder / _NEW
+        # Libraries look at the suffix to choose a format.
+        self.path = self.folder / (_NEW + self.target.suffix)
         self._overwrite = overwrite
         self._keep = keep
         self._resume = resume

@@ -42,7 +42,7 @@ def test_as_many_rows_as_there_can_be_are_read_in_bounds(look, path, chunks):
     found = look(1_000_000_000)
     assert found["first"] == found["last"] == ["fine", "np.uint64(0)"]
     refused(found, "36.3 TB", "use batch()", error="MemoryBudgetError", step="all")
-    refused(found, "2.2 TB", "Split without seed=", error="MemoryBudgetError", step="split")
+    refused(found, "1.1 TB", "Split without seed=", error="MemoryBudgetError", step="split")
     assert {found[step][0] for step in ("batch", "shuffled")} <= {"fine", "MemoryBudgetError"}
 
 

@@ -132,8 +132,10 @@ class Scratch:
                     advance(count * plan.row_bytes)
             except LossError as error:
                 raise LossError(place + error.row, error.text) from error
-        sync_all(self._folder)
-        (self._folder / _DONE).write_text(str(self._stretch))
+        if plan.shard_rows is not None:
+            # Who goes on with shards after a stop need not begin with this.
+            sync_all(self._folder)
+            (self._folder / _DONE).write_text(str(self._stretch))
 
     def pieces(self, first: int) -> Iterator[Piece]:
         """The second pass, from row `first` of the new order on: a multiple of a piece's rows."""
