@@ -147,7 +147,7 @@ def test_what_was_left_is_there_or_it_is_said(tmp_path, length):
     """Files that are too short hold no rows."""
     stop(tmp_path / "a.h5", 5000, length)
     left = staging_folder(tmp_path / "a.h5")
-    file = left / ("1.raw" if length is None else "new")
+    file = left / ("1.raw" if length is None else "new.h5")
     os.truncate(file, file.stat().st_size - 1)
     why = "5000 rows of 'label' were noted" if length is None else "truncated file"
     with refused(StateError, "damaged", why, "overwrite=True"):
