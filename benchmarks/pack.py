@@ -46,7 +46,7 @@ CASES = {
     "gzip to contiguous": Case("gzip", {}, (READ, WRITE, PACK, BY_HAND)),
     "contiguous to contiguous": Case("contiguous", {}),
     "arrays to contiguous": Case(None, {}),
-    "gzip to shards": Case("gzip", {"shard_size": "64MB"}),
+    "gzip to shards": Case("gzip", {"shard_size": "256MB"}),
     "gzip to gzip": Case("gzip", {"compression": "gzip"}, (READ, WRITE, PACK, BY_HAND)),
     "arrays to zstd": Case(None, {"compression": "zstd"}),
     "gzip to contiguous, random order": Case("gzip", {"shuffle": True, "seed": 0}, (PACK,)),
