@@ -10,7 +10,7 @@ from typing import Any
 
 import penstock as ps
 from penstock.cli.function import load_function
-from penstock.cli.inputs import add_fields, fields_of, positive, seed_number
+from penstock.cli.inputs import add_fields, add_means, fields_of, positive, seed_number
 from penstock.cli.output import check_output, published
 from penstock.cli.summary import summarise, to_text
 from penstock.dataset import Dataset
@@ -96,18 +96,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="N",
         help="of split, shuffle, weights and dropout (default: drawn, and shown in the summary)",
     )
-    training.add_argument(
-        "--memory",
-        metavar="SIZE",
-        help="for samples in memory, such as 256MB, validation included "
-        "(default: a quarter of what this process may use, 2 GiB at most)",
-    )
-    training.add_argument(
-        "--workers",
-        type=positive,
-        metavar="N",
-        help="threads that read and decode (default: the CPUs that this process may use)",
-    )
+    add_means(training, besides=", validation included")
 
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, metavar="MODEL", help="save the model: name.keras")

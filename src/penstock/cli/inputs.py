@@ -23,12 +23,17 @@ def add_fields(group: "argparse._ArgumentGroup", *, x: str, y: str) -> None:
     group.add_argument("--end", type=int, metavar="ROW", help="row to stop before (default: all)")
 
 
-def add_means(group: "argparse._ActionsContainer") -> None:
-    """Adds the options that say how much memory and how many threads are used."""
+def add_means(group: "argparse._ActionsContainer", besides: str = "") -> None:
+    """Adds the options that say how much memory and how many threads are used.
+
+    Args:
+        group: Where they are shown.
+        besides: What else the memory is for.
+    """
     group.add_argument(
         "--memory",
         metavar="SIZE",
-        help="for samples in memory, such as 256MB "
+        help=f"for samples in memory, such as 256MB{besides} "
         "(default: a quarter of what this process may use, 2 GiB at most)",
     )
     group.add_argument(

@@ -5,6 +5,7 @@ that a killed process could leave half done.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ class Place(NamedTuple):
     offset: int
 
 
-class Files:
+class Files(ABC):
     """Files that are open for writing.
 
     Args:
@@ -71,13 +72,13 @@ class Files:
         for descriptor in {place.descriptor for place in self._places.values()}:
             sync_data(descriptor)
 
+    @abstractmethod
     def finish(self, rows: int) -> None:
         """Makes the whole HDF5 file, where it is published from.
 
         Args:
             rows: How many there are.
         """
-        raise NotImplementedError
 
     def close(self) -> None:
         """Closes the files."""

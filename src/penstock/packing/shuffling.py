@@ -83,7 +83,7 @@ class Scratch:
     def _room(self) -> int:
         """Rows of which a loader can hold two stretches, beside the batches."""
         plan = self._plan
-        fields = [_NotThereYet(f.name, (plan.rows, *f.shape), f.dtype, _READ) for f in plan.fields]
+        fields = [_Zeros(f.name, (plan.rows, *f.shape), f.dtype, _READ) for f in plan.fields]
         members = [Member(source, {f.name: f.name}) for source in fields for f in source.fields]
         view = View(
             (Part(Beside(members), Span(0, plan.rows)),), tuple(f.name for f in plan.fields)
@@ -172,11 +172,11 @@ class Scratch:
         return View((Part(source, Span(0, source.length)),), tuple(paths))
 
 
-class _NotThereYet(RowSource):
-    """A field of a scratch file, for arithmetic about it before it is written."""
+class _Zeros(RowSource):
+    """A field in the form of a scratch file, for arithmetic about it before there is one."""
 
-    def _take(self, rows: npt.NDArray[np.int64], out: Array) -> None:
-        raise NotImplementedError
+    def _take(self, rows: npt.NDArray[np.int64], out: Array) -> None:  # noqa: ARG002
+        out[:] = np.zeros((), out.dtype)
 
 
 class _InStretches(Loader):
