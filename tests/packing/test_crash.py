@@ -137,6 +137,15 @@ try:
     ps.pack(data, f"{sys.argv[1]}/out", overwrite=True, **options)
 except ps.errors.WriteError as error:
     print(error)
+import gc, os, threading
+from pathlib import Path
+gc.collect()
+left = [t.name for t in threading.enumerate() if t.name.startswith("penstock")]
+for link in Path("/proc/self/fd").iterdir():
+    if os.path.islink(link) and ".out.penstock" in os.readlink(link):
+        left.append(os.readlink(link))
+if left:
+    print("left behind:", left)
 """
 
 

@@ -9,6 +9,7 @@ place of drawn numbers, so that nothing about a row has to be kept).
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -209,10 +210,11 @@ class _Stretches:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for flusher in self._flushers.values():
-            flusher.close()
-        for file in self._files.values():
-            os.close(file)
+        with ExitStack() as ends:
+            for file in self._files.values():
+                ends.callback(os.close, file)
+            for flusher in self._flushers.values():
+                ends.callback(flusher.close)
 
     def put(self, places: npt.NDArray[np.int64], values: Mapping[str, Array]) -> None:
         """Writes rows, each to the stretch in which its place in the new order lies."""

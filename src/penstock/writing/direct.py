@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +82,15 @@ class Stretches:
         Raises:
             OSError: If what was written does not reach the disk.
         """
-        try:
+        with ExitStack() as ends:
+            ends.callback(os.close, self._plain)
+            if self._direct is not None:
+                ends.callback(os.close, self._direct)
+            ends.callback(self._flusher.close)
             for name, filled in self._filled.items():
                 if filled:
                     # Part of a page: that is no business of a disk's.
                     self._write_plain(name, self._buffers[name][:filled])
-            self._flusher.close()
-        finally:
-            os.close(self._plain)
-            if self._direct is not None:
-                os.close(self._direct)
 
     def _write(self, name: str, data: npt.NDArray[np.uint8]) -> None:
         place = self._places[name]

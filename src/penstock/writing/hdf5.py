@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -96,19 +96,18 @@ class FileWriter:
         """
         stretches, self._stretches = self._stretches, None
         flusher, self._flusher = self._flusher, None
-        try:
+        with ExitStack() as ends:
+            ends.callback(self._close_file)
             if stretches is not None:
-                stretches.close()
+                ends.callback(stretches.close)
             if flusher is not None:
-                flusher.close()
-        finally:
-            with system_errors():
-                self._close_file()
+                ends.callback(flusher.close)
 
     def _close_file(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            file.close()
+            with system_errors():
+                file.close()
 
 
 def _buffers(fields: Sequence[Field], total: int) -> dict[str, int]:
