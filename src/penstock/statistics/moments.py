@@ -197,7 +197,8 @@ def relative(columns: Array, pivot: Array, low: Array, high: Array) -> Floats:
             return apart
     floats: Floats = columns.astype(np.float64)
     with np.errstate(over="ignore"):
-        return floats - pivot.astype(np.float64)[:, None]
+        floats -= pivot.astype(np.float64)[:, None]
+    return floats
 
 
 def _is_long(columns: Array) -> bool:
