@@ -35,6 +35,7 @@ THREADS = [
     "loading/prefetch.py",
     "packing/output.py",
     "packing/verify.py",
+    "writing/direct.py",
     "writing/flushing.py",
 ]
 

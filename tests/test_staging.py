@@ -154,6 +154,16 @@ def test_what_is_there_may_have_to_stay(tmp_path):
         make(tmp_path / "missing" / "a", "new")
 
 
+def test_what_came_meanwhile_stays_as_well(tmp_path):
+    """Making a file may take hours."""
+    with refused(OptionError, "is there already"), Staging(tmp_path / "a", overwrite=False) as made:
+        made.path.write_text("new")
+        (tmp_path / "a").write_text("another's")
+        made.publish()
+    assert (tmp_path / "a").read_text() == "another's"
+    assert names(tmp_path) == ["a"]
+
+
 @pytest.mark.parametrize(
     "number, kind, words",
     [

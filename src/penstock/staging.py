@@ -99,9 +99,14 @@ class Staging:
         self._unlock()
 
     def publish(self) -> None:
-        """Puts what was made at `path` in the target's place, once it is on the disk."""
+        """Puts what was made at `path` in the target's place, once it is on the disk.
+
+        Raises:
+            OptionError: If something that may not be replaced has come there meanwhile.
+        """
         with write_errors(self.target):
             sync_all(self.path)
+            check_target(self.target, self._overwrite)
             if self.target.exists() and (self.target.is_dir() or self.path.is_dir()):
                 self._exchange()
             else:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.writing import direct
-from penstock.writing.direct import PAGE, Stretches, sha256_of
+from penstock.writing.direct import PAGE, Digest, Stretches, sha256_of
 
 SIZES = st.sampled_from([0, 1, 7, 100, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 50_000])
 WAYS = ["direct", "plain", "refused", "short"]
@@ -46,6 +46,15 @@ def test_what_is_put_lies_where_it_should(tmp_path, way, puts, buffer):
     path.write_bytes(b"\xa5" * (2 * room + PAGE))
     starts = {"a": PAGE, "b": PAGE + room}
     stretches = Stretches(path, starts, {"a": buffer, "b": 2 * PAGE})
+    written = _put(stretches, puts)
+    content = bytearray(b"\xa5" * (2 * room + PAGE))
+    for name, start in starts.items():
+        content[start : start + len(written[name])] = written[name]
+    assert path.read_bytes() == content
+
+
+def _put(stretches, puts):
+    """Writes so many bytes to each, and gives what they were."""
     rng = np.random.default_rng(0)
     written = {"a": b"", "b": b""}
     for name, size in puts:
@@ -53,10 +62,27 @@ def test_what_is_put_lies_where_it_should(tmp_path, way, puts, buffer):
         written[name] += values.tobytes()
         stretches.put(name, values)
     stretches.close()
-    content = bytearray(b"\xa5" * (2 * room + PAGE))
-    for name, start in starts.items():
-        content[start : start + len(written[name])] = written[name]
-    assert path.read_bytes() == content
+    return written
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), SIZES), max_size=20),
+    st.sampled_from([0, PAGE, 4 * PAGE]),
+    st.sampled_from([PAGE, 100 * PAGE]),
+)
+def test_the_digest_takes_what_is_written(tmp_path, way, puts, buffer, room):
+    """And reads the rest; the second stretch may begin where the first one ends."""
+    path = tmp_path / "file"
+    puts = [(name, min(size, room // 20)) for name, size in puts]
+    path.write_bytes(b"\xa5" * (2 * room + PAGE))
+    digest = Digest()
+    stretches = Stretches(path, {"a": PAGE, "b": PAGE + room}, {"a": buffer, "b": 2 * PAGE}, digest)
+    assert digest.place == PAGE
+    written = _put(stretches, puts)
+    if buffer:
+        assert digest.place >= PAGE + len(written["a"]) // buffer * buffer
+    digest.read(path, PAGE)
+    assert str(digest) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_values_of_any_type_are_bytes(tmp_path):

@@ -18,7 +18,7 @@ from penstock.packing.pieces import Piece
 from penstock.packing.plan import Plan
 from penstock.staging import Staging, replace_text, sync
 from penstock.writing import FileWriter
-from penstock.writing.direct import sha256_of
+from penstock.writing.direct import Digest
 from penstock.writing.hdf5 import set_attributes
 
 Array = npt.NDArray[Any]
@@ -143,8 +143,16 @@ class Folder(_Closing):
             rows = min(self._rows, self._plan.rows - self.done)
             # The one before may still be on its way.
             self._part = self._part.with_name(f"part-{self.done // self._rows % 2}.h5")
+            note = Note(**self._plan.structure, shuffled=self._plan.seed)
+            self._digest = Digest()
             self._writer = FileWriter(
-                self._part, self._plan.fields, rows, self._plan.storage, buffer=self._buffer
+                self._part,
+                self._plan.fields,
+                rows,
+                self._plan.storage,
+                buffer=self._buffer,
+                notes={"/": {ATTRIBUTE: note.to_json()}, **self._plan.attributes()},
+                digest=self._digest,
             )
             self._within = 0
         self._writer.put(self._within, piece.encoded)
@@ -155,21 +163,18 @@ class Folder(_Closing):
 
     def _end_shard(self) -> None:
         self._close()
-        note = Note(**self._plan.structure, shuffled=self._plan.seed)
-        notes = {"/": {ATTRIBUTE: note.to_json()}, **self._plan.attributes()}
-        set_attributes(self._part, notes)
         # The one before was sealed while this one was written.
         self._collect()
         number = len(self._shards)
         rows = min(self._rows, self._plan.rows - number * self._rows)
-        self._sealing = self._threads.submit(self._seal, self._part, number, rows)
+        self._sealing = self._threads.submit(self._seal, self._part, self._digest, number, rows)
 
-    def _seal(self, part: Path, number: int, rows: int) -> Shard:
+    def _seal(self, part: Path, digest: Digest, number: int, rows: int) -> Shard:
         sync(part)
-        digest = sha256_of(part, self._buffer)
+        digest.read(part, self._buffer)
         name = _SHARD.format(number)
         part.replace(self._folder / name)
-        return Shard(name, rows, (self._folder / name).stat().st_size, digest)
+        return Shard(name, rows, digest.place, str(digest))
 
     def _collect(self) -> None:
         if self._sealing is not None:

@@ -108,8 +108,8 @@ class Means(NamedTuple):
         if plan.scratch:
             count = min(count, max(1, memory // 2 // plan.scratch))
         buffer = min(MOST_BYTES, memory // 16)
-        # Contiguous values are written from one, and shards read into one for their SHA-256.
-        buffers = (plan.storage.compression is None) + (plan.shard_rows is not None)
+        # Contiguous values are written from one, and shards read into two for their SHA-256.
+        buffers = (plan.storage.compression is None) + 2 * (plan.shard_rows is not None)
         beside = count * plan.scratch + buffers * buffer
         return cls(max(1, memory - beside), count, beside, buffer)
 

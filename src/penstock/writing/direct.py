@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -45,15 +46,27 @@ class Stretches:
         path: The file.
         starts: Where each begins, by its name: multiples of `PAGE`.
         sizes: Bytes of the buffer of each; one without is written through the page cache.
+        digest: Of the file, whose bytes before the first stretch are there already. It takes
+            what is written where it stands, which is then not read again.
     """
 
-    def __init__(self, path: Path, starts: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        starts: Mapping[str, int],
+        sizes: Mapping[str, int],
+        digest: "Digest | None" = None,
+    ) -> None:
+        if digest is not None:
+            digest.read(path, stop=min(starts.values()))
         self._plain = os.open(path, os.O_RDWR)
         self._direct = open_direct(path, os.O_RDWR)
         self._buffers = {name: _aligned(size) for name, size in sizes.items() if size}
         self._places = dict(starts)
         self._filled = dict.fromkeys(starts, 0)
         self._flusher = FileFlusher(path)
+        self._digest = digest
+        self._thread = ThreadPoolExecutor(1, "penstock-digest")
 
     def put(self, name: str, values: Array) -> None:
         """Writes what comes next in a stretch.
@@ -87,6 +100,7 @@ class Stretches:
             if self._direct is not None:
                 ends.callback(os.close, self._direct)
             ends.callback(self._flusher.close)
+            ends.callback(self._thread.shutdown)
             for name, filled in self._filled.items():
                 if filled:
                     # Part of a page: that is no business of a disk's.
@@ -94,11 +108,16 @@ class Stretches:
 
     def _write(self, name: str, data: npt.NDArray[np.uint8]) -> None:
         place = self._places[name]
+        hashed = None
+        if self._digest is not None and self._digest.place == place:
+            hashed = self._thread.submit(self._digest.update, data)
         written = 0 if self._direct is None else _write_direct(self._direct, data, place)
         self._places[name] += written
         self._filled[name] = 0
         if written < len(data):
             self._write_plain(name, data[written:])
+        if hashed is not None:
+            hashed.result()
 
     def _write_plain(self, name: str, data: npt.NDArray[np.uint8]) -> None:
         write_at(self._plain, data, self._places[name])
@@ -123,26 +142,56 @@ def _write_direct(descriptor: int, data: npt.NDArray[np.uint8], place: int) -> i
 
 
 def sha256_of(path: Path, buffer_bytes: int = MOST_BYTES) -> str:
-    """The SHA-256 of a file, as hex digits.
+    """The SHA-256 of a file, as hex digits; see `Digest.read`."""
+    digest = Digest()
+    digest.read(path, buffer_bytes)
+    return str(digest)
 
-    Args:
-        path: The file.
-        buffer_bytes: How much of it is read at once.
+
+class Digest:
+    """The SHA-256 of a file from its first byte on: of what is written to it, or read from it.
+
+    Attributes:
+        place: Bytes that were worked on.
     """
-    digest = hashlib.sha256()
-    buffer = _aligned(max(PAGE, buffer_bytes // PAGE * PAGE))
-    plain = os.open(path, os.O_RDONLY)
-    direct = open_direct(path, os.O_RDONLY)
-    try:
-        place = 0
-        while count := _read(plain if direct is None else direct, plain, buffer, place):
-            digest.update(buffer[:count].data)
-            place += count
-    finally:
-        os.close(plain)
-        if direct is not None:
-            os.close(direct)
-    return digest.hexdigest()
+
+    def __init__(self) -> None:
+        self.place = 0
+        self._sha = hashlib.sha256()
+
+    def update(self, data: npt.NDArray[np.uint8]) -> None:
+        """Takes the bytes that come next in the file."""
+        self._sha.update(data.data)
+        self.place += len(data)
+
+    def read(self, path: Path, buffer_bytes: int = MOST_BYTES, stop: int | None = None) -> None:
+        """Reads on from where it stands.
+
+        Args:
+            path: The file.
+            buffer_bytes: How much of it is read at once. There are two buffers: one is filled
+                while the other is worked on.
+            stop: Where to stop; None for the file's end.
+        """
+        buffers = [_aligned(max(PAGE, buffer_bytes // PAGE * PAGE)) for _ in range(2)]
+        stop = path.stat().st_size if stop is None else stop
+        with ExitStack() as ends:
+            plain = os.open(path, os.O_RDONLY)
+            ends.callback(os.close, plain)
+            direct = open_direct(path, os.O_RDONLY)
+            if direct is not None:
+                ends.callback(os.close, direct)
+            first = plain if direct is None else direct
+            thread = ends.enter_context(ThreadPoolExecutor(1, "penstock-read"))
+            coming = thread.submit(_read, first, plain, buffers[0], self.place)
+            while count := min(coming.result(), stop - self.place):
+                full, free = buffers
+                coming = thread.submit(_read, first, plain, free, self.place + count)
+                self.update(full[:count])
+                buffers = [free, full]
+
+    def __str__(self) -> str:
+        return self._sha.hexdigest()
 
 
 def _read(descriptor: int, plain: int, buffer: npt.NDArray[np.uint8], place: int) -> int:

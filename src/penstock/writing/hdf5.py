@@ -14,7 +14,7 @@ from h5py import h5d, h5f, h5g, h5p, h5s, h5t
 
 from penstock.errors import TypeNotSupportedError
 from penstock.spec import Field
-from penstock.writing.direct import LEAST_BYTES, MOST_BYTES, PAGE, Stretches
+from penstock.writing.direct import LEAST_BYTES, MOST_BYTES, PAGE, Digest, Stretches
 from penstock.writing.encoders import Encoded, Storage
 from penstock.writing.flushing import FileFlusher
 
@@ -36,6 +36,9 @@ class FileWriter:
         rows: Samples, at least one.
         storage: How the values are stored.
         buffer: Bytes of memory for what goes to the disk at once.
+        notes: Attributes, as for `set_attributes`.
+        digest: Of the file. Where values are contiguous, it takes most of them as they are
+            written; whoever made it reads on from where it stands.
 
     Raises:
         TypeNotSupportedError: If HDF5 has no such type.
@@ -49,16 +52,19 @@ class FileWriter:
         storage: Storage,
         *,
         buffer: int = MOST_BYTES,
+        notes: Mapping[str, Mapping[str, Any]] | None = None,
+        digest: Digest | None = None,
     ) -> None:
         self._fields = {field.name: field for field in fields}
         self._stretches: Stretches | None = None
         self._flusher: FileFlusher | None = None
         with system_errors():
             self._file: h5py.File | None = make_file(path, fields, rows, storage)
+            _note(self._file, notes or {})
             if storage.compression is None:
                 starts = {name: self._file[name].id.get_offset() for name in self._fields}
                 self._close_file()
-                self._stretches = Stretches(path, starts, _buffers(fields, buffer))
+                self._stretches = Stretches(path, starts, _buffers(fields, buffer), digest)
             else:
                 self._flusher = FileFlusher(path)
 
@@ -146,7 +152,8 @@ def make_file(path: Path, fields: Sequence[Field], rows: int, storage: Storage) 
     """
     file = _new_file(path, ALIGNMENT if storage.compression is None else 1)
     try:
-        for field in fields:
+        # What comes first in the file can be worked on for its digest as it is written.
+        for field in sorted(fields, key=lambda field: -field.nbytes):
             *groups, name = field.name.encode().split(b"/")
             _dataset(_group(file, groups), name, field, rows, storage)
     except BaseException:
@@ -232,10 +239,14 @@ def _type_of(field: Field) -> h5t.TypeID:
 def set_attributes(path: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
     """Sets attributes of the objects of a file; text of ours is stored at its own length."""
     with system_errors(), h5py.File(path, "r+", libver=VERSION, locking=False) as file:
-        for name, attributes in values.items():
-            for key, value in attributes.items():
-                if isinstance(value, np.ndarray) and value.dtype.hasobject:
-                    file[name].attrs.create(key, value, dtype=h5py.string_dtype())
-                else:
-                    text = isinstance(value, str) and name == "/"
-                    file[name].attrs[key] = np.bytes_(value.encode()) if text else value
+        _note(file, values)
+
+
+def _note(file: h5py.File, values: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, attributes in values.items():
+        for key, value in attributes.items():
+            if isinstance(value, np.ndarray) and value.dtype.hasobject:
+                file[name].attrs.create(key, value, dtype=h5py.string_dtype())
+            else:
+                text = isinstance(value, str) and name == "/"
+                file[name].attrs[key] = np.bytes_(value.encode()) if text else value
