@@ -24,7 +24,7 @@ from benchmarks.worker import Signal
 READ, WRITE, PACK, BY_HAND = "read alone", "write alone", "Penstock pack", "h5py, by hand"
 FIELDS = ("image", "label")
 HAND_ROWS = 256
-TIMED_SECONDS = 2
+TIMES = 3
 BLOCK = 64
 
 Say = Callable[[str], None]
@@ -70,34 +70,51 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
     result["skipped"] = {name: "not asked for" for name in CASES if name not in chosen}
     for number in range(settings.repeat):
         for case in chosen:
-            for way in WAYS if case == EPOCHS else CASES[case].ways:
-                _note(result, settings, folder, say, case=case, way=way, round=number)
+            for ways in _together(case):
+                _note(result, settings, folder, say, ways, case=case, round=number)
     image_file(folder, LAYOUTS["gzip"], settings.rows, sort=True)
-    _note(result, settings, folder, say, case=QUALITY, way=MIXED, round=0)
+    _note(result, settings, folder, say, [MIXED], case=QUALITY, round=0)
     return result
 
 
-def _note(result: dict[str, Any], settings: Settings, folder: Path, say: Say, **about: Any) -> None:
+def _together(case: str) -> list[list[str]]:
+    """The ways of a case; those that are compared take turns in one process."""
+    if case == EPOCHS:
+        return [[way] for way in WAYS]
+    ways = CASES[case].ways
+    return [[way for way in ways if way != BY_HAND], *([BY_HAND] for way in ways if way == BY_HAND)]
+
+
+def _note(
+    result: dict[str, Any],
+    settings: Settings,
+    folder: Path,
+    say: Say,
+    ways: list[str],
+    **about: Any,
+) -> None:
     job = {
         **about,
+        "ways": ways,
         "folder": str(folder),
         "rows": settings.rows,
         "batch": settings.batch,
         "memory": settings.pack_memory,
     }
     try:
-        run = run_job("pack", job)
+        found = run_job("pack", job)
     except JobFailed as error:
-        result["failed"].append({**about, "reason": str(error)})
-        say(f"{about['case']}, {about['way']}: FAILED, {error}")
+        result["failed"].append({**about, "way": ", ".join(ways), "reason": str(error)})
+        say(f"{about['case']}, {', '.join(ways)}: FAILED, {error}")
         return
-    result["runs"].append({**about, **run})
-    shown = f"{run['bytes'] / run['seconds'] / 1e6:,.0f} MB/s" if "seconds" in run else str(run)
-    say(f"{about['case']}, {about['way']}: {shown}")
+    for way, run in found.items():
+        result["runs"].append({**about, "way": way, **run})
+        shown = f"{run['bytes'] / run['seconds'] / 1e6:,.0f} MB/s" if "seconds" in run else str(run)
+        say(f"{about['case']}, {way}: {shown}")
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Runs one way; in a process of its own."""
+    """Runs some ways of a case, in a process of their own; gives for each what was measured."""
     import penstock.packing.run  # noqa: F401 - imports are not timed
 
     with tempfile.TemporaryDirectory(dir=job["folder"]) as temporary:
@@ -111,22 +128,29 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
 
 def _timed(job: dict[str, Any], case: Case, target: Path, signal: Signal) -> dict[str, Any]:
     held = None if case.layout is None else machine.fill_page_cache(_path(job, case.layout))
-    action = {READ: _read, WRITE: _write, PACK: _pack, BY_HAND: _by_hand}[job["way"]]
-    begin = action(job, case, target)
+    actions = {READ: _read, WRITE: _write, PACK: _pack, BY_HAND: _by_hand}
+    begins = {way: actions[way](job, case, target) for way in job["ways"]}
+    slow = BY_HAND in begins
     # The first run meets fresh memory, which is a larger part of a small file than of a large one.
-    if job["way"] != BY_HAND:
+    for begin in () if slow else begins.values():
         begin()
-    signal("ready")
-    seconds = []
-    while sum(seconds) < TIMED_SECONDS:
         _remove(target)
-        start = perf_counter()
-        begin()
-        seconds.append(perf_counter() - start)
+    signal("ready")
+    seconds: dict[str, list[float]] = {way: [] for way in begins}
+    for _ in range(1 if slow else TIMES):
+        for way, begin in begins.items():
+            _remove(target)
+            start = perf_counter()
+            begin()
+            seconds[way].append(perf_counter() - start)
     del held
-    if job["way"] in (PACK, BY_HAND):
-        _check(job, target)
-    return {"seconds": median(seconds), "bytes": job["rows"] * (ROW_BYTES + 8)}
+    # What came last is there still.
+    _check(job, target)
+    return {way: _speed(job, median(times)) for way, times in seconds.items()}
+
+
+def _speed(job: dict[str, Any], seconds: float) -> dict[str, float]:
+    return {"seconds": seconds, "bytes": job["rows"] * (ROW_BYTES + 8)}
 
 
 def _remove(target: Path) -> None:
@@ -258,8 +282,9 @@ def _epochs(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any]
     import penstock as ps
 
     data = ps.from_hdf5(_path(job, "gzip"), x="image", y="label")
-    if job["way"] != ORIGINAL:
-        data = ps.pack(data, target, memory=job["memory"], **WAYS[job["way"]])
+    (way,) = job["ways"]
+    if way != ORIGINAL:
+        data = ps.pack(data, target, memory=job["memory"], **WAYS[way])
     loader = data.batch(job["batch"], shuffle=True, seed=0, memory=job["memory"])
     for _ in loader:
         pass
@@ -269,7 +294,7 @@ def _epochs(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any]
     seconds = perf_counter() - start
     if sums != job["rows"]:
         raise AssertionError(f"an epoch had {sums} rows of {job['rows']}")
-    return {"seconds": seconds, "bytes": job["rows"] * (ROW_BYTES + 8)}
+    return {way: _speed(job, seconds)}
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -293,7 +318,7 @@ def _quality(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any
         labels.append(classes)
     _check(job, target, sort=True)
     order = np.concatenate(rows), np.concatenate(labels)
-    return shuffle_quality(*order, job["rows"], job["batch"], BLOCK)
+    return {MIXED: shuffle_quality(*order, job["rows"], job["batch"], BLOCK)}
 
 
 def speeds_of(runs: list[dict[str, Any]], case: str) -> dict[str, dict[int, float]]:

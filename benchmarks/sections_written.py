@@ -43,7 +43,7 @@ def write_section(record: Record, _: bool) -> Iterator[str]:
         f"batches of {settings['batch']}, and a tenth of them row by row; brought to the disk; "
         f"medians of {settings['repeat']} rounds."
     )
-    head = ("", "MB/s", "min - max", "samples/s", "end, ms", "of the ceiling")
+    head = ("", "MB/s", "min - max", "samples/s", "end, ms", "/ pwrite")
     yield from section("Writing", text, head, list(write.rows_of(record["write"])))
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from penstock.cli.inputs import add_fields, open_samples, positive
+from penstock.cli.inputs import add_fields, add_means, open_samples, positive
 from penstock.statistics import stats
 from penstock.statistics.plot import check_path, import_matplotlib
 from penstock.statistics.text import to_text
@@ -75,18 +75,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="N",
         help="different values of a field that are counted (default: 1000)",
     )
-    work.add_argument(
-        "--memory",
-        metavar="SIZE",
-        help="for samples in memory, such as 256MB "
-        "(default: a quarter of what this process may use, 2 GiB at most)",
-    )
-    work.add_argument(
-        "--workers",
-        type=positive,
-        metavar="N",
-        help="threads that read and count (default: the CPUs that this process may use)",
-    )
+    add_means(work)
     output = parser.add_argument_group("output")
     output.add_argument("--plot", type=Path, metavar="FILE.png", help="draw histograms and classes")
     output.add_argument("--json", action="store_true", help="the same as one JSON document")
