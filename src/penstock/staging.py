@@ -33,8 +33,9 @@ WRITTEN = "written.json"
 
 
 def staging_folder(target: Path) -> Path:
-    """Where `target` is made: `.name.penstock`, beside it."""
-    return target.parent / f".{target.name}.penstock"
+    """Where `target` is made: `.name.penstock`, beside it, or beside what a link leads to."""
+    place = Path(os.path.realpath(target))
+    return place.parent / f".{place.name}.penstock"
 
 
 class Staging:

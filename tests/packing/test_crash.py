@@ -1,6 +1,7 @@
 """A process that is killed, and a disk that takes no more: nothing that was there is lost."""
 
 import random
+import shutil
 import subprocess
 import sys
 
@@ -147,6 +148,54 @@ for link in Path("/proc/self/fd").iterdir():
 if left:
     print("left behind:", left)
 """
+
+
+PUBLISHED = """
+import os, sys
+from pathlib import Path
+import penstock as ps
+from penstock import staging
+
+folder = Path(sys.argv[1])
+sync = staging.sync
+
+def die(path):
+    sync(path)
+    if path == folder:
+        os.kill(os.getpid(), 9)
+
+staging.sync = die
+data = ps.from_hdf5(folder / "in.h5", x="image", y="id")
+ps.pack(data, folder / "out", shard_size=776 * 1000, overwrite=True, resume=True)
+"""
+
+
+@pytest.mark.parametrize("before", ["nothing", "other rows", "the same rows"])
+def test_killed_when_all_was_in_place_nothing_is_lost(folder, before):
+    """What is there is not made again, and neither taken for what was there before."""
+    data = ps.from_hdf5(folder / "in.h5", x="image", y="id")
+    if before != "nothing":
+        old = data if before == "the same rows" else data.map(lambda x, y: (x, y + 1))
+        ps.pack(old, folder / "out", shard_size=776 * 1000)
+    assert subprocess.run([sys.executable, "-c", PUBLISHED, str(folder)], check=False).returncode
+    assert (folder / ".out.penstock").is_dir()
+    times = {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
+    packed = ps.pack(data, folder / "out", shard_size=776 * 1000, overwrite=True, resume=True)
+    assert np.array_equal(packed[:][1], np.arange(N))
+    assert ps.verify(folder / "out").ok
+    assert {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()} == times
+    assert sorted(path.name for path in folder.iterdir()) == ["in.h5", "out"]
+
+
+def test_what_was_there_before_is_not_taken_for_new(folder):
+    """Where the new shards were put in its place, and then removed."""
+    data = ps.from_hdf5(folder / "in.h5", x="image", y="id")
+    ps.pack(data.map(lambda x, y: (x, y + 1)), folder / "out", shard_size=776 * 1000)
+    subprocess.run([sys.executable, "-c", PUBLISHED, str(folder)], check=False)
+    shutil.rmtree(folder / "out")
+    packed = ps.pack(data, folder / "out", shard_size=776 * 1000, resume=True)
+    assert np.array_equal(packed[:][1], np.arange(N))
+    assert ps.verify(folder / "out").ok
 
 
 @pytest.mark.parametrize("kind", ["file", "gzip", "shards", "scratch"])

@@ -170,9 +170,61 @@ def test_a_folder_of_other_things_is_never_replaced(data, tmp_path):
     """Also with overwrite=True."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years")
-    with refused(OptionError, "other things"):
+    with refused(OptionError, "did not put there: thesis.txt"):
+        ps.pack(data, tmp_path / "out", shard_size=SIZE, overwrite=True)
+    # A manifest of somebody else's, as web pages have one.
+    (tmp_path / "out" / "manifest.json").write_text('{"name": "page"}')
+    with refused(OptionError, "manifest.json, thesis.txt"):
         ps.pack(data, tmp_path / "out", shard_size=SIZE, overwrite=True)
     assert (tmp_path / "out" / "thesis.txt").read_text() == "years"
+    ps.pack(data, tmp_path / "packed", shard_size=SIZE)
+    (tmp_path / "packed" / "notes.md").write_text("mine")
+    with refused(OptionError, "did not put there: notes.md"):
+        ps.pack(data, tmp_path / "packed", shard_size=SIZE, overwrite=True)
+    assert (tmp_path / "packed" / "notes.md").read_text() == "mine"
+    with refused(OptionError, "the name of what lists shards"):
+        ps.pack(data, tmp_path / "manifest.json")
+
+
+def stopped(data, path, **options):
+    """Packs until the map function fails; gives the shards that are left."""
+    with pytest.raises(RuntimeError, match="stopped"):
+        ps.pack(data.map(fail_at(900)), path, shard_size=SIZE, workers=1, **options)
+    folder = path.resolve().parent / f".{path.resolve().name}.penstock"
+    return sorted(folder.rglob("shard-*"))
+
+
+@pytest.mark.parametrize("damage", ["gone", "short"])
+def test_shards_that_were_lost_are_made_again(data, tmp_path, damage):
+    """As a power failure may lose them."""
+    whole = data.map(lambda x, y: (x, y))
+    ps.pack(whole, tmp_path / "whole", shard_size=SIZE)
+    lost = stopped(data, tmp_path / "out")[2]
+    if damage == "gone":
+        lost.unlink()
+    else:
+        lost.write_bytes(lost.read_bytes()[:1000])
+    ps.pack(whole, tmp_path / "out", shard_size=SIZE, resume=True)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("note", ["", "{}", "[1, 2]", '[{}, [{"file": "a"}]]'])
+def test_a_damaged_note_is_not_gone_on_with(data, tmp_path, note):
+    """It is named."""
+    stopped(data, tmp_path / "out")
+    (tmp_path / ".out.penstock" / "progress.json").write_text(note)
+    with refused(StateError, "progress.json is damaged", "without resume"):
+        ps.pack(data, tmp_path / "out", shard_size=SIZE, resume=True)
+
+
+def test_a_link_is_gone_on_with(data, tmp_path):
+    """With the seed that was drawn."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "out")
+    assert stopped(data, tmp_path / "link", shuffle=True)
+    whole = data.map(lambda x, y: (x, y))
+    ps.pack(whole, tmp_path / "link", shard_size=SIZE, shuffle=True, resume=True)
+    assert ps.verify(tmp_path / "there" / "out").ok
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What `verify` finds, and what it does not take for damage."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import penstock as ps
-from penstock.errors import FileFormatError, MissingFileError
+from penstock.errors import FileFormatError, MissingFileError, OptionError
 from tests.bad_input.refusal import refused
 from tests.files import gzip, images, write
 
@@ -104,6 +106,37 @@ def test_files_of_others_are_read_to_the_end(tmp_path):
     flip(path, place + 5)
     found = ps.verify(path)
     assert "Rows 24 to 31 of 'image'" in found.problems[0]
+
+
+def test_a_file_that_was_mended_is_whole(data, tmp_path):
+    """Nothing of the damaged one is kept in memory, and it is not open any more."""
+    path = tmp_path / "out.h5"
+    ps.pack(data, path, compression="gzip")
+    good = path.read_bytes()
+    with h5py.File(path) as file:
+        chunk = file["x.image"].id.get_chunk_info(0)
+    middle = chunk.byte_offset + chunk.size // 2
+    bad = good[:middle] + bytes(40) + good[middle + 40 :]
+    for content in (bad, good, bad, good):
+        path.write_bytes(content)
+        assert ps.verify(path).ok == (content == good)
+    descriptors = Path("/proc/self/fd")
+    if descriptors.is_dir():
+        assert path not in [one.resolve() for one in descriptors.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "options, word",
+    [({"workers": 0}, "workers"), ({"memory": 0}, "bytes"), ({"memory": "much"}, "bytes")],
+)
+def test_options_of_verify_are_looked_at(data, tmp_path, options, word):
+    """For files and for shards."""
+    ps.pack(data, tmp_path / "out.h5")
+    ps.pack(data, tmp_path / "shards", shard_size="10kB")
+    for path in (tmp_path / "out.h5", tmp_path / "shards"):
+        with refused(OptionError, word):
+            ps.verify(path, **options)
+    assert ps.verify(tmp_path / "shards", memory=100_000, workers=3).ok
 
 
 def test_what_is_no_data_is_refused(tmp_path):

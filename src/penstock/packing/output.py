@@ -1,9 +1,8 @@
 """Where pieces go: into one file, or into the shards of a folder."""
 
-import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -11,12 +10,21 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import StateError
-from penstock.manifest import ATTRIBUTE, CHECKSUMS, NAME, Manifest, Note, Shard
-from penstock.packing.journal import PROGRESS, read_progress
+from penstock.errors import FileFormatError, MissingFileError, StateError
+from penstock.manifest import (
+    ATTRIBUTE,
+    CHECKSUMS,
+    NAME,
+    Manifest,
+    Note,
+    Shard,
+    check_shard,
+    read_manifest,
+)
+from penstock.packing.journal import Progress, read_progress
 from penstock.packing.pieces import Piece
 from penstock.packing.plan import Plan
-from penstock.staging import Staging, replace_text, sync
+from penstock.staging import Staging, sync
 from penstock.writing import FileWriter
 from penstock.writing.direct import Digest
 from penstock.writing.hdf5 import set_attributes
@@ -113,16 +121,24 @@ class Folder(_Closing):
         self._buffer = buffer
         assert plan.shard_rows is not None
         self._rows = plan.shard_rows
-        self._target = staging.target
+        self._staging = staging
         self._folder = staging.path
-        self._progress = staging.folder / PROGRESS
         self._part = staging.folder / "part.h5"
         self._folder.mkdir(exist_ok=True)
         self._shards = self._left()
+        self._remove_others()
+        self._note()
         self.done = sum(shard.rows for shard in self._shards)
         self._within = 0
         self._sealing: Future[Shard] | None = None
         self._threads = ThreadPoolExecutor(1, "penstock-seal")
+
+    def _remove_others(self) -> None:
+        """Removes what is no shard that is gone on with, such as a manifest."""
+        kept = {shard.file for shard in self._shards}
+        for item in self._folder.iterdir():
+            if item.name not in kept:
+                item.unlink()
 
     def __enter__(self) -> "Folder":
         return self
@@ -174,13 +190,14 @@ class Folder(_Closing):
         digest.read(part, self._buffer)
         name = _SHARD.format(number)
         part.replace(self._folder / name)
+        sync(self._folder)
         return Shard(name, rows, digest.place, str(digest))
 
     def _collect(self) -> None:
         if self._sealing is not None:
             self._shards.append(self._sealing.result())
             self._sealing = None
-            self._note(self._shards)
+            self._note()
 
     def finish(self) -> None:
         """Writes the manifest."""
@@ -189,25 +206,51 @@ class Folder(_Closing):
         manifest = Manifest(self._plan.fields, tuple(self._shards), note)
         (self._folder / NAME).write_text(manifest.to_json())
 
-    def _note(self, shards: list[Shard]) -> None:
+    def _note(self) -> None:
         """Notes which shards are there, for somebody who goes on."""
-        document = {
-            "plan": self._plan.describe(),
-            "shards": [asdict(shard) for shard in shards],
-        }
-        replace_text(self._progress, json.dumps(document))
+        Progress(self._plan.describe(), tuple(self._shards)).write(self._staging.folder)
 
     def _left(self) -> list[Shard]:
         """The shards that a process before has left, which was packing the same."""
-        document = read_progress(self._progress.parent)
-        if document is None:
-            self._note([])
+        left = read_progress(self._staging.folder)
+        if left is None:
             return []
         plan = self._plan.describe()
-        differ = [name for name, value in plan.items() if document["plan"].get(name) != value]
+        differ = [name for name, value in plan.items() if left.plan.get(name) != value]
         if differ:
             raise StateError(
-                f"What was left of packing {self._target.name} cannot be gone on with: it was made "
-                f"with other {', '.join(differ)}. Pack as before, or anew without resume."
+                f"What was left of packing {self._staging.target.name} cannot be gone on with: it "
+                f"was made with other {', '.join(differ)}. Pack as before, or anew without resume."
             )
-        return [Shard(**shard) for shard in document["shards"]]
+        manifest = _manifest_of(self._folder)
+        if manifest is not None and manifest.shards != left.shards:
+            # What was at the target before the shards that were noted were put there.
+            return []
+        return list(takewhile(self._is_there, left.shards))
+
+    def _is_there(self, shard: Shard) -> bool:
+        try:
+            check_shard(self._folder / shard.file, shard)
+        except (MissingFileError, FileFormatError):
+            return False
+        return True
+
+
+def is_published(plan: Plan, staging: Staging) -> bool:
+    """Whether a process before was stopped when its shards were in their place already."""
+    left, manifest = read_progress(staging.folder), _manifest_of(staging.target)
+    return (
+        left is not None
+        and manifest is not None
+        and left.plan == plan.describe()
+        and manifest.rows == plan.rows
+        and manifest.shards == left.shards
+    )
+
+
+def _manifest_of(folder: Path) -> Manifest | None:
+    """The manifest of a folder, if it has one that can be read."""
+    try:
+        return read_manifest(folder / NAME)
+    except (MissingFileError, FileFormatError, NotADirectoryError):
+        return None

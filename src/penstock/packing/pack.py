@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from penstock.dataset import Dataset
-from penstock.errors import OptionError, check_integer
+from penstock.errors import (
+    FileFormatError,
+    MissingFileError,
+    OptionError,
+    check_integer,
+    some_of,
+)
 from penstock.formats import open as open_data
-from penstock.manifest import NAME
+from penstock.manifest import NAME, read_manifest
 from penstock.packing.journal import read_progress
 from penstock.resources import default_memory, parse_bytes
 from penstock.staging import Staging, staging_folder
@@ -67,7 +73,8 @@ def pack(
         workers: Threads that read, map and compress; None takes the CPUs that there are.
         overwrite: Replaces what is at `path`.
         resume: Goes on with shards where a process that was stopped has left off; the result is
-            the same, byte for byte. The data and the options have to be those of then.
+            the same, byte for byte. The data and the options have to be those of then: lengths,
+            types and some of the values are compared.
         progress: Whether to show a bar; None does on a terminal.
 
     Returns:
@@ -91,6 +98,7 @@ def pack(
     model.fit(packed.batch(32, shuffle=True))
     ```
     """
+    from penstock.packing.output import is_published
     from penstock.packing.pieces import Means
     from penstock.packing.plan import make_plan
     from penstock.packing.run import write
@@ -113,11 +121,14 @@ def pack(
     _check_target(target, shard_size is not None, overwrite, resume)
     keep = plan.shard_rows is not None
     with (
-        means.explained(),
+        means.explained(plan, total, workers),
         Staging(target, overwrite=overwrite, keep=keep, resume=resume) as staging,
     ):
-        write(plan, staging, means, progress)
-        staging.publish()
+        if keep and is_published(plan, staging):
+            staging.remove()
+        else:
+            write(plan, staging, means, progress)
+            staging.publish()
     return open_data(target)
 
 
@@ -131,8 +142,8 @@ def _seed(shuffle: Any, seed: int | None, target: Path, resume: bool) -> int | N
             raise OptionError("seed= is about shuffle=True. Say it as well, or leave seed= out.")
         return None
     if seed is None and resume:
-        left = read_progress(staging_folder(target)) or {}
-        seed = left.get("plan", {}).get("seed")
+        left = read_progress(staging_folder(target))
+        seed = None if left is None else left.plan.get("seed")
     return secrets.randbits(31) if seed is None else int(seed)
 
 
@@ -143,9 +154,22 @@ def _check_target(target: Path, sharded: bool, overwrite: bool, resume: bool) ->
             raise OptionError("resume= goes on with shards: say shard_size= as well.")
         if target.is_dir():
             raise OptionError(f"{target} is a folder. Name a file, or say shard_size=.")
+        if target.name == NAME:
+            raise OptionError(f"{NAME} is the name of what lists shards. Choose another name.")
         return
-    if target.is_dir() and overwrite and not (target / NAME).is_file() and any(target.iterdir()):
-        raise OptionError(
-            f"{target} is a folder of other things, without a {NAME}. Choose another name, or "
-            "remove it yourself."
-        )
+    if target.is_dir() and overwrite:
+        others = sorted({item.name for item in target.iterdir()} - _names_in(target))
+        if others:
+            raise OptionError(
+                f"{target} holds what pack did not put there: {some_of(others)}. Choose another "
+                "name, or remove it yourself."
+            )
+
+
+def _names_in(folder: Path) -> set[str]:
+    """The names of what pack has written in a folder; none if it did not write it."""
+    try:
+        manifest = read_manifest(folder / NAME)
+    except (MissingFileError, FileFormatError):
+        return set()
+    return {NAME, *(shard.file for shard in manifest.shards)}

@@ -21,6 +21,9 @@ from penstock.writing.direct import MOST_BYTES
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
+SORTED = 8
+"""Two passes sort rows one part in so many of the memory at a time."""
+
 _SAMPLES = 8
 
 
@@ -114,14 +117,28 @@ class Means(NamedTuple):
         return cls(max(1, memory - beside), count, beside, buffer)
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Says, where memory is too little, what was set aside of it."""
+    def explained(self, plan: Plan, total: int, workers: int | None) -> Iterator[None]:
+        """Says, where memory is too little, how much is enough for all that shares it.
+
+        Args:
+            plan: What is packed.
+            total: Bytes that were given.
+            workers: Threads that were asked for.
+        """
         try:
             yield
         except MemoryBudgetError as error:
-            aside = format_bytes(self.beside)
+            if error.least is None:
+                raise
+            # Two passes set aside what is sorted at a time as well.
+            needed = error.least * SORTED // (SORTED - 1) + SORTED
+            enough = needed
+            while Means.of(plan, enough, workers).memory < needed:
+                enough += enough // 16 + 1
             raise MemoryBudgetError(
-                f"{error} ({aside} of what was given are set aside for compressing and writing.)"
+                f"memory={format_bytes(total)} is too little to pack this: compressing and writing "
+                f"take {format_bytes(self.beside)}, and what is left cannot hold the samples that "
+                f"are read together. memory={enough} is enough."
             ) from error
 
 

@@ -14,6 +14,8 @@ from penstock.manifest import CHECKSUMS
 from penstock.resources import parse_bytes
 from penstock.spec import PARTS, Field, Spec, map_structure, may_be_named
 from penstock.writing import ENCODERS, Cast, Storage
+from penstock.writing.casts import plain
+from penstock.writing.hdf5 import check_types
 
 CHUNK = "2MiB"
 PIECE_BYTES = 1 << 20
@@ -94,6 +96,7 @@ class Plan:
             "chunk rows": self.storage.chunk_rows,
             "shard rows": self.shard_rows,
             "seed": self.seed,
+            "casts": [cast.safe for cast in self.casts],
         }
 
 
@@ -114,6 +117,7 @@ def make_plan(
     Raises:
         OptionError: If an argument cannot be honoured.
         ShapeError: If there are no rows.
+        TypeNotSupportedError: If HDF5 has no such type.
     """
     if not isinstance(data, Dataset):
         raise OptionError(f"Expected a data set to pack. Received: {data!r}")
@@ -127,6 +131,7 @@ def make_plan(
         Field(stored[f.name], f.shape, cast.target)
         for f, cast in zip(spec.fields, casts, strict=True)
     )
+    check_types(fields)
     row_bytes = sum(field.nbytes for field in fields)
     shard_rows = None if shard_size is None else max(1, parse_bytes(shard_size) // row_bytes)
     most = min(len(data), shard_rows or len(data))
@@ -136,7 +141,7 @@ def make_plan(
         storage = Storage()
     else:
         largest = max(field.nbytes for field in fields)
-        piece_rows = min(most, max(1, parse_bytes(chunk or CHUNK) // largest))
+        piece_rows = min(most, max(1, parse_bytes(CHUNK if chunk is None else chunk) // largest))
         storage = Storage(compression, _level(compression, level), piece_rows)
     if shard_rows is not None:
         # A shard ends where a piece does.
@@ -154,7 +159,7 @@ def _refuse_without_compression(level: int | None, chunk: int | str | None) -> N
 
 
 def _level(compression: Any, level: int | None) -> int:
-    if compression not in ENCODERS:
+    if not isinstance(compression, str) or compression not in ENCODERS:
         raise OptionError(
             f"Expected compression to be None or one of {', '.join(ENCODERS)}. "
             f"Received: {compression!r}"
@@ -178,11 +183,15 @@ def _dtypes(spec: Spec, dtype: Any) -> dict[str, np.dtype[Any]]:
     for name in wanted:
         _check_field(spec, name, "dtype")
     try:
-        return {
-            f.name: np.dtype(wanted.get(f.name, f.dtype)).newbyteorder("=") for f in spec.fields
-        }
+        made = {f.name: plain(np.dtype(wanted.get(f.name, f.dtype))) for f in spec.fields}
     except TypeError as error:
         raise OptionError(f"Expected dtype= to name NumPy dtypes: {error}") from error
+    for name, dtype in made.items():
+        if not dtype.itemsize:
+            raise OptionError(
+                f"{dtype.name} has no bytes for values of {name!r}. Say how many: dtype='S10'."
+            )
+    return made
 
 
 def _stored_names(spec: Spec, names: Mapping[str, str] | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from penstock.errors import MemoryBudgetError
 from penstock.packing.output import output_of
 from penstock.packing.pieces import Means, Piece, estimate, in_order
 from penstock.packing.plan import Plan
@@ -52,6 +53,15 @@ def _pieces(plan: Plan, scratch: Scratch | None, first: int, means: Means) -> It
     return in_order(plan, first, means, shuffle)
 
 
+def _can_go_once(plan: Plan, means: Means) -> bool:
+    """Whether memory is enough to read rows in the new order; two passes take less."""
+    try:
+        in_order(plan, 0, means, "exact")
+    except MemoryBudgetError:
+        return False
+    return True
+
+
 def _scratch(plan: Plan, staging: Staging, means: Means) -> Scratch | None:
     """Where rows are put in order, if they cannot be read in that order as fast."""
     if plan.seed is None:
@@ -63,6 +73,6 @@ def _scratch(plan: Plan, staging: Staging, means: Means) -> Scratch | None:
     at_hand = nbytes <= machine_memory() // 2 or view.row_bytes >= _RANDOM_ROW_BYTES
     # The samples of a balanced data set are put in order in one way, whatever the memory.
     once = plan.data._draw is None
-    if once and (fits or (addressable and at_hand)):
+    if once and (fits or (addressable and at_hand)) and _can_go_once(plan, means):
         return None
     return Scratch(plan, staging.folder / "scratch", means)

@@ -21,7 +21,7 @@ from penstock.loading import Loader, Part, View
 from penstock.loading.batches import Place
 from penstock.loading.budget import INDEX_BYTES, share
 from penstock.order import Order, Permutation, Span, Window
-from penstock.packing.pieces import Means, Piece, Prepare, encode, permutation_of
+from penstock.packing.pieces import SORTED, Means, Piece, Prepare, encode, permutation_of
 from penstock.packing.plan import Plan
 from penstock.progress import Advance
 from penstock.sources import ReadPath
@@ -34,9 +34,6 @@ from penstock.writing.direct import write_at
 from penstock.writing.flushing import FileFlusher
 
 Array = npt.NDArray[Any]
-
-SORTED = 8
-"""Rows are sorted into stretches one part in so many of the memory at a time."""
 
 _DONE = "done"
 _READ = ReadPath("direct rows", "a scratch file")

@@ -12,6 +12,19 @@ Array = npt.NDArray[Any]
 _NUMBERS = "biufc"
 
 
+def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in the machine's byte order, and compound ones without holes between members.
+
+    What lies in a hole is nobody's value, and is not the same from read to read.
+    """
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return np.dtype((plain(base), shape))
+    if dtype.names is None:
+        return dtype.newbyteorder("=")
+    return np.dtype([(name, plain(dtype[name])) for name in dtype.names])
+
+
 class Cast:
     """Turns arrays into another dtype.
 
@@ -34,7 +47,8 @@ class Cast:
         self, name: str, source: np.dtype[Any], target: np.dtype[Any], allow_loss: bool = False
     ) -> None:
         alike = source.kind in _NUMBERS and target.kind in _NUMBERS
-        if source != target and not alike and not (source.kind == target.kind == "S"):
+        moved = source.names is not None and plain(source) == target
+        if source != target and not alike and not (source.kind == target.kind == "S" or moved):
             raise OptionError(
                 f"{name!r} holds {source}, which cannot be written as {target}. {self.KIND_WAY_OUT}"
             )
@@ -42,7 +56,7 @@ class Cast:
         self.target = target
         # NumPy calls this safe, though a float has fewer bits than such an integer.
         rounds = source.kind in "iu" and source.itemsize == 8 and target.kind in "fc"
-        self._safe = allow_loss or (np.can_cast(source, target, "safe") and not rounds)
+        self._safe = allow_loss or moved or (np.can_cast(source, target, "safe") and not rounds)
 
     @property
     def safe(self) -> bool:
@@ -88,21 +102,24 @@ class Cast:
 def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:
     """Where a cast has changed a value."""
     source, target = values.dtype, cast.dtype
+    if source.kind == "c":
+        # Part by part: what one of them is says nothing about the other.
+        imaginary = _differ(values.imag, cast.imag) if target.kind == "c" else values.imag != 0
+        return _differ(values.real, cast.real) | imaginary
     if target.kind == "S":
         same: npt.NDArray[np.bool_] = values == cast
         return ~same
-    back = cast if source.kind == "c" else cast.real
     with np.errstate(invalid="ignore", over="ignore"):
-        differ: npt.NDArray[np.bool_] = back.astype(source) != values
+        differ: npt.NDArray[np.bool_] = cast.real.astype(source) != values
     if source.kind in "iu" and target.kind in "iu":
         # -1 becomes the largest of those without a sign, and comes back as -1.
         differ |= (values < 0) != (cast < 0)
-    if source.kind in "fc":
+    if source.kind == "f":
         # NaN stays NaN, where there is one.
         differ &= ~(np.isnan(values) & (np.isnan(cast) if target.kind in "fc" else False))
     # Beyond the range of integers, what a cast gives is up to the machine, and so is the way back.
-    if source.kind in "fc" and target.kind in "iu":
-        real = values.real.astype(np.float64)
+    if source.kind == "f" and target.kind in "iu":
+        real = values.astype(np.float64)
         differ |= ~((real >= float(np.iinfo(target).min)) & (real < 2.0 ** _value_bits(target)))
     if source.kind in "iu" and target.kind in "fc":
         differ |= cast.real.astype(np.float64) >= 2.0 ** _value_bits(source)

@@ -58,7 +58,7 @@ class Stretches:
         digest: "Digest | None" = None,
     ) -> None:
         if digest is not None:
-            digest.read(path, stop=min(starts.values()))
+            digest.read(path, LEAST_BYTES, min(starts.values()))
         self._plain = os.open(path, os.O_RDWR)
         self._direct = open_direct(path, os.O_RDWR)
         self._buffers = {name: _aligned(size) for name, size in sizes.items() if size}

@@ -226,14 +226,33 @@ def _untimed(kind: h5p.PropClassID) -> h5p.PropOCID:
     return plist
 
 
+def check_types(fields: Iterable[Field]) -> None:
+    """Makes sure that HDF5 has types for the values of all fields.
+
+    Raises:
+        TypeNotSupportedError: If not.
+    """
+    for field in fields:
+        _type_of(field)
+
+
 def _type_of(field: Field) -> h5t.TypeID:
     try:
+        if _is_foreign(field.dtype) or field.dtype.hasobject:
+            raise TypeError
         return h5t.py_create(field.dtype, logical=True)
     except TypeError:
         raise TypeNotSupportedError(
             f"HDF5 has no type for {field.name!r}, which holds {field.dtype}. Use map() to turn it "
             "into numbers, or into bytes of one length: array.astype('S')."
         ) from None
+
+
+def _is_foreign(dtype: np.dtype[Any]) -> bool:
+    """Whether a type is another library's, such as bfloat16: it would be stored as mere bytes."""
+    if dtype.names is not None:
+        return any(_is_foreign(dtype[name]) for name in dtype.names)
+    return dtype.base.kind == "V" and dtype.base.names is None and dtype.base.type is not np.void
 
 
 def set_attributes(path: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
