@@ -2,6 +2,8 @@
 
 import json
 import re
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,12 @@ _MOST_BYTES = 1 << 28
 _SHARD_NAME = re.compile(r"[\w.-]+")
 
 
+def attribute_checksum(value: Any) -> int:
+    """The CRC-32 of an attribute: of its text, or of its numbers as text."""
+    text = json.dumps(np.asarray(value).tolist(), default=repr)
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+
+
 @dataclass(frozen=True)
 class Note:
     """What a packed file says about itself.
@@ -37,6 +45,7 @@ class Note:
         shuffled: Seed of the order of its rows, if that is a random one.
         checksum_rows: Rows that each checksum is about which a dataset has as its attribute
             `CHECKSUMS`; 0 where there are none.
+        attributes: For its datasets the checksums of attributes, by their names.
     """
 
     x: Structure = None
@@ -44,6 +53,7 @@ class Note:
     sample_weight: Structure = None
     shuffled: int | None = None
     checksum_rows: int = 0
+    attributes: Mapping[str, Mapping[str, int]] | None = None
 
     def to_json(self) -> str:
         """As text."""
@@ -59,7 +69,12 @@ class Note:
             note = cls(**found)
             parts = {part: map_structure(str, getattr(note, part)) for part in PARTS}
             shuffled = None if note.shuffled is None else int(note.shuffled)
-            return cls(**parts, shuffled=shuffled, checksum_rows=max(0, int(note.checksum_rows)))
+            attributes = {
+                str(name): {str(key): int(value) for key, value in some.items()}
+                for name, some in (note.attributes or {}).items()
+            }
+            rows = max(0, int(note.checksum_rows))
+            return cls(**parts, shuffled=shuffled, checksum_rows=rows, attributes=attributes)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import shutil
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -80,6 +81,7 @@ class Staging:
     def __enter__(self) -> "Staging":
         with write_errors(self.target):
             self._lock = _locked(self.folder, self.target)
+            _locks.add(self)
             try:
                 self._recover()
                 if not self._resume:
@@ -159,6 +161,21 @@ class Staging:
             self._lock = None
 
 
+_locks: "weakref.WeakSet[Staging]" = weakref.WeakSet()
+
+
+def _forget_locks() -> None:
+    """In a forked child: the lock is the parent's, and ends with it and not with the child."""
+    for staging in list(_locks):
+        if staging._lock is not None:
+            os.close(staging._lock)
+            staging._lock = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
+
+
 def check_target(target: Path, overwrite: bool) -> None:
     """Makes sure that `target` may be made, before any work is done for it.
 
@@ -173,7 +190,7 @@ def check_target(target: Path, overwrite: bool) -> None:
     if os.path.lexists(target) and not overwrite:
         raise OptionError(
             f"{target} is there already. Say overwrite=True (--overwrite) to replace it, or choose "
-            "another name."
+            "another name or move it away."
         )
 
 

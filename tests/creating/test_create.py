@@ -1,5 +1,8 @@
 """What `create` is asked for, and what it refuses before any work is done."""
 
+from contextlib import suppress
+
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from penstock.errors import (
     NoPermissionError,
     OptionError,
     ShapeError,
+    StateError,
     TypeNotSupportedError,
     WriteError,
 )
@@ -192,3 +196,26 @@ def test_new_files_have_the_mode_of_others(tmp_path):
         with ps.create(tmp_path / "a.h5", {"x": "int64"}, length, overwrite=True) as writer:
             writer.write(np.arange(5000))
         assert (tmp_path / "a.h5").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("form", [((2.5,), "i8"), ("32", "i8"), (3.0, "i8")])
+def test_a_shape_is_made_of_whole_numbers(tmp_path, form):
+    with pytest.raises(OptionError, match="shape of a sample"):
+        ps.create(tmp_path / "a.h5", {"a": form})
+
+
+def test_types_of_other_libraries_are_refused(tmp_path):
+    """HDF5 would keep mere bytes."""
+    with pytest.raises(TypeNotSupportedError, match="bfloat16"):
+        ps.create(tmp_path / "a.h5", {"a": ml_dtypes.bfloat16})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"version": 1, "plan": {}}'])
+def test_a_damaged_note_is_named(tmp_path, note):
+    with suppress(RuntimeError), ps.create(tmp_path / "a.h5", {"a": "i4"}) as w:
+        w.write([1, 2])
+        raise RuntimeError
+    (tmp_path / ".a.h5.penstock" / "written.json").write_text(note)
+    with pytest.raises(StateError, match=r"written\.json is damaged"):
+        ps.create(tmp_path / "a.h5", {"a": "i4"}, resume=True)

@@ -144,3 +144,32 @@ def test_a_kill_while_a_file_is_closed_loses_nothing(tmp_path, length):
                 np.testing.assert_array_equal(file["image"][:], image)
             shutil.rmtree(staging_folder(path), ignore_errors=True)
     assert "old" in ends
+
+
+FORKED = """
+import os, signal, sys
+import penstock as ps
+
+writer = ps.create(sys.argv[1], {"a": "i4"})
+writer.write([1, 2])
+writer.flush()
+if not os.fork():
+    print("forked", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+signal.pause()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_of_a_killed_process_does_not_keep_a_file_locked(tmp_path):
+    """It may be a worker that lives on."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, tmp_path / "a.h5"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stdout.readline() == "forked\n"
+        process.kill()
+        process.wait()
+        with ps.create(tmp_path / "a.h5", {"a": "i4"}, resume=True) as writer:
+            assert len(writer) == 2
+    assert ps.open(tmp_path / "a.h5")[:][0].tolist() == [1, 2]

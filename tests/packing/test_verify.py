@@ -125,6 +125,31 @@ def test_a_file_that_was_mended_is_whole(data, tmp_path):
         assert path not in [one.resolve() for one in descriptors.iterdir()]
 
 
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_names_of_classes_that_change_are_found(tmp_path, compression):
+    """libhdf5 has no checksum for texts of any length."""
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["label"] = np.arange(300) % 3
+        file["label"].attrs.update(
+            {"class_names": ["cat", "dog", "owl"], "unit": "é", "scale": [0.1, np.nan], "n": 3}
+        )
+    path = tmp_path / "out.h5"
+    ps.pack(ps.from_hdf5(tmp_path / "in.h5", "label"), path, compression=compression)
+    assert ps.verify(path).ok
+    with h5py.File(path, "r+") as file:
+        file["label"].attrs["mine"] = "added later"
+    assert ps.verify(path).ok
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"dog", b"rat"))
+    assert ps.verify(path).problems == (
+        "label: its attribute 'class_names' is not what was written",
+    )
+    path.write_bytes(whole)
+    with h5py.File(path, "r+") as file:
+        del file["label"].attrs["unit"]
+    assert ps.verify(path).problems == ("label: its attribute 'unit' is not there any more",)
+
+
 @pytest.mark.parametrize(
     "options, word",
     [({"workers": 0}, "workers"), ({"memory": 0}, "bytes"), ({"memory": "much"}, "bytes")],

@@ -165,3 +165,10 @@ def test_soft_labels_are_refused():
     """They are of no class."""
     with pytest.raises(ShapeError, match="Row 0"):
         ps.from_arrays(np.arange(3), np.full((3, 2), 0.5)).balance("y")
+
+
+def test_weights_may_be_of_any_size():
+    """Their sum may be more than the largest float."""
+    data = ps.from_arrays(np.arange(100), np.arange(100) % 3)
+    _, label = epoch(data.balance("y", weights=dict.fromkeys(range(3), 1e308)))
+    assert np.bincount(label).tolist() == [34, 33, 33]

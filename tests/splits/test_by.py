@@ -208,3 +208,21 @@ def test_a_field_of_another_length_is_refused(tmp_path):
     data = contiguous(tmp_path, table | {"short": np.arange(10)})
     with pytest.raises(ShapeError, match="'short' has 10, those of the data set 1003"):
         data.split(0.5, by="short")
+
+
+def test_names_that_look_alike_are_not_one():
+    """Bytes that are no UTF-8 stay bytes, and no row is lost."""
+    names = np.array([b"\xff", b"\xfe", b"\xff", b"\\xff", b"a"])
+    parts = ps.from_arrays(np.arange(5)).split(by=names)
+    found = {name: part[:][0].tolist() for name, part in parts.items()}
+    assert found == {b"\xff": [0, 2], b"\xfe": [1], "\\xff": [3], "a": [4]}
+
+
+def test_a_key_is_not_text_here_and_a_number_there(tmp_path):
+    """5 and "5" have different hashes: rows of one user would lie on both sides."""
+    for name, key in (("a.h5", np.array([b"5", b"6"])), ("b.h5", np.array([5, 6]))):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["x"], file["key"] = np.arange(2), key
+    data = ps.from_hdf5([tmp_path / "a.h5", tmp_path / "b.h5"], x="x")
+    with pytest.raises(DataError, match="'key' holds text in some files, and numbers in others"):
+        data.split(0.5, by="key")

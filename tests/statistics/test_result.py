@@ -11,6 +11,7 @@ from PIL import Image
 import penstock as ps
 from penstock.errors import (
     DataError,
+    FieldNotFoundError,
     MissingDependencyError,
     MissingFileError,
     NoPermissionError,
@@ -248,3 +249,22 @@ def test_a_field_used_twice_is_looked_at_once(tmp_path):
     found = ps.stats(ps.from_hdf5(tmp_path / "data.h5", x="x", y="x"))
     assert list(found) == ["x"]
     assert found.class_weight() == dict.fromkeys(range(10), 1.0)
+
+
+def test_labels_without_end_have_no_weight():
+    with pytest.raises(OptionError, match="'y' holds inf"):
+        stats_of(y=np.array([0.0, 1.0, np.inf])).class_weight()
+
+
+def test_values_further_apart_than_floats_reach_have_a_table():
+    """Without a warning, like the document and the picture."""
+    found = stats_of(y=np.array([1.7e308, -1.7e308] * 50))
+    assert "-1.7e+308" in str(found)
+    assert json.loads(found.to_json())["fields"][1]["max"] == 1.7e308
+
+
+def test_a_field_that_is_not_there_is_named():
+    found = stats_of(y=np.arange(3))
+    with pytest.raises(FieldNotFoundError, match=r"no field 'z' .* x, y"):
+        found["z"]
+    assert found.get("z") is None

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import penstock as ps
 from penstock.statistics import tally
 from penstock.statistics.tally import Tally
 
@@ -72,3 +73,25 @@ def test_bins_are_half_a_percent_wide(values):
     normal = (np.abs(values) > 1e-307) & (np.abs(values) < 1e308)
     assert ((high - low)[normal] <= np.abs(values)[normal] * 2**-7).all()
     assert (high - low)[values == 0].tolist() == [0.0] * int((values == 0).sum())
+
+
+@pytest.mark.parametrize(
+    "first, rest",
+    [
+        (np.int64(2**63 - 1), lambda rng: rng.integers(0, 10**6, 5000)),
+        (np.uint64(2**64 - 1), lambda rng: rng.integers(0, 10**6, 5000)),
+        (np.float32(9.969209968386869e36), lambda rng: rng.random(5000) * 300),
+        (2.0**31 - 1, lambda rng: rng.random(5000) * 10),
+        (100.0, lambda rng: rng.random(5000) * 1e-6),
+        (1.0, lambda rng: np.sort(10 ** rng.uniform(-12, -8.5, 5000))[::-1]),
+        (1_700_000_000, lambda rng: 1_700_000_000 + rng.integers(0, 3000, 5000)),
+    ],
+)
+def test_quantiles_do_not_hang_on_the_first_rows(first, rest):
+    """All alike there, such as a fill value, and of another size than those that follow."""
+    values = rest(np.random.default_rng(0)).astype(np.asarray(first).dtype)
+    for order in (np.r_[np.full(64, first), values], np.r_[values, np.full(64, first)]):
+        found = ps.stats(ps.from_arrays(order))["x"].quantiles
+        for share, value in found.items():
+            right = np.quantile(order, share, method="inverted_cdf").item()
+            assert abs(value - right) <= 0.004 * abs(right)

@@ -1,6 +1,7 @@
 """What a new file holds, in the forms in which a user may say it."""
 
 from collections.abc import Iterable, Mapping
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,9 @@ def _field(name: Any, form: Any) -> Field:
     """A field from its dtype, or from a tuple of shape and dtype."""
     shape, dtype = form if isinstance(form, tuple) and len(form) == 2 else ((), form)
     try:
-        sizes = tuple(map(int, shape)) if isinstance(shape, Iterable) else (int(shape),)
+        if isinstance(shape, (str, bytes)):
+            raise TypeError
+        sizes = tuple(map(index, shape)) if isinstance(shape, Iterable) else (index(shape),)
         return Field(name, sizes, np.dtype(dtype))
     except (TypeError, ValueError) as error:
         raise OptionError(

@@ -201,8 +201,8 @@ class Store:
         """
         if self._closed:
             raise OptionError(
-                f"{self.staging.target} was closed. Say create(..., overwrite=True) to write it "
-                "anew."
+                f"{self.staging.target} was closed. create(..., resume=True) goes on with what was "
+                "not published; create(..., overwrite=True) writes it anew, without that."
             )
 
     def _leave(self) -> None:
@@ -307,13 +307,19 @@ def read_note(folder: Path, target: Path, plan: Mapping[str, Any]) -> dict[str, 
     """
     try:
         document = json.loads((folder / WRITTEN).read_text())
+        found = document["plan"] if document["version"] == _VERSION else {}
+        rows = {name: RowSet.from_json(rows) for name, rows in document["rows"].items()}
     except FileNotFoundError:
         return None
-    found = document["plan"] if document.get("version") == _VERSION else {}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StateError(
+            f"{folder / WRITTEN} is damaged, so what was left of {target} cannot be gone on with. "
+            "Say create(..., overwrite=True) to write it anew, without that."
+        ) from error
     differ = [name for name, value in plan.items() if found.get(name) != value]
     if differ:
         raise StateError(
             f"What was left of {target} cannot be gone on with: it was written with other "
             f"{', '.join(differ)}. Create it as before, or anew with overwrite=True."
         )
-    return {name: RowSet.from_json(rows) for name, rows in document["rows"].items()}
+    return rows

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import DataError, LossError, OptionError, ShapeError
-from penstock.spec import Field
+from penstock.errors import LossError, OptionError, PenstockError, ShapeError
+from penstock.spec import Field, array_of
 from penstock.writing.casts import Cast
 
 Array = npt.NDArray[Any]
@@ -150,11 +150,6 @@ def _check_broadcast(
 
 
 def _values(field: Field, value: Any) -> Values:
-    if isinstance(value, np.ma.MaskedArray):
-        raise DataError(
-            f"{field.name!r} was given a masked array, and files keep no masks. Say filled() to "
-            "give masked values a value."
-        )
     typed = _typed(value)
     if field.dtype.names is not None and not typed:
         raise OptionError(
@@ -162,7 +157,11 @@ def _values(field: Field, value: Any) -> Values:
             f"Received: {value!r}"
         )
     try:
-        array = np.asarray(value)
+        # Python's numbers are rounded to floats on purpose.
+        rounded = not typed and field.dtype.kind in "fc"
+        array = np.asarray(value) if rounded else array_of(value, f"What {field.name!r} was given")
+    except PenstockError:
+        raise
     except ValueError as error:
         raise ShapeError(f"{field.name!r} was given samples of unequal shapes: {error}.") from error
     if array.dtype.kind == "U" and field.dtype.kind == "S":

@@ -24,7 +24,8 @@ def largest_remainder(total: int, weights: Sequence[float]) -> Indices:
     Returns:
         int64 array of shape `(k,)`.
     """
-    exact = total * (np.asarray(weights, np.float64) / np.sum(weights))
+    parts = np.asarray(weights, np.float64) / np.max(weights)
+    exact = total * (parts / parts.sum())
     counts: Indices = np.floor(exact).astype(np.int64)
     lost = exact - counts
     lost[np.asarray(weights) == 0] = -1

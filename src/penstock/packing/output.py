@@ -18,6 +18,7 @@ from penstock.manifest import (
     Manifest,
     Note,
     Shard,
+    attribute_checksum,
     check_shard,
     read_manifest,
 )
@@ -99,12 +100,16 @@ class OneFile(_Closing):
     def finish(self) -> None:
         """Notes structure, order and checksums in the file."""
         self._close()
+        notes = self._plan.attributes()
         note = Note(
             **self._plan.structure,
             shuffled=self._plan.seed,
             checksum_rows=self._plan.piece_rows,
+            attributes={
+                name: {key: attribute_checksum(value) for key, value in some.items()}
+                for name, some in notes.items()
+            },
         )
-        notes = self._plan.attributes()
         for name, parts in self._checksums.items():
             notes.setdefault(name, {})[CHECKSUMS] = np.concatenate(parts)
         set_attributes(self._path, {"/": {ATTRIBUTE: note.to_json()}, **notes})

@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from penstock.manifest import (
     Manifest,
     Note,
     Shard,
+    attribute_checksum,
     check_shard,
     manifest_at,
     read_manifest,
@@ -86,8 +87,9 @@ def verify(
 
     Of a folder that `pack` wrote: each file is there, has the size and the SHA-256 that the
     manifest says, and holds the fields and rows that it says. Of a file that `pack` wrote: the
-    values of each field have the checksums (CRC-32) that are noted in it. Of any other HDF5 file:
-    everything can be read and decoded; wrong values that decode without an error are not found.
+    values of each field, and its attributes, have the checksums (CRC-32) that are noted in it. Of
+    any other HDF5 file: everything can be read and decoded; wrong values that decode without an
+    error are not found.
 
     Args:
         path: A folder with a manifest, the manifest, or an HDF5 file.
@@ -203,6 +205,7 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
             found = list(_read(view, rows, expected, advance, memory, workers))
             if name in ours and expected is None and note.checksum_rows:
                 found.append("its checksums are not there any more")
+            found += _other_attributes(view, name, (note.attributes or {}).get(name, {}))
             problems += [f"{name}: {problem}" for problem in found]
             how = "read and decoded; no checksums are noted" if expected is None else _AS_NOTED
             checked += [] if found else [f"{name}: {len(view):,} rows, {how}"]
@@ -211,6 +214,20 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
     return Verification(
         str(path), rows_in_all, total, tuple(checked), tuple(problems), tuple(remarks)
     )
+
+
+def _other_attributes(view: View, name: str, noted: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with the attributes of a dataset that were noted; others may have come."""
+    try:
+        there = view.parts[0].source.attributes(name) if noted else {}
+    except (PenstockError, OSError, RuntimeError) as error:
+        yield f"its attributes cannot be read: {error}"
+        return
+    for key, checksum in noted.items():
+        if key not in there:
+            yield f"its attribute {key!r} is not there any more"
+        elif attribute_checksum(there[key]) != checksum:
+            yield f"its attribute {key!r} is not what was written"
 
 
 def _read(

@@ -32,7 +32,7 @@ class Classes:
         way_out: What to do if there are more.
 
     Attributes:
-        values: Integers, floats, booleans or strings, ascending.
+        values: Integers, floats, booleans or strings (bytes that are no UTF-8), ascending.
         counts: Rows of each, int64.
 
     Raises:
@@ -120,4 +120,8 @@ def _counted(values: Values) -> dict[Any, int]:
 
 
 def _shown(value: Any) -> Any:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+    """A class as a person would write it; bytes that are no UTF-8 stay bytes."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value

@@ -10,6 +10,7 @@ from penstock.errors import DataError, OptionError, ShapeError, TypeNotSupported
 from penstock.loading import View
 from penstock.loading.columns import Columns
 from penstock.order import STEP
+from penstock.spec import array_of
 
 Values = npt.NDArray[Any]
 
@@ -119,8 +120,9 @@ def array_beside(view: View, given: Any, option: str = "a field") -> Values:
     Raises:
         OptionError: If it has another length, or is none.
         TypeNotSupportedError: If it holds Python objects.
+        DataError: If it is masked, or a list of values that no array holds.
     """
-    array = np.asarray(given)
+    array = array_of(given, option)
     if array.ndim == 0 or len(array) != len(view):
         received = f"an array of shape {array.shape}" if array.ndim else repr(given)
         raise OptionError(

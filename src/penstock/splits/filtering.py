@@ -11,6 +11,7 @@ from penstock.errors import DataError, OptionError
 from penstock.loading import View
 from penstock.loading.columns import Columns
 from penstock.order import STEP
+from penstock.spec import array_of
 from penstock.splits.columns import array_beside
 
 Array = npt.NDArray[Any]
@@ -30,7 +31,7 @@ def _outside(masks: Iterable[Array]) -> Iterator[Array]:
 
 def _masks(view: View, keep: FilterFn | Array, given: Sequence[Any]) -> Iterator[Array]:
     if not callable(keep):
-        mask = np.asarray(keep)
+        mask = array_of(keep, "The array for filter()")
         if mask.dtype != np.bool_ or mask.shape != (len(view),) or given:
             raise OptionError(
                 "Expected filter() with a function and the names of its fields, or with a boolean "
@@ -68,7 +69,7 @@ def _mask(fn: FilterFn, values: list[Array], start: int) -> Array:
     rows = len(values[0])
     name = getattr(fn, "__name__", repr(fn))
     try:
-        kept = np.asarray(fn(*values))
+        kept = array_of(fn(*values), f"What filter function {name!r} returned")
     except StopIteration as error:
         # In a generator it would look like the end of the rows.
         raise DataError(f"Filter function {name!r} raised StopIteration.") from error

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from penstock.errors import OptionError, check_integer
+from penstock.errors import DataError, OptionError, check_integer
 from penstock.loading import View
 from penstock.order import Permutations, Ranks, shares_of_classes, stream_key, unit_hashes
 from penstock.resources import check_memory
@@ -89,7 +89,14 @@ def by_key(view: View, given: Any, sizes: Sequence[Any], seed: int) -> list[View
     key = stream_key(seed, "split by key")
 
     def codes() -> Iterator[Indices]:
+        kinds = set()
         for run in column.one_each():
+            kinds.add(run.dtype.kind in "SU")
+            if len(kinds) > 1:
+                raise DataError(
+                    f"{column.name} holds text in some files, and numbers in others, so that a key "
+                    "would be two."
+                )
             for start in range(0, len(run), _PIECE):
                 hashes = unit_hashes(run[start : start + _PIECE], key)
                 yield np.searchsorted(ends[:-1], hashes, side="right")

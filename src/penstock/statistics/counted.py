@@ -23,6 +23,9 @@ from penstock.statistics.summary import (
 Array = npt.NDArray[Any]
 Counts = npt.NDArray[np.int64]
 
+_ROUNDED = 2.0**-23
+"""The last bit of a float32, as a share of it."""
+
 _HALF = 1 << 24
 """Makes every float16 a whole number."""
 
@@ -176,6 +179,12 @@ def _histogram(
             np.where(low < 0, np.floor(low) + 1, np.ceil(low)),
             np.where(high > 0, np.ceil(high) - 1, np.floor(high)),
         )
+    if center:
+        # Distances were rounded to float32 before they were counted.
+        rounded = np.maximum(np.abs(low), np.abs(high)) * _ROUNDED
+        if whole:
+            rounded = np.where(rounded < 1, 0, np.ceil(rounded))
+        low, high = low - rounded, high + rounded
     if known:
         low, high = (np.clip(bound + center, known["min"], known["max"]) for bound in (low, high))
     order = np.argsort(low, kind="stable")

@@ -74,7 +74,8 @@ def histogram_of(histogram: Histogram | None, bins: int = BINS) -> dict[str, Any
     elif low == high:
         edges = np.array([low, np.nextafter(low, np.inf)])
     else:
-        edges = np.linspace(low, high, bins + 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            edges = np.linspace(low, high, bins + 1)
     if not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
         # Further apart than the largest float, or closer together than floats are there.
         edges = np.array([low, high])

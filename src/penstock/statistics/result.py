@@ -1,6 +1,7 @@
 """What `stats` found, and what can be made of it."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from penstock.errors import DataError, OptionError
+from penstock.errors import DataError, OptionError, field_not_found
 from penstock.spec import Spec, leaves
 from penstock.statistics.scan import chosen
 from penstock.statistics.summary import Summary
@@ -69,6 +70,8 @@ class Stats(Mapping[str, FieldStats]):
         self._fields = dict(fields)
 
     def __getitem__(self, name: str) -> FieldStats:
+        if name not in self._fields:
+            raise field_not_found(str(name), self._fields, "the statistics")
         return self._fields[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -248,7 +251,8 @@ def _check_labels(found: FieldStats) -> None:
             "Leave those samples out, or give them a class with map()."
         )
     for label in found.classes or ():
-        if not isinstance(label, int | float) or label != int(label):
+        number = isinstance(label, int | float) and math.isfinite(label)
+        if not number or label != int(label):
             raise OptionError(
                 f"class_weight() needs class numbers, as Keras does. Field {found.name!r} holds "
                 f"{label!r}: number the classes 0, 1, 2 ..."

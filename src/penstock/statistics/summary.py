@@ -80,7 +80,8 @@ class Summary:
         quantiles: For shares such as 0.5, the median, the least value that so many are not above
             (NumPy's `inverted_cdf`). Exact for values of 8 and 16 bits, and where all distinct
             values were counted; else within 0.4 % of the value. Where the first samples lie close
-            together, such as times, within 0.4 % of the distance to them, if that is less.
+            together, such as times, within 0.4 % of the distance to them, if that is less (or the
+            last bit of a float64).
         histogram: The finite values in the bins that they were counted in; None where there are no
             quantiles.
     """

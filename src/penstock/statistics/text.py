@@ -89,6 +89,8 @@ def _form(low: float | None, high: float | None) -> str:
     if low is None or high is None or low == high:
         return _SHORT
     size = max(abs(low), abs(high))
+    if math.isinf(high - low):
+        return _SHORT
     more = int(math.log10(size / (high - low)))
     before = math.floor(math.log10(size)) + 1
     if more < 2 or not 0 < before <= _WIDEST:
