@@ -275,11 +275,15 @@ def _locked(folder: Path, target: Path) -> int:
     The system lets go of the lock when the process ends, however it ends.
     """
     while True:
-        folder.mkdir(exist_ok=True)
         try:
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:
-            continue  # another process has just removed the folder
+            folder.mkdir(exist_ok=True)
+            lock = _opened(folder / _LOCK)
+        except BaseException:
+            with suppress(OSError):  # one with something in it stays
+                folder.rmdir()
+            raise
+        if lock is None:
+            continue
         try:
             _take(lock, target)
             if _is(folder / _LOCK, lock):
@@ -288,6 +292,14 @@ def _locked(folder: Path, target: Path) -> int:
             os.close(lock)
             raise
         os.close(lock)
+
+
+def _opened(path: Path) -> int | None:
+    """A descriptor of the lock; None if another process has just removed the folder."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except FileNotFoundError:
+        return None
 
 
 def _take(lock: int, target: Path) -> None:
