@@ -16,7 +16,6 @@ from penstock.manifest import (
     CHECKSUMS,
     NAME,
     Manifest,
-    Note,
     Shard,
     attribute_checksum,
     check_shard,
@@ -101,9 +100,7 @@ class OneFile(_Closing):
         """Notes structure, order and checksums in the file."""
         self._close()
         notes = self._plan.attributes()
-        note = Note(
-            **self._plan.structure,
-            shuffled=self._plan.seed,
+        note = self._plan.note(
             checksum_rows=self._plan.piece_rows,
             attributes={
                 name: {key: attribute_checksum(value) for key, value in some.items()}
@@ -164,7 +161,7 @@ class Folder(_Closing):
             rows = min(self._rows, self._plan.rows - self.done)
             # The one before may still be on its way.
             self._part = self._part.with_name(f"part-{self.done // self._rows % 2}.h5")
-            note = Note(**self._plan.structure, shuffled=self._plan.seed)
+            note = self._plan.note()
             self._digest = Digest()
             self._writer = FileWriter(
                 self._part,
@@ -207,8 +204,7 @@ class Folder(_Closing):
     def finish(self) -> None:
         """Writes the manifest."""
         self._collect()
-        note = Note(**self._plan.structure, shuffled=self._plan.seed)
-        manifest = Manifest(self._plan.fields, tuple(self._shards), note)
+        manifest = Manifest(self._plan.fields, tuple(self._shards), self._plan.note())
         (self._folder / NAME).write_text(manifest.to_json())
 
     def _note(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from penstock.dataset import Dataset
 from penstock.errors import OptionError, ShapeError, some_of
-from penstock.manifest import CHECKSUMS
+from penstock.manifest import CHECKSUMS, Note
 from penstock.resources import parse_bytes
 from penstock.spec import PARTS, Field, Spec, map_structure, may_be_named
 from penstock.writing import ENCODERS, Cast, Storage
@@ -67,6 +67,10 @@ class Plan:
         """x, y and sample_weight, made of the names in the file."""
         names = dict(zip(self.spec, (field.name for field in self.fields), strict=True))
         return {part: map_structure(names.__getitem__, getattr(self.spec, part)) for part in PARTS}
+
+    def note(self, **more: Any) -> Note:
+        """What a file of these samples says about itself."""
+        return Note(**self.structure, shuffled=self.seed, **more)
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """What the first source notes beside fields, for the datasets that they become."""
