@@ -66,6 +66,18 @@ def test_the_manifest_says_what_is_there(data, tmp_path):
             assert file["image"].nbytes + file["label"].nbytes <= SIZE
 
 
+def test_what_is_hashed_while_it_is_written_is_the_file(tmp_path):
+    """In shards of several buffers, of fields whose largest comes last."""
+    image = images(20_000)
+    data = ps.from_arrays({"id": np.arange(20_000), "image": image}, np.arange(20_000) % 7)
+    ps.pack(data, tmp_path / "out", shard_size="500kB", memory="1.6MB")
+    for shard in read_manifest(tmp_path / "out" / "manifest.json").shards:
+        content = (tmp_path / "out" / shard.file).read_bytes()
+        assert shard.sha256 == hashlib.sha256(content).hexdigest()
+        assert shard.bytes == len(content)
+    assert np.array_equal(ps.open(tmp_path / "out")[:][0]["image"], image)
+
+
 def test_compound_values_are_named_in_a_manifest(tmp_path):
     """Their members, with shapes."""
     kind = np.dtype([("a", "<f4", (2,)), ("b", [("c", "i1")])])
