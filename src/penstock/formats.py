@@ -57,7 +57,8 @@ def from_hdf5(
             x, y and sample_weight, if none of them is named.
         sample_weight: Name of a dataset with a weight for each sample.
         start: First row used, counted over all files.
-        end: Row before which to stop; None for the end of the data.
+        end: Row before which to stop; None for the end of the data. Fields of one file may have
+            more rows than that, and not all the same number.
         allow_external: Whether a file may keep data in files anywhere: through external storage,
             external links, and virtual datasets of files outside its folder. Such a file can
             name any file that you may read, so say True only if you trust it.
@@ -70,7 +71,8 @@ def from_hdf5(
         FileFormatError: If it is no HDF5 file, or is damaged.
         LockedFileError: If another process is writing to it.
         FieldNotFoundError: If it has no such dataset, or a dataset no such member.
-        ShapeError: If a dataset is scalar or empty, or they differ in length.
+        ShapeError: If a dataset is scalar or empty, or they differ in length and some end before
+            `end`.
         TypeNotSupportedError: If a dataset holds variable-length values.
         DataError: If files differ in the shape or dtype of a field, or data lie in other files
             and may not, or are missing there.
@@ -114,8 +116,11 @@ def from_hdf5(
             )
         x = left[0] if len(left) == 1 else left
     names = [*leaves(x), *leaves(y), *leaves(sample_weight)]
+    if end is not None:
+        check_integer("end", end)
+    cut = end if len(files) == 1 else None
     opened = {
-        file: HDF5Source(file, names, allow_external=allow_external)
+        file: HDF5Source(file, names, end=cut, allow_external=allow_external)
         for file in dict.fromkeys(files)
     }
     sources = [opened[file] for file in files]

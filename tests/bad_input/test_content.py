@@ -209,8 +209,9 @@ def test_a_dataset_without_data_is_refused(path):
 def test_unequal_lengths_name_each(path):
     write(path, image=IMAGES, label=np.arange(49), weight=np.ones(50))
     lengths = "'image' has 50, 'label' has 49, 'weight' has 50"
-    with refused(ShapeError, str(path), lengths, "choose other fields"):
-        ps.from_hdf5(path, x="image", y="label", sample_weight="weight")
+    for end in (None, 50):
+        with refused(ShapeError, str(path), lengths, "choose other fields", "end=49"):
+            ps.from_hdf5(path, x="image", y="label", sample_weight="weight", end=end)
 
 
 def test_an_unknown_filter_names_its_number_and_a_package(path):

@@ -145,6 +145,50 @@ def test_what_is_noted_beside_fields_is_kept(tmp_path, size):
         assert file["label"].attrs.keys() == notes.keys()
 
 
+@pytest.mark.parametrize("size", [None, 48 * 100])
+def test_what_is_noted_beside_files_and_groups_is_kept(tmp_path, size):
+    """Also a hundred notes; a group's, unless its fields move out of it."""
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["image"] = IMAGES
+        file["cats/of/label"] = LABELS
+        file["other"] = LABELS
+        file.attrs.update({f"note {i}": i for i in range(100)} | {"license": "CC0"})
+        file["cats"].attrs["camera"] = "old"
+        file["cats/of"].attrs["year"] = 1999
+        noted = dict(file.attrs)
+    data = ps.from_hdf5(tmp_path / "in.h5", x="image", y="cats/of/label")
+    for number in range(2):  # what was packed is packed again
+        out = tmp_path / f"out{number}"
+        data = ps.pack(data, out, shard_size=size)
+        with h5py.File(out / "shard-00001.h5" if size else out) as file:
+            found = dict(file.attrs)
+            assert found.pop("penstock")
+            assert found == noted
+            assert dict(file["cats"].attrs) == {"camera": "old"}
+            assert dict(file["cats/of"].attrs) == {"year": 1999}
+    ps.pack(data, tmp_path / "moved.h5", names={"cats/of/label": "cats/label"})
+    with h5py.File(tmp_path / "moved.h5") as file:
+        assert dict(file["cats"].attrs) == {"camera": "old"}
+    ps.pack(data.map(lambda x, y: (x, y)), tmp_path / "mapped.h5")
+    with h5py.File(tmp_path / "mapped.h5") as file:
+        assert set(file.attrs) == {"penstock"}
+
+
+def test_data_in_other_files_are_packed_where_they_may_be_read(tmp_path):
+    """What is noted there is not known here."""
+    (tmp_path / "away").mkdir()
+    write(tmp_path / "away" / "other.h5", label=LABELS)
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["image"] = IMAGES
+        file["label"] = h5py.ExternalLink("away/../away/other.h5", "/label")
+        file["cats"] = h5py.ExternalLink("away/other.h5", "/")
+    data = ps.from_hdf5(
+        tmp_path / "in.h5", x="image", y=["label", "cats/label"], allow_external=True
+    )
+    _, (first, second) = ps.pack(data, tmp_path / "out.h5")[:]
+    assert first.tolist() == second.tolist() == LABELS.tolist()
+
+
 def test_an_autoencoder_keeps_its_one_field(tmp_path):
     """A field that is x and y is stored once."""
     data = ps.from_hdf5(write(tmp_path / "in.h5", image=IMAGES), x="image", y="image")

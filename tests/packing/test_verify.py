@@ -130,6 +130,7 @@ def test_names_of_classes_that_change_are_found(tmp_path, compression):
     """libhdf5 has no checksum for texts of any length."""
     with h5py.File(tmp_path / "in.h5", "w") as file:
         file["label"] = np.arange(300) % 3
+        file.attrs["license"] = "CC0"
         file["label"].attrs.update(
             {"class_names": ["cat", "dog", "owl"], "unit": "é", "scale": [0.1, np.nan], "n": 3}
         )
@@ -147,7 +148,11 @@ def test_names_of_classes_that_change_are_found(tmp_path, compression):
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:
         del file["label"].attrs["unit"]
-    assert ps.verify(path).problems == ("label: its attribute 'unit' is not there any more",)
+        file.attrs["license"] = "CC1"
+    assert ps.verify(path).problems == (
+        "label: its attribute 'unit' is not there any more",
+        "/: its attribute 'license' is not what was written",
+    )
 
 
 @pytest.mark.parametrize(

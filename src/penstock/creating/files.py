@@ -103,7 +103,7 @@ class Files(ABC):
         with system_errors(), make_file(path, fields, rows, Storage()):
             pass
         if self._note is not None:
-            set_attributes(path, {"/": {ATTRIBUTE: self._note}})
+            set_attributes(path, {"/": {ATTRIBUTE: self._note.encode()}})
         return offsets_of(path, self._fields)
 
 

@@ -109,7 +109,8 @@ class OneFile(_Closing):
         )
         for name, parts in self._checksums.items():
             notes.setdefault(name, {})[CHECKSUMS] = np.concatenate(parts)
-        set_attributes(self._path, {"/": {ATTRIBUTE: note.to_json()}, **notes})
+        notes["/"][ATTRIBUTE] = note.to_json().encode()
+        set_attributes(self._path, notes)
 
 
 class Folder(_Closing):
@@ -161,7 +162,8 @@ class Folder(_Closing):
             rows = min(self._rows, self._plan.rows - self.done)
             # The one before may still be on its way.
             self._part = self._part.with_name(f"part-{self.done // self._rows % 2}.h5")
-            note = self._plan.note()
+            notes = self._plan.attributes()
+            notes["/"][ATTRIBUTE] = self._plan.note().to_json().encode()
             self._digest = Digest()
             self._writer = FileWriter(
                 self._part,
@@ -169,7 +171,7 @@ class Folder(_Closing):
                 rows,
                 self._plan.storage,
                 buffer=self._buffer,
-                notes={"/": {ATTRIBUTE: note.to_json()}, **self._plan.attributes()},
+                notes=notes,
                 digest=self._digest,
             )
             self._within = 0

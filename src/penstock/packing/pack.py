@@ -44,9 +44,9 @@ def pack(
 
     Without compression the rows of each field lie in one piece that begins at a page, so
     that each is read by its address and `shuffle=True` is exact. Compressed, they lie in chunks
-    of whole samples. Map functions are applied, so that they cost nothing later. What files note
-    beside their fields (attributes such as names of classes) is kept, unless a map function may
-    have changed what it is about.
+    of whole samples. Map functions are applied, so that they cost nothing later. What the
+    first file notes beside its fields, their groups and itself (attributes, such as names of
+    classes) is kept, unless a map function may have changed what it is about.
 
     At any moment `path` holds what was there before, or the whole new data. What a killed process
     leaves is a hidden folder beside it, which the next one removes, or goes on with.

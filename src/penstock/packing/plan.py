@@ -1,7 +1,7 @@
 """What is packed and how: settled before the first row is read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 
 from penstock.dataset import Dataset
 from penstock.errors import OptionError, ShapeError, some_of
-from penstock.manifest import CHECKSUMS, Note
+from penstock.manifest import ATTRIBUTE, CHECKSUMS, Note
 from penstock.resources import parse_bytes
 from penstock.spec import PARTS, Field, Spec, map_structure, may_be_named
 from penstock.writing import ENCODERS, Cast, Storage
@@ -73,16 +73,22 @@ class Plan:
         return Note(**self.structure, shuffled=self.seed, **more)
 
     def attributes(self) -> dict[str, dict[str, Any]]:
-        """What the first source notes beside fields, for the datasets that they become."""
+        """What the first source notes beside fields and their groups, by the new names.
+
+        "/" is always among them, and stands for all; names of other groups end in "/".
+        """
         if self.data._maps:
-            return {}
+            return {"/": {}}
         source = self.data._view.parts[0].source
-        found: dict[str, dict[str, Any]] = {}
-        for name, field in zip(self.spec, self.fields, strict=True):
-            noted = source.attributes(name)
-            # Those of a packed file are about its own pieces.
+        names = {name: field.name for name, field in zip(self.spec, self.fields, strict=True)}
+        groups = _groups_of(self.spec) & _groups_of(names.values())
+        found = {"/": source.attributes("/")}
+        found |= {group: source.attributes(group) for group in sorted(groups)}
+        found |= {new: source.attributes(name) for name, new in names.items()}
+        for noted in found.values():
+            # Those of a packed file are about itself.
+            noted.pop(ATTRIBUTE, None)
             noted.pop(CHECKSUMS, None)
-            found[field.name] = noted
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -151,6 +157,11 @@ def make_plan(
         # A shard ends where a piece does.
         shard_rows = shard_rows // piece_rows * piece_rows
     return Plan(data, spec, fields, casts, storage, len(data), piece_rows, shard_rows, seed)
+
+
+def _groups_of(names: Iterable[str]) -> set[str]:
+    """The groups that these names lead through, each with "/" at its end."""
+    return {name[: match.end()] for name in names for match in re.finditer("(?!^)/", name)}
 
 
 def _refuse_without_compression(level: int | None, chunk: int | str | None) -> None:

@@ -209,6 +209,10 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
             problems += [f"{name}: {problem}" for problem in found]
             how = "read and decoded; no checksums are noted" if expected is None else _AS_NOTED
             checked += [] if found else [f"{name}: {len(view):,} rows, {how}"]
+    for name, noted in (note.attributes or {}).items():
+        if name.endswith("/") and views:
+            found = list(_other_attributes(next(iter(views.values())), name, noted))
+            problems += [f"{name}: {problem}" for problem in found]
     lengths = {len(view) for view in views.values()}
     rows_in_all = lengths.pop() if len(lengths) == 1 else None
     return Verification(
@@ -217,7 +221,7 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
 
 
 def _other_attributes(view: View, name: str, noted: Mapping[str, int]) -> Iterator[str]:
-    """What is wrong with the attributes of a dataset that were noted; others may have come."""
+    """What is wrong with the attributes of an object that were noted; others may have come."""
     try:
         there = view.parts[0].source.attributes(name) if noted else {}
     except (PenstockError, OSError, RuntimeError) as error:

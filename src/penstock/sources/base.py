@@ -150,7 +150,11 @@ class Source(ABC):
         return {}
 
     def attributes(self, name: str) -> dict[str, Any]:  # noqa: ARG002 - by default
-        """What is noted beside a field: names of classes, a unit."""
+        """What is noted beside a field, such as names of classes or a unit.
+
+        Args:
+            name: A field; or, with `/` at its end, a group that fields are in. `/` is all of it.
+        """
         return {}
 
     @abstractmethod

@@ -256,7 +256,7 @@ def _is_foreign(dtype: np.dtype[Any]) -> bool:
 
 
 def set_attributes(path: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
-    """Sets attributes of the objects of a file; text of ours is stored at its own length."""
+    """Sets attributes of the objects of a file; bytes become text of their own length."""
     with system_errors(), h5py.File(path, "r+", libver=VERSION, locking=False) as file:
         _note(file, values)
 
@@ -267,5 +267,4 @@ def _note(file: h5py.File, values: Mapping[str, Mapping[str, Any]]) -> None:
             if isinstance(value, np.ndarray) and value.dtype.hasobject:
                 file[name].attrs.create(key, value, dtype=h5py.string_dtype())
             else:
-                text = isinstance(value, str) and name == "/"
-                file[name].attrs[key] = np.bytes_(value.encode()) if text else value
+                file[name].attrs[key] = np.bytes_(value) if isinstance(value, bytes) else value

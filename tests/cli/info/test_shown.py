@@ -254,7 +254,7 @@ def test_a_pattern_is_its_only_file_or_an_error_that_lists_them(info, penstock, 
     write(path, image=np.arange(5))
     found = info("cat*.h5")
     assert found["datasets"] == 1
-    # What is to be run next names the file: h5repack knows no patterns.
+    # What is to be run next names the file: an output is made for one file.
     assert found["file"] == "cats.h5"
     assert "'cats.h5'" in found["next"]["python"]
     write(path.with_name("cats2.h5"), image=np.arange(5))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from penstock.cli.info.advice import Advice
-from penstock.cli.info.repack import free_name
+from penstock.cli.info.rewrite import free_name
 from penstock.sources.hdf5.storage import Storage
 from penstock.sources.hdf5.survey import Found, Survey
 

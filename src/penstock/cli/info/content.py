@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from penstock.cli.info.advice import Advice
 from penstock.cli.info.mixing import Setting, mixes_well, mixing, view_of
-from penstock.cli.info.roles import Roles, numbers
+from penstock.cli.info.roles import Roles, numbers, python_call
 from penstock.cli.info.storing import NEARLY
 from penstock.errors import (
     ChangedFileError,
@@ -57,7 +57,7 @@ def advise(path: str, survey: Survey, roles: Roles | None, setting: Setting) -> 
         setting: What the order is judged for.
     """
     found = [advice for item in survey.datasets() for advice in _unwritten(path, item, roles)]
-    found += _too_short(survey)
+    found += _too_short(path, survey)
     found += _unusable(survey)
     return found + list(_sorted_rows(path, survey, roles, setting))
 
@@ -98,11 +98,11 @@ def _unwritten(path: str, item: Found, roles: Roles | None) -> Iterator[Advice]:
 # Rows that are missing.
 
 
-def _too_short(survey: Survey) -> Iterator[Advice]:
+def _too_short(path: str, survey: Survey) -> Iterator[Advice]:
     """Datasets that are a little shorter than several others beside them."""
     lengths: dict[tuple[str, int], list[str]] = {}
     for item in survey.datasets():
-        if item.source:
+        if item.source and not item.error:
             place = item.name.rpartition("/")[0], item.source.length
             lengths.setdefault(place, []).append(item.name)
     beside = Counter(folder for (folder, _), names in lengths.items() for _ in names)
@@ -113,10 +113,11 @@ def _too_short(survey: Survey) -> Iterator[Advice]:
             if near and len(names) == 1 and usual:
                 text = (
                     f"It has {length:,} rows, and {', '.join(others[:3])} have {more:,}: fields of "
-                    f"one data set need the same number. Write the other {more - length:,}, or "
-                    "leave this field out."
+                    f"one data set need the same number. Write the other {more - length:,}, leave "
+                    f"this field out, or leave out the rows that it lacks, with end={length}."
                 )
-                yield Advice("unequal-lengths", (names[0],), text)
+                call = python_call("ps.from_hdf5", repr(path), x=[*others, *names], end=length)
+                yield Advice("unequal-lengths", (names[0],), text, "python", call)
 
 
 # Types that no model takes.

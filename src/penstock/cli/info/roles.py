@@ -27,11 +27,13 @@ class Roles(NamedTuple):
 
     def call(self, path: str, **more: object) -> str:
         """The call of `from_hdf5` that reads them, as Python."""
-        given = {**self._asdict(), **more}
-        options = "".join(
-            f", {name}={value!r}" for name, value in given.items() if value is not None
-        )
-        return f"ps.from_hdf5({path!r}{options})"
+        return python_call("ps.from_hdf5", repr(path), **self._asdict(), **more)
+
+
+def python_call(function: str, *given: str, **options: object) -> str:
+    """A call as Python, with the options that are not None."""
+    named = (f"{name}={value!r}" for name, value in options.items() if value is not None)
+    return f"{function}({', '.join([*given, *named])})"
 
 
 def guess(datasets: list[Found]) -> Roles | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from penstock.cli.info import repack
 from penstock.cli.info.advice import Advice
 from penstock.cli.info.mixing import (
     Setting,
@@ -16,7 +15,8 @@ from penstock.cli.info.mixing import (
     mixes_well,
     mixing,
 )
-from penstock.cli.info.repack import Change
+from penstock.cli.info.rewrite import Rewrite, free_name
+from penstock.cli.info.roles import guess, python_call
 from penstock.errors import MemoryBudgetError, MissingDependencyError
 from penstock.loading.budget import REPEATED, RESIDENT
 from penstock.resources import format_bytes, memory_limit
@@ -24,6 +24,7 @@ from penstock.sources import ReadPath
 from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.storage import Storage
 from penstock.sources.hdf5.survey import Survey
+from penstock.writing import ENCODERS
 
 WORTH_BYTES = 64_000_000
 """Smaller datasets are loaded within about a second, whichever way, and then stay in memory."""
@@ -98,17 +99,18 @@ def advise(path: str, survey: Survey, setting: Setting) -> list[Advice]:
     """
     rules = _Rules(survey, setting)
     found = [*_missing_filters(survey), *rules.advice(path)]
-    changes = rules.changes()
-    if not changes:
-        return found
-    command = repack.command(path, survey, changes)
-    mended = [(change.name,) for change in changes]
-    return [
-        replace(advice, language="shell", command=command)
-        if advice.datasets in mended and not advice.language
-        else advice
-        for advice in found
-    ]
+    targets: list[str] = []
+    for rewrite in rules.rewrites():
+        targets.append(free_name(path, "packed", targets))
+        roles = guess([item for item in survey.datasets() if item.name in rewrite.names])
+        language, command = rewrite.command(path, targets[-1], roles)
+        found = [
+            replace(advice, language=language, command=command)
+            if advice.datasets[0] in rewrite.names and not advice.language
+            else advice
+            for advice in found
+        ]
+    return found
 
 
 def _missing_filters(survey: Survey) -> Iterator[Advice]:
@@ -134,7 +136,6 @@ class _Rules:
             if item.storage and item.source and item.storage.row_bytes and not item.error
         ]
         self._kinds: dict[str, set[str]] = {}
-        self._shorter: dict[str, int] = {}
 
     def advice(self, path: str) -> Iterator[Advice]:
         """What is wrong; what a rewrite mends has no command yet."""
@@ -150,12 +151,12 @@ class _Rules:
                 "cut-samples": self._cut_samples(item),
                 "small-chunks": self._small_chunks(item),
                 "uneven-chunks": self._uneven_chunks(item),
-                "unequal-lengths": self._unequal_lengths(item),
             }
             for kind, text in texts.items():
                 if text:
                     yield self._mended(kind, item, text)
             yield from self._large_chunks(item, path)
+            yield from self._unequal_lengths(item, path)
 
     def _mended(self, kind: str, item: Item, text: str) -> Advice:
         """Advice that a rewrite mends."""
@@ -198,9 +199,8 @@ class _Rules:
         sample = f"each sample ({format_bytes(storage.row_bytes)}) lies in {pieces:,} chunks"
         if not storage.filters:
             return (
-                f"Chunks of {storage.chunk_shape} cut through samples: {sample}. Uncompressed "
-                "chunks of whole samples are read row by row, and shuffle=True is a uniform "
-                "permutation."
+                f"Chunks of {storage.chunk_shape} cut through samples: {sample}. Stored in one "
+                "piece, any row is read by its address, and shuffle=True is a uniform permutation."
             )
         if pieces < MANY_PIECES or item.rows == 1:
             return ""
@@ -249,22 +249,23 @@ class _Rules:
             f"rows): where both are read, {again:.0%} is decoded more than once in each epoch."
         )
 
-    def _unequal_lengths(self, item: Item) -> str:
+    def _unequal_lengths(self, item: Item, path: str) -> Iterator[Advice]:
         folder = item.name.rpartition("/")[0]
         beside = [i for i in self._items if i.name.rpartition("/")[0] == folder and i != item]
         length = item.storage.length
         shorter = [i for i in beside if i.storage.length < length]
         if not shorter or any(i.storage.length == length for i in beside):
-            return ""
-        other = max(shorter, key=lambda i: i.storage.length)
-        rows = other.storage.length
+            return
+        rows = max(i.storage.length for i in shorter)
         if length > rows * (1 + NEARLY):
-            return ""
-        self._shorter[item.name] = rows
-        return (
-            f"It has {length:,} rows and {other.name} {rows:,}: fields of one data set need the "
-            f"same number. If the first {rows:,} belong together, leave the others out."
+            return
+        others = [i.name for i in shorter if i.storage.length == rows]
+        text = (
+            f"It has {length:,} rows and {others[0]} {rows:,}: fields of one data set need the "
+            f"same number. If the first {rows:,} belong together, end={rows} leaves the others out."
         )
+        call = python_call("ps.from_hdf5", repr(path), x=[item.name, *others], end=rows)
+        yield Advice("unequal-lengths", (item.name,), text, "python", call)
 
     def _large_chunks(self, item: Item, path: str) -> Iterator[Advice]:
         storage, setting = item.storage, self._setting
@@ -305,33 +306,32 @@ class _Rules:
 
     # What a rewrite makes of it.
 
-    def changes(self) -> list[Change]:
-        """How the datasets that a rewrite mends are to be stored."""
-        return [self._change(item) for item in self._items if item.name in self._kinds]
+    def rewrites(self) -> Iterator[Rewrite]:
+        """How to store the datasets that gain by it, with all that are as long as they are."""
+        lengths = [item.storage.length for item in self._items if item.name in self._kinds]
+        for length in dict.fromkeys(lengths):
+            items = [item for item in self._items if item.storage.length == length]
+            main = max(items, key=lambda item: item.storage.row_bytes)
+            names = tuple(item.name for item in items)
+            compression = self._compression(main)
+            if compression is None:
+                yield Rewrite(names)
+            else:
+                yield Rewrite(names, compression, self._rows(main) * main.storage.row_bytes)
 
-    def _change(self, item: Item) -> Change:
-        storage, kinds = item.storage, self._kinds[item.name]
-        assert storage.shape
-        chunks = storage.chunk_shape
-        whole = "useless-filters" in kinds and storage.pieces > 1
-        smaller = "slow-path" in kinds and _is_large(storage)
-        if chunks and (kinds & _RECHUNKED or whole or smaller):
-            chunks = (self._new_rows(item), *storage.shape[1:])
-        filters = "gzip" if "slow-path" in kinds and storage.filters else "same"
-        return Change(
-            item.name,
-            chunks,
-            "none" if "useless-filters" in kinds else filters,
-            self._shorter.get(item.name),
-            # Whatever it is that only libhdf5 reads, h5py gives NumPy's own type for it.
-            native="slow-path" in kinds,
-        )
+    def _compression(self, main: Item) -> str | None:
+        """What the largest dataset is compressed with, or gzip in place of what `pack` lacks."""
+        storage = main.storage
+        if not storage.filters or (storage.ratio or 0) > USELESS_RATIO:
+            return None
+        return next((name for name in storage.filters if name in ENCODERS), "gzip")
 
-    def _new_rows(self, item: Item) -> int:
-        main = self._largest_beside(item)
-        if main is None:
-            return self._good_rows(item)
-        return self._new_rows(main) if self._kinds.get(main.name, set()) & _RECHUNKED else main.rows
+    def _rows(self, main: Item) -> int:
+        """Samples in a chunk: as many as there are, if nothing speaks against them."""
+        storage, kinds = main.storage, self._kinds.get(main.name, set())
+        if kinds & _RECHUNKED or storage.pieces > 1 or _is_large(storage):
+            return self._good_rows(main)
+        return main.rows
 
     def _good_rows(self, item: Item) -> int:
         """Rows for a chunk: few enough to mix well, enough to read well."""

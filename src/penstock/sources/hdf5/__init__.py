@@ -16,7 +16,7 @@ from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
 from penstock.sources.file import Identity
 from penstock.sources.hdf5.attributes import attribute_values, numbers, root_text
 from penstock.sources.hdf5.build import Builder
-from penstock.sources.hdf5.finding import dataset_names, find_field
+from penstock.sources.hdf5.finding import dataset_names, find_field, find_group
 from penstock.sources.hdf5.joined import VirtualReader
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.limits import MOST_BLOCKS
@@ -34,6 +34,7 @@ class HDF5Source(Source):
     Args:
         path: The file.
         names: The datasets to read, or members of them; all must have the same length.
+        end: How many rows are used, if that is known; then some may have more.
         allow_external: Whether data may lie in any other file that this one names.
 
     Raises:
@@ -44,9 +45,15 @@ class HDF5Source(Source):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], names: Sequence[str], *, allow_external: bool = False
+        self,
+        path: str | os.PathLike[str],
+        names: Sequence[str],
+        *,
+        end: int | None = None,
+        allow_external: bool = False,
     ) -> None:
         self.path = path_of(path)
+        self._end = end
         self._allow_external = allow_external
         builder = Builder(allow_external)
         self._readers = builder.readers(self.path, list(dict.fromkeys(names)))
@@ -61,24 +68,29 @@ class HDF5Source(Source):
 
     def _common_length(self) -> int:
         lengths = {name: reader.layout.length for name, reader in self._readers.items()}
-        if len(set(lengths.values())) > 1:
+        shortest, longest = min(lengths.values()), max(lengths.values())
+        if shortest < longest:
+            if self._end is not None and 0 < self._end <= shortest:
+                return self._end
             listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
             raise ShapeError(
                 f"The fields of {self.path!r} have different numbers of rows: {listed}. "
-                "Every sample needs a row in each; choose other fields, or repair the file."
+                "Every sample needs a row in each; choose other fields, repair the file, or stop "
+                f"where the shortest ends, with end={shortest}."
             )
-        return next(iter(lengths.values()))
+        return shortest
 
     def select(self, names: Sequence[str]) -> Source:
         if self._readers.keys() >= set(names):
             return self
-        other = HDF5Source(self.path, names, allow_external=self._allow_external)
+        other = HDF5Source(self.path, names, end=self._end, allow_external=self._allow_external)
         if other._files[0].identity != self._files[0].identity:
             raise ChangedFileError(
                 f"{self.path!r} is another file than when the data set was made, or was written to "
                 "since then. Make the data set again."
             )
-        if other.length != self.length:
+        longer = self._end is not None and self.length == self._end < other.length
+        if other.length != self.length and not longer:
             raise ShapeError(
                 f"The fields of {self.path!r} have different numbers of rows: {names[0]!r} has "
                 f"{other.length}, those of the data set {self.length}. Choose another field."
@@ -92,7 +104,8 @@ class HDF5Source(Source):
         # A file may declare more rows than there is memory for the edges of blocks.
         together = -(-largest.blocks // MOST_BLOCKS)
         if together <= 1:
-            return largest.edges()
+            edges = largest.edges()
+            return np.append(edges[edges < self.length], self.length)
         step = together * largest.block_rows
         return np.append(np.arange(0, self.length, step), self.length)
 
@@ -152,7 +165,10 @@ class HDF5Source(Source):
 
     def attributes(self, name: str) -> dict[str, Any]:
         with reading(self.path) as opened, damage_explained(repr(self.path)):
-            found, _, members = find_field(opened, name, self.path, False)
+            if name.endswith("/"):
+                group = find_group(opened, name, self.path, self._allow_external)
+                return {} if group is None else attribute_values(group)
+            found, _, members = find_field(opened, name, self.path, self._allow_external)
             # What is noted beside a compound value is about all of it.
             whole = isinstance(found, h5py.Dataset) and not members
             return attribute_values(found) if whole else {}

@@ -32,7 +32,7 @@ _OF_LIBRARIES = frozenset(
 def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
     """Some attributes of an object, as text; those that are text or a few numbers."""
     found: dict[str, str] = {}
-    for raw in _names(item):
+    for raw in _names(item, _MOST_LOOKED_AT):
         name = raw.decode("utf-8", "backslashreplace")
         if name.startswith("_"):
             continue
@@ -44,21 +44,21 @@ def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
     return found
 
 
-def _names(item: h5py.Group | h5py.Dataset) -> list[bytes]:
+def _names(item: h5py.Group | h5py.Dataset, most: int) -> list[bytes]:
     """The names of some attributes, without those that libraries note for themselves."""
     names: list[bytes] = []
 
     def note(name: bytes, *_: Any) -> bool | None:
         names.append(name)
-        return True if len(names) >= _MOST_LOOKED_AT else None
+        return True if len(names) >= most else None
 
     h5a.iterate(item.id, note)
     return [name for name in names if name not in _OF_LIBRARIES]
 
 
-def attribute_values(item: h5py.Dataset) -> dict[str, Any]:
-    """The attributes of a dataset that are text or a few numbers, as h5py gives them."""
-    values = ((raw, _value(item, raw)) for raw in _names(item))
+def attribute_values(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
+    """The attributes of an object that are text or a few numbers, as h5py gives them."""
+    values = ((raw, _value(item, raw)) for raw in _names(item, _MOST_VALUES))
     return {raw.decode("utf-8", "surrogateescape"): v for raw, v in values if v is not None}
 
 

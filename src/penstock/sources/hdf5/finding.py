@@ -74,6 +74,16 @@ def find_field(
     return _checked(found, file, base, path), base, members
 
 
+def find_group(file: h5py.File, name: str, path: str, external: bool) -> h5py.Group | None:
+    """The group called `name`, which ends in `/`; None if it is none, or in another file.
+
+    Raises:
+        DataError: If it lies in another file, and may not.
+    """
+    found = _get(file, name.rstrip("/"), path, external) if name != "/" else file
+    return found if isinstance(found, h5py.Group) else None
+
+
 @contextmanager
 def open_dataset(path: str, name: str, external: bool) -> Iterator[tuple[h5py.Dataset, str]]:
     """Opens the dataset `name` of the file at `path`; gives it, and the file that it lies in.

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from h5py import h5d, h5z
+from h5py import h5d
 
-from penstock.sources.hdf5.filters import DEFLATE, FLETCHER32, SHUFFLE, filters_of
+from penstock.sources.hdf5.filters import filters_of
 from penstock.sources.hdf5.index import Chunks, walk_chunks
 
 _LAYOUTS = {
@@ -17,9 +17,6 @@ _LAYOUTS = {
     h5d.CHUNKED: "chunks",
     h5d.VIRTUAL: "virtual",
 }
-
-_PORTABLE = (DEFLATE, SHUFFLE, FLETCHER32, h5z.FILTER_NBIT, h5z.FILTER_SCALEOFFSET)
-"""Filters that every build of HDF5 has; szip is an option, and others are plugins."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,6 @@ class Storage:
         chunk_shape: Shape of one chunk.
         chunk_bytes: Bytes of one chunk once it is decoded.
         filters: What was done to each chunk, in that order.
-        portable: Whether HDF5's own tools know these filters, wherever they were built.
         chunks: How many chunks the shape takes.
         written: How many of them there are, the others being read as the fill value; None where
             they were not counted.
@@ -50,7 +46,6 @@ class Storage:
     chunk_shape: tuple[int, ...] | None
     chunk_bytes: int
     filters: tuple[str, ...]
-    portable: bool
     chunks: int
     written: int | None
     stored_bytes: int | None
@@ -159,7 +154,6 @@ def describe(dataset: h5py.Dataset, chunks: Chunks | Counted | None = None) -> S
         chunk_shape=chunk_shape,
         chunk_bytes=math.prod(chunk_shape) * item if chunk_shape else 0,
         filters=tuple(step.name for step in filters),
-        portable=all(step.code in _PORTABLE for step in filters),
         chunks=number,
         written=chunks.number if chunks else None,
         stored_bytes=stored,

@@ -101,14 +101,12 @@ class Survey:
     Attributes:
         path: The file, from the root.
         size: Its bytes.
-        format: Version of its superblock; from 3 on older tools cannot read it.
         root: The root group, and below it all that was looked at.
         complete: Whether everything was looked at.
     """
 
     path: str
     size: int
-    format: int
     root: Found
     complete: bool
 
@@ -140,10 +138,9 @@ def survey(path: str | os.PathLike[str], most: int = MOST_OBJECTS) -> Survey:
     text = path_of(path)
     with reading(text) as file:
         with damage_explained(repr(text)):
-            version = file.id.get_create_plist().get_version()[0]
             looking = _Looking(file, text, most)
         root, complete = looking.all()
-        return Survey(text, file.id.get_filesize(), version, root, complete)
+        return Survey(text, file.id.get_filesize(), root, complete)
 
 
 class _Looking:

@@ -1,0 +1,105 @@
+"""Commands that pack datasets anew: which datasets, which file, and how names get into them."""
+
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+
+import penstock as ps
+from penstock.cli.info.storing import MANY_CHUNKS
+from tests.cli.info.helpers import assert_same_data, repeated, run_in_shell
+from tests.files import images
+
+HOSTILE = 'it\'s $(touch pwned) "x"; `touch pwned`'
+
+
+@pytest.mark.parametrize("name", [f"{HOSTILE}, and more", "new\nline \x1b[31m", "größe", " space"])
+def test_names_that_no_option_takes_are_said_in_python(advice, path, name):
+    """Commas, line breaks, escape sequences, what is not ASCII, and spaces around them."""
+    with h5py.File(path, "w") as file:
+        repeated(file, name, (MANY_CHUNKS, 64), (1, 64), data=images(1, (64,)))
+    one = advice(path)["small-chunks"]
+    assert one["language"] == "python"
+    assert one["command"].isprintable()
+    eval(one["command"], {"ps": ps})
+    assert_mended(advice, path, "cats-packed.h5")
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "-x", "group/of images/x=1"])
+def test_names_are_quoted_for_the_shell(advice, path, name):
+    """Spaces, quotes, dollars, backticks and dashes, in the file's name and inside it."""
+    with h5py.File(path, "w") as file:
+        repeated(file, name, (MANY_CHUNKS, 64), (1, 64), data=images(1, (64,)))
+    path = path.rename(f"-{name.replace('/', '')}.h5")
+    one = advice(f"./{path}")["small-chunks"]
+    assert one["language"] == "shell"
+    assert_mended(advice, path, run_in_shell(one["command"]))
+
+
+def assert_mended(advice, path, made):
+    assert_same_data(path, made)
+    assert advice(f"./{made}") == {}
+    assert not Path("pwned").exists()
+
+
+def test_a_file_that_is_there_is_not_overwritten(advice, path):
+    with h5py.File(path, "w") as file:
+        repeated(file, "image", (MANY_CHUNKS, 64), (1, 64))
+    Path("cats-packed.h5").write_text("mine")
+    command = advice(path)["small-chunks"]["command"]
+    assert "cats-packed2.h5" in command
+    assert "cats-packed.h5" not in command
+
+
+def test_one_command_mends_all_that_are_of_one_length(advice, penstock, path):
+    """It is printed once."""
+    with h5py.File(path, "w") as file:
+        repeated(file, "a", (MANY_CHUNKS, 64), (1, 64))
+        repeated(file, "b", (MANY_CHUNKS, 32), (1, 32))
+    text = penstock("info", path)[1]
+    assert text.count("penstock pack") == 1
+    assert "(for 1 to 2 together)" in text
+
+
+def test_datasets_of_each_length_get_a_file_of_their_own(all_advice, path):
+    """Such as those for training and for validation; x and y are known where they are clear."""
+    with h5py.File(path, "w") as file:
+        for part, rows in (("train", MANY_CHUNKS), ("val", MANY_CHUNKS + 1)):
+            repeated(file, f"{part}/image", (rows, 64), (1, 64), data=images(1, (64,)))
+            file[f"{part}/label"] = np.random.default_rng(0).integers(0, 2, rows)
+    first, second = (one["command"] for one in all_advice(path))
+    made = [run_in_shell(first), run_in_shell(second)]
+    assert [file.name for file in made] == ["cats-packed.h5", "cats-packed2.h5"]
+    for file, part, rows in zip(made, ["train", "val"], [0, 1], strict=True):
+        data = ps.open(file)
+        assert len(data) == MANY_CHUNKS + rows
+        assert (data.spec.x, data.spec.y) == (f"{part}/image", f"{part}/label")
+
+
+def test_what_lies_beside_x_and_y_is_packed_with_them(advice, path):
+    with h5py.File(path, "w") as file:
+        repeated(file, "image", (MANY_CHUNKS, 64), (1, 64))
+        for name in ("label", "id"):
+            file[name] = np.random.default_rng(0).permutation(MANY_CHUNKS)
+    made = run_in_shell(advice(path)["small-chunks"]["command"])
+    assert_same_data(path, made)
+
+
+@pytest.mark.parametrize(
+    "stored, packed",
+    [("gzip", "gzip"), ("zstd", "zstd"), ("lzf", "lzf"), ("blosc", "gzip"), (None, None)],
+)
+def test_the_compression_stays_where_pack_has_it(advice, path, stored, packed):
+    """Others become gzip."""
+    filters = {"zstd": hdf5plugin.Zstd(), "blosc": hdf5plugin.Blosc()}
+    form = filters.get(stored, {"compression": stored})
+    with h5py.File(path, "w") as file:
+        zeros = np.zeros((21_000, 32, 96), "u1")
+        file.create_dataset("image", data=zeros, chunks=(700, 8, 12), **form)
+    words = advice(path)["cut-samples"]["command"].split()
+    if packed is None:
+        assert words == ["penstock", "pack", "cats.h5", "cats-packed.h5", "--x", "image"]
+    else:
+        assert words[words.index("--compression") + 1] == packed
