@@ -35,6 +35,20 @@ def test_all_fields_are_shown_by_default(penstock, numbers):
     assert "█" in out
 
 
+@pytest.mark.parametrize("command", ["stats", "pack"])
+def test_what_cannot_be_a_field_is_named_with_the_way_out(penstock, tmp_path, command):
+    """A version number beside the samples."""
+    with h5py.File(tmp_path / "in.h5", "w") as f:
+        f["image"] = f["label"] = np.arange(5)
+        f["version"] = 3
+    words = (command, tmp_path / "in.h5", *[tmp_path / "out.h5"] * (command == "pack"))
+    code, out, err = penstock(*words)
+    assert (code, out) == (2, "")
+    assert "'version'" in err
+    assert "name those that you want, with --x" in err
+    assert penstock(*words, "--x", "image", "--y", "label")[0] == 0
+
+
 def test_fields_rows_and_limits_are_chosen(penstock, numbers):
     arguments = ("--x", "image,score", "--y", "label", "--start", "5", "--end", "105", "--json")
     code, out, _ = penstock("stats", numbers, *arguments, "--distinct", "50", "--workers", "2")

@@ -5,7 +5,7 @@ from typing import Any
 
 import penstock as ps
 from penstock.dataset import Dataset
-from penstock.errors import FieldNotFoundError
+from penstock.errors import FieldNotFoundError, ShapeError, TypeNotSupportedError
 
 
 def add_fields(group: "argparse._ArgumentGroup", *, x: str, y: str) -> None:
@@ -68,7 +68,13 @@ def open_samples(options: argparse.Namespace, paths: Any) -> Dataset:
         # What the data themselves say.
         return ps.open(paths, **rows)
     except FieldNotFoundError:
+        pass
+    try:
         return ps.open(paths, ..., **rows)
+    except (ShapeError, TypeNotSupportedError) as error:
+        # Such as a version number, or names, beside the samples.
+        more = "All fields were taken, since none is named: name those that you want, with --x."
+        raise type(error)(f"{error} {more}") from error
 
 
 def _names(given: list[str] | None) -> str | list[str] | None:

@@ -1,4 +1,4 @@
-"""Attributes as text: the few of an object that tell a person something."""
+"""Attributes, as text that tells a person something, and as values that are kept."""
 
 from typing import Any
 
