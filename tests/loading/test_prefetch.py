@@ -99,12 +99,17 @@ def test_collection_in_a_worker_thread_does_not_lock_up(make_images):
         freed.set()
         return x, y
 
-    for _ in range(20):
-        iterator = iter(loader_of(images, collect))
-        next(iterator)
-        iterator.cycle = iterator
-        del iterator
-    assert freed.wait(10)
+    gc.collect()
+    gc.freeze()  # what other tests left takes the collector long
+    try:
+        for _ in range(20):
+            iterator = iter(loader_of(images, collect))
+            next(iterator)
+            iterator.cycle = iterator
+            del iterator
+        assert freed.wait(10)
+    finally:
+        gc.unfreeze()
     deadline = time.monotonic() + 10
     while threads() and time.monotonic() < deadline:
         # A collection that is under way in another thread makes this one do nothing.

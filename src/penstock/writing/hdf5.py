@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 from h5py import h5d, h5f, h5g, h5p, h5s, h5t
+from h5py._objects import phil
 
 from penstock.errors import TypeNotSupportedError
 from penstock.spec import Field
@@ -90,7 +91,8 @@ class FileWriter:
             assert self._file is not None
             assert self._flusher is not None
             offset = (row, *(0 for _ in self._fields[name].shape))
-            with system_errors():
+            # h5py 3.14 locks every call into libhdf5 but this one, and others may read meanwhile.
+            with system_errors(), phil:
                 self._file[name].id.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
             self._flusher.note(values.nbytes)
 

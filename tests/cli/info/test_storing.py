@@ -150,9 +150,9 @@ def offset(path):
 
 def virtual(path):
     with h5py.File("source.h5", "w") as source:
-        repeated(source, "part", (42_000, 3072), (64, 3072))
-    layout = h5py.VirtualLayout((21_000, 3072), "u1")
-    layout[:] = h5py.VirtualSource("source.h5", "part", (42_000, 3072))[::2]
+        repeated(source, "part", (4200, 30720), (64, 30720))
+    layout = h5py.VirtualLayout((2100, 30720), "u1")
+    layout[:] = h5py.VirtualSource("source.h5", "part", (4200, 30720))[::2]
     with h5py.File(path, "w") as file:
         file.create_virtual_dataset("image", layout)
 
