@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import penstock as ps
 from penstock.errors import DataError
-from penstock.spec import array_of
+from penstock.lists import array_of
 from tests.bad_input.refusal import refused
 
 whole = st.one_of(

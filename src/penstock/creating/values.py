@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import LossError, OptionError, PenstockError, ShapeError
-from penstock.spec import Field, array_of
+from penstock.lists import array_of
+from penstock.spec import Field
 from penstock.writing.casts import Cast
 
 Array = npt.NDArray[Any]

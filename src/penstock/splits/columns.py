@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import DataError, OptionError, ShapeError, TypeNotSupportedError
+from penstock.lists import array_of
 from penstock.loading import View
 from penstock.loading.columns import Columns
 from penstock.order import STEP
-from penstock.spec import array_of
 
 Values = npt.NDArray[Any]
 
