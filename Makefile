@@ -18,6 +18,10 @@ BENCH := .venv/bench
 
 SECONDS := 60
 
+# Processes that run tests; `make JOBS=0 ARGS=--pdb test` runs them in this one.
+JOBS := 2
+PYTEST := -m pytest -n $(JOBS) --dist worksteal
+
 $(JAX)/.stamp: EXTRAS := jax,demo,test,check
 $(TENSORFLOW)/.stamp: EXTRAS := tensorflow,test
 $(TORCH)/.stamp: EXTRAS := torch,test
@@ -44,21 +48,21 @@ demo: $(JAX)/.stamp ## handwritten digits: makes an HDF5 file, trains from it, c
 	@KERAS_BACKEND=jax $(JAX)/bin/python examples/digits.py
 
 test: $(JAX)/.stamp ## the whole test suite, on JAX
-	@KERAS_BACKEND=jax $(JAX)/bin/python -m pytest $(ARGS)
+	@KERAS_BACKEND=jax $(JAX)/bin/python $(PYTEST) $(ARGS)
 
 test-backends: test-tensorflow test-torch ## the Keras tests on TensorFlow and PyTorch
 
 test-tensorflow: $(TENSORFLOW)/.stamp
-	@KERAS_BACKEND=tensorflow $(TENSORFLOW)/bin/python -m pytest tests/keras $(ARGS)
+	@KERAS_BACKEND=tensorflow $(TENSORFLOW)/bin/python $(PYTEST) tests/keras $(ARGS)
 
 test-torch: $(TORCH)/.stamp
-	@KERAS_BACKEND=torch $(TORCH)/bin/python -m pytest tests/keras $(ARGS)
+	@KERAS_BACKEND=torch $(TORCH)/bin/python $(PYTEST) tests/keras $(ARGS)
 
 test-newest: $(NEWEST)/.stamp ## the Keras tests with the newest Keras and h5py that are allowed
 	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
 	--upgrade-strategy eager 'keras<4' 'h5py<4'
 	@$(NEWEST)/bin/python -m pip list --format=freeze | grep -iE '^(keras|h5py|jax|numpy)='
-	@KERAS_BACKEND=jax $(NEWEST)/bin/python -m pytest tests/keras tests/sources $(ARGS)
+	@KERAS_BACKEND=jax $(NEWEST)/bin/python $(PYTEST) tests/keras tests/sources $(ARGS)
 
 fuzz: $(JAX)/.stamp ## reads damaged files for SECONDS=60; ARGS="--seed 7" damages them in other ways
 	@KERAS_BACKEND=jax $(JAX)/bin/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)

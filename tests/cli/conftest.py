@@ -31,6 +31,12 @@ def file(tmp_path):
     return path
 
 
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch):
+    """Lines are as wide as in a pipe, wherever the tests run."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def penstock(capsys):
     """Runs the command in this process: exit code, stdout, stderr."""
