@@ -2,7 +2,6 @@
 
 import json
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,12 +27,6 @@ _MOST_BYTES = 1 << 28
 _SHARD_NAME = re.compile(r"[\w.-]+")
 
 
-def attribute_checksum(value: Any) -> int:
-    """The CRC-32 of an attribute: of its text, or of its numbers as text."""
-    text = json.dumps(np.asarray(value).tolist(), default=repr)
-    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
-
-
 @dataclass(frozen=True)
 class Note:
     """What a packed file says about itself.
@@ -45,7 +38,7 @@ class Note:
         shuffled: Seed of the order of its rows, if that is a random one.
         checksum_rows: Rows that each checksum is about which a dataset has as its attribute
             `CHECKSUMS`; 0 where there are none.
-        attributes: For its datasets the checksums of attributes, by their names.
+        attributes: For its datasets and groups the checksums of attributes, by their names.
     """
 
     x: Structure = None

@@ -60,6 +60,8 @@ def test_a_dtype_that_holds_every_value_is_taken(tmp_path, values, dtype):
         (complex(1e300, np.nan), "c16", "c8"),
         (complex(np.nan, 0.1), "c16", "c8"),
         (2, "i4", "?"),
+        (-(2**31), "i4", "f2"),
+        (-(2**63), "i8", "f2"),
         (b"abc", "S3", "S2"),
     ],
 )

@@ -120,60 +120,6 @@ def test_dicts_lists_groups_and_members_keep_their_places(tmp_path):
         assert np.array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("size", [None, 48 * 100])
-def test_what_is_noted_beside_fields_is_kept(tmp_path, size):
-    """Text, numbers and names of classes; not once a map function was applied."""
-    path = write(tmp_path / "in.h5", image=IMAGES, label=LABELS % 2)
-    notes = {"unit": "counts", "scale": 0.5, "class_names": ["cat", "dög"], "ids": np.arange(3)}
-    with h5py.File(path, "a") as file:
-        file["label"].attrs.update(notes)
-        file["label"].attrs["large"] = np.zeros(2000)
-    data = ps.from_hdf5(path, x="image", y="label")
-    ps.pack(data, tmp_path / "out", shard_size=size)
-    ps.pack(data.map(lambda x, y: (x, y)), tmp_path / "mapped.h5")
-    with h5py.File(tmp_path / "out" / "shard-00001.h5" if size else tmp_path / "out") as file:
-        found = dict(file["label"].attrs)
-        found.pop("crc32", None)
-        assert found.keys() == notes.keys()
-        assert (found["unit"], found["scale"]) == ("counts", 0.5)
-        assert found["class_names"].tolist() == ["cat", "dög"]
-        assert found["ids"].tolist() == [0, 1, 2]
-    with h5py.File(tmp_path / "mapped.h5") as file:
-        assert set(file["y"].attrs) == {"crc32"}
-    ps.pack(ps.open(tmp_path / "out"), tmp_path / "again", shard_size=48 * 100)
-    with h5py.File(tmp_path / "again" / "shard-00000.h5") as file:
-        assert file["label"].attrs.keys() == notes.keys()
-
-
-@pytest.mark.parametrize("size", [None, 48 * 100])
-def test_what_is_noted_beside_files_and_groups_is_kept(tmp_path, size):
-    """Also a hundred notes; a group's, unless its fields move out of it."""
-    with h5py.File(tmp_path / "in.h5", "w") as file:
-        file["image"] = IMAGES
-        file["cats/of/label"] = LABELS
-        file["other"] = LABELS
-        file.attrs.update({f"note {i}": i for i in range(100)} | {"license": "CC0"})
-        file["cats"].attrs["camera"] = "old"
-        file["cats/of"].attrs["year"] = 1999
-        noted = dict(file.attrs)
-    data = ps.from_hdf5(tmp_path / "in.h5", x="image", y="cats/of/label")
-    for number in range(2):  # what was packed is packed again
-        out = tmp_path / f"out{number}"
-        data = ps.pack(data, out, shard_size=size)
-        with h5py.File(out / "shard-00001.h5" if size else out) as file:
-            found = dict(file.attrs)
-            assert found.pop("penstock")
-            assert found == noted
-            assert dict(file["cats"].attrs) == {"camera": "old"}
-            assert dict(file["cats/of"].attrs) == {"year": 1999}
-    ps.pack(data, tmp_path / "moved.h5", names={"cats/of/label": "cats/label"})
-    with h5py.File(tmp_path / "moved.h5") as file:
-        assert dict(file["cats"].attrs) == {"camera": "old"}
-    ps.pack(data.map(lambda x, y: (x, y)), tmp_path / "mapped.h5")
-    with h5py.File(tmp_path / "mapped.h5") as file:
-        assert set(file.attrs) == {"penstock"}
-
-
 def test_chunks_are_written_while_h5py_reads(tmp_path):
     """h5py 3.14 does not lock libhdf5 for a chunk that comes compressed, so that is done here."""
     values = np.arange(4000 * 3072, dtype="i4").reshape(4000, 3072) & 0xFFF

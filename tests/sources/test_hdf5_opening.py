@@ -282,3 +282,33 @@ def test_a_data_set_reads_in_a_spawned_process(path):
 
 def twice(x, y):
     return (x[0] * 2, x[1]), y
+
+
+INSIDE = """
+import sys, threading
+import h5py
+import penstock as ps
+
+data = ps.from_hdf5(sys.argv[1], "x")
+ended = threading.Event()
+
+def train():
+    while not ended.is_set():
+        for _ in data.batch(100, shuffle=True, memory="1MB", workers=1):
+            pass
+
+thread = threading.Thread(target=train)
+thread.start()
+with h5py.File(sys.argv[1]) as file:
+    for _ in range(300):
+        file.visititems(lambda name, item: data[0:5] and None)
+ended.set()
+thread.join()
+"""
+
+
+def test_reading_inside_a_call_of_h5py_waits_for_nobody(tmp_path):
+    """h5py holds its lock while `visititems` calls back, and other threads want it as well."""
+    values = np.arange(40_000).reshape(-1, 10)
+    path = write(tmp_path / "a.h5", x={"data": values, "chunks": (50, 10), "scaleoffset": 0})
+    subprocess.run([sys.executable, "-c", INSIDE, path], timeout=120, check=True)

@@ -14,6 +14,7 @@ from penstock.errors import (
     ShapeError,
     TypeNotSupportedError,
 )
+from tests.bad_input.refusal import refused
 from tests.splits.tables import FORMS, columns, compressed, contiguous, ids, write
 
 keys = st.lists(st.integers(-50, 50), min_size=1, max_size=300).map(np.array)
@@ -226,3 +227,18 @@ def test_a_key_is_not_text_here_and_a_number_there(tmp_path):
     data = ps.from_hdf5([tmp_path / "a.h5", tmp_path / "b.h5"], x="x")
     with pytest.raises(DataError, match="'key' holds text in some files, and numbers in others"):
         data.split(0.5, by="key")
+
+
+@pytest.mark.parametrize("x", [["a"], ["a", "b"]])
+def test_fields_that_are_cut_at_the_end_of_the_data_decide(tmp_path, x):
+    """Whether those of the data set are all as long or not."""
+    user = np.arange(500) // 7
+    path = write(tmp_path / "in.h5", {"a": np.arange(100), "b": np.arange(90), "user": user})
+    data = ps.from_hdf5(path, x, end=70)
+    for part in data.split(0.5, by="user"):
+        rows = np.ravel(part[:][0][0] if len(x) > 1 else part[:][0])
+        other = np.setdiff1d(np.arange(70), rows)
+        assert len(rows)
+        assert not set(user[rows]) & set(user[other])
+    with refused(ShapeError, "'b'", "90"):
+        ps.from_hdf5(path, "a", end=95).split(0.5, by="b")

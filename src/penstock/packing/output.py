@@ -17,7 +17,6 @@ from penstock.manifest import (
     NAME,
     Manifest,
     Shard,
-    attribute_checksum,
     check_shard,
     read_manifest,
 )
@@ -99,11 +98,11 @@ class OneFile(_Closing):
     def finish(self) -> None:
         """Notes structure, order and checksums in the file."""
         self._close()
-        notes = self._plan.attributes()
+        notes = self._plan.notes()
         note = self._plan.note(
             checksum_rows=self._plan.piece_rows,
             attributes={
-                name: {key: attribute_checksum(value) for key, value in some.items()}
+                name: {key: value.checksum for key, value in some.items()}
                 for name, some in notes.items()
             },
         )
@@ -162,7 +161,7 @@ class Folder(_Closing):
             rows = min(self._rows, self._plan.rows - self.done)
             # The one before may still be on its way.
             self._part = self._part.with_name(f"part-{self.done // self._rows % 2}.h5")
-            notes = self._plan.attributes()
+            notes = self._plan.notes()
             notes["/"][ATTRIBUTE] = self._plan.note().to_json().encode()
             self._digest = Digest()
             self._writer = FileWriter(

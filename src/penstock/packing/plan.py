@@ -1,6 +1,7 @@
 """What is packed and how: settled before the first row is read."""
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -38,6 +39,8 @@ class Plan:
         piece_rows: Samples that are encoded and written at once.
         shard_rows: Samples in a shard; None for a single file.
         seed: Of a random order; None for that of the data.
+        attributes: What the first source notes beside fields and their groups, by their new
+            names. "/" stands for all; names of other groups end in "/".
     """
 
     data: Dataset
@@ -49,6 +52,7 @@ class Plan:
     piece_rows: int
     shard_rows: int | None
     seed: int | None
+    attributes: Mapping[str, Mapping[str, Any]]
 
     @property
     def row_bytes(self) -> int:
@@ -72,24 +76,9 @@ class Plan:
         """What a file of these samples says about itself."""
         return Note(**self.structure, shuffled=self.seed, **more)
 
-    def attributes(self) -> dict[str, dict[str, Any]]:
-        """What the first source notes beside fields and their groups, by the new names.
-
-        "/" is always among them, and stands for all; names of other groups end in "/".
-        """
-        if self.data._maps:
-            return {"/": {}}
-        source = self.data._view.parts[0].source
-        names = {name: field.name for name, field in zip(self.spec, self.fields, strict=True)}
-        groups = _groups_of(self.spec) & _groups_of(names.values())
-        found = {"/": source.attributes("/")}
-        found |= {group: source.attributes(group) for group in sorted(groups)}
-        found |= {new: source.attributes(name) for name, new in names.items()}
-        for noted in found.values():
-            # Those of a packed file are about itself.
-            noted.pop(ATTRIBUTE, None)
-            noted.pop(CHECKSUMS, None)
-        return found
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """The attributes of the output, to add to."""
+        return {name: dict(noted) for name, noted in self.attributes.items()}
 
     def describe(self) -> dict[str, Any]:
         """What decides every byte of the output, in a form that JSON keeps."""
@@ -156,7 +145,47 @@ def make_plan(
     if shard_rows is not None:
         # A shard ends where a piece does.
         shard_rows = shard_rows // piece_rows * piece_rows
-    return Plan(data, spec, fields, casts, storage, len(data), piece_rows, shard_rows, seed)
+    return Plan(
+        data,
+        spec,
+        fields,
+        casts,
+        storage,
+        len(data),
+        piece_rows,
+        shard_rows,
+        seed,
+        _attributes(data, {name: stored[name] for name in spec}),
+    )
+
+
+def _attributes(data: Dataset, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The attributes that are kept; of those that cannot be, a warning.
+
+    Args:
+        data: The samples. What map functions made of them is something else.
+        names: The new name of each field.
+    """
+    if data._maps:
+        return {"/": {}}
+    source = data._view.parts[0].source
+    groups = _groups_of(names) & _groups_of(names.values())
+    found = {"/": source.attributes("/")}
+    found |= {group: source.attributes(group) for group in sorted(groups)}
+    found |= {new: source.attributes(name) for name, new in names.items()}
+    # Those of a packed file are about itself.
+    ours = (ATTRIBUTE, CHECKSUMS)
+    left = [f"{n}: {key}" for n, some in found.items() for key, v in some.items() if v is None]
+    if left:
+        warnings.warn(
+            f"The new file does not have these attributes, which are references, lists of any "
+            f"length or very large: {some_of(left)}.",
+            stacklevel=4,
+        )
+    return {
+        name: {key: v for key, v in some.items() if v is not None and key not in ours}
+        for name, some in found.items()
+    }
 
 
 def _groups_of(names: Iterable[str]) -> set[str]:

@@ -20,7 +20,6 @@ from penstock.manifest import (
     Manifest,
     Note,
     Shard,
-    attribute_checksum,
     check_shard,
     manifest_at,
     read_manifest,
@@ -230,7 +229,7 @@ def _other_attributes(view: View, name: str, noted: Mapping[str, int]) -> Iterat
     for key, checksum in noted.items():
         if key not in there:
             yield f"its attribute {key!r} is not there any more"
-        elif attribute_checksum(there[key]) != checksum:
+        elif there[key] is None or there[key].checksum != checksum:
             yield f"its attribute {key!r} is not what was written"
 
 

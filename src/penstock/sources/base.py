@@ -154,6 +154,12 @@ class Source(ABC):
 
         Args:
             name: A field; or, with `/` at its end, a group that fields are in. `/` is all of it.
+
+        Returns:
+            Things with a `checksum`, by their names; None for what cannot be kept.
+
+        Raises:
+            ChangedFileError: If there is something else by now.
         """
         return {}
 

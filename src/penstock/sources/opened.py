@@ -7,7 +7,8 @@ import mmap
 import os
 import threading
 import weakref
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -127,20 +128,20 @@ class Pool:
 
     Args:
         share: The part of the files that this process may have open which are for the pool.
+        lock: A re-entrant lock of somebody who sees to forks; None for one of its own.
 
     Attributes:
         lock: To be held around every call, and while files are opened.
     """
 
-    def __init__(self, share: float) -> None:
-        self.lock = threading.RLock()
+    def __init__(self, share: float, lock: AbstractContextManager[Any] | None = None) -> None:
+        own = threading.RLock()
+        self.lock = own if lock is None else lock
         self._share = share
         self._holders: weakref.WeakSet[Holder] = weakref.WeakSet()
-        if hasattr(os, "register_at_fork"):
+        if lock is None and hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self.lock.acquire,
-                after_in_parent=self.lock.release,
-                after_in_child=self.lock.release,
+                before=own.acquire, after_in_parent=own.release, after_in_child=own.release
             )
 
     def add(self, holder: Holder) -> None:

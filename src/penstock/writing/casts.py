@@ -122,7 +122,7 @@ def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:
         real = values.astype(np.float64)
         differ |= ~((real >= float(np.iinfo(target).min)) & (real < 2.0 ** _value_bits(target)))
     if source.kind in "iu" and target.kind in "fc":
-        differ |= cast.real.astype(np.float64) >= 2.0 ** _value_bits(source)
+        differ |= (cast.real.astype(np.float64) >= 2.0 ** _value_bits(source)) | np.isinf(cast.real)
     return differ
 
 

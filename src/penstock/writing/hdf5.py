@@ -14,6 +14,7 @@ from h5py import h5d, h5f, h5g, h5p, h5s, h5t
 from h5py._objects import phil
 
 from penstock.errors import TypeNotSupportedError
+from penstock.sources.hdf5.attributes import Attribute, write_attribute
 from penstock.spec import Field
 from penstock.writing.direct import LEAST_BYTES, MOST_BYTES, PAGE, Digest, Stretches
 from penstock.writing.encoders import Encoded, Storage
@@ -91,7 +92,7 @@ class FileWriter:
             assert self._file is not None
             assert self._flusher is not None
             offset = (row, *(0 for _ in self._fields[name].shape))
-            # h5py 3.14 locks every call into libhdf5 but this one, and others may read meanwhile.
+            # h5py 3.14 takes its lock for most calls into libhdf5, and not for this one.
             with system_errors(), phil:
                 self._file[name].id.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
             self._flusher.note(values.nbytes)
@@ -192,7 +193,8 @@ def _new_file(path: Path, alignment: int) -> h5py.File:
     access.set_fclose_degree(h5f.CLOSE_STRONG)
     access.set_libver_bounds(h5f.LIBVER_V110, h5f.LIBVER_V110)
     access.set_file_locking(False, True)
-    access.set_alignment(alignment, alignment)
+    with phil:  # see `put`
+        access.set_alignment(alignment, alignment)
     return h5py.File(
         h5f.create(os.fsencode(path), h5f.ACC_TRUNC, _untimed(h5p.FILE_CREATE), access)
     )
@@ -258,7 +260,7 @@ def _is_foreign(dtype: np.dtype[Any]) -> bool:
 
 
 def set_attributes(path: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
-    """Sets attributes of the objects of a file; bytes become text of their own length."""
+    """Sets attributes of the objects of a file: those of others, arrays, and bytes as text."""
     with system_errors(), h5py.File(path, "r+", libver=VERSION, locking=False) as file:
         _note(file, values)
 
@@ -266,7 +268,7 @@ def set_attributes(path: Path, values: Mapping[str, Mapping[str, Any]]) -> None:
 def _note(file: h5py.File, values: Mapping[str, Mapping[str, Any]]) -> None:
     for name, attributes in values.items():
         for key, value in attributes.items():
-            if isinstance(value, np.ndarray) and value.dtype.hasobject:
-                file[name].attrs.create(key, value, dtype=h5py.string_dtype())
+            if isinstance(value, Attribute):
+                write_attribute(file[name], key, value)
             else:
                 file[name].attrs[key] = np.bytes_(value) if isinstance(value, bytes) else value

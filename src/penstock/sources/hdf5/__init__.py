@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -14,11 +13,12 @@ import numpy.typing as npt
 from penstock.errors import ChangedFileError, ShapeError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
 from penstock.sources.file import Identity
-from penstock.sources.hdf5.attributes import attribute_values, numbers, root_text
+from penstock.sources.hdf5.attributes import Attribute, attributes_of, numbers, root_text
 from penstock.sources.hdf5.build import Builder
 from penstock.sources.hdf5.finding import dataset_names, find_field, find_group
 from penstock.sources.hdf5.joined import VirtualReader
 from penstock.sources.hdf5.layout import Layout
+from penstock.sources.hdf5.library import Library
 from penstock.sources.hdf5.limits import MOST_BLOCKS
 from penstock.sources.hdf5.opening import damage_explained, path_of, reading
 from penstock.sources.hdf5.readers import DatasetReader
@@ -89,8 +89,8 @@ class HDF5Source(Source):
                 f"{self.path!r} is another file than when the data set was made, or was written to "
                 "since then. Make the data set again."
             )
-        longer = self._end is not None and self.length == self._end < other.length
-        if other.length != self.length and not longer:
+        both = min(self.length, other.length)
+        if other.length != self.length and (self._end is None or self._end > both):
             raise ShapeError(
                 f"The fields of {self.path!r} have different numbers of rows: {names[0]!r} has "
                 f"{other.length}, those of the data set {self.length}. Choose another field."
@@ -163,15 +163,16 @@ class HDF5Source(Source):
     def paths(self) -> dict[str, ReadPath]:
         return {name: reader.layout.path for name, reader in self._readers.items()}
 
-    def attributes(self, name: str) -> dict[str, Any]:
+    def attributes(self, name: str) -> dict[str, Attribute | None]:
         with reading(self.path) as opened, damage_explained(repr(self.path)):
+            Library(self._files[0]).check_same(opened)
             if name.endswith("/"):
                 group = find_group(opened, name, self.path, self._allow_external)
-                return {} if group is None else attribute_values(group)
+                return {} if group is None else attributes_of(group)
             found, _, members = find_field(opened, name, self.path, self._allow_external)
             # What is noted beside a compound value is about all of it.
             whole = isinstance(found, h5py.Dataset) and not members
-            return attribute_values(found) if whole else {}
+            return attributes_of(found) if whole else {}
 
     def is_current(self) -> bool:
         """Whether the files are still those that were opened."""

@@ -1,11 +1,14 @@
 """Attributes, as text that tells a person something, and as values that are kept."""
 
+import math
+import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5a, h5t
+from h5py import h5a, h5s, h5t
 
 from penstock.errors import DataError
 from penstock.sources.hdf5.limits import check_type
@@ -28,11 +31,125 @@ _OF_LIBRARIES = frozenset(
 )
 """What PyTables and the dimension scales of netCDF-4 note for themselves."""
 
+_LINKS = frozenset({b"DIMENSION_LIST", b"REFERENCE_LIST"})
+"""Of those, what is about other objects of the same file."""
+
+_CLASSES = frozenset(
+    {
+        *(b"DIMENSION_SCALE", b"GROUP", b"TABLE", b"ARRAY", b"CARRAY", b"EARRAY", b"VLARRAY"),
+        *(b"IMAGE", b"PALETTE"),
+    }
+)
+"""What the attribute CLASS says where it is theirs."""
+
+_MOST_KEPT = 1 << 24
+"""Bytes of one attribute that is kept: far more than a list of names takes."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A value beside an object, as HDF5 stores it: nothing is converted on its way.
+
+    Attributes:
+        kind: Its type, as libhdf5 encodes types.
+        form: The type as NumPy says it, for the checksum.
+        shape: Its axes; None where there is no value.
+        values: Raw values of this shape, or texts of any length as Python objects.
+    """
+
+    kind: bytes
+    form: str
+    shape: tuple[int, ...] | None
+    values: npt.NDArray[Any]
+
+    @property
+    def checksum(self) -> int:
+        """The CRC-32 of type, shape and values."""
+        total = zlib.crc32(f"{self.form} {self.shape}".encode("utf-8", "backslashreplace"))
+        if not self.values.dtype.hasobject:
+            return zlib.crc32(self.values.tobytes(), total)
+        for value in self.values.reshape(-1).tolist():
+            text = value if isinstance(value, bytes) else str(value).encode(errors="replace")
+            total = zlib.crc32(b"%d " % len(text) + text, total)
+        return total
+
+
+def attributes_of(item: h5py.Group | h5py.Dataset) -> dict[str, Attribute | None]:
+    """All attributes of an object but those that libraries note for themselves.
+
+    Returns:
+        They by their names; None for what cannot be kept: references to objects of the file,
+        lists of any length, and what is larger than 16 MiB.
+    """
+    names: list[bytes] = []
+    h5a.iterate(item.id, lambda name, *_: names.append(name))
+    theirs = _OF_LIBRARIES - {b"TITLE"} if _is_a_library_s(item, names) else _LINKS
+    return {
+        raw.decode("utf-8", "surrogateescape"): _read(item, raw)
+        for raw in names
+        if raw not in theirs
+    }
+
+
+def write_attribute(item: h5py.Group | h5py.Dataset, name: str, attribute: Attribute) -> None:
+    """Notes beside an object what another one had."""
+    kind = h5t.decode(attribute.kind)
+    space = h5s.create(h5s.NULL)
+    if attribute.shape is not None:
+        space = h5s.create_simple(attribute.shape) if attribute.shape else h5s.create(h5s.SCALAR)
+    made = h5a.create(item.id, name.encode("utf-8", "surrogateescape"), kind, space)
+    if attribute.values.size:
+        raw = not attribute.values.dtype.hasobject
+        made.write(attribute.values, mtype=kind if raw else None)
+
+
+def _is_a_library_s(item: h5py.Group | h5py.Dataset, names: list[bytes]) -> bool:
+    """Whether PyTables, or who makes dimension scales, notes what kind of object this is."""
+    if b"PYTABLES_FORMAT_VERSION" in names:
+        return True
+    said = _read(item, b"CLASS") if b"CLASS" in names else None
+    return said is not None and said.values.tobytes().rstrip(b"\0") in _CLASSES
+
+
+def _read(item: h5py.Group | h5py.Dataset, name: bytes) -> Attribute | None:
+    attribute = h5a.open(item.id, name)
+    kind, shape = attribute.get_type(), attribute.get_space().shape
+    try:
+        check_type(kind, "")
+        dtype = kind.dtype
+    except (TypeError, DataError):
+        return None
+    any_length = isinstance(kind, h5t.TypeStringID) and kind.is_variable_str()
+    if dtype.hasobject and not any_length:
+        return None
+    if math.prod(shape or ()) * kind.get_size() > _MOST_KEPT:
+        return None
+    # Raw bytes are read and written as they are, of whatever type.
+    values = np.empty(
+        (0,) if shape is None else shape, dtype if any_length else f"V{kind.get_size()}"
+    )
+    if values.size:
+        attribute.read(values, mtype=None if any_length else kind)
+    form = f"{dtype} {h5py.check_enum_dtype(dtype) or ''}"
+    return Attribute(_plain(kind, dtype).encode(), form, shape, values)
+
+
+def _plain(kind: h5t.TypeID, dtype: np.dtype[Any]) -> h5t.TypeID:
+    """The same type, made anew where that gives the same: a file's own may be of a later format."""
+    if isinstance(kind, h5t.TypeStringID):
+        made = h5t.C_S1.copy()
+        made.set_size(h5t.VARIABLE if kind.is_variable_str() else kind.get_size())
+        made.set_strpad(kind.get_strpad())
+        made.set_cset(kind.get_cset())
+    else:
+        made = h5t.py_create(dtype, logical=True)
+    return made if made.equal(kind) else kind
+
 
 def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
     """Some attributes of an object, as text; those that are text or a few numbers."""
     found: dict[str, str] = {}
-    for raw in _names(item, _MOST_LOOKED_AT):
+    for raw in _names(item):
         name = raw.decode("utf-8", "backslashreplace")
         if name.startswith("_"):
             continue
@@ -44,22 +161,16 @@ def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
     return found
 
 
-def _names(item: h5py.Group | h5py.Dataset, most: int) -> list[bytes]:
+def _names(item: h5py.Group | h5py.Dataset) -> list[bytes]:
     """The names of some attributes, without those that libraries note for themselves."""
     names: list[bytes] = []
 
     def note(name: bytes, *_: Any) -> bool | None:
         names.append(name)
-        return True if len(names) >= most else None
+        return True if len(names) >= _MOST_LOOKED_AT else None
 
     h5a.iterate(item.id, note)
     return [name for name in names if name not in _OF_LIBRARIES]
-
-
-def attribute_values(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
-    """The attributes of an object that are text or a few numbers, as h5py gives them."""
-    values = ((raw, _value(item, raw)) for raw in _names(item, _MOST_VALUES))
-    return {raw.decode("utf-8", "surrogateescape"): v for raw, v in values if v is not None}
 
 
 def root_text(file: h5py.File, name: str) -> str | None:

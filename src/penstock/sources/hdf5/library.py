@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 from h5py import h5s, h5t
+from h5py._objects import phil
 
 from penstock.errors import FileFormatError, MissingFileError, PenstockError, ReadError
 from penstock.sources.base import Arrays, empty_arrays
@@ -20,7 +21,8 @@ from penstock.sources.hdf5.opening import damage_explained, open_file
 from penstock.sources.opened import Pool, next_use
 from penstock.spec import Indices
 
-_pool = Pool(1 / 8)
+# Whoever calls us from inside a call into h5py has its lock already, and waits for no other.
+_pool = Pool(1 / 8, phil)
 
 
 class Library:
