@@ -20,7 +20,7 @@ from penstock.order import Span
 from penstock.sources.beside import Beside, Member
 from penstock.sources.content import is_numpy_file, member_names
 from penstock.sources.paths import Paths, find_files
-from penstock.spec import PARTS, Field, Spec, Structure, leaves, map_structure
+from penstock.spec import PARTS, Field, Spec, Structure, check_names, leaves, map_structure
 
 if TYPE_CHECKING:
     from penstock.sources.hdf5 import HDF5Source
@@ -331,35 +331,6 @@ def _open_numpy(
         data = from_arrays(*parts)
     rows = rows_between(start, end, len(data))
     return data if len(rows) == len(data) else data.part(rows.start, rows.stop)
-
-
-def check_names(part: str, names: Structure) -> None:
-    """Makes sure that x, y or sample_weight is a nest of names; x may be `...` as well.
-
-    Raises:
-        OptionError: If it is something else.
-    """
-    if names is ... and part == "x":
-        return
-    found: list[Any] = []
-    # None is a leaf here, unlike in `leaves`: it would be dropped without a word.
-    waiting = [names] if names is not None else []
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, Mapping):
-            waiting += item.values()
-        elif isinstance(item, (list, tuple)):
-            waiting += item
-        else:
-            found.append(item)
-    wrong = [name for name in found if not isinstance(name, str)]
-    if wrong or (names is not None and not found):
-        received = wrong[0] if wrong else names
-        shown = type(received).__name__ if hasattr(received, "shape") else repr(received)
-        raise OptionError(
-            f"Expected {part}= to be a dataset's name, or a list or dict of names. "
-            f"Received: {shown}"
-        )
 
 
 def _check_alike(sources: "Sequence[HDF5Source]") -> None:

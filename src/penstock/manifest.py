@@ -2,15 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from penstock.errors import FileFormatError, MissingFileError
-from penstock.spec import PARTS, Field, Structure, map_structure
+from penstock.errors import FileFormatError, MissingFileError, OptionError, field_not_found
+from penstock.spec import PARTS, Field, Structure, check_names, leaves, map_structure
 
 NAME = "manifest.json"
 """Of the manifest in its folder."""
@@ -70,6 +70,36 @@ class Note:
             return cls(**parts, shuffled=shuffled, checksum_rows=rows, attributes=attributes)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
+
+
+def structure_of(
+    names: Iterable[str], x: Structure, y: Structure = None, sample_weight: Structure = None
+) -> dict[str, Structure]:
+    """x, y and sample_weight as a note keeps them, made of names of fields; x may be `...`.
+
+    Raises:
+        OptionError: If one is no nest of names, or there are weights and no target.
+        FieldNotFoundError: If a name is of no field.
+    """
+    there = list(names)
+    if x is ...:
+        x = [name for name in there if name not in (*leaves(y), *leaves(sample_weight))]
+    parts = dict(zip(PARTS, (x, y, sample_weight), strict=True))
+    for part, structure in parts.items():
+        check_names(part, structure)
+        for name in leaves(structure):
+            if name not in there:
+                raise field_not_found(str(name), there, f"{part}= of the new file")
+    if sample_weight is not None and y is None:
+        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
+    kept = Note.from_json(Note(**parts).to_json()) or Note()
+    for part, structure in parts.items():
+        if getattr(kept, part) != map_structure(str, structure):
+            raise OptionError(
+                f"{part}= cannot be noted in a file: expected names in tuples, lists and dicts "
+                f"whose keys are strings. Received: {structure!r}"
+            )
+    return parts
 
 
 @dataclass(frozen=True)

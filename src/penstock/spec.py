@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import printable
+from penstock.errors import OptionError, printable
 
 Structure = Any
 """A nest of tuples and dicts: of field names in a `Spec`, of arrays in a batch."""
@@ -107,6 +107,35 @@ def may_be_named(name: Any, names: Sequence[Any]) -> bool:
     # Half of a character, as file names can hold it, has no form in UTF-8.
     text = name.encode(errors="ignore").decode() == name
     return text and not inside and all(parts) and "." not in parts
+
+
+def check_names(part: str, names: Structure) -> None:
+    """Makes sure that x, y or sample_weight is a nest of names; x may be `...` as well.
+
+    Raises:
+        OptionError: If it is something else.
+    """
+    if names is ... and part == "x":
+        return
+    found: list[Any] = []
+    # None is a leaf here, unlike in `leaves`: it would be dropped without a word.
+    waiting = [names] if names is not None else []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            waiting += item.values()
+        elif isinstance(item, (list, tuple)):
+            waiting += item
+        else:
+            found.append(item)
+    wrong = [name for name in found if not isinstance(name, str)]
+    if wrong or (names is not None and not found):
+        received = wrong[0] if wrong else names
+        shown = type(received).__name__ if hasattr(received, "shape") else repr(received)
+        raise OptionError(
+            f"Expected {part}= to be a dataset's name, or a list or dict of names. "
+            f"Received: {shown}"
+        )
 
 
 _LEAVES = (str, np.ndarray)

@@ -45,6 +45,34 @@ def test_fields_rows_and_form_are_chosen(penstock, file, tmp_path):
         assert first["image"].compression_opts == 1
 
 
+def test_fields_are_kept_that_are_no_part(penstock, file, tmp_path):
+    """They need to be said to be none, and map functions do not know them."""
+    out = tmp_path / "out.h5"
+    words = ("pack", file, out, "--keep", "weight,target", "--keep", "vector")
+    code, _, error = penstock(*words)
+    assert (code, out.exists()) == (2, False)
+    assert "--keep goes with --x" in error
+    code, text, _ = penstock(*words, "--x", "image", "--y", "label", "--json")
+    assert code == 0
+    assert json.loads(text)["fields"].keys() == {"image", "label", "weight", "target", "vector"}
+    assert ps.open(out).spec.parts == ("image", "label")
+    assert len(ps.open(out, "vector")[:][0]) == 400
+
+
+def test_a_file_that_takes_its_own_place_loses_nothing(penstock, file):
+    before = file.read_bytes()
+    code, _, error = penstock("pack", file, file, "--x", "image", "--overwrite")
+    assert code == 2
+    assert "would lose what is not packed: label" in error
+    assert file.read_bytes() == before
+    with h5py.File(file, "a") as f:
+        del f["text"]
+    assert penstock("pack", file, file, "--overwrite", "--x", "image", "--keep", "label")[0] == 2
+    kept = ("--keep", "label,weight,vector,target")
+    assert penstock("pack", file, file, "--overwrite", "--x", "image", *kept)[0] == 0
+    assert ps.open(file).spec.parts == ("image",)
+
+
 def test_several_inputs_follow_each_other(penstock, file, tmp_path):
     """Also what was packed before, whose structure is known."""
     assert penstock("pack", file, tmp_path / "a.h5", "--x", "image", "--y", "label")[0] == 0

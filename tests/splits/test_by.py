@@ -17,9 +17,12 @@ from penstock.errors import (
 from tests.bad_input.refusal import refused
 from tests.splits.tables import FORMS, columns, compressed, contiguous, ids, write
 
+few_keys = pytest.mark.filterwarnings("ignore:Part . of . has no rows")
+
 keys = st.lists(st.integers(-50, 50), min_size=1, max_size=300).map(np.array)
 
 
+@few_keys
 @given(
     key=keys, cuts=st.lists(st.floats(0.05, 0.3), min_size=1, max_size=3), seed=st.integers(0, 9)
 )
@@ -34,6 +37,7 @@ def test_no_key_is_on_two_sides(key, cuts, seed):
     assert sum(map(len, sides)) == len(set(key.tolist()))
 
 
+@few_keys
 @given(key=keys, data=st.data())
 def test_a_key_keeps_its_side_when_rows_come_and_go(key, data):
     """Appended, left out, in another order, in another type."""
@@ -86,8 +90,10 @@ def test_the_seed_draws_other_sides():
 
 
 def test_few_keys_may_leave_a_part_empty():
-    """Better than to put a key on two sides; there is nothing to batch then."""
-    parts = ps.from_arrays(np.arange(50)).split(0.5, by=np.zeros(50))
+    """Better than to put a key on two sides; it is said, and there is nothing to batch then."""
+    with pytest.warns(UserWarning, match="of 2 has no rows.*few keys.*seed=") as caught:
+        parts = ps.from_arrays(np.arange(50)).split(0.5, by=np.zeros(50))
+    assert caught[0].filename == __file__
     assert sorted(len(part) for part in parts) == [0, 50]
     with pytest.raises(OptionError, match="no rows"):
         min(parts, key=len).batch(4)

@@ -77,9 +77,14 @@ def open_samples(options: argparse.Namespace, paths: Any) -> Dataset:
         raise type(error)(f"{error} {more}") from error
 
 
+def split_names(given: list[str] | None) -> list[str]:
+    """Field names, from options such as `["a,b", "c"]`."""
+    return [name.strip() for text in given or [] for name in text.split(",") if name.strip()]
+
+
 def _names(given: list[str] | None) -> str | list[str] | None:
-    """Field names as `from_hdf5` takes them, from options such as `["a,b", "c"]`."""
-    names = [name.strip() for text in given or [] for name in text.split(",") if name.strip()]
+    """Field names as `from_hdf5` takes them."""
+    names = split_names(given)
     if len(names) > 1:
         return names
     return names[0] if names else None

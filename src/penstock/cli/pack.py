@@ -8,7 +8,14 @@ from typing import Any
 
 import penstock as ps
 from penstock.cli.function import load_function
-from penstock.cli.inputs import add_fields, add_means, open_samples, seed_number
+from penstock.cli.inputs import (
+    add_fields,
+    add_means,
+    fields_of,
+    open_samples,
+    seed_number,
+    split_names,
+)
 from penstock.errors import OptionError
 from penstock.resources import format_bytes
 
@@ -25,6 +32,7 @@ examples:
   penstock pack 'logs/*.h5' shards --shard-size 4GB         a folder; goes on after a stop with:
   penstock pack 'logs/*.h5' shards --shard-size 4GB --resume
   penstock pack cats.h5 x.h5 --x image --y label --dtype label=uint8 --map mycode.py:prepare
+  penstock pack cats.h5 y.h5 --x image --y label --keep user_id
 
 OUT knows its x and y afterwards: ps.open("fast.h5").batch(32, shuffle=True).
 `penstock verify OUT` checks later that every byte is what was written."""
@@ -55,6 +63,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         x="fields that become x; several as a,b or by repeating --x (default: all fields, and what "
         "a packed input says of x and y)",
         y="fields that become y",
+    )
+    data.add_argument(
+        "--keep",
+        action="append",
+        metavar="FIELD",
+        help="fields that go along and are no part of x or y, such as the key of a later split",
     )
     data.add_argument(
         "--map",
@@ -103,12 +117,11 @@ def run(options: argparse.Namespace) -> None:
     """Packs as `options` say, and prints what was written."""
     began = time.perf_counter()
     paths = options.input if len(options.input) > 1 else options.input[0]
-    data = open_samples(options, paths)
-    if options.map:
-        data = data.map(load_function(options.map))
+    data, parts = _samples(options, paths)
     packed = ps.pack(
         data,
         options.out,
+        **parts,
         compression=options.compression,
         level=options.level,
         chunk=options.chunk,
@@ -125,8 +138,25 @@ def run(options: argparse.Namespace) -> None:
     )
     if options.quiet:
         return
-    summary = summarise(options.out, packed, time.perf_counter() - began)
+    whole = ps.open(options.out, ...) if options.keep else packed
+    summary = summarise(options.out, whole, time.perf_counter() - began)
     print(json.dumps(summary, indent=2) if options.json else to_text(summary), flush=True)
+
+
+def _samples(options: argparse.Namespace, paths: Any) -> tuple[ps.Dataset, dict[str, Any]]:
+    """What is packed, and what of it becomes x, y and sample_weight, where that is not all."""
+    kept = split_names(options.keep)
+    if not kept:
+        data = open_samples(options, paths)
+        return (data.map(load_function(options.map)) if options.map else data), {}
+    parts = fields_of(options)
+    if not parts["x"] or options.map:
+        raise OptionError(
+            "--keep goes with --x, which says what is x, and not with --map, whose function is "
+            "given x and y."
+        )
+    options.x = [*options.x, *options.keep]
+    return open_samples(options, paths), parts
 
 
 def summarise(out: Path, packed: ps.Dataset, seconds: float) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.creating.fields import fields_of, structure_of
+from penstock.creating.fields import fields_of
 from penstock.errors import OptionError, check_integer
-from penstock.manifest import Note
+from penstock.manifest import Note, structure_of
 from penstock.spec import Field, Spec, Structure
 from penstock.staging import Staging, check_room, sync, write_errors
 
@@ -91,7 +91,9 @@ def create(
         raise OptionError(f"Expected the path of a file to create. Received: {path!r}")
     check_integer("length", length, 1, or_none=True)
     stored = fields_of(fields)
-    structure = structure_of(fields, [field.name for field in stored], x, y, sample_weight)
+    if isinstance(fields, Spec) and x is None and y is None and sample_weight is None:
+        x, y, sample_weight = fields.x, fields.y, fields.sample_weight
+    structure = structure_of([field.name for field in stored], x, y, sample_weight)
     if Path(path).is_dir():
         raise OptionError(f"{path} is a folder. Name a file.")
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from penstock.errors import OptionError, ShapeError, TypeNotSupportedError, field_not_found
-from penstock.formats import check_names
-from penstock.manifest import Note
-from penstock.spec import PARTS, Field, Spec, Structure, leaves, map_structure, may_be_named
+from penstock.errors import OptionError, ShapeError, TypeNotSupportedError
+from penstock.spec import Field, Spec, may_be_named
 
 _KINDS = "biufcSV"
 """Of dtypes that HDF5 keeps as values of one size."""
@@ -49,38 +47,6 @@ def fields_of(fields: Any) -> tuple[Field, ...]:
                 "'image' or 'group/image', which is not a group of others."
             )
     return tuple(map(_storable, found))
-
-
-def structure_of(
-    fields: Any, names: Iterable[str], x: Structure, y: Structure, sample_weight: Structure
-) -> dict[str, Structure]:
-    """x, y and sample_weight of the file, made of names of fields; None where nobody said so.
-
-    Raises:
-        OptionError: If one is no nest of names, or there are weights and no target.
-        FieldNotFoundError: If a name is of no field.
-    """
-    if isinstance(fields, Spec) and x is None and y is None and sample_weight is None:
-        x, y, sample_weight = fields.x, fields.y, fields.sample_weight
-    there = list(names)
-    if x is ...:
-        x = [name for name in there if name not in (*leaves(y), *leaves(sample_weight))]
-    parts = dict(zip(PARTS, (x, y, sample_weight), strict=True))
-    for part, structure in parts.items():
-        check_names(part, structure)
-        for name in leaves(structure):
-            if name not in there:
-                raise field_not_found(str(name), there, f"{part}= of the new file")
-    if sample_weight is not None and y is None:
-        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
-    kept = Note.from_json(Note(**parts).to_json()) or Note()
-    for part, structure in parts.items():
-        if getattr(kept, part) != map_structure(str, structure):
-            raise OptionError(
-                f"{part}= cannot be noted in a file: expected names in tuples, lists and dicts "
-                f"whose keys are strings. Received: {structure!r}"
-            )
-    return parts
 
 
 def _field(name: Any, form: Any) -> Field:

@@ -18,6 +18,7 @@ from penstock.formats import open as open_data
 from penstock.manifest import NAME, read_manifest
 from penstock.packing.journal import read_progress
 from penstock.resources import default_memory, parse_bytes
+from penstock.spec import Structure
 from penstock.staging import Staging, staging_folder
 
 
@@ -31,6 +32,9 @@ def pack(
     dtype: Any = None,
     allow_loss: bool = False,
     names: Mapping[str, str] | None = None,
+    x: Structure = None,
+    y: Structure = None,
+    sample_weight: Structure = None,
     shuffle: bool = False,
     seed: int | None = None,
     shard_size: int | str | None = None,
@@ -64,6 +68,11 @@ def pack(
             an error.
         allow_loss: Lets casts change values, as NumPy does.
         names: New names for some fields.
+        x: What the new file says of itself, if that is not what `data` says: the fields of `data`
+            that are the model's input, as a name, a list or a dict, or `...` for all that y
+            leaves. Fields in no part go along as well: a user's id to split by, say.
+        y: Likewise, the target.
+        sample_weight: Likewise, the weights.
         shuffle: Writes the rows in a uniform random order, so that any run of them is mixed:
             that of the first epoch of `batch(shuffle="exact", seed=seed)`. Data that do not fit
             in memory go through temporary files beside `path`, as large as the output.
@@ -78,10 +87,12 @@ def pack(
         progress: Whether to show a bar; None does on a terminal.
 
     Returns:
-        The packed data, with x, y and sample_weight as in `data`. `ps.open(path)` gives the same.
+        The packed data, as `ps.open(path)` gives them: with the x, y and sample_weight of `data`,
+        or those that were named here.
 
     Raises:
         OptionError: If an argument cannot be honoured, or something is at `path`.
+        FieldNotFoundError: If x, y or sample_weight names no field of `data`.
         LossError: If a dtype cannot hold a value; a `DataError` that names the row.
         TypeNotSupportedError: If HDF5 has no such type.
         DiskFullError: If there is no room, found out before the work where that is possible.
@@ -95,6 +106,8 @@ def pack(
     packed = ps.pack(data, "fast.h5")
     packed = ps.pack(train, "train.h5", compression="gzip", shuffle=True, seed=0)
     packed = ps.pack(data, "packed", shard_size="4GB", dtype={"label": "uint8"})
+    whole = ps.from_hdf5("cats.h5", x=["image", "user_id"], y="label")
+    packed = ps.pack(whole, "cats-fast.h5", x="image", y="label")    # user_id goes along
     model.fit(packed.batch(32, shuffle=True))
     ```
     """
@@ -116,9 +129,11 @@ def pack(
         shard_size=shard_size,
         seed=_seed(shuffle, seed, target, resume),
         names=names,
+        parts=(x, y, sample_weight),
     )
     means = Means.of(plan, total, workers)
     _check_target(target, shard_size is not None, overwrite, resume)
+    _check_input(data, target)
     keep = plan.shard_rows is not None
     with (
         means.explained(plan, total, workers),
@@ -163,6 +178,25 @@ def _check_target(target: Path, sharded: bool, overwrite: bool, resume: bool) ->
             raise OptionError(
                 f"{target} holds what pack did not put there: {some_of(others)}. Choose another "
                 "name, or remove it yourself."
+            )
+
+
+def _check_input(data: Dataset, target: Path) -> None:
+    """Makes sure that a file which takes its own place loses no dataset by that.
+
+    Raises:
+        OptionError: If it would.
+    """
+    from penstock.sources.hdf5 import HDF5Source, list_datasets
+
+    sources = [part.source for part in data._view.parts]
+    files = [Path(source.path) for source in sources if isinstance(source, HDF5Source)]
+    if target.is_file() and any(file.exists() and file.samefile(target) for file in files):
+        lost = [name for name in list_datasets(target) if name not in data._view.names]
+        if lost:
+            raise OptionError(
+                f"{target} is what is read, and would lose what is not packed: {some_of(lost)}. "
+                "Choose another name, or pack these as well."
             )
 
 

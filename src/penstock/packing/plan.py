@@ -11,9 +11,9 @@ import numpy as np
 
 from penstock.dataset import Dataset
 from penstock.errors import OptionError, ShapeError, some_of
-from penstock.manifest import ATTRIBUTE, CHECKSUMS, Note
+from penstock.manifest import ATTRIBUTE, CHECKSUMS, Note, structure_of
 from penstock.resources import parse_bytes
-from penstock.spec import PARTS, Field, Spec, map_structure, may_be_named
+from penstock.spec import PARTS, Field, Spec, Structure, map_structure, may_be_named
 from penstock.writing import ENCODERS, Cast, Storage
 from penstock.writing.casts import plain
 from penstock.writing.hdf5 import check_types
@@ -34,6 +34,7 @@ class Plan:
         spec: Their fields, as they come.
         fields: As they are written, in the same order.
         casts: For each field, into its dtype.
+        structure: x, y and sample_weight, made of the names in the file.
         storage: How values are stored.
         rows: Samples.
         piece_rows: Samples that are encoded and written at once.
@@ -47,6 +48,7 @@ class Plan:
     spec: Spec
     fields: tuple[Field, ...]
     casts: tuple[Cast, ...]
+    structure: Mapping[str, Structure]
     storage: Storage
     rows: int
     piece_rows: int
@@ -66,12 +68,6 @@ class Plan:
             return 0
         return 2 * self.piece_rows * max(field.nbytes for field in self.fields)
 
-    @property
-    def structure(self) -> dict[str, Any]:
-        """x, y and sample_weight, made of the names in the file."""
-        names = dict(zip(self.spec, (field.name for field in self.fields), strict=True))
-        return {part: map_structure(names.__getitem__, getattr(self.spec, part)) for part in PARTS}
-
     def note(self, **more: Any) -> Note:
         """What a file of these samples says about itself."""
         return Note(**self.structure, shuffled=self.seed, **more)
@@ -89,7 +85,7 @@ class Plan:
             "data": blake2b(text.encode(), digest_size=8).hexdigest(),
             "rows": self.rows,
             "fields": [str(field) for field in self.fields],
-            "structure": str(self.structure),
+            "structure": str(dict(self.structure)),
             "compression": self.storage.compression,
             "level": self.storage.level,
             "chunk rows": self.storage.chunk_rows,
@@ -110,10 +106,12 @@ def make_plan(
     shard_size: int | str | None,
     seed: int | None,
     names: Mapping[str, str] | None,
+    parts: tuple[Structure, Structure, Structure],
 ) -> Plan:
-    """Settles what `pack` does; the arguments are its own.
+    """Settles what `pack` does; the arguments are its own, but for `parts`: x, y, sample_weight.
 
     Raises:
+        FieldNotFoundError: If a part is no field.
         OptionError: If an argument cannot be honoured.
         ShapeError: If there are no rows.
         TypeNotSupportedError: If HDF5 has no such type.
@@ -150,6 +148,7 @@ def make_plan(
         spec,
         fields,
         casts,
+        {part: map_structure(stored.__getitem__, nest) for part, nest in _structure(spec, parts)},
         storage,
         len(data),
         piece_rows,
@@ -157,6 +156,16 @@ def make_plan(
         seed,
         _attributes(data, {name: stored[name] for name in spec}),
     )
+
+
+def _structure(
+    spec: Spec, parts: tuple[Structure, Structure, Structure]
+) -> Iterable[tuple[str, Structure]]:
+    """x, y and sample_weight by the names of the data: as asked for, or as they are."""
+    if all(part is None for part in parts):
+        return [(part, getattr(spec, part)) for part in PARTS]
+    x, y, sample_weight = parts
+    return structure_of(spec, ... if x is None else x, y, sample_weight).items()
 
 
 def _attributes(data: Dataset, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:

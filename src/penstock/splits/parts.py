@@ -1,6 +1,7 @@
 """Parts of the rows: of equal mixtures of classes, of whole keys, or as a field names them."""
 
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -101,7 +102,16 @@ def by_key(view: View, given: Any, sizes: Sequence[Any], seed: int) -> list[View
                 hashes = unit_hashes(run[start : start + _PIECE], key)
                 yield np.searchsorted(ends[:-1], hashes, side="right")
 
-    return view.divide(codes(), len(ends))
+    parts = view.divide(codes(), len(ends))
+    for number, part in enumerate(parts, 1):
+        if len(view) and not len(part):
+            warnings.warn(
+                f"Part {number} of {len(parts)} has no rows: no key's hash fell into its share, as "
+                f"is likely where there are few keys. Another seed= divides the keys of "
+                f"{column.name} in another way; a field that names the parts, as you want.",
+                stacklevel=4,
+            )
+    return parts
 
 
 def by_name(view: View, given: Any) -> dict[Any, View]:

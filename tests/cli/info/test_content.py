@@ -91,11 +91,11 @@ def test_fields_of_nearly_one_length_are_used_as_far_as_all_go(advice, path, row
     assert f"{max(rows)}" in one["text"]
     data = eval(one["command"], {"ps": ps})
     assert len(data) == min(rows)
-    assert sorted(data.spec) == ["image", "label", "weight"]
-    batches = [dict(zip(data.spec, x, strict=True)) for (x,) in data.batch(20, shuffle=True)]
-    label = np.concatenate([batch["label"] for batch in batches])
+    assert data.spec.parts == ("image", "label", "weight")
+    batches = list(data.batch(20, shuffle=True))
+    label = np.concatenate([batch[1] for batch in batches])
     assert sorted(label) == list(range(min(rows)))
-    assert (np.concatenate([batch["image"] for batch in batches]) == image[label]).all()
+    assert (np.concatenate([batch[0] for batch in batches]) == image[label]).all()
 
 
 def test_parts_of_different_lengths_are_fine(advice, path):

@@ -42,15 +42,15 @@ def test_a_group_of_very_many_links_shows_the_first(look, path, libver):
     """And how many more there are."""
     with h5py.File(path, "w", libver=libver) as file:
         group = file.create_group("many")
-        file["label"] = np.arange(5)
+        file["row"] = np.arange(5)
         for i in range(60_000):
-            h5o.link(file["label"].id, group.id, b"%06d" % i)
+            h5o.link(file["row"].id, group.id, b"%06d" % i)
     document, text = look(path)
     many = next(item for item in document["objects"] if item["name"] == "many")
     assert (many["objects"], many["listed"]) == (60_000, MOST_IN_A_GROUP)
     assert not document["complete"]
     assert f"and {60_000 - MOST_IN_A_GROUP:,} more" in text
-    assert document["next"]["x"] == "label"
+    assert document["next"]["x"] == "row"
 
 
 def test_very_many_datasets_are_cut_off_fairly(look, path):

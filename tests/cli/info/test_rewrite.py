@@ -1,5 +1,6 @@
 """Commands that pack datasets anew: which datasets, which file, and how names get into them."""
 
+import zlib
 from pathlib import Path
 
 import h5py
@@ -78,13 +79,84 @@ def test_datasets_of_each_length_get_a_file_of_their_own(all_advice, path):
         assert (data.spec.x, data.spec.y) == (f"{part}/image", f"{part}/label")
 
 
-def test_what_lies_beside_x_and_y_is_packed_with_them(advice, path):
+@pytest.mark.parametrize("more", ["id", "an id, with a comma"])
+def test_what_lies_beside_x_and_y_goes_along(advice, path, more):
+    """And is no part of either."""
     with h5py.File(path, "w") as file:
         repeated(file, "image", (MANY_CHUNKS, 64), (1, 64))
-        for name in ("label", "id"):
+        for name in ("label", more):
+            file[name] = np.random.default_rng(0).permutation(MANY_CHUNKS)
+    one = advice(path)["small-chunks"]
+    if one["language"] == "shell":
+        run_in_shell(one["command"])
+    else:
+        eval(one["command"], {"ps": ps})
+    assert_same_data(path, "cats-packed.h5")
+    data = ps.open("cats-packed.h5")
+    assert data.spec.parts == ("image", "label")
+    train, val = data.split(0.5, by=more)
+    assert 0 < len(train) < len(train) + len(val) == MANY_CHUNKS
+
+
+def test_parts_of_one_length_get_a_file_of_their_own(all_advice, path):
+    """Labels for validation are no input."""
+    with h5py.File(path, "w") as file:
+        for part in ("train", "val"):
+            repeated(file, f"{part}/image", (MANY_CHUNKS, 64), (1, 64), data=images(1, (64,)))
+            file[f"{part}/label"] = np.random.default_rng(0).integers(0, 2, MANY_CHUNKS)
+    made = [run_in_shell(one["command"]) for one in all_advice(path)]
+    parts = [ps.open(file).spec.parts for file in made]
+    assert parts == [("train/image", "train/label"), ("val/image", "val/label")]
+
+
+def test_what_the_new_file_lacks_is_said(advice, path):
+    """Datasets of other lengths, scalars, and what was not looked at."""
+    with h5py.File(path, "w") as file:
+        repeated(file, "image", (MANY_CHUNKS, 64), (1, 64))
+        file["version"] = 3
+        file["classes"] = np.array([b"cat", b"dog"])
+    said = "The new file does not have classes and version"
+    assert f"{said}." in advice(path)["small-chunks"]["text"].replace(", version", " and version")
+    with h5py.File(path, "a") as file:
+        for i in range(100):
+            file[f"x{i}"] = i
+    assert "what was not looked at (--limit)" in advice(path)["small-chunks"]["text"]
+
+
+def test_rows_that_nobody_wrote_are_not_packed(advice, path):
+    """Afterwards they could not be told from others."""
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("image", (30_000, 64), "u1", chunks=(1, 64), compression="gzip")
+        for row in range(21_000):
+            made.id.write_direct_chunk((row, 0), zlib.compress(bytes(64)))
+        file["label"] = np.random.default_rng(0).integers(0, 2, 30_000)
+    found = advice(path)
+    assert "rows from 21,000 on" in found["small-chunks"]["text"]
+    assert "end=21000" in found["unwritten-rows"]["command"]
+    made = run_in_shell(found["small-chunks"]["command"])
+    assert len(ps.open(made)) == 21_000
+    assert advice(made) == {}
+
+
+def test_fields_that_are_a_little_shorter_go_along(advice, path):
+    with h5py.File(path, "w") as file:
+        repeated(file, "image", (MANY_CHUNKS + 10, 64), (1, 64))
+        for name in ("label", "weight"):
             file[name] = np.random.default_rng(0).permutation(MANY_CHUNKS)
     made = run_in_shell(advice(path)["small-chunks"]["command"])
-    assert_same_data(path, made)
+    data = ps.open(made)
+    assert len(data) == MANY_CHUNKS
+    assert data.spec.parts == ("image", "label", "weight")
+
+
+def test_advice_that_was_followed_is_not_given_again(advice, path):
+    """Where the chunks that mix well are below the size that is called small."""
+    options = ("--memory", "256MB", "--batch-size", "256")
+    with h5py.File(path, "w") as file:
+        repeated(file, "image", (100_000, 3072), (4, 3072))
+        file["label"] = np.random.default_rng(0).integers(0, 2, 100_000)
+    one = advice(path, *options)["small-chunks"]
+    assert advice(run_in_shell(one["command"]), *options) == {}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ def advise(path: str, survey: Survey) -> Iterator[Advice]:
             "each dataset costs far more to open than a row to read. Join them in one, named data, "
             "with their names beside it."
         )
+        if len(shape) == 1:
+            text += " Columns of a table are fine as they are."
         yield Advice("samples-apart", (group.name or "/",), text, "shell", command)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.cli.info import unwritten
 from penstock.cli.info.advice import Advice
 from penstock.cli.info.mixing import Setting, mixes_well, mixing, view_of
-from penstock.cli.info.roles import Roles, numbers, python_call
+from penstock.cli.info.roles import Roles, fields_of, numbers, read_together
 from penstock.cli.info.storing import NEARLY
 from penstock.errors import (
     ChangedFileError,
@@ -56,43 +57,10 @@ def advise(path: str, survey: Survey, roles: Roles | None, setting: Setting) -> 
         roles: Which datasets are likely x and y.
         setting: What the order is judged for.
     """
-    found = [advice for item in survey.datasets() for advice in _unwritten(path, item, roles)]
+    found = [advice for item in survey.datasets() for advice in unwritten.advise(path, item, roles)]
     found += _too_short(path, survey)
     found += _unusable(survey)
     return found + list(_sorted_rows(path, survey, roles, setting))
-
-
-# Rows that were never written.
-
-
-def _unwritten(path: str, item: Found, roles: Roles | None) -> Iterator[Advice]:
-    storage, source = item.storage, item.source
-    if storage is None or source is None or item.error or not storage.decoded_bytes:
-        return
-    nothing = f"Nothing was ever written to it: all {storage.length:,} rows read as its fill value."
-    if storage.layout == "contiguous" and not storage.stored_bytes:
-        yield Advice("never-written", (item.name,), nothing)
-    if storage.chunk_shape is None or storage.written == storage.chunks:
-        return
-    if not storage.written:
-        yield Advice("never-written", (item.name,), nothing)
-        return
-    missing = f"{storage.chunks - (storage.written or 0):,} of its {storage.chunks:,} chunks"
-    text = f"{missing} were never written: they read as its fill value."
-    chunks = source.layout(item.name).chunks
-    if chunks is None:
-        yield Advice("unwritten-rows", (item.name,), text)
-        return
-    written = np.flatnonzero((chunks.offsets >= 0).any(axis=1))
-    end = (int(written[-1]) + 1) * chunks.shape[0]
-    if end < storage.length:
-        named = roles if roles and item.name in roles.names else Roles(item.name)
-        text += (
-            f" Rows {end:,} to {storage.length - 1:,} are among them; end={end} leaves them out."
-        )
-        yield Advice("unwritten-rows", (item.name,), text, "python", named.call(path, end=end))
-    else:
-        yield Advice("unwritten-rows", (item.name,), text)
 
 
 # Rows that are missing.
@@ -116,7 +84,8 @@ def _too_short(path: str, survey: Survey) -> Iterator[Advice]:
                     f"one data set need the same number. Write the other {more - length:,}, leave "
                     f"this field out, or leave out the rows that it lacks, with end={length}."
                 )
-                call = python_call("ps.from_hdf5", repr(path), x=[*others, *names], end=length)
+                fields = fields_of(survey.datasets())
+                call = read_together(path, [*others, *names], fields, length)
                 yield Advice("unequal-lengths", (names[0],), text, "python", call)
 
 
@@ -161,7 +130,7 @@ def _sorted_rows(
         named = roles or Roles(main.name, item.name if item != main else None)
         text = (
             f"Its rows come in order of their value: {found}. "
-            f"{_evened_out(main, setting)} But a split without a seed, or by start= and end=, puts "
+            f"{_evened_out(main, setting)} A split without a seed, or by start= and end=, puts "
             "other values into training than into validation: draw the rows at random."
         )
         command = f"{named.call(path)}.split(0.8, seed=0)"

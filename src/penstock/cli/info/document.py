@@ -8,6 +8,7 @@ from typing import Any
 from penstock.cli.info.advice import Advice
 from penstock.cli.info.mixing import Setting
 from penstock.cli.info.roles import Roles
+from penstock.manifest import ATTRIBUTE, CHECKSUMS
 from penstock.sources.hdf5.survey import Found, Survey
 
 _WORD = re.compile(r"[\w./][\w./ -]*", re.ASCII)
@@ -38,7 +39,7 @@ def _object(item: Found, path: str) -> dict[str, Any]:
         "name": item.name,
         "kind": item.kind,
         "note": item.note or None,
-        "attributes": item.attributes,
+        "attributes": {k: v for k, v in item.attributes.items() if k not in (ATTRIBUTE, CHECKSUMS)},
         "problem": item.problem(path) or None,
         "damaged": item.damaged,
     }

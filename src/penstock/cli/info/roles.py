@@ -42,7 +42,7 @@ def guess(datasets: list[Found]) -> Roles | None:
     Args:
         datasets: All that are there.
     """
-    fields = [(item.name, field) for item in datasets if (field := numbers(item))]
+    fields = list(fields_of(datasets).items())
     if not fields:
         return None
     lengths = {item.name: item.source.length for item in datasets if item.source}
@@ -50,7 +50,21 @@ def guess(datasets: list[Found]) -> Roles | None:
     beside = [pair for pair in fields if lengths[pair[0]] == lengths[largest]]
     folder = largest.rpartition("/")[0]
     near = [pair for pair in beside if pair[0].rpartition("/")[0] == folder]
-    return _assign(dict(near)) or _assign(dict(beside))
+    return assign(dict(near)) or assign(dict(beside))
+
+
+def fields_of(datasets: list[Found]) -> dict[str, Field]:
+    """The fields that a model may take."""
+    return {item.name: field for item in datasets if (field := numbers(item))}
+
+
+def read_together(path: str, names: list[str], fields: dict[str, Field], end: int) -> str:
+    """The call of `from_hdf5` that reads the first rows of fields of unequal length, as Python."""
+    known = {name: fields[name] for name in names if name in fields}
+    roles = assign(known) if len(known) == len(names) > 1 else None
+    if roles is not None and set(roles.names) == set(names):
+        return roles.call(path, end=end)
+    return python_call("ps.from_hdf5", repr(path), x=names, end=end)
 
 
 def numbers(item: Found) -> Field | None:
@@ -61,12 +75,13 @@ def numbers(item: Found) -> Field | None:
     return field if field.dtype.kind in "biuf" else None
 
 
-def _assign(fields: dict[str, Field]) -> Roles | None:
+def assign(fields: dict[str, Field]) -> Roles | None:
     """Gives each of several datasets of one length its part, if only one way is likely."""
     weight = _named(fields, _WEIGHTS)
     left = {name: field for name, field in fields.items() if name != weight}
     if len(left) == 1:
-        return Roles(*left)
+        # A lone label has its samples in some other place.
+        return None if _named(left, _Y) else Roles(*left)
     y = _named(left, _Y)
     x = _named({name: field for name, field in left.items() if name != y}, _X)
     if x is None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,8 +16,9 @@ from penstock.cli.info.mixing import (
     mixes_well,
     mixing,
 )
-from penstock.cli.info.rewrite import Rewrite, free_name
-from penstock.cli.info.roles import guess, python_call
+from penstock.cli.info.rewrite import Rewrite, free_name, left_behind
+from penstock.cli.info.roles import assign, fields_of, read_together
+from penstock.cli.info.unwritten import written_end
 from penstock.errors import MemoryBudgetError, MissingDependencyError
 from penstock.loading.budget import REPEATED, RESIDENT
 from penstock.resources import format_bytes, memory_limit
@@ -55,6 +57,9 @@ NEARLY = 0.05
 
 _RECHUNKED = {"cut-samples", "small-chunks", "large-chunks", "uneven-chunks"}
 
+REWRITTEN = _RECHUNKED | {"slow-path", "useless-filters"}
+"""Kinds of advice that packing mends."""
+
 
 class Item(NamedTuple):
     """A dataset that can be used."""
@@ -62,6 +67,7 @@ class Item(NamedTuple):
     name: str
     storage: Storage
     source: HDF5Source
+    written_end: int | None
 
     @property
     def rows(self) -> int:
@@ -100,16 +106,20 @@ def advise(path: str, survey: Survey, setting: Setting) -> list[Advice]:
     rules = _Rules(survey, setting)
     found = [*_missing_filters(survey), *rules.advice(path)]
     targets: list[str] = []
+    fields = fields_of(survey.datasets())
     for rewrite in rules.rewrites():
         targets.append(free_name(path, "packed", targets))
-        roles = guess([item for item in survey.datasets() if item.name in rewrite.names])
+        roles = assign({name: fields[name] for name in rewrite.names if name in fields})
         language, command = rewrite.command(path, targets[-1], roles)
-        found = [
-            replace(advice, language=language, command=command)
-            if advice.datasets[0] in rewrite.names and not advice.language
-            else advice
-            for advice in found
+        mended = [
+            number
+            for number, advice in enumerate(found)
+            if advice.datasets[0] in rewrite.names and advice.kind in REWRITTEN
+            if not advice.language
         ]
+        for number in mended:
+            text = found[number].text + left_behind(survey, rewrite) * (number == mended[-1])
+            found[number] = replace(found[number], text=text, language=language, command=command)
     return found
 
 
@@ -129,9 +139,11 @@ class _Rules:
 
     def __init__(self, survey: Survey, setting: Setting) -> None:
         self._path = survey.path
+        self._fields = fields_of(survey.datasets())
         self._setting = setting
+        self._longer: dict[str, tuple[list[str], int]] = {}
         self._items = [
-            Item(item.name, item.storage, item.source)
+            Item(item.name, item.storage, item.source, written_end(item))
             for item in survey.datasets()
             if item.storage and item.source and item.storage.row_bytes and not item.error
         ]
@@ -145,9 +157,13 @@ class _Rules:
             yield Advice("slow-path", names, text, "shell", "unset PENSTOCK_HDF5")
             return
         for item in self._items:
+            useless = self._useless_filters(item)
+            if useless:
+                # Without them it is stored in one piece, whatever else there is to say of it.
+                yield self._mended("useless-filters", item, useless)
+                continue
             texts = {
                 "slow-path": self._slow_path(item),
-                "useless-filters": self._useless_filters(item),
                 "cut-samples": self._cut_samples(item),
                 "small-chunks": self._small_chunks(item),
                 "uneven-chunks": self._uneven_chunks(item),
@@ -167,10 +183,12 @@ class _Rules:
 
     def _slow_path(self, item: Item) -> str:
         storage = item.storage
-        if item.path.path != "h5py" or item.nbytes < WORTH_BYTES or not storage.mostly_written:
+        # What stays in memory goes that way once.
+        worth = min(WORTH_BYTES, self._setting.memory // RESIDENT)
+        if item.path.path != "h5py" or item.nbytes < worth or not storage.mostly_written:
             return ""
         better = "Stored in a type of NumPy's own, it is read directly."
-        if storage.filters:
+        if self._compression(item):
             smaller = ", in smaller chunks" if _is_large(storage) else ""
             better = f"Stored with gzip{smaller}, it is decoded on all cores."
         elif storage.layout == "virtual":
@@ -222,14 +240,14 @@ class _Rules:
         return (
             f"{item.written:,} chunks hold {format_bytes(storage.chunk_bytes)} each. A chunk "
             f"costs about {CHUNK_SECONDS * 1000:g} ms besides its bytes: "
-            f"{item.written * CHUNK_SECONDS:.1f} s of one core in each pass over the data. "
+            f"{item.written * CHUNK_SECONDS:.1f} s of one core to read them once. "
             f"{self._good(item)} next to nothing."
         )
 
     def _is_small(self, item: Item) -> bool:
         storage = item.storage
         small = storage.chunk_bytes < SMALL_CHUNK and item.written >= MANY_CHUNKS
-        return small and item.in_blocks
+        return small and item.in_blocks and self._good_rows(item) >= 2 * item.rows
 
     def _good(self, item: Item) -> str:
         rows = self._good_rows(item)
@@ -264,7 +282,8 @@ class _Rules:
             f"It has {length:,} rows and {others[0]} {rows:,}: fields of one data set need the "
             f"same number. If the first {rows:,} belong together, end={rows} leaves the others out."
         )
-        call = python_call("ps.from_hdf5", repr(path), x=[item.name, *others], end=rows)
+        self._longer[item.name] = others, rows
+        call = read_together(path, [item.name, *others], self._fields, rows)
         yield Advice("unequal-lengths", (item.name,), text, "python", call)
 
     def _large_chunks(self, item: Item, path: str) -> Iterator[Advice]:
@@ -295,8 +314,8 @@ class _Rules:
         well = blocks >= self._setting.enough_blocks
         if rows * (2 if well else 4) <= item.rows:
             how = "well" if well else f"better, about {blocks} of them"
-            also = f"; with {more} these mix well" if enough < memory_limit() else ""
-            text += f" Chunks of {rows:,} rows mix {how}{also}."
+            also = f"; with {more} those that there are mix well" if enough < memory_limit() else ""
+            text += f" Chunks of {rows:,} row{'s' * (rows > 1)} mix {how}{also}."
             yield self._mended("large-chunks", item, text)
         else:
             given = f"x={item.name!r}).batch({setting.batch_size}, shuffle=True, memory={enough})"
@@ -306,18 +325,34 @@ class _Rules:
 
     # What a rewrite makes of it.
 
-    def rewrites(self) -> Iterator[Rewrite]:
-        """How to store the datasets that gain by it, with all that are as long as they are."""
-        lengths = [item.storage.length for item in self._items if item.name in self._kinds]
-        for length in dict.fromkeys(lengths):
-            items = [item for item in self._items if item.storage.length == length]
-            main = max(items, key=lambda item: item.storage.row_bytes)
+    def rewrites(self) -> list[Rewrite]:
+        """How to store the datasets that gain by it, with those that belong to them."""
+        done: dict[str, Rewrite] = {}
+        # Longer ones first: they may go together with some that are a little shorter.
+        for item in sorted(self._items, key=lambda item: -item.storage.length):
+            if item.name not in self._kinds or item.name in done:
+                continue
+            items = self._together(item)
             names = tuple(item.name for item in items)
+            length = min(item.storage.length for item in items)
+            end = min(item.written_end or length for item in items)
+            cut = None if end == max(item.storage.length for item in items) else end
+            main = max(items, key=lambda item: item.storage.row_bytes)
             compression = self._compression(main)
-            if compression is None:
-                yield Rewrite(names)
-            else:
-                yield Rewrite(names, compression, self._rows(main) * main.storage.row_bytes)
+            chunk = compression and self._rows(main) * main.storage.row_bytes
+            done |= dict.fromkeys(names, Rewrite(names, compression, chunk or None, cut))
+        return list(dict.fromkeys(done[item.name] for item in self._items if item.name in done))
+
+    def _together(self, item: Item) -> list[Item]:
+        """The datasets that belong into one file with one of them."""
+        items = [other for other in self._items if other.storage.length == item.storage.length]
+        leaves = Counter(other.name.rpartition("/")[2] for other in items)
+        if any(number > 1 for number in leaves.values()):
+            # Such as those for training and those for validation.
+            folder = item.name.rpartition("/")[0]
+            items = [other for other in items if other.name.rpartition("/")[0] == folder]
+        longer = {name for one in items for name in self._longer.get(one.name, ([], 0))[0]}
+        return [other for other in self._items if other in items or other.name in longer]
 
     def _compression(self, main: Item) -> str | None:
         """What the largest dataset is compressed with, or gzip in place of what `pack` lacks."""

@@ -261,7 +261,7 @@ def _item(number: int, one: Mapping[str, Any], width: int) -> Iterator[str]:
 
 def _next(known: Mapping[str, Any]) -> Iterator[str]:
     if known["next"]:
-        yield "To go on, in Python or in a shell:"
+        yield f"To go on, in Python{' or in a shell' * bool(known['next']['shell'])}:"
         yield ""
         yield f"data = {known['next']['python']}"
         if known["next"]["shell"]:
