@@ -1,5 +1,6 @@
 """What is packed and how: settled before the first row is read."""
 
+import posixpath
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -251,7 +252,7 @@ def _stored_names(spec: Spec, names: Mapping[str, str] | None) -> dict[str, str]
     """The name of each field in the file: members of compound values get a plain one."""
     for name in names or {}:
         _check_field(spec, name, "names")
-    stored = {name: (names or {}).get(name, _MEMBER.sub(r".\1", name)) for name in spec}
+    stored = {name: (names or {}).get(name, _plain_name(name)) for name in spec}
     taken = list(stored.values())
     for name, new in stored.items():
         if not may_be_named(new, taken):
@@ -260,6 +261,12 @@ def _stored_names(spec: Spec, names: Mapping[str, str] | None) -> dict[str, str]
                 "is not a group of others. Give it one with names=."
             )
     return stored
+
+
+def _plain_name(name: str) -> str:
+    """A name for a dataset: that of the field, but for members, and ways around such as `./a`."""
+    plain = _MEMBER.sub(r".\1", name)
+    return posixpath.normpath(plain).lstrip("/") if "/" in plain else plain
 
 
 def _check_field(spec: Spec, name: Any, option: str) -> None:
