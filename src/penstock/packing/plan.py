@@ -107,7 +107,7 @@ def make_plan(
     shard_size: int | str | None,
     seed: int | None,
     names: Mapping[str, str] | None,
-    parts: tuple[Structure, Structure, Structure],
+    parts: tuple[Structure, Structure, Structure] = (None, None, None),
 ) -> Plan:
     """Settles what `pack` does; the arguments are its own, but for `parts`: x, y, sample_weight.
 
