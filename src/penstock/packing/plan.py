@@ -185,11 +185,17 @@ def _attributes(data: Dataset, names: Mapping[str, str]) -> dict[str, dict[str, 
     found |= {new: source.attributes(name) for name, new in names.items()}
     # Those of a packed file are about itself.
     ours = (ATTRIBUTE, CHECKSUMS)
-    left = [f"{n}: {key}" for n, some in found.items() for key, v in some.items() if v is None]
+    theirs = ours if ATTRIBUTE not in found["/"] else ()
+    left = [
+        f"{place}: {key}"
+        for place, some in found.items()
+        for key, value in some.items()
+        if value is None or key in theirs
+    ]
     if left:
         warnings.warn(
-            f"The new file does not have these attributes, which are references, lists of any "
-            f"length or very large: {some_of(left)}.",
+            "The new file does not have these attributes, which are references, lists of any "
+            f"length, very large, or named as its own: {some_of(left)}.",
             stacklevel=4,
         )
     return {
