@@ -57,7 +57,7 @@ def test_each_finite_value_is_in_a_bin_around_it(dtype, data):
         here = keys // tally.FLOAT_KEYS == number
         assert counts[here].sum() == finite[number].sum()
         low, high = tally.bounds_of(keys[here] % tally.FLOAT_KEYS)
-        found = np.sort(np.repeat((low + high) / 2, counts[here]))
+        found = np.sort(np.repeat(low / 2 + high / 2, counts[here]))
         wanted = np.sort(values[finite[number]].astype(np.float64))
         largest = np.abs(wanted) > 1e308  # the last bin ends beyond the largest float
         error = np.abs(found - wanted) <= 0.004 * np.abs(wanted) + 1e-309
