@@ -24,9 +24,7 @@ def test_what_is_noted_beside_fields_is_kept(tmp_path, size):
         file["label"].attrs["other"] = file["image"].ref
         file["image"].attrs["crc32"] = 7
     data = ps.from_hdf5(path, x="image", y="label")
-    with pytest.warns(
-        UserWarning, match="attributes.*image: crc32.*label: other"
-    ):
+    with pytest.warns(UserWarning, match="attributes.*image: crc32.*label: other"):
         ps.pack(data, tmp_path / "out", shard_size=size)
     ps.pack(data.map(lambda x, y: (x, y)), tmp_path / "mapped.h5")
     with h5py.File(tmp_path / "out" / "shard-00001.h5" if size else tmp_path / "out") as file:
