@@ -144,18 +144,19 @@ def make_plan(
     if shard_rows is not None:
         # A shard ends where a piece does.
         shard_rows = shard_rows // piece_rows * piece_rows
+    named = _structure(spec, parts)
     return Plan(
-        data,
-        spec,
-        fields,
-        casts,
-        {part: map_structure(stored.__getitem__, nest) for part, nest in _structure(spec, parts)},
-        storage,
-        len(data),
-        piece_rows,
-        shard_rows,
-        seed,
-        _attributes(data, {name: stored[name] for name in spec}),
+        data=data,
+        spec=spec,
+        fields=fields,
+        casts=casts,
+        structure={part: map_structure(stored.__getitem__, nest) for part, nest in named},
+        storage=storage,
+        rows=len(data),
+        piece_rows=piece_rows,
+        shard_rows=shard_rows,
+        seed=seed,
+        attributes=_attributes(data, {name: stored[name] for name in spec}),
     )
 
 

@@ -68,6 +68,7 @@ def advise(path: str, survey: Survey, roles: Roles | None, setting: Setting) -> 
 
 def _too_short(path: str, survey: Survey) -> Iterator[Advice]:
     """Datasets that are a little shorter than several others beside them."""
+    fields = fields_of(survey.datasets())
     lengths: dict[tuple[str, int], list[str]] = {}
     for item in survey.datasets():
         if item.source and not item.error:
@@ -84,7 +85,6 @@ def _too_short(path: str, survey: Survey) -> Iterator[Advice]:
                     f"one data set need the same number. Write the other {more - length:,}, leave "
                     f"this field out, or leave out the rows that it lacks, with end={length}."
                 )
-                fields = fields_of(survey.datasets())
                 call = read_together(path, [*others, *names], fields, length)
                 yield Advice("unequal-lengths", (names[0],), text, "python", call)
 

@@ -12,7 +12,7 @@ from penstock.sources.hdf5.survey import Survey
 
 
 class Rewrite(NamedTuple):
-    """Datasets of one length, and how to store them.
+    """Datasets that belong into one file, and how to store them.
 
     Attributes:
         names: The datasets.

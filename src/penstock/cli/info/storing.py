@@ -57,9 +57,6 @@ NEARLY = 0.05
 
 _RECHUNKED = {"cut-samples", "small-chunks", "large-chunks", "uneven-chunks"}
 
-REWRITTEN = _RECHUNKED | {"slow-path", "useless-filters"}
-"""Kinds of advice that packing mends."""
-
 
 class Item(NamedTuple):
     """A dataset that can be used."""
@@ -106,19 +103,18 @@ def advise(path: str, survey: Survey, setting: Setting) -> list[Advice]:
     rules = _Rules(survey, setting)
     found = [*_missing_filters(survey), *rules.advice(path)]
     targets: list[str] = []
-    fields = fields_of(survey.datasets())
     for rewrite in rules.rewrites():
         targets.append(free_name(path, "packed", targets))
-        roles = assign({name: fields[name] for name in rewrite.names if name in fields})
+        roles = assign({n: rules.fields[n] for n in rewrite.names if n in rules.fields})
         language, command = rewrite.command(path, targets[-1], roles)
-        mended = [
+        numbers = [
             number
             for number, advice in enumerate(found)
-            if advice.datasets[0] in rewrite.names and advice.kind in REWRITTEN
-            if not advice.language
+            if advice.datasets[0] in rewrite.names
+            if advice.kind in rules.mended.get(advice.datasets[0], ())
         ]
-        for number in mended:
-            text = found[number].text + left_behind(survey, rewrite) * (number == mended[-1])
+        for number in numbers:
+            text = found[number].text + left_behind(survey, rewrite) * (number == numbers[-1])
             found[number] = replace(found[number], text=text, language=language, command=command)
     return found
 
@@ -135,11 +131,16 @@ def _missing_filters(survey: Survey) -> Iterator[Advice]:
 
 
 class _Rules:
-    """The datasets of one file, and what was found wrong with each."""
+    """The datasets of one file, and what was found wrong with each.
+
+    Attributes:
+        fields: Those that a model may take.
+        mended: For each dataset the kinds of advice, given so far, that packing mends.
+    """
 
     def __init__(self, survey: Survey, setting: Setting) -> None:
         self._path = survey.path
-        self._fields = fields_of(survey.datasets())
+        self.fields = fields_of(survey.datasets())
         self._setting = setting
         self._longer: dict[str, tuple[list[str], int]] = {}
         self._items = [
@@ -147,7 +148,7 @@ class _Rules:
             for item in survey.datasets()
             if item.storage and item.source and item.storage.row_bytes and not item.error
         ]
-        self._kinds: dict[str, set[str]] = {}
+        self.mended: dict[str, set[str]] = {}
 
     def advice(self, path: str) -> Iterator[Advice]:
         """What is wrong; what a rewrite mends has no command yet."""
@@ -176,7 +177,7 @@ class _Rules:
 
     def _mended(self, kind: str, item: Item, text: str) -> Advice:
         """Advice that a rewrite mends."""
-        self._kinds.setdefault(item.name, set()).add(kind)
+        self.mended.setdefault(item.name, set()).add(kind)
         return Advice(kind, (item.name,), text)
 
     # The rules: each gives its words, or "".
@@ -283,7 +284,7 @@ class _Rules:
             f"same number. If the first {rows:,} belong together, end={rows} leaves the others out."
         )
         self._longer[item.name] = others, rows
-        call = read_together(path, [item.name, *others], self._fields, rows)
+        call = read_together(path, [item.name, *others], self.fields, rows)
         yield Advice("unequal-lengths", (item.name,), text, "python", call)
 
     def _large_chunks(self, item: Item, path: str) -> Iterator[Advice]:
@@ -330,12 +331,11 @@ class _Rules:
         done: dict[str, Rewrite] = {}
         # Longer ones first: they may go together with some that are a little shorter.
         for item in sorted(self._items, key=lambda item: -item.storage.length):
-            if item.name not in self._kinds or item.name in done:
+            if item.name not in self.mended or item.name in done:
                 continue
             items = self._together(item)
             names = tuple(item.name for item in items)
-            length = min(item.storage.length for item in items)
-            end = min(item.written_end or length for item in items)
+            end = min(item.written_end or item.storage.length for item in items)
             cut = None if end == max(item.storage.length for item in items) else end
             main = max(items, key=lambda item: item.storage.row_bytes)
             compression = self._compression(main)
@@ -363,7 +363,7 @@ class _Rules:
 
     def _rows(self, main: Item) -> int:
         """Samples in a chunk: as many as there are, if nothing speaks against them."""
-        storage, kinds = main.storage, self._kinds.get(main.name, set())
+        storage, kinds = main.storage, self.mended.get(main.name, set())
         if kinds & _RECHUNKED or storage.pieces > 1 or _is_large(storage):
             return self._good_rows(main)
         return main.rows
