@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
@@ -16,7 +16,7 @@ from penstock.order import Draw
 from penstock.order.indexing import positions_of
 from penstock.resources import check_memory
 from penstock.spec import Spec, map_structure
-from penstock.transform import MapFn, MapStep, finish, spec_of, with_class_weight
+from penstock.transform import Finish, MapFn, MapStep, finish, spec_of, with_class_weight
 
 Array = npt.NDArray[Any]
 
@@ -376,9 +376,7 @@ class Dataset:
         """
         if not len(self):
             raise OptionError("The data set has no rows, so there is nothing to batch.")
-        finished: Callable[[Mapping[str, Array]], Batch] = partial(
-            finish, self._structure, self._maps
-        )
+        finished: Callable[[Mapping[str, Array]], Batch] = Finish(self._structure, self._maps)
         if class_weight is not None:
             finished = with_class_weight(finished, class_weight)
         loader = new_loader(

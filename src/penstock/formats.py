@@ -20,7 +20,16 @@ from penstock.order import Span
 from penstock.sources.beside import Beside, Member
 from penstock.sources.content import is_numpy_file, member_names
 from penstock.sources.paths import Paths, find_files
-from penstock.spec import PARTS, Field, Spec, Structure, check_names, leaves, map_structure
+from penstock.spec import (
+    PARTS,
+    Field,
+    Spec,
+    Structure,
+    check_names,
+    check_weights,
+    leaves,
+    map_structure,
+)
 
 if TYPE_CHECKING:
     from penstock.sources.hdf5 import HDF5Source
@@ -95,8 +104,7 @@ def from_hdf5(
         raise OptionError(
             f"Expected allow_external to be True or False. Received: {allow_external!r}"
         )
-    if sample_weight is not None and y is None:
-        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
+    check_weights(y, sample_weight)
     files = [path_of(file) for file in find_files(path)]
     note = Note.from_json(read_note(files[0], ATTRIBUTE) or "") or Note()
     if x is None and y is None and sample_weight is None:
@@ -210,7 +218,7 @@ def side_by_side(
         OptionError: If a part is an empty nest, or there are weights and no target.
         ShapeError: If the things differ in length.
     """
-    _check_weights(*parts[1:])
+    check_weights(*parts[1:])
     members: dict[str, Member] = {}
 
     def place(value: Structure, name: str) -> Structure:
@@ -251,19 +259,6 @@ def side_by_side(
     whole = Beside(list(members.values()))
     view = View((Part(whole, Span(0, whole.length)),), tuple(members))
     return Dataset(view, Spec(whole.fields, *names))
-
-
-def _check_weights(y: Structure, sample_weight: Structure) -> None:
-    """Makes sure that each target which is named has weights, if any has."""
-    if sample_weight is not None and y is None:
-        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
-    if isinstance(y, Mapping) and isinstance(sample_weight, Mapping):
-        missing = [str(key) for key in y if key not in sample_weight]
-        if missing:
-            raise OptionError(
-                f"sample_weight has nothing for {some_of(missing)}. Expected weights for each "
-                "target: np.ones() where all count alike."
-            )
 
 
 def open(  # noqa: A001 - the name that users expect, as in `gzip.open`

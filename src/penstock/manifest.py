@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from penstock.errors import FileFormatError, MissingFileError, OptionError, field_not_found
-from penstock.spec import PARTS, Field, Structure, check_names, leaves, map_structure
+from penstock.spec import PARTS, Field, Structure, check_names, check_weights, leaves, map_structure
 
 NAME = "manifest.json"
 """Of the manifest in its folder."""
@@ -90,8 +90,7 @@ def structure_of(
         for name in leaves(structure):
             if name not in there:
                 raise field_not_found(str(name), there, f"{part}= of the new file")
-    if sample_weight is not None and y is None:
-        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
+    check_weights(y, sample_weight)
     kept = Note.from_json(Note(**parts).to_json()) or Note()
     for part, structure in parts.items():
         if getattr(kept, part) != map_structure(str, structure):

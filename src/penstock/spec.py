@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import OptionError, printable
+from penstock.errors import OptionError, printable, some_of
 
 Structure = Any
 """A nest of tuples and dicts: of field names in a `Spec`, of arrays in a batch."""
@@ -136,6 +136,39 @@ def check_names(part: str, names: Structure) -> None:
             f"Expected {part}= to be a dataset's name, or a list or dict of names. "
             f"Received: {shown}"
         )
+
+
+def check_weights(y: Structure, sample_weight: Structure) -> None:
+    """Makes sure that there is one weight for all targets, or one for each.
+
+    Args:
+        y: A nest of names or arrays.
+        sample_weight: Likewise.
+
+    Raises:
+        OptionError: If there is no target, or one target has no weight.
+    """
+    if sample_weight is None:
+        return
+    if y is None:
+        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
+    way = "Give weights for each target (np.ones() where all count alike), or one for all of them."
+    if isinstance(sample_weight, Mapping):
+        targets = list(y) if isinstance(y, Mapping) else []
+        missing = [str(key) for key in targets if key not in sample_weight]
+        if missing:
+            raise OptionError(f"sample_weight has nothing for {some_of(missing)}. {way}")
+        unknown = [str(key) for key in sample_weight if key not in targets]
+        if unknown:
+            named = f"y has {some_of(list(map(str, targets)))}" if targets else "y has no names"
+            raise OptionError(f"sample_weight names {some_of(unknown)}, and {named}. {way}")
+    elif isinstance(sample_weight, (list, tuple)):
+        count = len(y) if isinstance(y, (list, tuple)) else 1
+        if isinstance(y, Mapping) or len(sample_weight) != count:
+            raise OptionError(
+                f"sample_weight is a list of {len(sample_weight)}, beside "
+                f"{f'a dict of {len(y)}' if isinstance(y, Mapping) else count} in y. {way}"
+            )
 
 
 _LEAVES = (str, np.ndarray)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import DataError, OptionError
-from penstock.spec import Field, Spec, Structure, leaves, map_structure
+from penstock.spec import Field, Spec, Structure, check_weights, leaves, map_structure
 
 Array = npt.NDArray[Any]
 Batch = Any
@@ -71,6 +71,32 @@ def finish(structure: Spec, maps: Sequence[MapStep], arrays: Mapping[str, Array]
     return batch
 
 
+@dataclass(frozen=True)
+class Finish:
+    """Makes batches of arrays, as `finish` does."""
+
+    structure: Spec
+    maps: tuple[MapStep, ...] = ()
+
+    @property
+    def moves_only(self) -> bool:
+        """Whether arrays only find their places: those of several batches at a time may, too."""
+        return not self.maps
+
+    def __call__(self, arrays: Mapping[str, Array]) -> Batch:
+        return finish(self.structure, self.maps, arrays)
+
+
+def stacked(batches: Sequence[Batch]) -> Batch | None:
+    """Batches as one, in arrays `(len(batches), rows, ...)`; None if they differ in shape."""
+    flat = [leaves(batch) for batch in batches]
+    shapes = [array.shape for array in flat[0]]
+    if any([array.shape for array in one] != shapes for one in flat):
+        return None
+    columns = map(np.stack, zip(*flat, strict=True))
+    return map_structure(lambda _: next(columns), batches[0])
+
+
 def with_class_weight(
     finished: Callable[[Mapping[str, Array]], Batch], class_weight: Mapping[int, float]
 ) -> Callable[[Mapping[str, Array]], Batch]:
@@ -84,11 +110,7 @@ def with_class_weight(
     def weighted(arrays: Mapping[str, Array]) -> Batch:
         batch = finished(arrays)
         if len(batch) != 2 or not isinstance(batch[1], np.ndarray):
-            found = "no y" if len(batch) < 2 else "a sample_weight" if len(batch) > 2 else "several"
-            raise OptionError(
-                "class_weight needs batches (x, y) with one array y. "
-                f"These have {found}; give sample_weight alone, or class_weight alone."
-            )
+            raise OptionError(_why_unweighted(batch))
         x, y = batch
         if y.ndim > 1:
             y = y.argmax(axis=-1) if y.shape[-1] != 1 else y[..., 0]
@@ -99,12 +121,29 @@ def with_class_weight(
     return weighted
 
 
+def _why_unweighted(batch: Batch) -> str:
+    """Why there is nothing that `class_weight` could weigh in a batch."""
+    if len(batch) < 2:
+        return "class_weight weighs samples by their y, and these batches have x alone: name y=."
+    if len(batch) > 2:
+        return (
+            "These batches have a sample_weight already: give sample_weight alone, or "
+            "class_weight alone."
+        )
+    return (
+        f"class_weight is for one array y, and y has {len(leaves(batch[1]))} here. Give "
+        "sample_weight= with weights for each of them."
+    )
+
+
 def _check_mapped(batch: Batch, rows: int, name: str) -> None:
     if not 1 <= len(batch) <= 3:
         raise DataError(
             f"Expected map function {name!r} to return (x,), (x, y) or (x, y, sample_weight). "
             f"It returned a tuple of {len(batch)}."
         )
+    if len(batch) == 3:
+        check_weights(*batch[1:])
     for array in leaves(batch):
         if array.ndim == 0 or len(array) != rows:
             raise DataError(

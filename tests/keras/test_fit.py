@@ -43,6 +43,21 @@ def test_predictions_come_in_row_order(data, shuffle):
     assert np.allclose(model.predict(without_y, verbose=0)[N:], from_arrays, atol=1e-5)
 
 
+def test_predict_and_evaluate_see_the_rows_that_training_drops(data):
+    """drop_remainder=True is for training: 203 rows have 203 predictions."""
+    model = small_model()
+    x, y = data[:]
+    loader = data.batch(32, shuffle=True, drop_remainder=True)
+    assert len(loader) == 6
+    predicted = model.predict(loader, verbose=0)
+    assert np.allclose(predicted, model.predict(x, verbose=0), atol=1e-5)
+    expected = model.evaluate(x, y, batch_size=32, verbose=0)
+    assert np.allclose(model.evaluate(loader, verbose=0), expected, rtol=1e-5)
+    history = model.fit(loader, validation_data=loader, verbose=0).history
+    assert loader.report().epochs == 4  # of predict, evaluate, fit and its validation
+    assert history["val_loss"][0] == pytest.approx(model.evaluate(x, y, verbose=0)[0], rel=1e-4)
+
+
 def test_evaluate_equals_evaluate_from_arrays(data):
     """Loss, metric and sample weights, the smaller last batch included."""
     model = small_model()
@@ -190,10 +205,10 @@ def test_without_the_adapter_fit_still_works(data):
     """A Keras that moved the function that is wrapped: a plain PyDataset is left."""
     from keras.src.trainers import data_adapters
 
-    from penstock.keras import connect
+    from penstock.keras import insides
 
     wrapped = data_adapters.get_data_adapter
-    data_adapters.get_data_adapter = connect._original
+    data_adapters.get_data_adapter = insides.get_data_adapter
     try:
         loader = data.batch(32, shuffle=True, seed=0)
         history = small_model().fit(loader, epochs=2, verbose=0).history

@@ -53,6 +53,100 @@ def test_initial_epoch_gives_the_orders_of_those_epochs(data):
     assert recorder.positions == [divmod(i, 7) for i in range(2 * 7 + 1, 4 * 7 + 1)]
 
 
+@pytest.mark.parametrize("begin", ["initial_epoch", "loaded", "both"])
+def test_initial_epoch_counts_steps_per_epoch(data, begin):
+    """Epochs of 4 steps of 7 batches: the third starts at batch 8, however a run gets there."""
+    whole = data.batch(32, shuffle=True, seed=0)
+    undisturbed = Recorder(whole)
+    small_model().fit(whole, epochs=4, steps_per_epoch=4, verbose=0, callbacks=[undisturbed])
+    loader = data.batch(32, shuffle=True, seed=0)
+    if begin != "initial_epoch":
+        first = data.batch(32, shuffle=True, seed=0)
+        small_model().fit(first, epochs=2, steps_per_epoch=4, verbose=0)
+        loader.load_state_dict(first.state_dict())
+    recorder = Recorder(loader)
+    start = {"epochs": 2} if begin == "loaded" else {"initial_epoch": 2, "epochs": 4}
+    small_model().fit(loader, steps_per_epoch=4, verbose=0, callbacks=[recorder], **start)
+    assert recorder.positions == undisturbed.positions[8:]
+
+
+def test_a_loaded_position_counts_more_than_initial_epoch(data):
+    """It says more exactly where training stopped."""
+    first = data.batch(32, shuffle=True, seed=0)
+    iterator = iter(first)
+    for _ in range(3):
+        next(iterator)
+    loader = data.batch(32, shuffle=True, seed=0)
+    loader.load_state_dict(first.state_dict())
+    recorder = Recorder(loader)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*ran out of data", UserWarning)
+        small_model().fit(loader, initial_epoch=5, epochs=6, verbose=0, callbacks=[recorder])
+    assert recorder.positions == [divmod(i, 7) for i in range(4, 8)]
+
+
+def test_initial_epoch_counts_again_once_the_loaded_position_was_used(data):
+    """A second fit on the same loader goes where it is told to."""
+    loader = data.batch(32, shuffle=True, seed=0)
+    loader.load_state_dict(loader.state_dict())
+    small_model().fit(loader, verbose=0)
+    recorder = Recorder(loader)
+    small_model().fit(loader, initial_epoch=3, epochs=4, verbose=0, callbacks=[recorder])
+    assert recorder.positions == [divmod(i, 7) for i in range(22, 29)]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="Keras on PyTorch takes steps_per_execution=1 alone"
+)
+def test_initial_epoch_counts_the_steps_that_are_executed(data):
+    """Three steps, two at a time, are four."""
+    loader = data.batch(32, shuffle=True, seed=0)
+    model = small_model()
+    model.compile("sgd", "sparse_categorical_crossentropy", steps_per_execution=2)
+    recorder = Recorder(loader)
+    model.fit(loader, initial_epoch=3, epochs=4, steps_per_epoch=3, verbose=0, callbacks=[recorder])
+    assert recorder.positions == [divmod(i, 7) for i in (14, 16)]
+
+
+def test_a_run_that_was_restored_counts_steps_per_epoch(data, tmp_path):
+    """BackupAndRestore begins with the batch after the last one of the epochs that were saved."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise RuntimeError("power cut")
+
+    def run(loader, *callbacks):
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        small_model().fit(
+            loader, epochs=3, steps_per_epoch=5, verbose=0, callbacks=[backup, *callbacks]
+        )
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(data.batch(32, shuffle=True, seed=0), Stop())
+    loader = data.batch(32, shuffle=True, seed=0)
+    recorder = Recorder(loader)
+    run(loader, recorder)
+    assert recorder.positions == [divmod(i, 7) for i in range(6, 16)]
+
+
+@pytest.mark.parametrize("initial_epoch", [0, 2])
+def test_no_steps_per_epoch_is_a_whole_epoch(data, initial_epoch):
+    """As Keras takes 0 for arrays; it comes of n // batch_size on small data."""
+    loader = data.batch(32, shuffle=True, seed=0)
+    recorder = Recorder(loader)
+    small_model().fit(
+        loader,
+        initial_epoch=initial_epoch,
+        epochs=initial_epoch + 2,
+        steps_per_epoch=0,
+        verbose=0,
+        callbacks=[recorder],
+    )
+    assert recorder.steps == [7, 7]
+    assert small_model().evaluate(loader, steps=0, verbose=0)
+
+
 def test_fit_in_a_loop_gives_new_orders(data):
     """fit(epochs=1) again and again does not repeat the first epoch's order."""
     loader = data.batch(32, shuffle=True, seed=0)

@@ -27,6 +27,87 @@ def test_class_weight_beside_sample_weight_is_refused(images):
         small_model().fit(data.batch(32), class_weight={0: 2.0}, verbose=0)
 
 
+def test_a_forgotten_y_is_named(images):
+    """In training, evaluation and validation, instead of a loss of None inside Keras."""
+    data = ps.from_hdf5(images, x="image", y="label")
+    bare = ps.from_hdf5(images, x="image")
+    with pytest.raises(OptionError, match=r"fit\(\) .* these batches have x alone.*y="):
+        small_model().fit(bare.batch(32), verbose=0)
+    with pytest.raises(OptionError, match=r"evaluate\(\) .* these batches have x alone.*y="):
+        small_model().evaluate(bare.batch(32), verbose=0)
+    with pytest.raises(OptionError, match="the batches of validation_data= have x alone"):
+        small_model().fit(data.batch(32), validation_data=bare.batch(32), verbose=0)
+
+
+def test_a_model_that_needs_no_y_is_trained_without(images):
+    """One with a loss of its own, and one that makes its own steps."""
+    data = ps.from_hdf5(images, x="image").map(lambda x: x / np.float32(255))
+
+    class Small(keras.layers.Layer):
+        def call(self, x):
+            self.add_loss(keras.ops.mean(keras.ops.square(x)))
+            return x
+
+    inner = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Dense(3), Small()])
+    inner.compile("sgd")
+    assert np.isfinite(inner.fit(data.batch(32), verbose=0).history["loss"]).all()
+
+    class Autoencoder(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.mean(keras.ops.square(y_pred - x))
+
+    inputs = keras.Input((4, 4, 3))
+    outer = Autoencoder(inputs, keras.layers.Dense(3)(inputs))
+    outer.compile("sgd", "mse")
+    assert np.isfinite(outer.fit(data.batch(32), verbose=0).history["loss"]).all()
+
+
+def two_targets(images, **options):
+    names = {"x": "image", "y": {"kind": "label", "age": "age"}}
+    return ps.from_hdf5(images, **names, **options)
+
+
+def test_class_weight_for_several_targets_is_refused(images):
+    """In words about the targets; nobody gave a sample_weight."""
+    with pytest.raises(OptionError, match="one array y, and y has 2 here"):
+        small_model().fit(two_targets(images).batch(32), class_weight={0: 2.0}, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "weight, words",
+    [
+        ({"kind": "weight"}, "nothing for age"),
+        ({"kind": "weight", "age": "weight", "size": "weight"}, "names size"),
+        (["weight"], "a list of 1, beside a dict of 2"),
+    ],
+)
+def test_weights_for_some_targets_are_refused(images, weight, words):
+    """When the data set is made, not as a KeyError in training; map() likewise."""
+    with pytest.raises(OptionError, match=words):
+        two_targets(images, sample_weight=weight)
+
+
+def test_one_weight_counts_for_all_targets(images):
+    """Keras takes it so."""
+    data = two_targets(images, sample_weight="weight")
+    _, y, weight = data[:3]
+    assert list(y) == ["kind", "age"]
+    assert np.array_equal(weight, np.linspace(0, 1, N, dtype=np.float32)[:3])
+
+
+def test_weights_for_some_targets_out_of_map_are_refused(images):
+    """The function that returned them is named by the error's place: the batch is looked at."""
+    data = two_targets(images).map(lambda x, y: (x, y, {"kind": np.ones(len(x))}))
+    with pytest.raises(OptionError, match="nothing for age"):
+        next(iter(data.batch(32)))
+
+
+def test_a_negative_number_of_steps_is_refused(data):
+    """It would never end."""
+    with pytest.raises(OptionError, match="Received: -1"):
+        small_model().fit(data.batch(32), steps_per_epoch=-1, verbose=0)
+
+
 @pytest.mark.parametrize(
     "arguments, name",
     [

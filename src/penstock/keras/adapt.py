@@ -9,6 +9,7 @@ import numpy.typing as npt
 from keras import layers
 
 from penstock.errors import OptionError, ShapeError
+from penstock.keras import insides
 from penstock.spec import Field
 
 Array = npt.NDArray[Any]
@@ -93,6 +94,11 @@ def ranks_of(layer: keras.layers.Discretization, count: int) -> tuple[range, flo
             "This Discretization layer was given bin_boundaries=, so it has nothing to learn. "
             "Make it with num_bins=."
         )
+    if insides.merge_summaries is None:
+        raise OptionError(
+            f"Keras {keras.__version__} makes bins in a way that is not known here. Use "
+            "Discretization(bin_boundaries=...) with quantiles that stats() found."
+        )
     # As in `summarize` of keras.layers.Discretization, step by step: rounding decides on ranks.
     step = max(count / (1.0 / layer.epsilon), 1)
     return range(int(step - 1), count, int(step)), step
@@ -100,11 +106,9 @@ def ranks_of(layer: keras.layers.Discretization, count: int) -> tuple[range, flo
 
 def set_bins(layer: keras.layers.Discretization, values: Array, weight: float) -> None:
     """Gives the layer the values at the ranks that it would pick, and lets it make bins of them."""
-    from keras.src.layers.preprocessing.discretization import merge_summaries
-
     layer.reset_state()
     summary = np.stack([values, np.ones_like(values) * weight])
-    layer.summary = merge_summaries(summary, layer.summary, layer.epsilon)
+    layer.summary = insides.merge_summaries(summary, layer.summary, layer.epsilon)
     layer.finalize_state()
 
 

@@ -1,5 +1,7 @@
 """The data adapter that feeds a trainer from a loader."""
 
+import itertools
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -7,15 +9,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from penstock.errors import TypeNotSupportedError
+from penstock.errors import OptionError, TypeNotSupportedError
+from penstock.keras.clock import Clock
+from penstock.keras.insides import (
+    Call,
+    DataAdapter,
+    PartialBatchList,
+    add_callback,
+    learns_from_y,
+    looks_ahead_on,
+    restored_epoch,
+)
 from penstock.loading import Batch, Batches, ItemLoader, Loader
 from penstock.loading.items import ItemStream
 from penstock.spec import leaves, map_structure
-
-try:
-    from keras.src.trainers.data_adapters.data_adapter import DataAdapter
-except (ImportError, AttributeError):
-    DataAdapter = object
+from penstock.transform import stacked
 
 
 class LoaderAdapter(DataAdapter):
@@ -23,14 +31,12 @@ class LoaderAdapter(DataAdapter):
 
     Args:
         loader: Where batches come from.
-        training: Whether the loader's order and position are followed; else rows
-            come in row order, and the position stays.
+        training: Whether the loader's order and position are followed; else every row
+            comes, in row order, and the position stays.
         class_weight: Weights of classes, from `fit`.
         steps: `steps_per_epoch` from `fit`: batches then come without end, so that
             an epoch of the trainer may be shorter or longer than the loader's.
-        model: The model that is fitted, as far as is known.
-        initial_epoch: From `fit`.
-        epochs: Epochs that `fit` runs, as far as is known.
+        call: The call of `fit`, `evaluate` or `predict`, as far as it is known.
     """
 
     def __init__(
@@ -39,9 +45,7 @@ class LoaderAdapter(DataAdapter):
         training: bool,
         class_weight: Mapping[int, float] | None = None,
         steps: int | None = None,
-        model: Any = None,
-        initial_epoch: int = 0,
-        epochs: int = 1,
+        call: Call | None = None,
     ) -> None:
         self._loader = loader
         self._training = training
@@ -50,51 +54,78 @@ class LoaderAdapter(DataAdapter):
         self._finish = None
         if class_weight is not None:
             self._finish = loader.weighted(class_weight)
-        self._epochs = epochs
-        self._batches_so_far: Batches | ItemStream | None = None
+        self._call = call or Call()
+        self._epochs = max(self._call.epochs - self._call.initial_epoch, 1)
+        self._per_call = getattr(self._call.model, "steps_per_execution", 1)
+        self._stream: Batches | ItemStream | None = None
         # Before the first epoch a trainer may draw batches to learn the shapes.
         self._probing = training
-        self._probes = getattr(model, "steps_per_execution", 1)
-        self._model = model
-        self._initial_epoch = initial_epoch
+        self._checked = False
+        self._clock: Clock | None = None
+        if training:
+            self._start_at(self._call.initial_epoch)
 
-    def _batches(self, ahead: int = 0) -> Iterator[Batch]:
+    def _start_at(self, epoch: int) -> None:
+        """Goes to where an undisturbed run of `fit` would begin its epoch `epoch`."""
+        if not epoch:
+            return
+        if self._steps is None:
+            self._loader.go_to(epoch)
+            return
+        executions = -(-self._steps // self._per_call)
+        self._loader.go_to(*divmod(epoch * executions * self._per_call, len(self._loader)))
+
+    def _batches(self, ahead: int = 0, steps: int = 1) -> Iterator[Any]:
         if self._probing:
             # No more than this: should a trainer train on them, it runs out of data at once.
-            for _ in range(self._probes):
+            for _ in range(self._per_call):
                 yield self._probe()
             return
         if not self._training:
-            yield from self._loader.stream(in_row_order=True, finish=self._finish)
+            self._stream = self._loader.stream(in_row_order=True, finish=self._finish, steps=steps)
+            for batch in self._stream:
+                self._check(batch)
+                yield batch
             return
-        batches = self._stream(ahead)
+        batches = self._next_stream(ahead, steps)
         while True:
             for _ in range(batches.left):
-                yield next(batches)
+                batch = next(batches)
+                self._check(batch)
+                yield batch
             if not self._endless:
                 break
-        batches.settle()
 
-    def _stream(self, ahead: int) -> Batches | ItemStream:
+    def _check(self, batch: Batch) -> None:
+        """Says so if there is no y for the model to learn from; Keras would speak of None."""
+        if self._checked:
+            return
+        parts = batch[0] if isinstance(batch, list) else batch
+        if len(parts) < 2 and learns_from_y(self._call):
+            whose = "the batches of validation_data=" if self._call.validating else "these batches"
+            raise OptionError(
+                f"{self._call.name}() compares predictions with y, and {whose} have x alone. Name "
+                "the field to predict as y= where the data set is made (from_hdf5(..., y=...), "
+                "say), or return (x, y) from map()."
+            )
+        self._checked = True
+
+    def _next_stream(self, ahead: int, steps: int) -> Batches | ItemStream:
         """Batches that go on from epoch to epoch, so that the next one is begun ahead of time."""
-        stream = self._batches_so_far
-        if stream is None:
-            # A callback that restores training sets this just before the first epoch.
-            epoch = getattr(self._model, "_initial_epoch", None) or self._initial_epoch
-            if epoch:
-                self._loader.go_to_epoch(epoch)
-        if stream is None or not stream.is_next:
-            if stream is not None:
-                stream.close()
-            stream = self._new_stream(ahead)
-            self._batches_so_far = stream
+        if self._stream is None:
+            # A callback that restores training says so just before the first epoch.
+            self._start_at(restored_epoch(self._call.model))
+        if self._stream is None or not self._stream.is_next:
+            if self._stream is not None:
+                self._stream.close()
+            self._stream = self._new_stream(ahead, steps)
         self._epochs = max(self._epochs - 1, 1)
-        return stream
+        return self._stream
 
-    def _new_stream(self, ahead: int) -> Batches | ItemStream:
+    def _new_stream(self, ahead: int, steps: int) -> Batches | ItemStream:
         if isinstance(self._loader, Loader):
             epochs = None if self._endless else self._epochs
-            return self._loader.stream(epochs=epochs, finish=self._finish, ahead=ahead)
+            return self._loader.stream(epochs=epochs, finish=self._finish, ahead=ahead, steps=steps)
         if self._steps is None:
             return self._loader.stream(epochs=self._epochs, finish=self._finish)
         # Nobody is asked for batches that no step will take.
@@ -103,6 +134,7 @@ class LoaderAdapter(DataAdapter):
 
     def _probe(self) -> Batch:
         batch = self._loader.peek(self._finish)
+        self._check(batch)
         for array in leaves(batch):
             try:
                 keras.ops.convert_to_tensor(array[:1])
@@ -117,15 +149,31 @@ class LoaderAdapter(DataAdapter):
         """Batches as they are."""
         return self._batches()
 
-    def get_jax_iterator(self) -> Iterator[Batch]:
+    def get_jax_iterator(self, super_batch: int | None = None) -> Iterator[Batch]:
         """Batches as they are: JAX takes NumPy arrays.
 
         On an accelerator the trainer sends one batch ahead of the one that it trains on.
+
+        Args:
+            super_batch: Batches that one call of the trainer takes, from Keras 3.16 on: they come
+                as one, in arrays of shape `(super_batch, batch, ...)`.
         """
         import jax
 
-        looks_ahead = jax.default_backend() != "cpu" and keras.distribution.distribution() is None
-        return self._batches(ahead=int(looks_ahead))
+        ahead = int(looks_ahead_on(jax.default_backend()))
+        if not super_batch:
+            yield from self._batches(ahead)
+        else:
+            for several in self._several(ahead, super_batch):
+                yield PartialBatchList(several) if isinstance(several, list) else several
+        # A trainer that looks ahead asks for more just before it trains on the last one.
+        if self._training and self._stream is not None:
+            self._stream.settle()
+
+    def _several(self, ahead: int, steps: int) -> Iterator[Any]:
+        if self._loader.gives_at_once(steps, self._endless):
+            return self._batches(ahead, steps)
+        return _stacked(self._batches(steps * ahead), steps)
 
     def get_torch_dataloader(self) -> Iterable[Batch]:
         """Batches as tensors on the model's device; on the CPU they share the arrays' memory."""
@@ -177,7 +225,7 @@ class LoaderAdapter(DataAdapter):
             return free
         for part, known in zip(batch, ("inputs", "outputs", "outputs"), strict=False):
             try:
-                shapes = [tensor.shape for tensor in getattr(self._model, known, None) or ()]
+                shapes = [tensor.shape for tensor in getattr(self._call.model, known, None) or ()]
             except (AttributeError, ValueError):  # a model that is not built
                 shapes = []
             arrays = leaves(part)
@@ -192,7 +240,12 @@ class LoaderAdapter(DataAdapter):
     @property
     def num_batches(self) -> int | None:
         """Batches in an epoch; None if they come without end."""
-        return None if self._endless else len(self._loader)
+        if self._endless:
+            return None
+        rows = self._loader.rows(every=not self._training)
+        if rows is None or self._loader.batch_size is None:
+            return len(self._loader)
+        return -(-rows // self._loader.batch_size)
 
     @property
     def batch_size(self) -> int | None:
@@ -202,12 +255,29 @@ class LoaderAdapter(DataAdapter):
     @property
     def has_partial_batch(self) -> bool:
         """Whether the last batch is smaller than the others."""
-        return self._loader.last_rows is not None
+        return self.partial_batch_size is not None
 
     @property
     def partial_batch_size(self) -> int | None:
         """Rows of the last batch, if it is smaller than the others."""
-        return self._loader.last_rows
+        rows = self._loader.rows(every=not self._training)
+        if rows is None or self._loader.batch_size is None:
+            return None
+        return rows % self._loader.batch_size or None
+
+    def on_epoch_begin(self) -> None:
+        """Starts the clock; it stops in a callback, since JAX computes in the background."""
+        if self._probing:
+            return
+        if self._clock is None:
+            self._clock = Clock(self._training, self._stop_clock)
+            add_callback(sys._getframe(1), self._clock)
+        if self._stream is not None:
+            self._stream.stopwatch.start()
+
+    def _stop_clock(self) -> None:
+        if self._stream is not None:
+            self._stream.stopwatch.stop()
 
     def on_epoch_end(self) -> None:
         """The trainer's reset before the first epoch comes here too: probing is over."""
@@ -222,3 +292,13 @@ class _Reiterable:
 
     def __iter__(self) -> Iterator[Batch]:
         return self._start()
+
+
+def _stacked(batches: Iterator[Batch], steps: int) -> Iterator[Any]:
+    """Puts batches together by `steps`, as arrays of shape `(steps, batch, ...)`.
+
+    What is left at the end, or differs in shape, comes as a list of batches.
+    """
+    while some := list(itertools.islice(batches, steps)):
+        together = stacked(some) if len(some) == steps else None
+        yield some if together is None else together

@@ -3,8 +3,8 @@
 Every backend asks one function, `get_data_adapter`, for an adapter, with all of
 the caller's arguments in hand. `connect` wraps it, so that Penstock alone decides
 order and read-ahead, and so that an argument that cannot be honoured is refused
-instead of dropped. Should a later Keras move that function, loaders still work as
-plain `PyDataset`s, with a warning.
+instead of dropped. `insides` says whether this Keras has what that needs; where it does
+not, loaders still work as plain `PyDataset`s, with a warning.
 """
 
 import math
@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Mapping
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import keras
@@ -22,20 +21,11 @@ from penstock import dataset as datasets
 from penstock import sequence
 from penstock.dataset import Dataset
 from penstock.errors import MemoryBudgetError, OptionError
+from penstock.keras import insides
 from penstock.keras.adapter import LoaderAdapter
 from penstock.loading import ItemLoader, Loader
 from penstock.matrix import dataset_of, has_matrix
 from penstock.resources import default_memory, drawn_seed
-
-try:
-    from keras.src.trainers import data_adapters
-    from keras.src.trainers.data_adapters import array_slicing
-
-    _original = data_adapters.get_data_adapter
-    _original_split = array_slicing.train_validation_split
-except (ImportError, AttributeError):
-    data_adapters = None
-
 
 FEW_BYTES = 1 << 26
 """Memory for data that were given without batches, however small they are."""
@@ -61,16 +51,21 @@ def connect() -> None:
     """Makes Keras take loaders; safe to call again."""
     datasets.new_loader = KerasLoader
     sequence.new_item_loader = KerasItemLoader
-    if data_adapters is None:
-        warnings.warn(
-            f"Keras {keras.__version__} has no get_data_adapter where Penstock looks for it. "
-            "Loaders work as a plain PyDataset: slower, with fit's own order of batches, and "
-            "without checks of fit's other arguments. A newer Penstock may know this Keras.",
-            stacklevel=2,
-        )
-    elif data_adapters.get_data_adapter is _original:
-        data_adapters.get_data_adapter = _get_data_adapter
-        array_slicing.train_validation_split = _train_validation_split
+    basic, single = insides.differences(LoaderAdapter)
+    if basic:
+        _warn(f"{'; '.join(basic)}. {insides.PLAIN}")
+    elif insides.data_adapters.get_data_adapter is insides.get_data_adapter:
+        insides.data_adapters.get_data_adapter = _get_data_adapter
+    for difference in single:
+        _warn(f"{difference}. Everything else works.")
+    if insides.train_validation_split is not None and insides.array_slicing is not None:
+        insides.array_slicing.train_validation_split = _train_validation_split
+
+
+def _warn(text: str) -> None:
+    warnings.warn(
+        f"Keras {keras.__version__} {text} A newer Penstock may know this Keras.", stacklevel=3
+    )
 
 
 def _get_data_adapter(
@@ -83,11 +78,10 @@ def _get_data_adapter(
     class_weight: Mapping[int, float] | None = None,
     **others: Any,
 ) -> Any:
-    caller = _caller(sys._getframe(1))
-    fit = caller if caller is not None and caller.f_code.co_name == "fit" else None
+    call = insides.running_call(sys._getframe(1))
     if not isinstance(x, (Loader, ItemLoader)):
         if not _is_ours(x, y, sample_weight):
-            return _original(
+            return insides.get_data_adapter(
                 x,
                 y=y,
                 sample_weight=sample_weight,
@@ -101,46 +95,41 @@ def _get_data_adapter(
     else:
         _refuse("y", y, "y= of from_hdf5() and the like")
         _refuse("sample_weight", sample_weight, "sample_weight= of from_hdf5() and the like")
-        split = fit.f_locals.get("validation_split") if fit is not None else None
-        _refuse("validation_split", split or None, "data.split() before batch()")
-    validating = fit is not None and "epoch_iterator" in fit.f_locals
+        _refuse("validation_split", call.validation_split or None, "data.split() before batch()")
+    for name, value in others.items():
+        _refuse(name, value, "what batch() takes")
     # Beside validation data, batch_size= may be meant for training arrays.
-    if batch_size not in (None, x.batch_size) and not validating:
+    if batch_size not in (None, x.batch_size) and not call.validating:
         have = f"have {x.batch_size} rows" if x.batch_size else "come as they are made"
         where = "from_sequence()" if isinstance(x, ItemLoader) else "batch()"
         raise OptionError(
             f"batch_size={batch_size} beside a loader whose batches {have}. Leave it out: the "
             f"batch size is said in {where}."
         )
-    if not isinstance(steps_per_epoch, (int, np.integer, type(None))):
-        raise OptionError(
-            f"Expected steps_per_epoch to be an integer. Received: {steps_per_epoch!r}. Round it "
-            "up with math.ceil(), or leave it out: a loader knows its length."
-        )
+    _check_steps(steps_per_epoch)
     _check_distribution()
     # evaluate, predict and validation want row order; outside fit, shuffle= tells them apart.
-    if validating or (fit is None and not shuffle):
-        model = caller.f_locals.get("self") if caller is not None else None
-        return LoaderAdapter(x, False, class_weight, model=model)
+    if call.validating or (call.name != "fit" and not shuffle):
+        return LoaderAdapter(x, False, class_weight, call=call)
     if not shuffle and x.shuffle is not False:
         raise OptionError(
             f"fit(shuffle=False) was given beside a loader made with shuffle={x.shuffle!r}. "
             "The order is said in batch()."
         )
-    known = fit.f_locals if fit is not None else {}
-    initial_epoch = known.get("initial_epoch", 0)
-    if initial_epoch and isinstance(x, ItemLoader):
-        # Before its first batch is made, if only for its shapes.
-        x.go_to_epoch(initial_epoch)
-    return LoaderAdapter(
-        x,
-        True,
-        class_weight,
-        steps_per_epoch,
-        model=known.get("self"),
-        initial_epoch=initial_epoch,
-        epochs=max(known.get("epochs", 1) - initial_epoch, 1),
-    )
+    # Keras takes 0, as of n // batch_size where n is small, for "not given".
+    return LoaderAdapter(x, True, class_weight, steps_per_epoch or None, call=call)
+
+
+def _check_steps(steps: Any) -> None:
+    if steps is None:
+        return
+    if not isinstance(steps, (int, np.integer)):
+        raise OptionError(
+            f"Expected steps_per_epoch to be an integer. Received: {steps!r}. Round it "
+            "up with math.ceil(), or leave it out: a loader knows its length."
+        )
+    if steps < 0:
+        raise OptionError(f"Expected a number of steps, or None for all batches. Received: {steps}")
 
 
 def _is_ours(x: Any, y: Any, sample_weight: Any) -> bool:
@@ -174,7 +163,7 @@ def _train_validation_split(arrays: Any, validation_split: float) -> Any:
     if isinstance(arrays[0], (Loader, ItemLoader, Dataset)):
         _refuse("validation_split", validation_split, "data.split() before fit()")
     if not has_matrix(*arrays):
-        return _original_split(arrays, validation_split=validation_split)
+        return insides.train_validation_split(arrays, validation_split=validation_split)
     data = dataset_of(*arrays)
     first = math.floor(len(data) * (1.0 - validation_split))
     if not 0 < first < len(data):
@@ -187,10 +176,7 @@ def _train_validation_split(arrays: Any, validation_split: float) -> Any:
 
 def _check_distribution() -> None:
     """Each process would get all rows, where Keras was told to share them out."""
-    distribution = keras.distribution.distribution()
-    if getattr(distribution, "_is_multi_process", False) and getattr(
-        distribution, "auto_shard_dataset", False
-    ):
+    if insides.shared_out(keras.distribution.distribution()):
         raise OptionError(
             "The distribution runs in several processes with auto_shard_dataset=True, and a "
             "Penstock loader is not shared out by Keras. Give each process its own part of the "
@@ -204,21 +190,3 @@ def _refuse(argument: str, value: Any, instead: str) -> None:
             f"{argument}= was given beside a Penstock loader, which brings its own. "
             f"Leave it out and use {instead}."
         )
-
-
-def _caller(frame: FrameType | None) -> FrameType | None:
-    """The running call of `fit`, `evaluate` or `predict` that asks for an adapter.
-
-    Its local names are the one place where the model, `initial_epoch` and `validation_split` can
-    be seen.
-    """
-    for _ in range(4):  # through the iterator's constructors and Keras's wrappers
-        if frame is None:
-            return None
-        name = frame.f_code.co_name
-        if name in ("evaluate", "predict") or (
-            name == "fit" and "validation_data" in frame.f_locals
-        ):
-            return frame
-        frame = frame.f_back
-    return None

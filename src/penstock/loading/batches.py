@@ -1,12 +1,12 @@
 """Batches handed out one by one, and the place in the stream of epochs that they lead to."""
 
-import time
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.loading.fill import Finish
 from penstock.loading.prefetch import Prefetch, stop_with
+from penstock.loading.timing import Stopwatch
 
 if TYPE_CHECKING:
     from penstock.loading.loader import Loader
@@ -29,9 +29,9 @@ class Place(NamedTuple):
     capacity: int
     together: int = 1
 
-    def advanced(self) -> "Place":
-        """The place after one more batch."""
-        return Place(self.epoch, self.batch + 1, self.capacity, self.together)
+    def advanced(self, batches: int) -> "Place":
+        """The place so many batches later in the epoch."""
+        return Place(self.epoch, self.batch + batches, self.capacity, self.together)
 
     def start_of(self, epoch: int) -> "Place":
         """The start of an epoch in windows like those of this one."""
@@ -46,10 +46,12 @@ class Batches(Iterator[Batch]):
     Args:
         loader: Whose batches.
         epochs: How many epochs follow one another; None for no end.
-        in_row_order: Hands out rows in row order and leaves the loader's position alone.
+        in_row_order: Hands out every row, in row order, and leaves the loader's position alone.
         finish: Turns the arrays of a batch into what is handed out, in place of the loader's own.
         ahead: 1 if the consumer asks for a batch before it uses the one before; it
             counts as handed out one batch later then.
+        steps: Batches that are handed out as one, in arrays `(steps, batch_size, ...)`; what is
+            left of an epoch, or differs in shape, as a list of batches.
     """
 
     def __init__(
@@ -60,24 +62,29 @@ class Batches(Iterator[Batch]):
         in_row_order: bool = False,
         finish: Finish | None = None,
         ahead: int = 0,
+        steps: int = 1,
     ) -> None:
         self._loader = loader
         self._epochs = epochs
         self._in_row_order = in_row_order
         self._finish = finish
         self._ahead = ahead
+        self._steps = steps
         self._unused: deque[Place] = deque()
         self._prefetch: Prefetch | None = None
         self._made_ahead: int | None = 0
         self._moves = loader._moves
         self._place = loader._usual.start_of(0) if in_row_order else loader._next
         self._following = loader._usual
-        self._mark = 0.0
+        self._rows = loader.rows(every=in_row_order)
+        self.stopwatch = Stopwatch(loader._timing)
 
     def __next__(self) -> Batch:
         if self._epochs == 0:
             self.settle()
+            self.stopwatch.stop()
             raise StopIteration
+        self.stopwatch.start()
         if self._prefetch is None:
             self._begin()
         assert self._prefetch is not None
@@ -91,8 +98,12 @@ class Batches(Iterator[Batch]):
 
     @property
     def left(self) -> int:
-        """Batches left in the epoch under way; all of the next one at its end."""
-        return len(self._loader) - self._place.batch
+        """What is left to hand out in the epoch under way; all of the next one at its end."""
+        return -(-self._batches_left // self._steps)
+
+    @property
+    def _batches_left(self) -> int:
+        return -(-self._rows // self._loader.batch_size) - self._place.batch
 
     @property
     def is_next(self) -> bool:
@@ -124,36 +135,36 @@ class Batches(Iterator[Batch]):
 
     def _begin(self) -> None:
         loader = self._loader
-        self._mark = time.perf_counter()
         if not self._in_row_order:
             self._place = loader._next
             self._moves = loader._moves
+            loader._loaded = False
         # An epoch with windows of another size than later ones is made alone.
         alone = self._place[2:] != loader._usual[2:]
         self._made_ahead = 1 if alone or self._in_row_order else self._epochs
         self._prefetch = loader._start(
-            self._place, self._made_ahead, self._in_row_order, self._finish
+            self._place, self._made_ahead, self._in_row_order, self._finish, self._steps
         )
         self._finalizer = stop_with(self, self._prefetch)
 
     def _note(self) -> None:
-        """Counts a batch."""
+        """Counts a batch, or those that were handed out as one."""
         loader = self._loader
+        batches = min(self._steps, self._batches_left) if self._steps > 1 else 1
         start = self._place.batch * loader.batch_size
-        stop = min(start + loader.batch_size, loader._rows)
+        stop = min(start + batches * loader.batch_size, self._rows)
         if self._following.epoch != self._place.epoch + 1:
             self._following = loader._usual.start_of(self._place.epoch + 1)
         if self._leads:
             # A loop that is broken off from now on uses up its epoch.
             loader._next = self._following
-        last = stop == loader._rows
-        self._place = self._following if last else self._place.advanced()
+        last = stop == self._rows
+        self._place = self._following if last else self._place.advanced(batches)
         self._unused.append(self._place)
         self._move(self._ahead)
-        now = time.perf_counter()
         rows = stop - start
-        loader._timing.add_batch(rows, rows * loader._view.row_bytes, last, now - self._mark)
-        self._mark = now
+        nbytes = rows * loader._view.row_bytes
+        loader._timing.add_batches(batches, rows, nbytes, last, self.stopwatch.lap())
         if last:
             self._end_epoch()
 

@@ -22,6 +22,7 @@ from penstock.loading.view import Seen, View
 from penstock.order import Order, RowOrder
 from penstock.sources import empty_arrays
 from penstock.spec import Field
+from penstock.transform import stacked
 
 Finish = Callable[[Mapping[str, Array]], Any]
 """Turns the arrays of a batch into what the user gets."""
@@ -65,6 +66,8 @@ class Epoch:
         batch_size: Rows in a batch.
         rows: Rows that are handed out; the last batch may be smaller than the others.
         finish: Turns the arrays of a batch into what the user gets.
+        steps: Batches that leave as one, in arrays `(steps, batch_size, ...)`; the last few,
+            or batches that differ in shape, as a list.
     """
 
     view: View
@@ -74,6 +77,7 @@ class Epoch:
     batch_size: int
     rows: int
     finish: Finish
+    steps: int = 1
     timing: Timing = field(default_factory=Timing)
     _seen: Seen = field(default_factory=Seen)
 
@@ -171,11 +175,30 @@ class Epoch:
             What the user gets; a `Failure` in place of a batch that could not be made.
         """
         began = time.perf_counter()
-        results = [
-            self._complete_one(arrays, start, stop, failed) for start, stop in self._parts(group)
-        ]
+        if self.steps > 1:
+            results = [self._complete_steps(arrays, group, failed)]
+        else:
+            parts = self._parts(group)
+            results = [self._complete_one(arrays, start, stop, failed) for start, stop in parts]
         self.timing.add(transform=time.perf_counter() - began)
         return results
+
+    def _complete_steps(self, arrays: Arrays, group: Group, failed: Failures) -> Any:
+        """All batches of a group as one."""
+        start, stop = self.bounds(group)
+        shape = self.steps, self.batch_size
+        whole = stop - start == self.steps * self.batch_size
+        if whole and not failed and getattr(self.finish, "moves_only", False):
+            several = {name: a.reshape(*shape, *a.shape[1:]) for name, a in arrays.items()}
+            return self.finish(several)
+        batches = []
+        for low, high in self._parts(group):
+            batch = self._complete_one(arrays, low, high, failed)
+            if isinstance(batch, Failure):
+                return batch
+            batches.append(batch)
+        together = stacked(batches) if group.batches == self.steps else None
+        return batches if together is None else together
 
     def _parts(self, group: Group) -> Iterator[tuple[int, int]]:
         """For each batch of a group, its rows, counted from the first of the group."""

@@ -105,6 +105,7 @@ class Loader:
         self._usual = Place(0, 0, capacity, self._budget.together)
         self._position = self._next = self._usual
         self._moves = 0
+        self._loaded = False
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -116,12 +117,11 @@ class Loader:
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
-        return -(-self._rows // self.batch_size)
+        return -(-self.rows() // self.batch_size)
 
-    @cached_property
-    def _rows(self) -> int:
-        """Rows that an epoch hands out."""
-        if self.drop_remainder:
+    def rows(self, every: bool = False) -> int:
+        """Rows in an epoch; with `every`, also those that `drop_remainder` leaves out."""
+        if self.drop_remainder and not every:
             return self._length // self.batch_size * self.batch_size
         return self._length
 
@@ -174,6 +174,7 @@ class Loader:
             self._next = Place(saved.epoch, saved.batch, saved.capacity, saved.together)
         self._position = self._next
         self._moves += 1
+        self._loaded = True
 
     def _check_capacity(self, capacity: int) -> None:
         """Makes sure that this budget can go on with windows of `capacity` rows."""
@@ -229,18 +230,32 @@ class Loader:
         in_row_order: bool = False,
         finish: Finish | None = None,
         ahead: int = 0,
+        steps: int = 1,
     ) -> Batches:
         """Batches of some epochs, one after the other; see `Batches`."""
-        return Batches(self, epochs=epochs, in_row_order=in_row_order, finish=finish, ahead=ahead)
+        return Batches(
+            self,
+            epochs=epochs,
+            in_row_order=in_row_order,
+            finish=finish,
+            ahead=ahead,
+            steps=steps,
+        )
+
+    def gives_at_once(self, steps: int, endless: bool) -> bool:
+        """Whether `steps` batches can be made as one: two such fit what is set aside for batches.
+
+        Args:
+            steps: Batches.
+            endless: Whether they are counted on from epoch to epoch, so that none may be left over.
+        """
+        even = len(self) % steps == 0 and self._next.batch % steps == 0
+        nbytes = 2 * steps * self.batch_size * self._view.row_bytes
+        return (even or not endless) and nbytes <= self._budget.ahead + self._budget.spare
 
     def weighted(self, class_weight: Mapping[int, float]) -> Finish:
         """What turns arrays into batches with weights of classes."""
         return with_class_weight(self._finish, class_weight)
-
-    @property
-    def last_rows(self) -> int | None:
-        """Rows of the last batch, if it is smaller than the others."""
-        return self._rows % self.batch_size or None
 
     def __getitem__(self, index: int) -> Batch:
         """Batch `index` of the epoch under way, made on the spot: for a look, not for speed."""
@@ -259,22 +274,15 @@ class Loader:
         arrays, _ = self._view.read_any(positions, [f.name for f in self._view.fields])
         return (finish or self._finish)(dict(arrays))
 
-    def go_to_epoch(self, epoch: int) -> None:
-        """Makes `epoch` the next one to start, from its first batch.
-
-        Does nothing if the loader stands in that epoch already, so that a position
-        from `load_state_dict` is kept.
-        """
-        if epoch != self._next.epoch:
-            self._next = self._position = self._usual.start_of(epoch)
+    def go_to(self, epoch: int, batch: int = 0) -> None:
+        """Makes a batch of an epoch the next one, unless `load_state_dict` said which is."""
+        if not self._loaded and (epoch, batch) != self._next[:2]:
+            self._next = self._position = self._usual._replace(epoch=epoch, batch=batch)
             self._moves += 1
 
-    def go_to_batch(self, batch: int) -> None:
-        """Makes `batch` the first one of the next epoch to start; those before it are left out."""
-        self._next = self._position = self._usual._replace(batch=batch)
-        self._moves += 1
-
-    def _describe(self, place: Place, in_row_order: bool, finish: Finish | None) -> Epoch:
+    def _describe(
+        self, place: Place, in_row_order: bool, finish: Finish | None, steps: int = 1
+    ) -> Epoch:
         shuffle = False if in_row_order else self.shuffle
         return Epoch(
             view=self._view,
@@ -282,8 +290,9 @@ class Loader:
             resident=self._resident,
             buffers=self._buffers,
             batch_size=self.batch_size,
-            rows=self._rows,
+            rows=self.rows(every=in_row_order),
             finish=finish or self._finish,
+            steps=steps,
             timing=self._timing,
         )
 
@@ -317,16 +326,26 @@ class Loader:
         return WindowOrder(edges, key, capacity, self.batch_size if shuffle == "batch" else 1)
 
     def _start(
-        self, place: Place, epochs: int | None, in_row_order: bool, finish: Finish | None
+        self,
+        place: Place,
+        epochs: int | None,
+        in_row_order: bool,
+        finish: Finish | None,
+        steps: int,
     ) -> Prefetch:
         """Starts threads that make batches from `place` on, to the end of `epochs` epochs."""
         later = itertools.count(place.epoch + 1)
-        places = itertools.chain([place], map(self._usual.start_of, later))
+        places: Iterator[Place] = itertools.chain([place], map(self._usual.start_of, later))
+        ahead, spare = self._budget.ahead, self._budget.spare
+        if steps > 1:
+            least = 2 * steps * self.batch_size * self._view.row_bytes
+            ahead, spare = max(ahead, least), min(spare, ahead + spare - max(ahead, least))
+        places = itertools.islice(places, epochs)
         return Prefetch(
-            (self._describe(p, in_row_order, finish) for p in itertools.islice(places, epochs)),
+            (self._describe(p, in_row_order, finish, steps) for p in places),
             place.batch,
             resident=self._resident,
-            output=Output(self._view.fields, self._budget.ahead, self._budget.spare, self._ledger),
+            output=Output(self._view.fields, ahead, spare, self._ledger, steps),
             workers=self._budget.workers,
             windows=1 if place.capacity > self._budget.capacity else 2,
             timing=self._timing,
@@ -340,7 +359,7 @@ class Loader:
         sums = self._timing.sums()
         seconds = sums.pop("elapsed")
         return Report(
-            **sums,  # type: ignore[arg-type]
+            **sums,
             seconds=seconds,
             wait_share=sums["wait_for_data"] / seconds if seconds else 0.0,
             peak_bytes=self._ledger.peak,

@@ -76,10 +76,19 @@ class Output:
         ahead: Bytes of batches that may be ready or in the making.
         spare: Bytes of batches that were handed out, kept for their next use.
         ledger: Counts the bytes held.
+        steps: Batches that leave as one.
     """
 
-    def __init__(self, fields: Sequence[Field], ahead: int, spare: int, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        ahead: int,
+        spare: int,
+        ledger: Ledger,
+        steps: int = 1,
+    ) -> None:
         self._ahead = ahead
+        self._steps = steps
         self._ledger = ledger
         self._memory = BatchMemory(fields, spare, ledger)
         self._making: dict[int, Making] = {}
@@ -92,6 +101,8 @@ class Output:
 
     def together(self) -> int:
         """How many batches to make together."""
+        if self._steps > 1:
+            return self._steps
         if not self._batch_bytes:
             return 1
         many = min(GROUP_BYTES, self._ahead // 8) // self._batch_bytes
@@ -107,7 +118,8 @@ class Output:
             return True
         if self._batch_bytes is None:
             return False
-        return self._held + batches * self._batch_bytes <= self._ahead
+        results = batches if self._steps == 1 else 1
+        return self._held + results * self._batch_bytes <= self._ahead
 
     def begin(self, group: int, rows: int) -> Making:
         """A group that is in the making, begun now if need be."""

@@ -6,6 +6,9 @@ from typing import Any
 from penstock.errors import printable
 from penstock.resources import format_bytes
 
+SHOWN_EPOCHS = 5
+"""Epochs whose wall time is shown; `epoch_seconds` has all."""
+
 
 @dataclass(frozen=True)
 class Shuffle:
@@ -48,7 +51,10 @@ class Report:
         samples: Rows handed out.
         batches: Batches handed out.
         epochs: Epochs finished.
-        seconds: From the first request for a batch to the last, epochs added up.
+        seconds: Wall time: from the first request for a batch of an epoch until its last one was
+            used, epochs added up. In `fit`, validation and what callbacks do at the end of an
+            epoch are left out.
+        epoch_seconds: The same for each epoch of `fit`, or loop, that came to its end.
         wait_share: `wait_for_data / seconds`.
         bytes_read: Bytes fetched from files.
         bytes_decoded: Bytes of the samples handed out, before `map`.
@@ -66,6 +72,7 @@ class Report:
     batches: int
     epochs: int
     seconds: float
+    epoch_seconds: tuple[float, ...]
     wait_for_data: float
     wait_share: float
     wait_for_room: float
@@ -93,10 +100,19 @@ class Report:
         """The report as a dict that `json.dumps` takes."""
         return {**asdict(self), "samples_per_second": self.samples_per_second}
 
+    def _times(self) -> list[tuple[str, str]]:
+        """How long epochs took: each of the last few."""
+        few = [f"{seconds:.2f} s" for seconds in self.epoch_seconds[-SHOWN_EPOCHS:]]
+        if not few:
+            return []
+        before = f"last {SHOWN_EPOCHS}: " if len(self.epoch_seconds) > SHOWN_EPOCHS else ""
+        return [("epochs took", before + ", ".join(few))]
+
     def __str__(self) -> str:
         rows = [
             ("samples", f"{self.samples:,} in {self.batches:,} batches, {self.epochs} epochs"),
             ("speed", f"{self.samples_per_second:,.0f} samples/s over {self.seconds:.2f} s"),
+            *self._times(),
             ("waited for data", f"{self.wait_for_data:.2f} s ({self.wait_share:.0%})"),
             (
                 "threads",

@@ -1,7 +1,9 @@
 """Where the time and the memory go, counted while a loader works."""
 
 import threading
+import time
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from penstock.sources import Cost
 
@@ -24,6 +26,7 @@ class Timing:
     samples: int = 0
     batches: int = 0
     epochs: int = 0
+    epoch_seconds: list[float] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, **amounts: float) -> None:
@@ -47,19 +50,56 @@ class Timing:
             if gather:
                 self.gather += gather - (cost.read + cost.decode) / 1e9
 
-    def add_batch(self, rows: int, nbytes: int, last: bool, elapsed: float) -> None:
-        """Adds a batch that was handed out `elapsed` seconds after the one before."""
+    def add_batches(self, batches: int, rows: int, nbytes: int, last: bool, elapsed: float) -> None:
+        """Adds batches that were handed out `elapsed` seconds after those before."""
         with self._lock:
             self.samples += rows
-            self.batches += 1
+            self.batches += batches
             self.bytes_decoded += nbytes
             self.epochs += last
             self.elapsed += elapsed
 
-    def sums(self) -> dict[str, float]:
+    def end_epoch(self, seconds: float) -> None:
+        """Notes how long an epoch took, from its first request until its last batch was used."""
+        with self._lock:
+            self.epoch_seconds.append(seconds)
+
+    def sums(self) -> dict[str, Any]:
         """All sums, by name."""
         with self._lock:
-            return {f.name: getattr(self, f.name) for f in fields(self) if f.name[0] != "_"}
+            sums = {f.name: getattr(self, f.name) for f in fields(self) if f.name[0] != "_"}
+            return {**sums, "epoch_seconds": tuple(self.epoch_seconds)}
+
+
+class Stopwatch:
+    """The wall time of one epoch after another: while batches are made, waited for and used.
+
+    Args:
+        timing: Where it is added up.
+    """
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._began: float | None = None
+        self._mark = 0.0
+
+    def start(self) -> None:
+        """An epoch begins, unless one is under way."""
+        if self._began is None:
+            self._began = self._mark = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since it was asked last."""
+        now = time.perf_counter()
+        seconds, self._mark = now - self._mark, now
+        return seconds
+
+    def stop(self) -> None:
+        """The last batch of the epoch was used."""
+        if self._began is not None:
+            self._timing.add(elapsed=self.lap())
+            self._timing.end_epoch(self._mark - self._began)
+            self._began = None
 
 
 class Ledger:

@@ -168,7 +168,7 @@ def in_order(plan: Plan, first: int, means: Means, shuffle: bool | str) -> Itera
 
 def _located(plan: Plan, loader: Loader, first: int) -> Iterator[Piece]:
     place = first
-    loader.go_to_batch(first // plan.piece_rows)
+    loader.go_to(0, first // plan.piece_rows)
     try:
         for piece in loader:
             yield piece

@@ -147,7 +147,7 @@ class Scratch:
             keep=False,
         )
         loader.use(StretchOrder(self._permutation, self._stretch))
-        loader.go_to_batch(first // plan.piece_rows)
+        loader.go_to(0, first // plan.piece_rows)
         return iter(loader)
 
     def _edges(self) -> npt.NDArray[np.int64]:

@@ -271,7 +271,7 @@ def _read(
     done = 0
     said: set[str] = set()
     while done < len(loader) and len(said) < _MOST_PROBLEMS:
-        loader.go_to_batch(done)
+        loader.go_to(0, done)
         try:
             for checksum in loader:
                 if expected is not None and checksum[0] != expected[done]:

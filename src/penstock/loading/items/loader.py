@@ -15,7 +15,7 @@ from penstock.errors import DataError, OptionError, check_integer
 from penstock.loading.items.making import Batch, Wanted, let_go, make
 from penstock.loading.items.processes import Workers
 from penstock.loading.items.threads import Gate, Threads
-from penstock.loading.timing import Timing
+from penstock.loading.timing import Stopwatch, Timing
 from penstock.order import Permutation, stream_key
 from penstock.resources import cpu_count
 from penstock.spec import leaves
@@ -90,10 +90,10 @@ class ItemLoader:
             self._pool = Workers(items, self.workers, self.seed)
             weakref.finalize(self, self._pool.tell_to_close).atexit = False
         # The epoch that is under way, or comes next; whether batches of it were handed out; and
-        # the one that is to come instead.
+        # the epoch and batch that are to come instead.
         self._epoch = 0
         self._begun = False
-        self._wanted_epoch: int | None = None
+        self._wanted: tuple[int, int] | None = None
         self._peeked: tuple[tuple[int, Wanted], Future[Batch]] | None = None
         self._current: weakref.ref[ItemStream] | None = None
 
@@ -117,10 +117,10 @@ class ItemLoader:
 
     def peek(self, finish: Finish | None = None) -> Batch:
         """The next epoch's first batch, for its shapes and dtypes; it is not made once more."""
-        epoch = self._next_epoch
-        key = epoch, self._plan(epoch, False)[0]
+        epoch, number = self._wanted or (self._epoch + self._begun, 0)
+        key = epoch, self._plan(epoch, False)[number]
         if self._peeked is None or self._peeked[0] != key:
-            self._peeked = key, self._make_now(epoch, 0, key[1])
+            self._peeked = key, self._make_now(epoch, number, key[1])
         batch = self._peeked[1].result()
         return finish(batch) if finish else batch
 
@@ -140,11 +140,6 @@ class ItemLoader:
         # What the object did at the beginning of the epoch may have made it another one.
         return None if self._begins else future
 
-    @property
-    def _next_epoch(self) -> int:
-        """The epoch that a loop from here would run."""
-        return self._epoch + self._begun if self._wanted_epoch is None else self._wanted_epoch
-
     def close(self) -> None:
         """Ends worker processes; they also end when the loader is gone."""
         if self._pool is not None:
@@ -157,6 +152,7 @@ class ItemLoader:
         in_row_order: bool = False,
         finish: Finish | None = None,
         ahead: int = 0,  # noqa: ARG002 - there is no position to keep
+        steps: int = 1,  # noqa: ARG002 - each batch is made by itself
         most: int | None = None,
     ) -> "ItemStream":
         """Batches of some epochs, one after the other; not made ahead beyond `most`."""
@@ -166,14 +162,17 @@ class ItemLoader:
         """What adds weights of classes to a batch."""
         return with_class_weight(lambda batch: batch, class_weight)
 
-    @property
-    def last_rows(self) -> int | None:
-        """Not known before it is made."""
+    def gives_at_once(self, steps: int, endless: bool) -> bool:  # noqa: ARG002
+        """Whether batches can be made as one: each is made by itself here."""
+        return False
+
+    def rows(self, every: bool = False) -> int | None:  # noqa: ARG002 - no row is ever left out
+        """Rows that an epoch hands out: not known before they are made."""
         return None
 
-    def go_to_epoch(self, epoch: int) -> None:
-        """Makes `epoch` the next one to start: its order is that of this number."""
-        self._wanted_epoch = epoch
+    def go_to(self, epoch: int, batch: int = 0) -> None:
+        """Makes batch `batch` of an epoch the next one: its order is that of this number."""
+        self._wanted = epoch, batch
 
     def _makers(self) -> Makers:
         if self._pool is not None:
@@ -231,12 +230,14 @@ class ItemStream(Iterator[Batch]):
         self._waiting: deque[Future[Batch]] = deque()
         self._epoch = 0
         self._submitted = self._handed_out = self._handed_out_before = 0
-        self._count = 0
-        self._mark = 0.0
+        self._first = self._count = 0
+        self.stopwatch = Stopwatch(loader._timing)
 
     def __next__(self) -> Batch:
         if self._epochs == 0:
+            self.stopwatch.stop()
             raise StopIteration
+        self.stopwatch.start()
         try:
             self._begin()
             self._check_own()
@@ -264,9 +265,8 @@ class ItemStream(Iterator[Batch]):
             if loader._begun:
                 # The epoch before was broken off.
                 self._turn()
-            if loader._wanted_epoch is not None:
-                loader._epoch, loader._wanted_epoch = loader._wanted_epoch, None
-        self._mark = time.perf_counter()
+            if loader._wanted is not None:
+                (loader._epoch, self._first), loader._wanted = loader._wanted, None
         self._start_epoch()
 
     def _check_own(self) -> None:
@@ -295,8 +295,9 @@ class ItemStream(Iterator[Batch]):
         if not self._count:
             raise DataError(f"The {type(loader._items).__name__} has length 0 now.")
         self._plan = loader._plan(self._epoch, self._in_row_order)
-        self._handed_out_before += self._handed_out
-        self._submitted = self._handed_out = 0
+        first, self._first = self._first, 0
+        self._handed_out_before += self._handed_out - first
+        self._submitted = self._handed_out = first
 
     def _fill(self) -> None:
         """Has as many batches made ahead as there is room for."""
@@ -308,7 +309,7 @@ class ItemStream(Iterator[Batch]):
             room = min(room, max(1, left))
         while len(self._waiting) < room and self._submitted < self._count:
             wanted = self._plan[self._submitted]
-            made = loader._take_peeked(self._epoch, wanted) if not self._submitted else None
+            made = loader._take_peeked(self._epoch, wanted)
             self._waiting.append(made or self._makers.submit(self._epoch, self._submitted, wanted))
             self._submitted += 1
 
@@ -320,9 +321,8 @@ class ItemStream(Iterator[Batch]):
             self._loader._begun = True
         last = self._handed_out == self._count
         nbytes = sum(array.nbytes for array in arrays)
-        self._loader._timing.add_batch(len(arrays[0]), nbytes, last, now - self._mark)
+        self._loader._timing.add_batches(1, len(arrays[0]), nbytes, last, self.stopwatch.lap())
         self._loader._timing.add(wait_for_data=now - began)
-        self._mark = now
         if last:
             self._end_epoch()
         elif self._epochs != 0 and self._handed_out_before + self._handed_out != self._most:

@@ -1,0 +1,240 @@
+"""What is read of Keras's insides, all in one place, and whether this Keras still has it.
+
+Keras promises none of it. `differences` compares it with the Keras that was imported, so that a
+release that moved something gives a warning that says what still works, and never another meaning.
+"""
+
+import inspect
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import keras
+
+__all__ = [
+    "Call",
+    "DataAdapter",
+    "PartialBatchList",
+    "add_callback",
+    "array_slicing",
+    "data_adapters",
+    "differences",
+    "get_data_adapter",
+    "learns_from_y",
+    "looks_ahead_on",
+    "merge_summaries",
+    "restored_epoch",
+    "running_call",
+    "shared_out",
+    "train_validation_split",
+]
+
+try:
+    from keras.src.trainers import data_adapters
+    from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+except (ImportError, AttributeError):
+    data_adapters = None
+    DataAdapter = object
+
+try:
+    from keras.src.layers.preprocessing.discretization import merge_summaries
+except (ImportError, AttributeError):
+    merge_summaries = None
+
+try:
+    from keras.src.trainers.data_adapters import array_slicing
+except (ImportError, AttributeError):
+    array_slicing = None
+
+try:
+    from keras.src.trainers.data_adapters.data_adapter_utils import PartialBatchList
+except (ImportError, AttributeError):
+    PartialBatchList = list  # before 3.16, which never asks for several batches in one array
+
+get_data_adapter: Any = getattr(data_adapters, "get_data_adapter", None)
+train_validation_split: Any = getattr(array_slicing, "train_validation_split", None)
+"""Keras's own functions, as they are before any is wrapped."""
+
+ADAPTER_ARGUMENTS = {
+    "x",
+    "y",
+    "sample_weight",
+    "batch_size",
+    "steps_per_epoch",
+    "shuffle",
+    "class_weight",
+}
+"""What `get_data_adapter` is called with."""
+
+FIT_NAMES = {
+    "self",
+    "epochs",
+    "initial_epoch",
+    "validation_data",
+    "validation_split",
+    "epoch_iterator",
+    "callbacks",
+}
+"""Local names of `fit` that are read. `epoch_iterator` is set once the training data have their
+adapter: an adapter that is asked for later is for validation."""
+
+PLAIN = (
+    "Loaders work as a plain PyDataset: fit() trains on every row, and Keras draws the order of "
+    "batches; evaluate(), predict() and validation_data= need loaders made with shuffle=False; "
+    "class_weight=, validation_split= and the position of a resumed run are not checked."
+)
+
+
+def differences(adapter: type) -> tuple[list[str], list[str]]:
+    """Where this Keras differs from those that are known.
+
+    Args:
+        adapter: The class of data adapter that trainers are to be given.
+
+    Returns:
+        What keeps loaders from having a data adapter of their own, and what keeps single
+        features from working; each as part of a sentence that follows "Keras 3.x".
+    """
+    basic, single = [], []
+    if data_adapters is None or get_data_adapter is None or DataAdapter is object:
+        basic.append("has no get_data_adapter() where it was")
+    elif missing := ADAPTER_ARGUMENTS - set(inspect.signature(get_data_adapter).parameters):
+        basic.append(f"calls get_data_adapter() without {', '.join(sorted(missing))}")
+    basic += _new_demands(adapter)
+    if missing := FIT_NAMES - _local_names(keras.Model.fit):
+        basic.append(f"has no {', '.join(sorted(missing))} in fit()")
+    if train_validation_split is None:
+        single.append(
+            "has no train_validation_split() where it was: fit(validation_split=) beside an "
+            "HDF5Matrix reads all of it into memory"
+        )
+    if not isinstance(getattr(keras.callbacks.CallbackList(), "callbacks", None), list):
+        single.append(
+            "keeps its callbacks elsewhere: report() stops the clock when batches are handed out, "
+            "and JAX goes on computing"
+        )
+    if merge_summaries is None:
+        single.append(
+            "has no merge_summaries() where it was: adapt() does not take a Discretization layer"
+        )
+    if "_initial_epoch" not in _names_used(keras.Model.fit):
+        single.append(
+            "does not keep the epoch of BackupAndRestore where it was: after a restart, give "
+            "fit(initial_epoch=)"
+        )
+    return basic, single
+
+
+def _new_demands(adapter: type) -> list[str]:
+    """The ways in which trainers ask for batches that `adapter` does not know."""
+    found = []
+    for name, method in inspect.getmembers(DataAdapter, inspect.isfunction):
+        if not name.startswith("get_"):
+            continue
+        wanted = set(inspect.signature(method).parameters)
+        if unknown := wanted - set(inspect.signature(getattr(adapter, name)).parameters):
+            found.append(f"calls {name}() with {', '.join(sorted(unknown))}")
+    return found
+
+
+def _local_names(function: Any) -> set[str]:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return set() if code is None else {*code.co_varnames, *code.co_cellvars}
+
+
+def _names_used(function: Any) -> set[str]:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return set() if code is None else set(code.co_names)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A running call of `fit`, `evaluate` or `predict`, as far as it is known.
+
+    Attributes:
+        name: "fit", "evaluate" or "predict"; empty where there is none.
+        model: Whose method it is.
+        validating: Whether `fit` asks on behalf of its validation data.
+        epochs: From `fit`.
+        initial_epoch: From `fit`.
+        validation_split: From `fit`.
+    """
+
+    name: str = ""
+    model: Any = None
+    validating: bool = False
+    epochs: int = 1
+    initial_epoch: int = 0
+    validation_split: float | None = None
+
+
+def running_call(frame: FrameType | None) -> Call:
+    """The call that asks for an adapter; only the local names of its frame tell."""
+    frame = _method(frame)
+    if frame is None:
+        return Call()
+    names = frame.f_locals
+    if frame.f_code.co_name != "fit":
+        return Call(frame.f_code.co_name, names.get("self"))
+    return Call(
+        "fit",
+        names["self"],
+        validating="epoch_iterator" in names,
+        epochs=names["epochs"],
+        initial_epoch=names["initial_epoch"],
+        validation_split=names["validation_split"],
+    )
+
+
+def add_callback(frame: FrameType | None, callback: keras.callbacks.Callback) -> None:
+    """Adds a callback to the running call, once an epoch of it has begun."""
+    frame = _method(frame)
+    callbacks = None if frame is None else frame.f_locals.get("callbacks")
+    found = getattr(callbacks, "callbacks", None)
+    if isinstance(callbacks, keras.callbacks.CallbackList) and isinstance(found, list):
+        found.append(callback)
+
+
+def looks_ahead_on(device: str) -> bool:
+    """Whether the JAX trainer draws a batch before it trains on the last one, on such a device."""
+    if device == "cpu":
+        return False
+    always = "super_batch" in inspect.signature(DataAdapter.get_jax_iterator).parameters
+    return always or keras.distribution.distribution() is None
+
+
+def learns_from_y(call: Call) -> bool:
+    """Whether the call compares what the model predicts with y, as Keras's own steps do."""
+    step = {"fit": "train_step", "evaluate": "test_step"}.get(call.name)
+    if step is None or getattr(call.model, "loss", None) is None:
+        return False
+    return all(
+        getattr(type(call.model), name, None) is getattr(keras.Model, name, None)
+        for name in (step, "compute_loss")
+    )
+
+
+def _method(frame: FrameType | None) -> FrameType | None:
+    for _ in range(4):  # through the iterator's constructors and Keras's wrappers
+        if frame is None:
+            return None
+        name = frame.f_code.co_name
+        if name in ("evaluate", "predict") or (
+            name == "fit" and "validation_data" in frame.f_locals
+        ):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def restored_epoch(model: Any) -> int:
+    """The epoch that a callback such as `BackupAndRestore` made the first one; 0 if none did."""
+    return getattr(model, "_initial_epoch", None) or 0
+
+
+def shared_out(distribution: Any) -> bool:
+    """Whether Keras expects one data set for all processes of a distribution, and divides it."""
+    return bool(
+        getattr(distribution, "_is_multi_process", False)
+        and getattr(distribution, "auto_shard_dataset", False)
+    )
