@@ -14,6 +14,7 @@ JAX := .venv/jax
 TENSORFLOW := .venv/tensorflow
 TORCH := .venv/torch
 NEWEST := .venv/newest
+NIGHTLY := .venv/nightly
 BENCH := .venv/bench
 
 SECONDS := 60
@@ -26,6 +27,7 @@ $(JAX)/.stamp: EXTRAS := jax,demo,test,check
 $(TENSORFLOW)/.stamp: EXTRAS := tensorflow,test
 $(TORCH)/.stamp: EXTRAS := torch,test
 $(NEWEST)/.stamp: EXTRAS := jax,test
+$(NIGHTLY)/.stamp: EXTRAS := jax,test
 $(BENCH)/.stamp: EXTRAS := bench,test
 
 .venv/%/.stamp: pyproject.toml constraints.txt
@@ -39,10 +41,13 @@ $(BENCH)/.stamp: EXTRAS := bench,test
 	-e '.[$(EXTRAS)]'
 	@touch $@
 
-.PHONY: help demo test test-backends test-tensorflow test-torch test-newest fuzz check bench clean
+.PHONY: help environments demo test test-backends test-tensorflow test-torch test-newest \
+	test-nightly fuzz check bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+environments: $(foreach env,$(JAX) $(TENSORFLOW) $(TORCH) $(NEWEST) $(NIGHTLY),$(env)/.stamp)
 
 demo: $(JAX)/.stamp ## handwritten digits: makes an HDF5 file, trains from it, checks the accuracy
 	@KERAS_BACKEND=jax $(JAX)/bin/python examples/digits.py
@@ -63,6 +68,12 @@ test-newest: $(NEWEST)/.stamp ## the Keras tests with the newest Keras and h5py 
 	--upgrade-strategy eager 'keras<4' 'h5py<4'
 	@$(NEWEST)/bin/python -m pip list --format=freeze | grep -iE '^(keras|h5py|jax|numpy)='
 	@KERAS_BACKEND=jax $(NEWEST)/bin/python $(PYTEST) tests/keras tests/sources $(ARGS)
+
+test-nightly: $(NIGHTLY)/.stamp ## the Keras tests with last night's Keras
+	@$(NIGHTLY)/bin/python -m pip uninstall --quiet --yes keras keras-nightly
+	@$(NIGHTLY)/bin/python -m pip install --quiet --disable-pip-version-check --pre keras-nightly
+	@$(NIGHTLY)/bin/python -m pip list --format=freeze | grep -iE '^(keras-nightly|jax|numpy)='
+	@KERAS_BACKEND=jax $(NIGHTLY)/bin/python $(PYTEST) tests/keras $(ARGS)
 
 fuzz: $(JAX)/.stamp ## reads damaged files for SECONDS=60; ARGS="--seed 7" damages them in other ways
 	@KERAS_BACKEND=jax $(JAX)/bin/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
