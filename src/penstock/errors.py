@@ -129,8 +129,12 @@ def field_not_found(name: str, available: Iterable[str], where: str) -> FieldNot
     names = list(available)
     near = _near(name, names)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    there = f" It holds: {some_of(names)}." if names else " It holds no dataset."
-    return FieldNotFoundError(f"There is no field {name!r} in {where}.{hint}{there}")
+    return FieldNotFoundError(f"There is no field {name!r} in {where}.{hint} {holds(names)}")
+
+
+def holds(names: Sequence[str], what: str = "It") -> str:
+    """What a file, a group or a table holds, as a sentence."""
+    return f"{what} holds: {some_of(names)}." if names else f"{what} holds no datasets."
 
 
 def some_of(names: Sequence[str]) -> str:

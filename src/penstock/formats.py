@@ -118,10 +118,9 @@ def from_hdf5(
             if not any(other == name or other.startswith(f"{name}[") for other in taken)
         ]
         if len(left) != 1 and (x is None or not left):
-            raise FieldNotFoundError(
-                f"Which dataset of {files[0]!r} is x? Say it with x=. "
-                f"It holds: {some_of(left) or 'no other dataset'}."
-            )
+            raise _which_x(files[0], left, taken)
+        if x is None:
+            _check_axes(files[0], left[0])
         x = left[0] if len(left) == 1 else left
     names = [*leaves(x), *leaves(y), *leaves(sample_weight)]
     if end is not None:
@@ -142,6 +141,28 @@ def from_hdf5(
     rows = rows_between(start, end, len(view))
     as_tuples = [map_structure(str, part) for part in (x, y, sample_weight)]
     return Dataset(view.part(rows.start, rows.stop), Spec(first.fields, *as_tuples))
+
+
+def _which_x(file: str, left: list[str], taken: list[str]) -> FieldNotFoundError:
+    """The error where x is not named, and not clear."""
+    if left:
+        return FieldNotFoundError(
+            f"Which dataset of {file!r} is x? Say it with x=. It holds: {some_of(left)}."
+        )
+    besides = f" besides {some_of(taken)}" if taken else ""
+    return FieldNotFoundError(f"Which dataset of {file!r} is x? It holds no datasets{besides}.")
+
+
+def _check_axes(file: str, x: str) -> None:
+    """Makes sure that samples are the first axis of an x that nobody named."""
+    from penstock.sources.hdf5.marks import axes_reversed
+
+    if axes_reversed(file, x):
+        raise FieldNotFoundError(
+            f"{x!r} in {file!r} is an array of MATLAB, which stores axes in reverse: its samples "
+            "are likely the last axis. `penstock info` prints code that reads them so; "
+            f"x={x!r} takes the first axis."
+        )
 
 
 def _is_mixed(file: str) -> bool:

@@ -176,7 +176,7 @@ def test_a_target_from_a_table_does_not_make_the_table_the_input(table):
     """It would hold the target."""
     assert ps.from_hdf5(table, y="table['id']").spec.x == "label"
     write(table, table=events())
-    with refused(FieldNotFoundError, "is x?", "no other dataset"):
+    with refused(FieldNotFoundError, "is x?", "no datasets besides"):
         ps.from_hdf5(table, y="table['id']")
 
 

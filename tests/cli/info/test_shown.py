@@ -111,7 +111,7 @@ def test_members_of_compound_values_are_named_as_fields(info, penstock, path):
     jets = named(info(path))["g/jets"]
     assert jets["dtype"] == "3 parts"
     assert jets["members"] == {"pt": "float32", "p": "float32 (3,)", "tag": "int8"}
-    assert "such as jets['pt']" in penstock("info", path)[1]
+    assert "such as g/jets['pt']" in penstock("info", path)[1]
     assert len(ps.from_hdf5(path, x="g/jets['pt']")) == 50
 
 
@@ -267,10 +267,11 @@ def test_types_that_no_model_takes_come_with_what_to_do(advice, path):
     """Beside samples of as many rows; what is of another length is no label of them."""
     with h5py.File(path, "w") as file:
         file["image"] = np.zeros((3, 4))
-        file["label"] = ["a", "bcd", "e"]
+        file["label"] = np.arange(3)
+        file["remark"] = ["a", "bcd", "e"]
         file["note"] = ["a"]
     one = advice(path)["unusable-type"]
-    assert one["datasets"] == ["label"]
+    assert one["datasets"] == ["remark"]
     assert "Encode them first" in one["text"]
 
 

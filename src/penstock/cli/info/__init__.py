@@ -4,13 +4,14 @@ import argparse
 import json
 import shutil
 import sys
+from dataclasses import replace
 from typing import Any
 
-from penstock.cli.info import apart, content, storing
+from penstock.cli.info import content, storing
 from penstock.cli.info.advice import Advice
+from penstock.cli.info.conventions import recognise
 from penstock.cli.info.document import describe
 from penstock.cli.info.mixing import Setting
-from penstock.cli.info.roles import guess
 from penstock.cli.info.text import to_text
 from penstock.cli.inputs import positive
 from penstock.errors import FileFormatError, OptionError, some_of
@@ -37,9 +38,12 @@ words:
 keys of --json:
   file, bytes, groups, datasets, complete
                  of the file; complete is false if not everything was looked at
-  objects        for each object: name, kind (group, dataset, type, link, unknown), note,
+  objects        for each object: name, kind (group, dataset, type, link, unknown), note, alike
+                 (the first object of its group that is of the same form, if many are),
                  attributes; for a group objects and listed, how many it holds and how many of
-                 them are here; for a dataset shape, dtype, members (of compound values), layout,
+                 them are here, and content (what that is, if it is no data); for a dataset
+                 field (false if it is no field of samples by itself),
+                 shape, dtype, members (of compound values), layout,
                  chunk_shape, chunk_bytes, chunks, chunks_written, filters, stored_bytes,
                  decoded_bytes, ratio (stored to decoded), path and reason (how it is read;
                  null if it cannot be), problem (why it cannot be used), damaged
@@ -103,13 +107,13 @@ def run(options: argparse.Namespace) -> None:
     setting = Setting(memory, options.batch_size)
     file = _one_file(options.file)
     found = survey(file, options.limit)
-    roles = guess(found.datasets())
+    known = recognise(file, found)
     advice = [
-        *apart.advise(file, found),
-        *storing.advise(file, found, setting),
-        *content.advise(file, found, roles, setting),
+        *known.advice,
+        *storing.advise(file, known.survey, setting),
+        *content.advise(file, known.survey, known.roles, setting),
     ]
-    document = describe(file, found, advice, roles, setting)
+    document = describe(file, found, replace(known, advice=advice), setting)
     if options.json:
         text = json.dumps(document, indent=2, allow_nan=False)
     else:

@@ -2,51 +2,73 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from penstock.cli.info.advice import Advice
+from penstock.cli.info.alike import first_alike
+from penstock.cli.info.conventions import Recognised
 from penstock.cli.info.mixing import Setting
 from penstock.cli.info.roles import Roles
 from penstock.manifest import ATTRIBUTE, CHECKSUMS
 from penstock.sources.hdf5.survey import Found, Survey
 
+_OF_PROGRAMS = re.compile(
+    rf"{ATTRIBUTE}|{CHECKSUMS}"
+    "|(model|training)_config|(layer|weight)_names|keras_version"
+    "|encoding(-type|-version)|column-order|h5sparse_(format|shape)"
+    "|MATLAB_\\w+|EXTDIM|PSEUDOATOM|FIELD_\\d+_\\w+|NROWS|axis\\d_variety"
+    "|block\\d+_items_variety|pandas_(type|version)|(data|values)_(columns|cols)|index_cols"
+    "|non_index_axes|nan_rep"
+)
+"""Attributes that Penstock and other programs note for themselves."""
+
 _WORD = re.compile(r"[\w./][\w./ -]*", re.ASCII)
 """Names that `penstock fit` takes as they are."""
 
 
-def describe(
-    file: str, found: Survey, advice: Sequence[Advice], roles: Roles | None, setting: Setting
-) -> dict[str, Any]:
-    """Everything about a file; sizes are in bytes."""
+def describe(file: str, found: Survey, known: Recognised, setting: Setting) -> dict[str, Any]:
+    """Everything about a file; sizes are in bytes.
+
+    Args:
+        file: The file, as it is to be named in commands.
+        found: What is in it.
+        known: What of that follows conventions, and all advice on the file.
+        setting: What the advice is for.
+    """
     everything = found.everything()
     kinds = [item.kind for item in everything]
+    alike = {k: v for group in found.groups() for k, v in first_alike(group.children).items()}
     return {
         "file": file,
         "bytes": found.size,
         "groups": kinds.count("group"),
         "datasets": kinds.count("dataset"),
         "complete": found.complete,
-        "objects": [_object(item, found.path) for item in [found.root, *everything]],
-        "advice": [_advice(one) for one in advice],
+        "objects": [_object(item, found.path, alike, known) for item in [found.root, *everything]],
+        "advice": [_advice(one) for one in known.advice],
         "setting": setting._asdict(),
-        "next": roles and _next(file, roles),
+        "next": known.roles and _next(file, known.roles),
     }
 
 
-def _object(item: Found, path: str) -> dict[str, Any]:
+def _object(
+    item: Found, path: str, alike: Mapping[str, str], recognised: Recognised
+) -> dict[str, Any]:
     known: dict[str, Any] = {
         "name": item.name,
         "kind": item.kind,
         "note": item.note or None,
-        "attributes": {k: v for k, v in item.attributes.items() if k not in (ATTRIBUTE, CHECKSUMS)},
+        "alike": alike.get(item.name),
+        "attributes": {k: v for k, v in item.attributes.items() if not _OF_PROGRAMS.fullmatch(k)},
         "problem": item.problem(path) or None,
         "damaged": item.damaged,
     }
     if item.kind == "group":
         known |= {"objects": item.inside, "listed": len(item.children)}
+        known["content"] = recognised.folded.get(item.name)
     if item.kind == "dataset":
-        known |= _dataset(item)
+        known |= {"field": item.name not in recognised.survey.hidden, **_dataset(item)}
     return known
 
 

@@ -9,6 +9,15 @@ from penstock.spec import Field
 _X = frozenset({"x", "image", "images", "img", "data", "features", "input", "inputs"})
 _Y = frozenset({"y", "label", "labels", "target", "targets", "class", "classes"})
 _WEIGHTS = frozenset({"weight", "weights", "sample_weight", "sample_weights"})
+_NOTES = frozenset(
+    {
+        *("id", "ids", "index", "indices", "idx", "indptr", "offset", "offsets", "name", "names"),
+        *("time", "times", "timestamp", "timestamps", "date", "dates", "lat", "latitude", "lon"),
+        *("longitude", "file", "files", "filename", "filenames", "path", "paths", "key", "keys"),
+    }
+)
+"""What is called so says where a sample is from: nobody predicts it unless told to."""
+
 _PARTS = re.compile(r"[_-]?(train|training)[_-]?")
 """What names of data that are cut into parts have in front or behind, as in `x_train`."""
 
@@ -92,12 +101,34 @@ def assign(fields: dict[str, Field]) -> Roles | None:
     if x is None:
         return None
     others = {name: field for name, field in left.items() if name != x}
+    if y is None:
+        others = {name: field for name, field in others.items() if not is_note(name)}
     if y is None and len(others) > 1:
         return None
-    return Roles(x, y or next(iter(others)), weight)
+    return Roles(x, y or next(iter(others), None), weight)
+
+
+def is_input(name: str) -> bool:
+    """Whether a dataset is called as inputs of models are."""
+    return _last(name) in _X
+
+
+def is_label(name: str) -> bool:
+    """Whether a dataset, or a member of one, is called as labels are."""
+    return _last(name) in _Y
+
+
+def is_note(name: str) -> bool:
+    """Whether a dataset is called as what says where a sample is from."""
+    return _last(name) in _NOTES
 
 
 def _named(fields: dict[str, Field], names: frozenset[str]) -> str | None:
     """The only one of these fields that has one of these names."""
-    found = [name for name in fields if _PARTS.sub("", name.rpartition("/")[2].lower()) in names]
+    found = [name for name in fields if _last(name) in names]
     return found[0] if len(found) == 1 else None
+
+
+def _last(name: str) -> str:
+    """The last part of a name, without what says which part of the data it is of."""
+    return _PARTS.sub("", name.rpartition("/")[2].lower())

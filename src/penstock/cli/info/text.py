@@ -2,6 +2,7 @@
 
 import textwrap
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -91,8 +92,9 @@ def _head(known: Mapping[str, Any], width: int) -> Iterator[str]:
         number = known[key]
         if number or key == "datasets":
             counts.append(f"{number:,} {key[:-1]}{'s' * (number != 1)}")
-    seen = "" if known["complete"] else " among the objects that were looked at"
-    yield f"{known['file']}: {', '.join(counts)}{seen}"
+    yield f"{known['file']}: {', '.join(counts)}"
+    if not known["complete"]:
+        yield "  among the objects that were looked at (--limit)"
     root = known["objects"][0]
     yield from _wrap("  has ", _attributes(root), width)
     yield from _wrap("  ", root["problem"] or "", width)
@@ -124,7 +126,9 @@ def _rows(
     group: Mapping[str, Any], below: Mapping[str, Sequence[Any]], indent: str, strokes: _Strokes
 ) -> Iterator[_Row]:
     """The lines for all that a group holds."""
-    children = below.get(group["name"], [])
+    children = [] if group["content"] else below.get(group["name"], [])
+    hidden = Counter(item["alike"] for item in children if item["alike"] != item["name"])
+    children = [item for item in children if item["alike"] in (None, item["name"])]
     more = group["objects"] - group["listed"]
     for number, item in enumerate(children):
         last = number == len(children) - 1 and not more
@@ -134,6 +138,9 @@ def _rows(
         yield _row(name, item, further)
         if item["kind"] == "group":
             yield from _rows(item, below, further, strokes)
+        if hidden[item["name"]]:
+            text = f"{further}   and {hidden[item['name']]:,} more like it (--json shows them)"
+            yield _Row((text,), [], "")
     if children and more:
         yield _Row((f"{indent}{strokes.last}and {more:,} more (--limit shows more)",), [], "")
 
@@ -141,24 +148,28 @@ def _rows(
 def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
     """The lines for one object."""
     details = []
+    # What is no data of the user's takes one line.
+    brief = item.get("field") is False or bool(item.get("content"))
     if item["kind"] == "group":
         number = item["objects"]
         name += f"/  {number:,} object{'s' * (number != 1)}"
         name += ", not looked at" * (number > 0 and not item["listed"])
+        name += f": {item['content']}" * bool(item["content"])
     if item["kind"] in ("link", "type"):
         name += f"  ({printable(item['note'] or 'a named type')})"
     elif item["note"]:
         details.append(("", item["note"]))
     problem = item["problem"]
-    if problem:
+    if problem and (item["damaged"] or not brief):
         # Most errors go on after the name of the dataset.
         said = f"it {problem}" if problem[0].islower() else problem
         details.append(("", said if item["damaged"] else f"cannot be used: {said}"))
     cells: tuple[str, ...] = (name,)
     if item.get("layout"):
         cells, more = _dataset(name, item)
-        details += more
-    details += [("parts", _members(item)), ("has", _attributes(item))]
+        details += more if not brief else []
+    if not brief:
+        details += [("parts", _members(item)), ("has", _attributes(item))]
     return _Row(cells, [(label, text) for label, text in details if text], f"{indent}  ")
 
 
@@ -193,10 +204,9 @@ def _members(item: Mapping[str, Any]) -> str:
     members = list(item.get("members", {}).items())
     if not members:
         return ""
-    dataset = item["name"].rpartition("/")[2]
     shown = [f"{name} {dtype}" for name, dtype in members[:_MOST_ALIKE]]
     more = f", and {len(members) - _MOST_ALIKE} more" if len(members) > _MOST_ALIKE else ""
-    return f"{', '.join(shown)}{more}; a field by itself, such as {dataset}[{members[0][0]!r}]"
+    return f"{', '.join(shown)}{more}; a field by itself, such as {item['name']}[{members[0][0]!r}]"
 
 
 def _attributes(item: Mapping[str, Any]) -> str:
@@ -205,9 +215,10 @@ def _attributes(item: Mapping[str, Any]) -> str:
 
 def _legend(known: Mapping[str, Any], width: int) -> Iterator[str]:
     """What the words mean that appear above."""
-    paths = {item.get("path") for item in known["objects"]}
+    shown = [item for item in known["objects"] if item.get("field")]
+    paths = {item["path"] for item in shown if item.get("path")}
     words = {path: text for path, text in _WAYS.items() if path in paths}
-    if any(item.get("chunk_shape") for item in known["objects"]):
+    if any(item.get("chunk_shape") for item in shown):
         words["chunk"] = "a piece of a dataset that is stored, and compressed, by itself"
     size = max(map(len, words), default=0)
     for word, text in words.items():

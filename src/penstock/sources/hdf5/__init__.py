@@ -76,9 +76,19 @@ class HDF5Source(Source):
             raise ShapeError(
                 f"The fields of {self.path!r} have different numbers of rows: {listed}. "
                 "Every sample needs a row in each; choose other fields, repair the file, or stop "
-                f"where the shortest ends, with end={shortest}."
+                f"where the shortest ends, with end={shortest}.{self._samples_last(longest)}"
             )
         return shortest
+
+    def _samples_last(self, longest: int) -> str:
+        """What to say where samples seem to be the last axis of all fields."""
+        last = {field.shape[-1] if field.shape else 0 for field in self.fields}
+        if len(last) > 1 or min(last) <= longest:
+            return ""
+        return (
+            f" Or are samples the last axis, where all have {last.pop()}? It is in MATLAB's files: "
+            "`penstock info` prints code that reads them so."
+        )
 
     def select(self, names: Sequence[str]) -> Source:
         if self._readers.keys() >= set(names):

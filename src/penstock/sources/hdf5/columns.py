@@ -265,12 +265,14 @@ def _usable_dtype(kind: Any, name: str, path: str) -> np.dtype[Any]:
     if h5py.check_string_dtype(dtype) is not None and dtype.kind == "O":
         raise TypeNotSupportedError(
             f"{where} holds variable-length strings. Expected numbers of a fixed size. "
-            "Encode them first, for example as integer codes of a vocabulary."
+            "Encode them first, as integer codes of a vocabulary: from_arrays() takes those that "
+            "np.unique(texts, return_inverse=True) gives, beside the h5py datasets of other fields."
         )
     if h5py.check_vlen_dtype(dtype) is not None:
         raise TypeNotSupportedError(
             f"{where} holds variable-length arrays. Expected samples of one shape. "
-            "Pad or cut them to one length, or store flat values with offsets."
+            "Pad or cut them to one length, or decode them, in the __getitem__ of an object that "
+            "from_sequence() takes."
         )
     if dtype.hasobject:
         raise TypeNotSupportedError(

@@ -14,6 +14,7 @@ from penstock.errors import (
     FieldNotFoundError,
     FileFormatError,
     field_not_found,
+    holds,
     some_of,
 )
 from penstock.sources.hdf5.columns import Members, split_member
@@ -183,10 +184,16 @@ def _walk(group: h5g.GroupID, names: list[str]) -> bool:
             names.append(name)
         elif item.type == h5g.GROUP and len(levels) > MOST_GROUPS_DEEP:
             complete = False
-        elif item.type == h5g.GROUP:
+        elif item.type == h5g.GROUP and not _is_index(group, link):
             inner = h5g.open(group, link)
             levels.append((inner, name + "/", _hard_links(inner)))
     return complete
+
+
+def _is_index(group: h5g.GroupID, name: bytes) -> bool:
+    """Whether a group is PyTables' index of a table beside it, and holds no data."""
+    table = name.removeprefix(b"_i_")
+    return table != name and group.links.exists(table)
 
 
 def _hard_links(group: h5g.GroupID) -> list[bytes]:
@@ -215,7 +222,7 @@ def _follow(file: h5py.File, name: str, path: str, external: bool) -> Link | Non
     if end.kind == "missing":
         raise DataError(
             f"{where} is a link to {end.target!r}, which is not there. "
-            f"The file holds: {some_of(_some_names(file)) or 'no dataset'}."
+            f"{holds(_some_names(file), 'The file')}"
         )
     if end.kind == "external" and external:
         return Link(find_beside(end.target, path, "HDF5_EXT_PREFIX"), end.inside)

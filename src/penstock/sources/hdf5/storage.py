@@ -52,12 +52,17 @@ class Storage:
     decoded_bytes: int | None
 
     @property
+    def kind(self) -> str:
+        """NumPy's letter for its kind of values; "O" where they are no plain ones of NumPy's."""
+        try:
+            return np.dtype(self.dtype).kind
+        except (TypeError, ValueError):
+            return "O"
+
+    @property
     def is_number(self) -> bool:
         """Whether it holds plain numbers, as NumPy names them."""
-        try:
-            return np.dtype(self.dtype).kind in "biuf"
-        except TypeError:
-            return False
+        return self.kind in "biuf"
 
     @property
     def length(self) -> int:

@@ -3,7 +3,8 @@
 import os
 import re
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import h5py
@@ -22,6 +23,7 @@ from penstock.sources.hdf5 import HDF5Source
 from penstock.sources.hdf5.attributes import read_attributes
 from penstock.sources.hdf5.finding import link_end
 from penstock.sources.hdf5.limits import check_type
+from penstock.sources.hdf5.marks import read_marks
 from penstock.sources.hdf5.opening import damage_explained, path_of, reading
 from penstock.sources.hdf5.probing import DAMAGED
 from penstock.sources.hdf5.storage import Storage, count_chunks, describe
@@ -50,7 +52,7 @@ _ENDS = {
     "circle": ", which leads in a circle",
 }
 
-_KINDS = {h5o.TYPE_GROUP: "group", h5o.TYPE_DATASET: "dataset", h5o.TYPE_NAMED_DATATYPE: "type"}
+_KINDS = {h5g.GROUP: "group", h5g.DATASET: "dataset", h5g.TYPE: "type"}
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Found:
         kind: "group", "dataset", "type", "link", or "unknown" where the file is damaged.
         note: Where a link leads, which object this is once more, or why it was not tried.
         attributes: Some of its attributes, as text.
+        marks: Those by which programs note what it is.
         inside: For a group, how many objects it holds.
         children: Those of them that were looked at.
         storage: For a dataset, how it is stored.
@@ -73,6 +76,7 @@ class Found:
     kind: str
     note: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, Any] = field(default_factory=dict)
     inside: int = 0
     children: "list[Found]" = field(default_factory=list)
     storage: Storage | None = None
@@ -89,6 +93,16 @@ class Found:
         return _FIRST_PART.split(self.said(path))[0].rstrip(".")
 
     @property
+    def folder(self) -> str:
+        """The name of the group that it is in; "" for the root."""
+        return self.name.rpartition("/")[0]
+
+    @property
+    def leaf(self) -> str:
+        """Its name in that group."""
+        return self.name.rpartition("/")[2]
+
+    @property
     def damaged(self) -> bool:
         """Whether the file is damaged here, and not merely of a kind that cannot be used."""
         return isinstance(self.error, (FileFormatError, ReadError))
@@ -103,12 +117,18 @@ class Survey:
         size: Its bytes.
         root: The root group, and below it all that was looked at.
         complete: Whether everything was looked at.
+        hidden: Names of datasets that are no fields of samples by themselves.
     """
 
     path: str
     size: int
     root: Found
     complete: bool
+    hidden: frozenset[str] = frozenset()
+
+    def without(self, names: Iterable[str]) -> "Survey":
+        """The same, with these datasets hidden as well."""
+        return replace(self, hidden=self.hidden | frozenset(names))
 
     def everything(self) -> list[Found]:
         """All that was looked at below the root, each group before what it holds."""
@@ -121,8 +141,16 @@ class Survey:
         return found
 
     def datasets(self) -> list[Found]:
-        """The datasets among them."""
-        return [item for item in self.everything() if item.kind == "dataset"]
+        """The datasets among them that are not hidden."""
+        return [
+            item
+            for item in self.everything()
+            if item.kind == "dataset" and item.name not in self.hidden
+        ]
+
+    def groups(self) -> list[Found]:
+        """The root, and the groups among them."""
+        return [self.root, *(item for item in self.everything() if item.kind == "group")]
 
 
 def survey(path: str | os.PathLike[str], most: int = MOST_OBJECTS) -> Survey:
@@ -178,6 +206,7 @@ class _Looking:
         """What a group holds, each with the group to look into next, if it is one."""
         group.inside = opened.get_num_objs()
         group.attributes = read_attributes(h5py.Group(opened))
+        group.marks = read_marks(h5py.Group(opened))
         most = min(self._left, self._most_in_a_group) if level < MOST_LEVELS else 0
         names = _first_names(opened, group.inside, most)
         self._left -= len(names)
@@ -193,11 +222,12 @@ class _Looking:
         found = Found(name, "unknown")
         try:
             with damage_explained(f"{name!r} in {self._path!r}"):
-                found.kind = "link"
                 found.note = self._link(group, raw, name)
                 if found.note:
+                    found.kind = "link"
                     return found, None
-                found.kind = _KINDS.get(h5o.get_info(group, raw).type, "unknown")
+                # Not with h5o.get_info: it fails where the index of chunks is damaged.
+                found.kind = _KINDS.get(h5g.get_objinfo(group, raw).type, "unknown")
                 return found, self._open(found, group, raw)
         except ChangedFileError:
             raise
@@ -239,6 +269,7 @@ class _Looking:
     def _look_at_dataset(self, found: Found, dataset: h5py.Dataset) -> None:
         check_type(dataset.id.get_type(), f"{found.name!r} in {self._path!r}")
         found.attributes = read_attributes(dataset)
+        found.marks = read_marks(dataset)
         if self._chunks_left <= 0:
             found.note = "not tried: the datasets before it have very many chunks"
             found.storage = describe(dataset)
@@ -272,10 +303,10 @@ def _first_names(group: h5g.GroupID, inside: int, most: int) -> list[bytes]:
     return sorted(names)
 
 
-def _place(opened: Any) -> tuple[int, int]:
+def _place(opened: Any) -> tuple[Any, Any]:
     """What two objects have in common that are one, by hard links."""
-    info = h5o.get_info(opened)
-    return info.fileno, info.addr
+    info = h5g.get_objinfo(opened)
+    return info.fileno, info.objno
 
 
 def _text(raw: bytes) -> str:
