@@ -51,7 +51,7 @@ def test_a_long_list_is_cut(path):
 
 def test_an_empty_file_has_no_field(path):
     h5py.File(path, "w").close()
-    with refused(FieldNotFoundError, "It holds no dataset"):
+    with refused(FieldNotFoundError, "It holds no datasets."):
         ps.from_hdf5(path, x="image")
 
 

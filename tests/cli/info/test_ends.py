@@ -48,6 +48,22 @@ def test_a_damaged_dataset_is_exit_code_2_after_the_others_are_shown(penstock, p
     assert not found["label"]["damaged"]
 
 
+def test_a_dataset_with_a_damaged_index_of_chunks_is_one(penstock, path):
+    """Though libhdf5 cannot say what it is: h5py opens it as a dataset."""
+    with h5py.File(path, "w", libver="earliest") as file:
+        file.create_dataset("good", data=np.arange(100), chunks=(10,))
+        file.create_dataset("bad", data=np.arange(100), chunks=(10,))
+    content = path.read_bytes()
+    overwrite(path, content.rindex(b"TREE\x01"), b"XXXX")
+    code, out, err = penstock("info", path, "--json")
+    found = named(json.loads(out))
+    assert code == 2
+    assert "'bad'" in err
+    assert (found["bad"]["kind"], found["bad"]["damaged"]) == ("dataset", True)
+    assert (found["good"]["kind"], found["good"]["damaged"]) == ("dataset", False)
+    assert "named type" not in penstock("info", path)[1]
+
+
 def test_a_dataset_whose_beginning_nobody_can_read_is_exit_code_2(penstock, path):
     """Though its index is fine."""
     write(path, image=gzip(images()), label=np.arange(50))

@@ -108,10 +108,15 @@ def run(options: argparse.Namespace) -> None:
     file = _one_file(options.file)
     found = survey(file, options.limit)
     known = recognise(file, found)
+    said = {name for one in known.advice for name in one.datasets}
     advice = [
         *known.advice,
         *storing.advise(file, known.survey, setting),
-        *content.advise(file, known.survey, known.roles, setting),
+        *(
+            one
+            for one in content.advise(file, known.survey, known.roles, setting)
+            if one.kind != "unusable-type" or one.datasets[0] not in said
+        ),
     ]
     document = describe(file, found, replace(known, advice=advice), setting)
     if options.json:

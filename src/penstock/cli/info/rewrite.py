@@ -58,7 +58,8 @@ class Rewrite(NamedTuple):
 
 def left_behind(survey: Survey, rewrite: Rewrite) -> str:
     """What a rewrite leaves out, as a sentence; "" if that is nothing."""
-    others = [item.name for item in survey.datasets() if item.name not in rewrite.names]
+    everything = [item.name for item in survey.everything() if item.kind == "dataset"]
+    others = [name for name in everything if name not in rewrite.names]
     left = [some_of([printable(name) for name in others])] * bool(others)
     if rewrite.end is not None:
         left.append(f"rows from {rewrite.end:,} on")

@@ -8,27 +8,31 @@ import h5py
 import numpy as np
 from h5py import h5a
 
+from penstock.errors import DataError
 from penstock.sources.hdf5.limits import check_type
 from penstock.sources.hdf5.opening import damage_explained, path_of, reading
 
 LABELS = ("label", "labels", "class", "target", "y", "category")
 """Attributes in which people note the label of a sample."""
 
-_VALUES = (
+VALUES = (
     *LABELS,
     *("CLASS", "PSEUDOATOM", "pandas_type"),  # of PyTables; dimension scales have a CLASS as well
     *("encoding-type", "h5sparse_format", "h5sparse_shape", "shape"),  # of AnnData
     *("MATLAB_class", "MATLAB_empty", "MATLAB_sparse"),
     *("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned"),  # of netCDF
 )
-_PRESENT = (
+"""Marks whose values say something."""
+
+PRESENT = (
     *("keras_version", "model_config", "layer_names"),  # of Keras, and megabytes long
     "nwb_version",
 )
+"""Marks that say something by being there."""
 
 _MOST_BYTES = 1 << 12
 
-_NOT_READ = (OSError, RuntimeError, TypeError, ValueError, KeyError)
+_NOT_READ = (OSError, RuntimeError, TypeError, ValueError, KeyError, DataError)
 """What h5py raises on an attribute that this libhdf5 cannot decode."""
 
 
@@ -37,8 +41,8 @@ def read_marks(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
 
     None stands for a value that is large, of another type, or not looked at.
     """
-    marks = {name: _value(item, name) for name in _VALUES if h5a.exists(item.id, name.encode())}
-    return marks | {name: None for name in _PRESENT if h5a.exists(item.id, name.encode())}
+    marks = {name: _value(item, name) for name in VALUES if h5a.exists(item.id, name.encode())}
+    return marks | {name: None for name in PRESENT if h5a.exists(item.id, name.encode())}
 
 
 def _value(item: h5py.Group | h5py.Dataset, name: str) -> Any:

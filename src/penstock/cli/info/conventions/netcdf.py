@@ -66,7 +66,7 @@ def _missing(item: Found) -> list[float]:
 
 
 def _number(value: object, otherwise: float) -> float:
-    return value if isinstance(value, (int, float)) else otherwise
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else otherwise
 
 
 def _said(item: Found) -> str:

@@ -22,7 +22,8 @@ def indexes(path: str, survey: Survey) -> Iterator[Finding]:  # noqa: ARG001
     """The indexes of tables: groups of arrays that only PyTables understands."""
     for group in survey.groups():
         inside = [item.marks.get("CLASS") for item in group.children]
-        if group.marks.get("CLASS") in _INDEXES or (inside and set(inside) <= set(_INDEXES)):
+        are_indexes = inside and all(mark in _INDEXES for mark in inside)
+        if group.marks.get("CLASS") in _INDEXES or are_indexes:
             folded = {group.name: "an index of PyTables"}
             yield Finding(None, names_of(below(group)), folded, answered=False)
 

@@ -81,6 +81,13 @@ class _Units:
             return _IN_FOLDERS
         return f"name for name in data{self.test and f' if {self.test}'}"
 
+    @property
+    def listed(self) -> str:
+        """Code that lists them."""
+        if self.depth > 1 or self.test:
+            return f"[\n            {self.names}\n        ]"
+        return "list(data)"
+
     def fields(self) -> dict[str, list[Found]]:
         """What all of them hold: names in a sample ("" for the sample itself), in each of them."""
         if not self.are_groups:
@@ -186,7 +193,7 @@ def _findings(path: str, units: _Units, fields: dict[str, list[Found]]) -> Itera
     numpy = "import numpy as np\n" * in_text
     code = _CODE.format(
         imports=IMPORTS if image else f"import h5py\n{numpy}import penstock as ps\n",
-        names=f"[{units.names}]" if units.test or units.depth > 1 else "list(data)",
+        names=units.listed,
         labels=_TEXTS.format(value=label.value) if label and in_text else "",
         sample=x + _target(label),
         path=ascii(path),

@@ -161,8 +161,9 @@ def _matrix(path: str, group: Found) -> _Matrix | None:
     length = shape_of(parts[2])[0] - 1 if shape_of(parts[2]) else 0
     if length < 1:
         return None
-    if "MATLAB_sparse" in group.marks:
-        return _Matrix(group, places, ends, (int(group.marks["MATLAB_sparse"]), length), False)
+    rows = group.marks.get("MATLAB_sparse")
+    if isinstance(rows, int):
+        return _Matrix(group, places, ends, (rows, length), False)
     shape = _shape(path, group, inside)
     if not shape:
         return _Matrix(group, places, ends, (length, None), True)
@@ -187,7 +188,9 @@ def _shape(path: str, group: Found, inside: dict[str, Found]) -> tuple[int, ...]
             noted = first_values(path, inside["shape"].name, 2)
         except PenstockError:
             return ()
-    return tuple(int(n) for n in noted) if isinstance(noted, list) else ()
+    if isinstance(noted, list) and all(isinstance(size, int) for size in noted):
+        return tuple(noted)
+    return ()
 
 
 def _category(survey: Survey) -> str | None:

@@ -37,7 +37,7 @@ def text_labels(path: str, survey: Survey) -> Iterator[Finding]:
         text = "It holds text, and a model learns numbers: this gives each text the number of its "
         text += "class. classes[k] is the text of class k."
         code = _CODES.format(path=ascii(path), x=ascii(known.x), y=ascii(y.name))
-        yield Finding(Advice("text-labels", (y.name,), text, "python", code), frozenset([y.name]))
+        yield Finding(Advice("text-labels", (y.name,), text, "python", code))
         return
 
 
