@@ -60,6 +60,17 @@ def groups_under_numbers_beside_others(path):
     return "samples-in-groups", x, y
 
 
+def labels_beside_images_in_groups(path):
+    """As attributes of the images."""
+    x, y = images(20), np.arange(20) % 3
+    with h5py.File(path, "w") as file:
+        for i in range(20):
+            file[f"s{i}/image"] = x[i]
+            file[f"s{i}/mask"] = x[i, ..., 0]
+            file[f"s{i}/image"].attrs["class_id"] = y[i]
+    return "samples-in-groups", x, y
+
+
 def a_group_each_in_groups(path):
     """As scans of patients."""
     x, y = images(24), np.arange(24) % 2
@@ -440,7 +451,13 @@ def nwb(path):
 
 READ = [
     *(a_group_each, a_group_each_beside_others, groups_under_numbers_beside_others),
-    *(a_group_each_in_groups, groups_of_one_dataset, labels_in_attributes, texts_in_attributes),
+    *(
+        labels_beside_images_in_groups,
+        a_group_each_in_groups,
+        groups_of_one_dataset,
+        labels_in_attributes,
+        texts_in_attributes,
+    ),
     *(a_folder_each_class, image_files_each, anndata, anndata_by_column, anndata_dense),
     *(anndata_of_old, tenx, scipy, scipy_without_shape, matlab_sparse, matlab_rows),
     *(matlab_stacked, matlab_without_target, matlab_targets, pandas_table),

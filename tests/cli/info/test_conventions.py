@@ -113,6 +113,16 @@ def test_samples_of_several_shapes_come_one_by_one(advice, path):
     assert {x.shape for x, _ in names["loader"]} == {(1, 3, 4), (1, 4, 4)}
 
 
+def test_attributes_that_may_be_labels_are_named(advice, path):
+    """As of seismograms: only a person knows which it is."""
+    with h5py.File(path, "w") as file:
+        for i in range(30):
+            file[f"data/trace_{i}"] = images(1)[0]
+            file[f"data/trace_{i}"].attrs["trace_category"] = "noise"
+    text = advice(path)["samples-in-datasets"]["text"]
+    assert "Their attributes, such as trace_category, may hold labels:" in text
+
+
 def weights(path, names, **marks):
     with h5py.File(path, "w") as file:
         for i, name in enumerate(names):
@@ -195,14 +205,16 @@ def test_files_without_an_array_of_samples_say_so(info, path):
         {"train/x": 50, "train/y": 50, "test/x": 20, "test/y": 20, "val/x": 10, "val/y": 10},
         {"left/x": 50, "left/y": 50, "right/x": 50, "right/y": 50},
         {f"feature_{i}": 50 for i in range(40)},
+        {f"layer_{i}/x": 50 for i in range(2)},
+        {**{f"layer_{i:02d}.x": 50 for i in range(12)}, "label": 50},
         {"a/data": 50, "a/indices": 40, "a/indptr": 11},
     ],
-    ids=["parts", "two groups", "columns", "three arrays that are no matrix"],
+    ids=["parts", "two groups", "columns", "layers", "fields", "three arrays that are no matrix"],
 )
 def test_files_that_only_look_alike_are_left_alone(info, path, names):
     with h5py.File(path, "w") as file:
         for name, rows in names.items():
-            data = images(rows) if name.endswith("/x") else np.arange(rows)[::-1] % 7
+            data = images(rows) if name.endswith("x") else np.arange(rows)[::-1] % 7
             file[name] = data
     kinds = [one["kind"] for one in info(path)["advice"]]
     assert not {"samples-in-groups", "samples-in-datasets", "sparse-matrix"} & set(kinds)

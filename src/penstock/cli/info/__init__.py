@@ -23,7 +23,9 @@ DESCRIPTION = """\
 Shows the groups and datasets of an HDF5 file: shape, type, size, how the values are stored, and
 which way Penstock will read them and why. Then it says what costs time or mixes badly when a
 model is trained on the file, each with the command that mends it. Files stay as they are: a
-command writes a new one.
+command writes a new one. Files as AnnData, MATLAB, PyTables, pandas, netCDF, NWB and Keras lay
+them out are recognised, and so are samples that are groups or datasets of their own: for those it
+prints the few lines of Python that read them today.
 
 Little of the data is read, so that this takes a moment even on large files; damage in the
 middle of the data is not found."""

@@ -12,7 +12,10 @@ from penstock.errors import DataError
 from penstock.sources.hdf5.limits import check_type
 from penstock.sources.hdf5.opening import damage_explained, path_of, reading
 
-LABELS = ("label", "labels", "class", "target", "y", "category")
+LABELS = (
+    *("label", "labels", "class", "target", "y", "category"),
+    *("class_id", "class_label", "class_name", "category_id", "label_id"),
+)
 """Attributes in which people note the label of a sample."""
 
 VALUES = (

@@ -154,11 +154,19 @@ def _are_samples(units: _Units, fields: dict[str, list[Found]]) -> bool:
         least = FEW if numbered(units.items) and _are_rows(fields) else MANY
         # Folders of parts, such as train/ and test/, may hold fields of one form each.
         return units.number >= least and (units.depth == 1 or numbered(units.items))
-    if units.items[0].error:
+    if units.items[0].error or _have_rows_beside(units):
         return False
     columns = len(shape_of(units.items[0])) == 1
     least = MANY if numbered(units.items) and not columns else MANY_DATASETS
     return units.number >= least * units.depth
+
+
+def _have_rows_beside(units: _Units) -> bool:
+    """Whether a dataset beside them has as many rows as each of them: they are fields, then."""
+    rows = {shape_of(item)[:1] for item in units.items}
+    names = names_of(units.items)
+    beside = {shape_of(item)[:1] for item in units.group.children if item.name not in names}
+    return len(rows) == 1 and rows <= beside
 
 
 def _are_alike(items: list[Found]) -> bool:
@@ -201,6 +209,9 @@ def _findings(path: str, units: _Units, fields: dict[str, list[Found]]) -> Itera
         batches="" if rows else f"batch_size={1 if ragged else 32}, ",
     )
     text = _said(units, rows=rows, ragged=ragged, image=image)
+    notes = "" if label else next(iter(units.items[0].attributes), "")
+    if notes:
+        text = f"{text.rstrip(':')}. Their attributes, such as {notes}, may hold labels:"
     hidden = names_of(below(units.group))
     kind = "samples-in-groups" if units.are_groups else "samples-in-datasets"
     yield Finding(Advice(kind, (group or "/",), text, "python", code), hidden)
@@ -239,11 +250,14 @@ def _label(units: _Units, fields: dict[str, list[Found]]) -> Label | None:
     for name, items in fields.items():
         if name and is_label(name) and (is_text(items[0]) or _is_number(items[0])):
             return Label(f"data[name][{name!a}][()]", is_text(items[0]))
-    for name in LABELS:
-        values = [item.marks.get(name) for item in units.items]
-        for kind, in_text in ((str, True), ((int, float), False)):
-            if all(isinstance(value, kind) for value in values):
-                return Label(f"data[name].attrs[{name!a}]", in_text)
+    places = {"data[name]": units.items}
+    places |= {f"data[name][{name!a}]": items for name, items in fields.items() if name}
+    for place, items in places.items():
+        for name in LABELS:
+            values = [item.marks.get(name) for item in items]
+            for kind, in_text in ((str, True), ((int, float), False)):
+                if all(isinstance(value, kind) for value in values):
+                    return Label(f"{place}.attrs[{name!a}]", in_text)
     folders = [item for item in units.group.children if item.kind == "group"]
     if units.depth > 1 and not numbered(folders):
         return Label('name.split("/")[0]', True)
