@@ -26,6 +26,7 @@ from benchmarks import (
     shapes,
     splits,
     stats,
+    steps,
     unaligned,
     write,
 )
@@ -51,6 +52,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "write": write.measure,
     "stats": stats.measure,
     "splits": splits.measure,
+    "steps": steps.measure,
 }
 FILES = dict.fromkeys(
     [

@@ -14,6 +14,7 @@ from benchmarks.sections_written import (
     stats_section,
     write_section,
 )
+from benchmarks.steps import steps_section
 from benchmarks.summary import Line, ceiling_of, layouts_of, read_lines, speeds
 from benchmarks.tables import ratio, section, speed, table, ways
 
@@ -346,4 +347,5 @@ SECTIONS: dict[str, Callable[[Record, bool], Iterator[str]]] = {
     "write": write_section,
     "stats": stats_section,
     "splits": splits_section,
+    "steps": steps_section,
 }

@@ -38,6 +38,7 @@ class Settings:
         stats_memory: Penstock's budget in the benchmark of statistics.
         old_share: Share of the data in the benchmarks of old code and of processes.
         pack_memory: Penstock's budget in the pack benchmark.
+        step_batches: Batches in an epoch of the steps benchmark.
         light: Leave out contestants whose libraries take seconds to import.
     """
 
@@ -68,6 +69,7 @@ class Settings:
     stats_memory: str = "256MB"
     old_share: float = 1.0
     pack_memory: str = "256MB"
+    step_batches: int = 2048
     light: bool = False
 
 
@@ -97,5 +99,6 @@ QUICK = Settings(
     stats_memory="16MB",
     old_share=0.02,
     pack_memory="16MB",
+    step_batches=64,
     light=True,
 )
