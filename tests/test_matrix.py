@@ -101,9 +101,9 @@ def test_matrices_of_one_dataset_share_its_index(path, tmp_path):
 
 
 def test_nothing_is_kept_of_matrices_that_are_gone(path):
-    before = len(matrices._opened)
+    before = len(matrices._sources._opened)
     ps.HDF5Matrix(path, "image")
-    assert len(matrices._opened) == before
+    assert len(matrices._sources._opened) == before
 
 
 def test_it_can_be_closed(path):

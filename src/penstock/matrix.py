@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from penstock.dataset import Dataset
 from penstock.errors import DataError, OptionError
+from penstock.forks import run_in_each_process
 from penstock.formats import rows_between, side_by_side
 from penstock.loading import Part, View
 from penstock.sources.beside import Member
@@ -24,8 +25,30 @@ Array = npt.NDArray[Any]
 
 _STEP_BYTES = 1 << 20
 
-_opened: "WeakValueDictionary[tuple[str, str], HDF5Source]" = WeakValueDictionary()
-_opening = threading.Lock()
+
+class _Sources:
+    """The datasets that some matrix reads, each opened once."""
+
+    def __init__(self) -> None:
+        self._opened: WeakValueDictionary[tuple[str, str], HDF5Source] = WeakValueDictionary()
+        run_in_each_process(self, _Sources._make_lock)
+
+    def _make_lock(self) -> None:
+        self._opening = threading.Lock()
+
+    def get(self, datapath: str | os.PathLike[str], dataset: str) -> "HDF5Source":
+        """A dataset; opened again if its file has changed."""
+        from penstock.sources.hdf5 import HDF5Source, path_of
+
+        path = path_of(datapath)
+        with self._opening:
+            source = self._opened.get((path, dataset))
+            if source is None or not source.is_current():
+                source = self._opened[path, dataset] = HDF5Source(path, [dataset])
+            return source
+
+
+_sources = _Sources()
 
 
 class HDF5Matrix:
@@ -79,7 +102,7 @@ class HDF5Matrix:
             raise OptionError(f"Expected normalizer to be a function. Received: {normalizer!r}")
         if not isinstance(dataset, str):
             raise OptionError(f"Expected the name of a dataset. Received: {dataset!r}")
-        self._source: HDF5Source | None = _source_of(datapath, dataset)
+        self._source: HDF5Source | None = _sources.get(datapath, dataset)
         self._rows = rows_between(start, end, self._source.length)
         self.normalizer = normalizer
         view = View((Part(self._source, self._rows),), (dataset,))
@@ -283,15 +306,3 @@ class _Normalize:
         for name, normalizer in self._normalizers.items():
             found[name] = _normalized(normalizer, found[name], len(found[name]))
         return tuple(map_structure(found.__getitem__, names) for names in self._names)
-
-
-def _source_of(datapath: str | os.PathLike[str], dataset: str) -> "HDF5Source":
-    """The dataset; the one that another matrix reads already, unless the file has changed."""
-    from penstock.sources.hdf5 import HDF5Source, path_of
-
-    path = path_of(datapath)
-    with _opening:
-        source = _opened.get((path, dataset))
-        if source is None or not source.is_current():
-            source = _opened[path, dataset] = HDF5Source(path, [dataset])
-        return source

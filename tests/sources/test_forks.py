@@ -73,8 +73,8 @@ def held_for_a_moment(lock):
     "lock", [file_module._pool.lock, library._pool.lock], ids=["opening", "h5py"]
 )
 @pytest.mark.parametrize("used_before", [False, True])
-def test_a_fork_waits_for_what_is_under_way(source, lock, used_before):
-    """The child does not inherit a lock that nobody would release."""
+def test_a_fork_while_files_are_opened_or_read_leaves_the_child_able_to(source, lock, used_before):
+    """It gets the lock free, or the fork waits for it, as h5py has it."""
     if used_before:
         check_reads(source, {"x": IMAGES}, np.arange(50))
     with held_for_a_moment(lock):

@@ -12,6 +12,7 @@ from penstock.creating.files import Files
 from penstock.creating.rows import RowSet
 from penstock.creating.values import Values
 from penstock.errors import DataError, OptionError, ShapeError, StateError, some_of
+from penstock.forks import run_in_each_process
 from penstock.order.indexing import Rows
 from penstock.spec import Field
 from penstock.staging import WRITTEN, Staging, replace_text, write_errors
@@ -62,10 +63,13 @@ class Store:
         self._broken: OSError | None = None
         self._changes = 0
         self._flushed = 0
+        self._process = os.getpid()
+        run_in_each_process(self, Store._make_locks)
+        self._flusher = Flusher(self.flush, SECONDS)
+
+    def _make_locks(self) -> None:
         self._state = threading.Condition()
         self._flushing = threading.Lock()
-        self._process = os.getpid()
-        self._flusher = Flusher(self.flush, SECONDS)
 
     @property
     def end(self) -> int:

@@ -1,11 +1,14 @@
 """Batches handed out one by one, and the place in the stream of epochs that they lead to."""
 
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from penstock.errors import PenstockError
+from penstock.forks import run_in_each_process
 from penstock.loading.fill import Finish
-from penstock.loading.prefetch import Prefetch, stop_with
+from penstock.loading.prefetch import Prefetch, makes_batches_of, stop_with
 from penstock.loading.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -41,7 +44,10 @@ class Place(NamedTuple):
 class Batches(Iterator[Batch]):
     """Hands out batches and moves the loader's position along.
 
-    Threads start with the first batch, and end with the last one or with this object.
+    Threads start with the first batch, and end with the last one, with an error, or with this
+    object. After an error there are no more batches.
+
+    Several threads may take batches from it: each batch goes to one of them.
 
     Args:
         loader: Whose batches.
@@ -71,7 +77,9 @@ class Batches(Iterator[Batch]):
         self._ahead = ahead
         self._steps = steps
         self._unused: deque[Place] = deque()
-        self._prefetch: Prefetch | None = None
+        self._running: tuple[Prefetch, Callable[[], object]] | None = None
+        self._closed = False
+        run_in_each_process(self, Batches._make_lock)
         self._made_ahead: int | None = 0
         self._moves = loader._moves
         self._place = loader._usual.start_of(0) if in_row_order else loader._next
@@ -79,20 +87,42 @@ class Batches(Iterator[Batch]):
         self._rows = loader.rows(every=in_row_order)
         self.stopwatch = Stopwatch(loader._timing)
 
+    def _make_lock(self) -> None:
+        # Reentrant, so that a signal handler that asks for a batch gets an error.
+        self._taking = threading.RLock()
+        self._busy = False
+
     def __next__(self) -> Batch:
-        if self._epochs == 0:
+        if makes_batches_of(self._loader._timing):
+            raise PenstockError(
+                "A function given to map() asks the loader for batches that it helps to make. Give "
+                "it a loader of its own, made from the data set without this map()."
+            )
+        with self._taking:
+            if self._busy:
+                raise PenstockError("This iterator is asked for a batch while it is fetching one.")
+            self._busy = True
+            try:
+                return self._take()
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                self._busy = False
+
+    def _take(self) -> Batch:
+        if self._epochs == 0 or self._closed:
             self.settle()
             self.stopwatch.stop()
             raise StopIteration
         self.stopwatch.start()
-        if self._prefetch is None:
+        if self._running is None:
             self._begin()
-        assert self._prefetch is not None
-        try:
-            batch = self._prefetch.take()
-        except BaseException:
-            self.close()
-            raise
+        # Another thread may close this now.
+        running = self._running
+        if running is None or self._closed:
+            raise PenstockError("This iterator was closed by another thread. Start a new one.")
+        batch = running[0].take()
         self._note()
         return batch
 
@@ -110,6 +140,7 @@ class Batches(Iterator[Batch]):
         """Whether the next batch is the one that the loader would begin with."""
         return (
             self._epochs != 0
+            and not self._closed
             and self._moves == self._loader._moves
             and self._place == self._loader._next
         )
@@ -121,17 +152,22 @@ class Batches(Iterator[Batch]):
 
     def settle(self) -> None:
         """Counts every batch that was handed out as used."""
-        self._move(0)
+        with self._taking:
+            self._move(0)
 
     def close(self) -> None:
-        """Stops the threads; nothing comes after it."""
-        self._epochs = 0
+        """Stops the threads; nothing comes after it.
+
+        May be called in any thread. One that waits for a batch gets a `PenstockError`.
+        """
+        self._closed = True
         self._stop()
 
     def _stop(self) -> None:
-        if self._prefetch is not None:
-            self._finalizer()
-            self._prefetch = None
+        running, self._running = self._running, None
+        if running is not None:
+            _, stop = running
+            stop()
 
     def _begin(self) -> None:
         loader = self._loader
@@ -142,10 +178,14 @@ class Batches(Iterator[Batch]):
         # An epoch with windows of another size than later ones is made alone.
         alone = self._place[2:] != loader._usual[2:]
         self._made_ahead = 1 if alone or self._in_row_order else self._epochs
-        self._prefetch = loader._start(
+        prefetch = loader._start(
             self._place, self._made_ahead, self._in_row_order, self._finish, self._steps
         )
-        self._finalizer = stop_with(self, self._prefetch)
+        stop = stop_with(self, prefetch)
+        self._running = prefetch, stop
+        if self._closed:
+            # By another thread, which may not have seen that these have started.
+            stop()
 
     def _note(self) -> None:
         """Counts a batch, or those that were handed out as one."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.forks import run_in_each_process
 from penstock.loading.timing import Ledger
 from penstock.loading.view import View
 from penstock.order import Window
@@ -45,8 +45,7 @@ class Resident:
         self._step = max(1, min(rows, PIECE_BYTES // row_bytes))
         self.arrays: Arrays = {}
         self._complete = not self._fields
-        self._loading = threading.Lock()
-        self._pid = os.getpid()
+        run_in_each_process(self, Resident._begin_anew)
 
     def begin(self) -> list[Read]:
         """The reads that fill the arrays; none if they are filled.
@@ -54,8 +53,6 @@ class Resident:
         Waits for another iterator that is filling them. Whoever gets reads calls `end` once none
         of them runs any more.
         """
-        if self._pid != os.getpid():
-            self._forget_the_parent()
         self._loading.acquire()
         try:
             if self._complete:
@@ -86,9 +83,8 @@ class Resident:
         out = {name: self.arrays[name][start:stop] for name in names}
         return run_reads(self._view.reads(np.arange(start, stop), out))
 
-    def _forget_the_parent(self) -> None:
-        """Whoever was filling the arrays did not come along through the fork."""
-        self._pid = os.getpid()
+    def _begin_anew(self) -> None:
+        """The thread that was filling the arrays does not exist in a forked child."""
         self._loading = threading.Lock()
         if not self._complete and self.arrays:
             # The parent's thread may have been writing to them; what it holds is its own copy.

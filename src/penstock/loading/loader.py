@@ -193,15 +193,16 @@ class Loader:
             )
 
     def _state(self) -> State:
+        place = self._position  # another thread may be taking batches
         return State(
             seed=self.seed,
-            epoch=self._position.epoch,
-            batch=self._position.batch,
+            epoch=place.epoch,
+            batch=place.batch,
             batch_size=self.batch_size,
             drop_remainder=self.drop_remainder,
             shuffle=self.shuffle,
-            capacity=self._position.capacity,
-            together=self._position.together,
+            capacity=place.capacity,
+            together=place.together,
             length=self._length,
             blocks=self._blocks_digest,
             fingerprint=self._fingerprint,

@@ -194,6 +194,7 @@ class Prefetch:
     # would wait forever.
 
     def _run(self) -> None:
+        _making.timing = self._timing
         try:
             while (job := self._wait_for_job()) is not None:
                 job()
@@ -361,6 +362,14 @@ class Prefetch:
             self._output.finish(step.group, made)
             if step.group == self._next:
                 self._arrived.notify()
+
+
+_making = threading.local()
+
+
+def makes_batches_of(timing: Timing) -> bool:
+    """Whether this thread makes batches for the loader whose counts these are."""
+    return getattr(_making, "timing", None) is timing
 
 
 # Says of each thread whether it is in the middle of a garbage collection: a finalizer that is

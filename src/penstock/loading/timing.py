@@ -5,10 +5,11 @@ import time
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from penstock.forks import run_in_each_process
 from penstock.sources import Cost
 
 
-@dataclass
+@dataclass(eq=False)
 class Timing:
     """Sums over all threads since the loader was made; seconds unless said otherwise."""
 
@@ -27,7 +28,12 @@ class Timing:
     batches: int = 0
     epochs: int = 0
     epoch_seconds: list[float] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        run_in_each_process(self, Timing._make_lock)
+
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def add(self, **amounts: float) -> None:
         """Adds to the named sums."""
@@ -67,7 +73,7 @@ class Timing:
     def sums(self) -> dict[str, Any]:
         """All sums, by name."""
         with self._lock:
-            sums = {f.name: getattr(self, f.name) for f in fields(self) if f.name[0] != "_"}
+            sums = {f.name: getattr(self, f.name) for f in fields(self)}
             return {**sums, "epoch_seconds": tuple(self.epoch_seconds)}
 
 
@@ -106,9 +112,12 @@ class Ledger:
     """Bytes held now, and the most that were held at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self.held = 0
         self.peak = 0
+        run_in_each_process(self, Ledger._make_lock)
+
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def take(self, amount: int) -> None:
         """Notes `amount` more bytes."""

@@ -4,6 +4,7 @@ import mmap
 import threading
 from collections.abc import Callable
 
+from penstock.forks import run_in_each_process
 from penstock.spec import Indices
 
 FETCH_BYTES = 16 << 20
@@ -35,8 +36,11 @@ class ReadAhead:
         self._rows = rows
         self._step = max(2, int(FETCH_BYTES / 2 / (nbytes + places * mmap.PAGESIZE)))
         self._announced = 0
-        self._lock = threading.Lock()
+        run_in_each_process(self, ReadAhead._make_lock)
         self.reach(0)
+
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def reach(self, place: int) -> None:
         """Goes on announcing, because the rows before `place` are being read."""

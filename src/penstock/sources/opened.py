@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from penstock.forks import run_in_each_process
 from penstock.resources import open_files_limit
 
 _LARGEST_READ = 1 << 30
@@ -88,8 +89,11 @@ class SeekingFile(OpenFile):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self._reading = threading.Lock()
         self._process = os.getpid()
+        run_in_each_process(self, SeekingFile._make_lock)
+
+    def _make_lock(self) -> None:
+        self._reading = threading.Lock()
 
     def usable(self) -> bool:
         return self._process == os.getpid()
@@ -124,25 +128,24 @@ def next_use() -> int:
 class Pool:
     """Those who hold files open; whoever did not use theirs for longest closes it first.
 
-    A fork waits for whoever has the lock: the child gets it free.
-
     Args:
         share: The part of the files that this process may have open which are for the pool.
-        lock: A re-entrant lock of somebody who sees to forks; None for one of its own.
+        lock: A re-entrant lock of a library that sees to forks; None for one of its own.
 
     Attributes:
         lock: To be held around every call, and while files are opened.
     """
 
     def __init__(self, share: float, lock: AbstractContextManager[Any] | None = None) -> None:
-        own = threading.RLock()
-        self.lock = own if lock is None else lock
         self._share = share
         self._holders: weakref.WeakSet[Holder] = weakref.WeakSet()
-        if lock is None and hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=own.acquire, after_in_parent=own.release, after_in_child=own.release
-            )
+        if lock is None:
+            run_in_each_process(self, Pool._make_lock)
+        else:
+            self.lock = lock
+
+    def _make_lock(self) -> None:
+        self.lock = threading.RLock()
 
     def add(self, holder: Holder) -> None:
         """Takes in one that is about to open its file, and makes room for it."""

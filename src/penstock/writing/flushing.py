@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from penstock.forks import run_in_each_process
+
 STEP_BYTES = 1 << 26
 """The system itself begins much later, with gigabytes."""
 
@@ -24,9 +26,12 @@ class Flusher:
         self._closed = False
         self._last: Callable[[], None] | None = None
         self._error: OSError | None = None
-        self._work = threading.Condition()
+        run_in_each_process(self, Flusher._make_lock)
         self._thread = threading.Thread(target=self._run, name="penstock-flush", daemon=True)
         self._thread.start()
+
+    def _make_lock(self) -> None:
+        self._work = threading.Condition()
 
     def note(self, nbytes: int) -> None:
         """Notes that so many more bytes were written.

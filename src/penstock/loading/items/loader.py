@@ -1,17 +1,20 @@
 """Reads ahead from an object that gives a batch, or a sample, for each index."""
 
+import os
 import secrets
 import sys
+import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
 
 import numpy as np
 
-from penstock.errors import DataError, OptionError, check_integer
+from penstock.errors import DataError, OptionError, PenstockError, check_integer
+from penstock.forks import run_in_each_process
 from penstock.loading.items.making import Batch, Wanted, let_go, make
 from penstock.loading.items.processes import Workers
 from penstock.loading.items.threads import Gate, Threads
@@ -227,35 +230,65 @@ class ItemStream(Iterator[Batch]):
         self._finish = finish
         self._most = most
         self._makers: Makers | None = None
+        self._closed = False
+        self._pid: int | None = None
+        run_in_each_process(self, ItemStream._make_lock)
         self._waiting: deque[Future[Batch]] = deque()
         self._epoch = 0
         self._submitted = self._handed_out = self._handed_out_before = 0
         self._first = self._count = 0
         self.stopwatch = Stopwatch(loader._timing)
 
+    def _make_lock(self) -> None:
+        # Reentrant, so that a signal handler that asks for a batch gets an error.
+        self._taking = threading.RLock()
+        self._busy = False
+
     def __next__(self) -> Batch:
-        if self._epochs == 0:
+        with self._taking:
+            if self._busy:
+                raise PenstockError("This iterator is asked for a batch while it is fetching one.")
+            self._busy = True
+            try:
+                return self._take()
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                self._busy = False
+                if self._closed:
+                    self._stop()
+
+    def _take(self) -> Batch:
+        if self._epochs == 0 or self._closed:
             self.stopwatch.stop()
             raise StopIteration
         self.stopwatch.start()
+        if self._makers is not None and self._pid != os.getpid():
+            raise PenstockError(
+                "This iterator was made before the process forked, and its threads stayed behind. "
+                "Start a new one from the loader in the child process."
+            )
+        self._begin()
+        self._check_own()
+        began = time.perf_counter()
+        self._fill()
+        closed = PenstockError("This iterator was closed by another thread. Start a new one.")
         try:
-            self._begin()
-            self._check_own()
-            began = time.perf_counter()
-            self._fill()
-            batch = self._waiting.popleft().result()
-            self._note(batch, began)
-            if self._finish is not None:
-                batch = self._finish(batch)
-        except BaseException:
-            self.close()
-            raise
-        return batch
+            batch = self._waiting[0].result()
+        except CancelledError:
+            raise closed from None
+        if self._closed:
+            raise closed
+        self._waiting.popleft()
+        self._note(batch, began)
+        return batch if self._finish is None else self._finish(batch)
 
     def _begin(self) -> None:
         if self._makers is not None:
             return
         loader = self._loader
+        self._pid = os.getpid()
         self._makers = loader._makers()
         if loader._pool is None:
             # Not waiting: the garbage collector may run in one of these threads.
@@ -352,22 +385,33 @@ class ItemStream(Iterator[Batch]):
     @property
     def left(self) -> int:
         """Batches left in the epoch under way; all of the next one at its end."""
-        if self._epochs != 0:
+        if self._epochs != 0 and not self._closed:
             self._begin()
         return self._count - self._handed_out
 
     @property
     def is_next(self) -> bool:
         """Whether the next batch is the one that the loader would begin with."""
-        return self._epochs != 0 and self._is_current
+        return self._epochs != 0 and not self._closed and self._is_current
 
     def settle(self) -> None:
         """Nothing to do: there is no position to keep."""
 
     def close(self) -> None:
-        """Stops; nothing comes after it."""
-        self._epochs = 0
-        self._stop()
+        """Stops; nothing comes after it.
+
+        May be called in any thread. One that waits for a batch gets a `PenstockError`, once the
+        batch that it waits for is made if that has begun.
+        """
+        self._closed = True
+        for future in list(self._waiting):
+            future.cancel()
+        # A thread that is taking a batch does the rest.
+        if self._taking.acquire(blocking=False):
+            try:
+                self._stop()
+            finally:
+                self._taking.release()
 
     def _stop(self) -> None:
         for future in self._waiting:

@@ -108,6 +108,7 @@ class Workers:
 
     def submit(self, epoch: int, number: int, wanted: Any) -> "Future[Any]":
         """Has batch `number` made."""
+        self._check_own()
         with self._lock:
             self._check_whole()
             block = self._block()
@@ -135,6 +136,7 @@ class Workers:
 
     def _ask_all(self, what: str, request: Any) -> list[tuple[Any, int]]:
         """The answers of all processes; the object's length is the last part of each."""
+        self._check_own()
         with self._lock:
             self._check_whole()
         asked = [self._ask(one, what, request, None) for one in self._workers]
@@ -142,12 +144,15 @@ class Workers:
         self._length = answers[0][-1]
         return answers
 
-    def _check_whole(self) -> None:
+    def _check_own(self) -> None:
+        """Makes sure that this is no fork, in which a lock may never become free."""
         if self._pid != os.getpid():
             raise ReadError(
                 "The worker processes belong to the process that made the loader. Make a loader in "
                 "this one."
             )
+
+    def _check_whole(self) -> None:
         if self._broken is not None:
             raise self._broken
 

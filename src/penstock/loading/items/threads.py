@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from penstock.errors import DataError
+from penstock.forks import run_in_each_process
 from penstock.loading.items.making import Batch, Wanted, let_go, make
 
 Jobs = SimpleQueue["tuple[Future[Batch], Wanted, int] | None"]
@@ -17,6 +18,10 @@ class Gate:
     """Keeps what an object does between epochs apart from the batches that it makes."""
 
     def __init__(self) -> None:
+        run_in_each_process(self, Gate._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """The threads that were inside do not exist in a forked child."""
         self._changed = threading.Condition()
         self._inside = 0
         self._shut = False

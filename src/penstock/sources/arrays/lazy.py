@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import PenstockError, ReadError, TypeNotSupportedError
+from penstock.forks import run_in_each_process
 from penstock.sources.arrays.rows import FieldSource
 from penstock.sources.base import Arrays, Cost, Read, ReadPath
 from penstock.sources.jobs import part_of
@@ -44,6 +45,9 @@ class LazySource(FieldSource):
         self._reset()
 
     def _reset(self) -> None:
+        run_in_each_process(self, LazySource._make_lock)
+
+    def _make_lock(self) -> None:
         safe = type(self._data).__module__.split(".")[0] in _SAFE_IN_THREADS
         self._lock: Any = nullcontext() if safe else threading.Lock()
 

@@ -1,0 +1,50 @@
+"""Locks that are made anew in a forked child, where nobody would release a lock that was held."""
+
+import functools
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_owners: "weakref.WeakKeyDictionary[Any, Callable[[Any], None]]" = weakref.WeakKeyDictionary()
+
+
+def run_in_each_process(owner: T, make_locks: Callable[[T], None]) -> None:
+    """Calls `make_locks(owner)` now, and in each child forked while `owner` lives.
+
+    Every object of the package that keeps a lock makes it in this way, except where a child refuses
+    to use the object at all.
+
+    Args:
+        owner: A hashable object; it is not kept alive. One function for each.
+        make_locks: Makes its locks, and makes good what a thread may have left half done.
+    """
+    _owners[owner] = make_locks
+    make_locks(owner)
+
+
+def _after_fork() -> None:
+    for owner, make_locks in list(_owners.items()):
+        make_locks(owner)
+    if sys.version_info < (3, 12):
+        _renew_cached_properties()
+
+
+def _renew_cached_properties() -> None:
+    """Gives each `cached_property` of the package a new lock; from Python 3.12 on there is none."""
+    package = __name__.partition(".")[0]
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] != package:
+            continue
+        for kind in list(vars(module).values()):
+            for value in list(vars(kind).values()) if isinstance(kind, type) else ():
+                if isinstance(value, functools.cached_property):
+                    value.lock = threading.RLock()  # type: ignore[attr-defined]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
