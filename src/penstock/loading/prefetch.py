@@ -194,7 +194,7 @@ class Prefetch:
     # would wait forever.
 
     def _run(self) -> None:
-        _making.timing = self._timing
+        _making[threading.get_ident()] = self._timing
         try:
             while (job := self._wait_for_job()) is not None:
                 job()
@@ -206,6 +206,7 @@ class Prefetch:
                 self._stopped = True
                 self._work.notify_all()
                 self._arrived.notify_all()
+        _making.pop(threading.get_ident(), None)
         with self._lock:
             self._alive -= 1
             if self._alive == 0:
@@ -364,12 +365,13 @@ class Prefetch:
                 self._arrived.notify()
 
 
-_making = threading.local()
+_making: dict[int, Timing] = {}
+"""What the threads that make batches count in, by their identifiers."""
 
 
 def makes_batches_of(timing: Timing) -> bool:
     """Whether this thread makes batches for the loader whose counts these are."""
-    return getattr(_making, "timing", None) is timing
+    return _making.get(threading.get_ident()) is timing
 
 
 # Says of each thread whether it is in the middle of a garbage collection: a finalizer that is
