@@ -1,8 +1,10 @@
 """One iterator in the hands of several threads, and of functions that are called while it works."""
 
+import contextlib
 import gc
 import signal
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -219,5 +221,62 @@ def test_an_error_ends_the_threads_even_if_it_is_kept(make):
         assert kept.__traceback__ is not None
         with pytest.raises(StopIteration):
             next(iterator)
+    finally:
+        gc.enable()
+
+
+class Slices:
+    """Rows in slices, of which those behind the middle cannot be read."""
+
+    shape = (ROWS,)
+
+    def __init__(self, fails_at):
+        self._fails_at = fails_at
+
+    def __getitem__(self, index):
+        if index.stop > self._fails_at:
+            raise ValueError("too large")
+        return IDS[index]
+
+
+def failing_map(memory):
+    def fail(x):
+        raise ValueError("too large")
+
+    return ps.from_arrays(IDS).map(fail).batch(BATCH, memory=memory, workers=2)
+
+
+def failing_reads(memory):
+    return ps.from_arrays(Slices(ROWS // 2)).batch(BATCH, memory=memory, workers=2)
+
+
+def failing_exit(memory):
+    def leave(x):
+        raise SystemExit("too large")
+
+    return ps.from_arrays(IDS).map(leave).batch(BATCH, memory=memory, workers=2)
+
+
+def failing_items(memory):
+    def fail(index):
+        raise ValueError("too large")
+
+    return ps.from_sequence(Items(fail), workers=2)
+
+
+@pytest.mark.parametrize("memory", ["10MB", 800_000], ids=["all kept", "windows"])
+@pytest.mark.parametrize("make", [failing_map, failing_reads, failing_exit, failing_items])
+def test_memory_is_free_once_an_error_is_forgotten(make, memory):
+    """The error refers to what it was raised in, and nothing of that to the error."""
+    gc.collect()
+    gc.disable()
+    try:
+        loader = make(memory)
+        alive = weakref.ref(loader)
+        with contextlib.suppress(ValueError, SystemExit, PenstockError):
+            all_of(loader)
+        del loader
+        assert_threads_end()
+        assert alive() is None
     finally:
         gc.enable()

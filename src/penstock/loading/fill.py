@@ -1,7 +1,7 @@
 """From an order to batches, without threads: what the threads in `prefetch` must agree with."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -45,13 +45,30 @@ class Piece(NamedTuple):
 
 
 class Failure:
-    """A batch that could not be made."""
+    """Why a batch could not be made.
+
+    Nothing else refers to the error while it waits. Its traceback leads to frames of the threads,
+    and these to failures: once the error is taken out, no such cycle holds memory until the garbage
+    collector comes.
+    """
 
     def __init__(self, error: BaseException) -> None:
-        self.error = error
+        self._error: BaseException | None = error
+
+    def take(self) -> BaseException:
+        """The error, which is the caller's from now on."""
+        error, self._error = self._error, None
+        return error or RuntimeError("an error was taken twice")
 
 
-Failures = Sequence[tuple[int, int, BaseException]]
+def forget_failures(results: Iterable[Any]) -> None:
+    """Forgets the errors of batches that nobody will ask for."""
+    for result in results:
+        if isinstance(result, Failure):
+            result.take()
+
+
+Failures = Sequence[tuple[int, int, Failure]]
 
 
 @dataclass
@@ -136,7 +153,7 @@ class Epoch:
         except BaseException as error:  # noqa: BLE001 - relayed
             first, _ = self.bounds(piece.group)
             if piece.group.batches == 1:
-                return [(piece.start - first, piece.stop - first, error)]
+                return [(piece.start - first, piece.stop - first, Failure(error))]
         else:
             return []
         return self._gather_apart(loaded, piece, out)
@@ -151,7 +168,7 @@ class Epoch:
                 try:
                     self._gather_some(loaded, piece, low, high, out)
                 except BaseException as error:  # noqa: BLE001 - relayed
-                    failed.append((start, stop, error))
+                    failed.append((start, stop, Failure(error)))
         return failed
 
     def _gather_some(
@@ -207,9 +224,9 @@ class Epoch:
             yield start - first, min(start + self.batch_size, last) - first
 
     def _complete_one(self, arrays: Arrays, start: int, stop: int, failed: Failures) -> Any:
-        for low, high, error in failed:
+        for low, high, failure in failed:
             if low < stop and start < high:
-                return Failure(error)
+                return failure
         try:
             return self.finish({name: array[start:stop] for name, array in arrays.items()})
         except BaseException as error:  # noqa: BLE001 - relayed
@@ -222,7 +239,7 @@ def batches(epoch: Epoch, first: int = 0) -> Generator[Any, None, None]:
     loaded: LoadedWindow | None = None
     index = -1
     arrays: Arrays = {}
-    failed: list[tuple[int, int, BaseException]] = []
+    failed: list[tuple[int, int, Failure]] = []
     try:
         for piece in epoch.pieces(first):
             if loaded is None or piece.window != index:
@@ -238,7 +255,7 @@ def batches(epoch: Epoch, first: int = 0) -> Generator[Any, None, None]:
             if piece.stop == stop:
                 (batch,) = epoch.complete(piece.group, arrays, failed)
                 if isinstance(batch, Failure):
-                    raise batch.error
+                    raise batch.take()
                 yield batch
     finally:
         if loaded is not None:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from penstock.loading.fill import Failure
+from penstock.loading.fill import Failure, forget_failures
 from penstock.loading.held import Arrays
 from penstock.loading.memory import BatchMemory, Block
 from penstock.loading.timing import Ledger
@@ -41,7 +41,7 @@ class Making:
         self.nbytes = sum(array.nbytes for array in self.arrays.values())
         self.rows_left = rows
         self.seconds = 0.0
-        self.failed: list[tuple[int, int, BaseException]] = []
+        self.failed: list[tuple[int, int, Failure]] = []
 
 
 class Made:
@@ -167,6 +167,8 @@ class Output:
         """Forgets everything."""
         self._hold(-self._held)
         self._making.clear()
+        for made in self._made.values():
+            forget_failures(made.results)
         self._made.clear()
         self._memory.clear()
         self._leaving = None

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from penstock.errors import PenstockError
-from penstock.loading.fill import Epoch, Failure
+from penstock.loading.fill import Epoch, Failure, forget_failures
 from penstock.loading.held import LoadedWindow, Resident
 from penstock.loading.output import Made, Making, Output
 from penstock.loading.steps import Step, steps_of, windows_of
@@ -47,11 +47,11 @@ class _Slot:
         self.opened = False
         self.pieces_left = 0
         self.passed = False
-        self.error: BaseException | None = None
+        self.failure: Failure | None = None
 
     @property
     def ready(self) -> bool:
-        return self.error is not None or (self.opened and not self.reads and not self.running)
+        return self.failure is not None or (self.opened and not self.reads and not self.running)
 
 
 class Prefetch:
@@ -100,7 +100,7 @@ class Prefetch:
         self._leaving: deque[Any] = deque()
         self._step = next(self._steps, None)
         self._stopped = False
-        self._fatal: BaseException | None = None
+        self._fatal: Failure | None = None
         self._alive = workers
         self._pid = os.getpid()
         self._threads = [
@@ -146,7 +146,10 @@ class Prefetch:
             self._leaving = self._take_group()
         result = self._leaving.popleft()
         if isinstance(result, Failure):
-            raise result.error
+            try:
+                raise result.take()
+            finally:
+                forget_failures(self._leaving)
         return result
 
     def _take_group(self) -> deque[Any]:
@@ -155,7 +158,7 @@ class Prefetch:
         with self._lock:
             while (results := self._output.take(self._next)) is None:
                 if self._fatal is not None:
-                    raise self._fatal
+                    raise self._fatal.take()
                 if self._stopped:
                     raise PenstockError("This iterator was stopped. Start a new one.")
                 if self._step is None and not self._output.making:
@@ -202,7 +205,7 @@ class Prefetch:
                 del job
         except BaseException as error:  # noqa: BLE001 - relayed
             with self._lock:
-                self._fatal = error
+                self._fatal = Failure(error)
                 self._stopped = True
                 self._work.notify_all()
                 self._arrived.notify_all()
@@ -291,7 +294,7 @@ class Prefetch:
         try:
             loaded = epoch.open_window(index)
         except BaseException as error:  # noqa: BLE001 - relayed
-            loaded, slot.error = None, error
+            loaded, slot.failure = None, Failure(error)
         with self._lock:
             if self._stopped:
                 if loaded is not None:
@@ -307,31 +310,31 @@ class Prefetch:
             self._work.notify_all()
 
     def _read(self, slot: _Slot, read: Read) -> None:
-        error = None
+        failure = None
         try:
             self._timing.add_cost(read())
-        except BaseException as caught:  # noqa: BLE001 - relayed
-            error = caught
+        except BaseException as error:  # noqa: BLE001 - relayed
+            failure = Failure(error)
         with self._lock:
             slot.running -= 1
-            if error is not None and slot.error is None:
-                slot.error = error
+            if failure is not None and slot.failure is None:
+                slot.failure = failure
                 slot.reads.clear()
             if slot is self._resident and not slot.reads and not slot.running:
-                self._end_resident(complete=slot.error is None)
+                self._end_resident(complete=slot.failure is None)
             if slot.ready:
                 self._work.notify_all()
 
     def _gather(self, step: Step, slot: _Slot, making: Making) -> None:
         piece = step.piece
         first, _ = step.epoch.bounds(piece.group)
-        error = slot.error or self._resident.error
+        failure = slot.failure or self._resident.failure
         began = time.perf_counter()
-        if error is None:
+        if failure is None:
             assert slot.loaded is not None
             failed = step.epoch.gather(slot.loaded, piece, making.arrays)
         else:
-            failed = [(piece.start - first, piece.stop - first, error)]
+            failed = [(piece.start - first, piece.stop - first, failure)]
         with self._lock:
             if self._stopped:
                 return
@@ -359,6 +362,7 @@ class Prefetch:
         made = Made(making, results)
         with self._lock:
             if self._stopped:
+                forget_failures(results)
                 return
             self._output.finish(step.group, made)
             if step.group == self._next:

@@ -273,16 +273,19 @@ class ItemStream(Iterator[Batch]):
         self._check_own()
         began = time.perf_counter()
         self._fill()
-        closed = PenstockError("This iterator was closed by another thread. Start a new one.")
         try:
             batch = self._waiting[0].result()
         except CancelledError:
-            raise closed from None
-        if self._closed:
-            raise closed
+            self._check_open()
+            raise
+        self._check_open()
         self._waiting.popleft()
         self._note(batch, began)
         return batch if self._finish is None else self._finish(batch)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PenstockError("This iterator was closed by another thread. Start a new one.")
 
     def _begin(self) -> None:
         if self._makers is not None:
