@@ -19,13 +19,18 @@ error that fits it:
     │   └── ChangedFileError              the file is not the one that was opened
     ├── WriteError (OSError)              a file that could not be written
     │   └── DiskFullError                 no room for it
+    ├── OutOfMemoryError (MemoryError)    memory that the system refused
     ├── StateError (ValueError)           a saved position that belongs to something else
     └── MissingDependencyError (ImportError)
 """
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from numbers import Integral
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class PenstockError(Exception):
@@ -116,6 +121,10 @@ class DiskFullError(WriteError):
     """The disk has no room for what is written, or is to be written."""
 
 
+class OutOfMemoryError(PenstockError, MemoryError):
+    """Memory that the system refused; the message says how much, and what takes less."""
+
+
 class StateError(PenstockError, ValueError):
     """A saved position that does not belong to this loader."""
 
@@ -135,6 +144,46 @@ def field_not_found(name: str, available: Iterable[str], where: str) -> FieldNot
 def holds(names: Sequence[str], what: str = "It") -> str:
     """What a file, a group or a table holds, as a sentence."""
     return f"{what} holds: {some_of(names)}." if names else f"{what} holds no datasets."
+
+
+def read_error(failed: str, error: OSError) -> PenstockError:
+    """The error for a read that the system refused, with the number that it gave.
+
+    Args:
+        failed: What was tried and failed, as the beginning of a sentence: "Opening 'a.h5'".
+        error: What the system said.
+    """
+    kind: type[PenstockError] = ReadError
+    if isinstance(error, FileNotFoundError):
+        kind = MissingFileError
+    elif isinstance(error, PermissionError):
+        kind = NoPermissionError
+    words = error.strerror or " ".join(str(error).split())
+    hint = _WAYS_OUT.get(error.errno or 0, "")
+    return with_number(kind(f"{failed} failed: {words}.{hint and ' '}{hint}"), error)
+
+
+def with_number(made: E, cause: BaseException) -> E:
+    """`made`, with the errno of what caused it, if that has one."""
+    if isinstance(made, OSError) and isinstance(cause, OSError):
+        made.errno = cause.errno
+    return made
+
+
+_WAYS_OUT = {
+    errno.EIO: (
+        "The disk or the network is at fault: see the system's log (dmesg), and copy the file to "
+        "another disk while it can be read."
+    ),
+    errno.ESTALE: (
+        "Its file server does not know this file any more: open the data again, and mount the "
+        "folder again if that fails."
+    ),
+    errno.ENOTCONN: "The program that serves this folder has ended: mount the folder again.",
+    errno.EMFILE: "Allow this process more open files (ulimit -n), or close some.",
+    errno.ENFILE: "Too many files are open on this machine: close some.",
+    errno.ENOMEM: "The system has no memory left for it: give the loader less, with memory=.",
+}
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -4,10 +4,12 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from penstock.errors import MemoryBudgetError, OptionError
+from penstock.errors import MemoryBudgetError, OptionError, OutOfMemoryError
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
@@ -81,6 +83,23 @@ def check_memory(nbytes: int, what: str, way_out: str) -> None:
             f"{what} would take {format_bytes(nbytes)}, and this process may take "
             f"{format_bytes(limit)}. {way_out}"
         )
+
+
+def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array for rows of the data, as `numpy.empty` makes it.
+
+    Raises:
+        OutOfMemoryError: If the system refuses the memory.
+    """
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError as error:
+        values = math.prod(shape) if isinstance(shape, tuple) else shape
+        nbytes = format_bytes(values * np.dtype(dtype).itemsize)
+        raise OutOfMemoryError(
+            f"The system refused {nbytes} of memory for rows of the data. Give less with memory=, "
+            "or make room: end other programs, or raise the limit of this process (ulimit -v)."
+        ) from error
 
 
 def machine_memory() -> int:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.loading.timing import Ledger
+from penstock.resources import empty
 from penstock.sources import empty_arrays
 from penstock.spec import Field
 
@@ -33,7 +34,7 @@ class Block:
     __slots__ = ("bytes", "size", "start")
 
     def __init__(self, size: int) -> None:
-        self.bytes: npt.NDArray[np.uint8] = np.empty(size + ALIGNMENT, np.uint8)
+        self.bytes: npt.NDArray[np.uint8] = empty(size + ALIGNMENT, np.uint8)
         self.start = -self.bytes.ctypes.data % ALIGNMENT
         self.size = size
 

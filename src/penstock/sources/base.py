@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import field_not_found
+from penstock.resources import empty
 from penstock.spec import Field, Indices
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -192,4 +192,4 @@ def value_bytes(array: npt.NDArray[Any]) -> bytes:
 
 def empty_arrays(fields: Sequence[Field], rows: int) -> dict[str, npt.NDArray[Any]]:
     """Fresh arrays for `rows` rows of `fields`."""
-    return {field.name: np.empty((rows, *field.shape), field.dtype) for field in fields}
+    return {field.name: empty((rows, *field.shape), field.dtype) for field in fields}

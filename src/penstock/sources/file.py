@@ -7,7 +7,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,11 @@ from penstock.errors import (
     NoPermissionError,
     PenstockError,
     ReadError,
+    read_error,
+    with_number,
 )
 from penstock.sources import opened
+from penstock.sources.identity import Identity, Look, Original
 from penstock.sources.opened import OpenFile, Pool, next_use
 
 Bytes = npt.NDArray[np.uint8]
@@ -45,30 +48,6 @@ _SAMPLE_BYTES = 4096
 _pool = Pool(1 / 4)  # a mapping holds its file open for a second time
 
 
-class Identity(NamedTuple):
-    """What tells whether a file is still the one that was opened."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> "Identity":
-        """The identity of the file with this status."""
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-    def change_to(self, now: "Identity") -> str | None:
-        """What happened to a file that had this identity and has another one now."""
-        if now == self:
-            return None
-        if now.size != self.size:
-            return f"had {self.size} bytes and now has {now.size}"
-        if (now.device, now.inode) != (self.device, self.inode):
-            return "was replaced by another file"
-        return "was written to"
-
-
 class File:
     """A file that is read by offset, from any number of threads and processes.
 
@@ -86,10 +65,15 @@ class File:
     def __init__(self, path: str) -> None:
         self.path = path
         try:
-            self.identity = Identity.of(Path(path).stat())
+            self._original = Original(path)
         except OSError as error:
             raise opening_error(path, error) from None
         self._reset()
+
+    @property
+    def identity(self) -> Identity:
+        """What tells it from others."""
+        return self._original.identity
 
     def _reset(self) -> None:
         self.last_use = 0
@@ -97,7 +81,7 @@ class File:
         self._mappable = _copy_within_process is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "identity": self.identity}
+        return {"path": self.path, "_original": self._original}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -122,7 +106,7 @@ class File:
                     found = opened.open_file(self.path)
                 except OSError as error:
                     raise opening_error(self.path, error) from None
-                self.check_same(Identity.of(found.status()))
+                self.check_same(lambda: Identity.of(found.status()))
                 self._open = found
             return self._open
 
@@ -134,22 +118,36 @@ class File:
         """Makes sure that what was read came from the file that was opened.
 
         Raises:
-            ChangedFileError: If its size or its modification time is another one now.
+            ChangedFileError: If it was written to.
+            ReadError: If the system cannot look at it any more.
         """
-        self.check_same(Identity.of(self.open().status()))
+        file = self.open()
+        self.check_same(lambda: Identity.of(file.status()))
 
-    def check_same(self, now: Identity) -> None:
-        """Makes sure that a file at this path is the one that was opened.
+    def check_same(self, look: Look) -> None:
+        """Makes sure that what `look` looks at is the file that was opened.
 
         Raises:
             ChangedFileError: If it is another one, or was written to.
+            ReadError: If the system cannot look at it.
         """
-        change = self.identity.change_to(now)
+        change = self.change(look)
         if change:
             raise ChangedFileError(
                 f"{self.path!r} {change} since it was opened; what was read may be mixed. "
                 "Open the data again once nothing writes to the file."
             )
+
+    def change(self, look: Look) -> str | None:
+        """What happened to it since it was opened, as `Original.change` says.
+
+        Raises:
+            ReadError: If the system cannot look at it.
+        """
+        try:
+            return self._original.change(look)
+        except OSError as error:
+            raise read_error(f"Looking at {self.path!r}", error) from error
 
     def read_into(self, out: Bytes, offset: int) -> None:
         """Fills `out` (uint8, one axis) with the bytes at `offset`.
@@ -167,10 +165,8 @@ class File:
             try:
                 got = file.read_at(offset + done, target[done:])
             except OSError as error:
-                raise ReadError(
-                    f"Reading {out.nbytes} bytes at offset {offset} of {self.path!r} failed: "
-                    f"{error.strerror}."
-                ) from error
+                what = f"Reading {out.nbytes} bytes at offset {offset} of {self.path!r}"
+                raise read_error(what, error) from error
             if got == 0:
                 self.check_unchanged()
                 raise ReadError(
@@ -189,7 +185,10 @@ class File:
         Returns:
             False if that is not needed, as a look at some of them shows, or not possible.
         """
-        file = self.open()
+        try:
+            file = self.open()
+        except PenstockError:
+            return False  # the read that follows says so, and for which rows
         if not file.can_fetch or not len(offsets):
             return False
         order = np.argsort(offsets)
@@ -306,12 +305,12 @@ def _joined(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Itera
 def opening_error(path: str, error: OSError) -> PenstockError:
     """The error for a file that the system did not open."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return MissingFileError(f"There is no file at {path!r}.{_near(Path(path))}")
+        missing = MissingFileError(f"There is no file at {path!r}.{_near(Path(path))}")
+        return with_number(missing, error)
     if isinstance(error, PermissionError):
-        return NoPermissionError(
-            f"No permission to read {path!r}. Ask its owner, or copy it to a place of your own."
-        )
-    return ReadError(f"{path!r} cannot be opened: {error.strerror}.")
+        text = f"No permission to read {path!r}. Ask its owner, or copy it to a place of your own."
+        return with_number(NoPermissionError(text), error)
+    return read_error(f"Opening {path!r}", error)
 
 
 def _near(path: Path) -> str:

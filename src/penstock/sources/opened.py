@@ -7,7 +7,7 @@ import mmap
 import os
 import threading
 import weakref
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,7 +56,9 @@ class OpenFile:
 
     def will_need(self, offset: int, size: int) -> None:
         """Has the system fetch these bytes, and does not wait for them."""
-        os.posix_fadvise(self._raw.fileno(), offset, size, os.POSIX_FADV_WILLNEED)
+        # Where that cannot be done, reads alone will say why.
+        with suppress(OSError):
+            os.posix_fadvise(self._raw.fileno(), offset, size, os.POSIX_FADV_WILLNEED)
 
     def in_memory(self, offset: int) -> bool:
         """Whether the byte at `offset` is in the page cache; False if the system does not tell."""

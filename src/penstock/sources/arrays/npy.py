@@ -26,7 +26,9 @@ from penstock.errors import (
     ReadError,
     TypeNotSupportedError,
     some_of,
+    with_number,
 )
+from penstock.resources import empty
 from penstock.sources.ahead import ReadAhead
 from penstock.sources.arrays.rows import FieldSource, RowSource
 from penstock.sources.base import Arrays, Cost, Read, ReadPath
@@ -159,7 +161,7 @@ class ColumnFile(FieldSource):
     def _read_block(self, rows: Indices, out: Array) -> Cost:
         began = time.perf_counter_ns()
         item, first = self._stored.itemsize, int(rows[0])
-        column = np.empty(int(rows[-1]) - first + 1, self._stored)
+        column = empty(int(rows[-1]) - first + 1, self._stored)
         with _located(self.field.name, rows):
             # The other axes, too, vary the faster the further they are to the front.
             for number, place in enumerate(np.ndindex(*self.field.shape[::-1])):
@@ -319,4 +321,5 @@ def _located(name: str, rows: Indices) -> Iterator[None]:
         yield
     except ReadError as error:
         low, high = int(rows.min()), int(rows.max())
-        raise type(error)(f"Reading rows {low} to {high} of {name!r} failed: {error}") from error
+        text = f"Reading rows {low} to {high} of {name!r} failed: {error}"
+        raise with_number(type(error)(text), error) from error

@@ -3,8 +3,8 @@
 import math
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from penstock.errors import ChangedFileError, ShapeError
 from penstock.sources.base import Arrays, Cost, Read, ReadPath, Source
-from penstock.sources.file import Identity
 from penstock.sources.hdf5.attributes import Attribute, attributes_of, numbers, root_text
 from penstock.sources.hdf5.build import Builder
 from penstock.sources.hdf5.finding import dataset_names, find_field, find_group
@@ -23,6 +22,7 @@ from penstock.sources.hdf5.limits import MOST_BLOCKS
 from penstock.sources.hdf5.opening import damage_explained, path_of, reading
 from penstock.sources.hdf5.readers import DatasetReader
 from penstock.sources.hdf5.rows import RowReader
+from penstock.sources.identity import look_at
 from penstock.spec import Indices
 
 __all__ = ["HDF5Source", "list_datasets", "path_of", "read_note", "read_numbers"]
@@ -94,7 +94,8 @@ class HDF5Source(Source):
         if self._readers.keys() >= set(names):
             return self
         other = HDF5Source(self.path, names, end=self._end, allow_external=self._allow_external)
-        if other._files[0].identity != self._files[0].identity:
+        identity = other._files[0].identity
+        if self._files[0].change(lambda: identity):
             raise ChangedFileError(
                 f"{self.path!r} is another file than when the data set was made, or was written to "
                 "since then. Make the data set again."
@@ -187,7 +188,7 @@ class HDF5Source(Source):
     def is_current(self) -> bool:
         """Whether the files are still those that were opened."""
         try:
-            return all(Identity.of(Path(f.path).stat()) == f.identity for f in self._files)
+            return not any(file.change(partial(look_at, file.path)) for file in self._files)
         except OSError:
             return False
 

@@ -5,6 +5,8 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
+from penstock.resources import empty
+
 Bytes = npt.NDArray[np.uint8]
 
 _local = threading.local()
@@ -34,6 +36,6 @@ def scratch(use: str, size: int) -> Bytes:
     """This thread's buffer for `use`, of `size` bytes; its content is lost at the next call."""
     buffer: Bytes | None = getattr(_local, use, None)
     if buffer is None or buffer.size < size:
-        buffer = np.empty(size, np.uint8)
+        buffer = empty(size, np.uint8)
         setattr(_local, use, buffer)
     return buffer[:size]

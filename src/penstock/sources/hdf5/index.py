@@ -16,7 +16,6 @@ import numpy.typing as npt
 from h5py import h5g
 
 from penstock.errors import FileFormatError
-from penstock.sources.file import Identity
 from penstock.sources.hdf5.filters import Filter
 from penstock.sources.hdf5.limits import (
     MOST_ROWS,
@@ -24,6 +23,7 @@ from penstock.sources.hdf5.limits import (
     most_chunks_in,
     most_stored_bytes,
 )
+from penstock.sources.identity import Identity
 
 UNALLOCATED = -1
 

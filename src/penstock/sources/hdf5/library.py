@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -12,12 +11,21 @@ import numpy.typing as npt
 from h5py import h5s, h5t
 from h5py._objects import phil
 
-from penstock.errors import FileFormatError, MissingFileError, PenstockError, ReadError
+from penstock.errors import (
+    FileFormatError,
+    MissingFileError,
+    PenstockError,
+    ReadError,
+    read_error,
+    with_number,
+)
+from penstock.resources import empty
 from penstock.sources.base import Arrays, empty_arrays
-from penstock.sources.file import File, Identity
+from penstock.sources.file import File
 from penstock.sources.hdf5.columns import Column, fills, follow, memory_dtype
 from penstock.sources.hdf5.filters import import_plugins, plugins_imported
-from penstock.sources.hdf5.opening import damage_explained, open_file
+from penstock.sources.hdf5.opening import damage_explained, open_file, refusal
+from penstock.sources.identity import Identity, look_at
 from penstock.sources.opened import Pool, next_use
 from penstock.spec import Indices
 
@@ -70,6 +78,9 @@ class Library:
             self._check_unchanged(name, rows)
             if isinstance(error, PenstockError):
                 raise located(error, name, rows) from error
+            if refused := refusal(error):
+                read = f"Reading rows {int(rows[0])} to {int(rows[-1])} of {name!r}"
+                raise read_error(f"{read} in {self._file.path!r}", refused) from error
             words = f"{doubt}; libhdf5 says" if doubt else "libhdf5 says"
             raise damaged(self._file.path, name, rows, f"{words}: {error}") from error
         self._check_unchanged(name, rows)
@@ -109,10 +120,10 @@ class Library:
         """
         # On Windows, libhdf5's descriptors are those of another C library.
         if opened.driver == "sec2" and os.name == "posix":
-            status = os.fstat(opened.id.get_vfd_handle())
+            descriptor = opened.id.get_vfd_handle()
+            self._file.check_same(lambda: Identity.of(os.fstat(descriptor)))
         else:
-            status = Path(self._file.path).stat()
-        self._file.check_same(Identity.of(status))
+            self._file.check_same(lambda: look_at(self._file.path))
 
 
 def fill(dataset: h5py.Dataset, columns: Sequence[Column], rows: Indices, out: Arrays) -> None:
@@ -136,7 +147,7 @@ def _fill_run(
     block = (count, *dataset.shape[1:])
     first_column = columns[0]
     in_place = len(columns) == 1 and not first_column.members and not first_column.swapped
-    values = out[first_column.field.name] if in_place else np.empty(block, memory)
+    values = out[first_column.field.name] if in_place else empty(block, memory)
     # Where sources of virtual data overlap, libhdf5 may forget to fill in what is between them.
     if dataset.is_virtual or not fills(dataset.id.get_create_plist()):
         values.reshape(-1).view(np.uint8)[:] = 0
@@ -163,4 +174,4 @@ def located(error: PenstockError, name: str, rows: npt.NDArray[np.int64]) -> Pen
         return error
     low, high = int(rows.min()), int(rows.max())
     kind = type(error) if isinstance(error, ReadError) else ReadError
-    return kind(f"Reading rows {low} to {high} of {name!r} failed: {error}")
+    return with_number(kind(f"Reading rows {low} to {high} of {name!r} failed: {error}"), error)

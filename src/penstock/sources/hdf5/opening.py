@@ -12,7 +12,13 @@ from typing import Any, BinaryIO
 import h5py
 from h5py import h5f
 
-from penstock.errors import FileFormatError, LockedFileError, OptionError, PenstockError
+from penstock.errors import (
+    FileFormatError,
+    LockedFileError,
+    OptionError,
+    PenstockError,
+    read_error,
+)
 from penstock.sources.content import HEAD_BYTES, looks_like
 from penstock.sources.file import opening_error
 
@@ -30,6 +36,15 @@ _DAMAGE = (
 _NO_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
 _HELD_BY_OTHERS = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
 """Any other errno says that the file system knows no locks."""
+
+_ERRNO = re.compile(r"\berrno = (\d+)")
+_OF_DAMAGE = (0, errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
+"""With these the system refuses places in a file that no file has."""
+
+_LATER_VERSION = re.compile(
+    r"\b(bad|wrong|unknown|incorrect|invalid) [^()]*\bversion\b|unknown message with 'fail", re.I
+)
+"""What libhdf5 says of a file of a later format: it knows it by version numbers above its own."""
 
 
 def path_of(path: Any) -> str:
@@ -108,10 +123,37 @@ def damage_explained(what: str) -> Iterator[None]:
     except _DAMAGE as error:
         if isinstance(error, PenstockError):
             raise
+        if refused := refusal(error):
+            raise read_error(f"Reading {what}", refused) from error
+        words = _words(error)
         raise FileFormatError(
-            f"{what} is damaged: what the file says about its contents cannot be read. "
-            f"Copy or download it again, or repair it. libhdf5 says: {_words(error)}"
+            f"{what} {_later_version()}. libhdf5 says: {words}"
+            if _LATER_VERSION.search(words)
+            else f"{what} is damaged: what the file says about its contents cannot be read. "
+            f"Copy or download it again, or repair it. libhdf5 says: {words}"
         ) from error
+
+
+def refusal(error: BaseException) -> OSError | None:
+    """What the system refused, if that is what h5py's error tells of; None if it is damage.
+
+    h5py raises errors of many kinds, and libhdf5's words tell of the system's.
+    """
+    if isinstance(error, PenstockError):
+        return None
+    found = _ERRNO.search(str(error))
+    number = int(found[1]) if found else getattr(error, "errno", None) or 0
+    return None if number in _OF_DAMAGE else OSError(number, os.strerror(number))
+
+
+def _later_version() -> str:
+    """What to do about a file that may be newer than libhdf5, as a predicate."""
+    return (
+        f"is of a later version of the HDF5 format than HDF5 {h5py.version.hdf5_version} knows, "
+        f"which h5py {h5py.version.version} brings, or is damaged. Update h5py, or have the file "
+        "written again where it can be read (h5repack --high=v110); if it is no newer than that, "
+        "copy it again"
+    )
 
 
 def _check_content(path: str) -> int:
@@ -220,6 +262,10 @@ def _explain(path: str, size: int, error: OSError) -> Exception:
             f"{path!r} is truncated: it has {size} bytes and its header expects more "
             f"({text.split('(', 1)[-1].rstrip(')')}). Copy or download it again."
         )
+    if refused := refusal(error):
+        return opening_error(path, refused)
+    if _LATER_VERSION.search(text):
+        return FileFormatError(f"{path!r} {_later_version()}. libhdf5 says: {text}")
     return FileFormatError(
         f"{path!r} starts like an HDF5 file but cannot be opened; it is damaged, or was not closed "
         f"by the program that wrote it. libhdf5 says: {text}"

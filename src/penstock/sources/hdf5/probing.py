@@ -14,6 +14,7 @@ from penstock.sources.hdf5.joined import VirtualReader
 from penstock.sources.hdf5.layout import Layout
 from penstock.sources.hdf5.library import fill
 from penstock.sources.hdf5.limits import MOST_COMPARED
+from penstock.sources.hdf5.opening import refusal
 from penstock.sources.hdf5.readers import DatasetReader
 from penstock.spec import Indices
 
@@ -70,7 +71,9 @@ def _compare(reader: DatasetReader, dataset: h5py.Dataset, rows: Indices) -> _Fo
     theirs = empty_arrays([column.field for column in columns], len(rows))
     try:
         fill(dataset, columns, rows, theirs)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError) as error:
+        if refusal(error):
+            raise
         return _Found.NOTHING
     if cost is None:
         return _Found.DAMAGE

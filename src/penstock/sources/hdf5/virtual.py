@@ -7,6 +7,7 @@ nothing. Here that is an error.
 import math
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +16,11 @@ import h5py
 from h5py import h5s
 
 from penstock.errors import ChangedFileError, DataError, PenstockError
-from penstock.sources.file import Identity
 from penstock.sources.hdf5.external import external_pieces
 from penstock.sources.hdf5.filters import filters_of, lacking, missing
 from penstock.sources.hdf5.finding import find_beside, open_dataset
 from penstock.sources.hdf5.limits import MOST_LEVELS, MOST_MAPPINGS
+from penstock.sources.identity import Original, look_at
 
 _Node = tuple[str, str]
 
@@ -34,11 +35,12 @@ _LONGEST_GAP = 100
 """So many numbers after the last one are looked for."""
 
 
-class SourceFile(NamedTuple):
+class SourceFile:
     """A file that a virtual dataset reads."""
 
-    path: str
-    identity: Identity
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._original = Original(path)
 
     def check_unchanged(self) -> None:
         """Makes sure that the file is still there, and as it was.
@@ -47,7 +49,7 @@ class SourceFile(NamedTuple):
             ChangedFileError: If it is not.
         """
         try:
-            change = self.identity.change_to(Identity.of(Path(self.path).stat()))
+            change = self._original.change(partial(look_at, self.path))
         except OSError as error:
             change = f"cannot be looked at any more ({error.strerror})"
         if change:
@@ -190,7 +192,7 @@ def source_files(
                 f"{where} is a virtual dataset, and a source of it cannot be used: {error}"
             ) from error
         for one in used:
-            files.setdefault(one, SourceFile(one, Identity.of(Path(one).stat())))
+            files.setdefault(one, SourceFile(one))
         if node not in graph:
             graph[node] = _times(further)
             for other, parts in further.items():
