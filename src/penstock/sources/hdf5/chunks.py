@@ -13,7 +13,12 @@ from penstock.errors import ReadError
 from penstock.sources.ahead import ReadAhead
 from penstock.sources.base import Arrays, Cost, Read
 from penstock.sources.file import Bytes, File
-from penstock.sources.hdf5.decoding import ChunkError, DamagedChunkError, scratch
+from penstock.sources.hdf5.decoding import (
+    ChunkError,
+    DamagedChunkError,
+    ShortChunkError,
+    scratch,
+)
 from penstock.sources.hdf5.filters import bits_of, way_out
 from penstock.sources.hdf5.index import UNALLOCATED, Chunks
 from penstock.sources.hdf5.layout import Layout
@@ -112,6 +117,10 @@ class ChunkReader(DatasetReader):
         self._library = library
         self._chunks = cast("Chunks", layout.chunks)
         self._pipeline = Pipeline(self._chunks.filters, layout.chunk_bytes)
+        # Some writers store of the last chunk only the rows that exist.
+        height = self._chunks.shape[0]
+        self._last_bytes = layout.chunk_bytes // height * (layout.length % height)
+        self._last_pipeline = Pipeline(self._chunks.filters, self._last_bytes)
         self._places = list(self._place_chunks())
         largest = int(self._chunks.sizes.max(initial=1))
         self._room = max(largest, min(FETCHED_BYTES, FETCHED_CHUNKS * largest))
@@ -196,8 +205,20 @@ class ChunkReader(DatasetReader):
                 raise ChunkError("lies at the edge, and may be unfiltered, as it is so long")
             self._pipeline.decode(stored.get(i), stored.masks[i], out)
         except ChunkError as error:
-            error.beside = k
-            raise
+            if not isinstance(error, ShortChunkError) or not self._ends(stored, i, number, out):
+                error.beside = k
+                raise
+
+    def _ends(self, stored: _Stored, i: int, number: int, out: Bytes) -> bool:
+        """Whether a chunk holds just the rows up to the last one, which then fill `out`'s front."""
+        if not self._last_bytes or number != self.blocks - 1:
+            return False
+        try:
+            front = out[: self._last_bytes]
+            self._last_pipeline.decode(stored.get(i), stored.masks[i], front)
+        except ChunkError:
+            return False
+        return True
 
     def _assemble(self, stored: _Stored, i: int, number: int, rows: Indices, out: Arrays) -> None:
         """Fills `out` with rows of row `number` of chunks, the `i`-th of those that are fetched."""

@@ -28,6 +28,10 @@ class DamagedChunkError(ChunkError):
     """A chunk that nobody can decode: libhdf5 or its plugins would make values up, or worse."""
 
 
+class ShortChunkError(DamagedChunkError):
+    """A chunk that holds fewer bytes than a chunk has."""
+
+
 class FilterNotDecodedError(Exception):
     """A filter that is left to libhdf5; the message says why."""
 

@@ -10,6 +10,7 @@ from penstock.sources.hdf5.decoding import (
     ChunkError,
     DamagedChunkError,
     FilterNotDecodedError,
+    ShortChunkError,
     scratch,
 )
 from penstock.sources.hdf5.filters import SURE, Filter
@@ -98,6 +99,7 @@ class Pipeline:
             out: uint8, exactly as long as a decoded chunk.
 
         Raises:
+            ShortChunkError: If they are of fewer bytes than `out` has.
             DamagedChunkError: If nobody can decode them.
             ChunkError: If libhdf5 may know more.
         """
@@ -125,7 +127,7 @@ class Pipeline:
         text = f"holds {size} bytes instead of {expected}"
         # libhdf5 takes the front of what is too long, and fills up what is too short with
         # whatever is in memory.
-        raise self._error(text) if size > expected else DamagedChunkError(text)
+        raise self._error(text) if size > expected else ShortChunkError(text)
 
     def _error(self, text: str) -> ChunkError:
         return ChunkError(text) if self.asks else DamagedChunkError(text)
