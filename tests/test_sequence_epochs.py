@@ -66,7 +66,7 @@ def test_the_epoch_asked_for_comes_also_after_one_that_was_broken_off():
     broken, whole = loader(), loader()
     next(iter(broken))
     for one in (broken, whole):
-        one.go_to_epoch(5)
+        one.go_to(5)
     assert sequences.labels(broken) == sequences.labels(whole)
 
 

@@ -124,7 +124,7 @@ def test_epochs_do_not_depend_on_where_one_began(make_images):
     images = make_images(500)
     whole = epochs(loader_of(images), 4)
     loader = loader_of(images)
-    loader.go_to_epoch(3)
+    loader.go_to(3)
     assert epochs(loader, 1)[0] == whole[3]
 
 
