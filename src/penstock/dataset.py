@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock import splits
-from penstock.errors import OptionError, ShapeError, check_integer
+from penstock.errors import OptionError, ShapeError, check_integer, did_you_mean, some_of
 from penstock.loading import Batch, Loader, View
+from penstock.loading.advice import advice_on
 from penstock.order import Draw
 from penstock.order.indexing import positions_of
-from penstock.resources import check_memory
-from penstock.spec import Spec, map_structure
+from penstock.resources import check_memory, format_bytes
+from penstock.spec import Spec, map_structure, short_list
 from penstock.transform import Finish, MapFn, MapStep, finish, spec_of, with_class_weight
 
 Array = npt.NDArray[Any]
@@ -56,10 +57,20 @@ class Dataset:
         return len(self._view) if self._draw is None else self._draw.length
 
     def __repr__(self) -> str:
-        fields = ", ".join(str(field) for field in self._structure.fields)
-        maps = ", mapped" if self._maps else ""
-        balanced = ", balanced" if self._draw else ""
-        return f"<Dataset of {len(self):,} samples: {fields}{maps}{balanced}>"
+        return f"<Dataset of {self._summary}: {short_list(self._structure.fields)}{self._done}>"
+
+    @property
+    def _summary(self) -> str:
+        return f"{len(self):,} sample{'s' * (len(self) != 1)}"
+
+    @property
+    def _done(self) -> str:
+        return ", mapped" * bool(self._maps) + ", balanced" * bool(self._draw)
+
+    def _repr_html_(self) -> str:
+        caption = f"Dataset of {self._summary}, {format_bytes(self.nbytes)} in memory{self._done}"
+        before = ", before map()" * bool(self._maps)
+        return self._structure.to_html(caption + before)
 
     @property
     def nbytes(self) -> int:
@@ -302,7 +313,8 @@ class Dataset:
         for name in names:
             if name not in self._structure:
                 raise OptionError(
-                    f"There is no field {name!r}. There are: {', '.join(self._structure)}"
+                    f"There is no field {name!r}.{did_you_mean(name, self._structure)} "
+                    f"There are: {some_of(list(self._structure))}"
                 )
         fields = tuple(self._structure[name] for name in dict.fromkeys(names))
         view = replace(self._view, names=tuple(field.name for field in fields))
@@ -390,6 +402,6 @@ class Dataset:
             workers=workers,
             draw=self._draw,
         )
-        for advice in loader.advice():
+        for advice in advice_on(loader):
             warnings.warn(advice, stacklevel=2)
         return loader

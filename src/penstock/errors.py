@@ -26,7 +26,7 @@ error that fits it:
 
 import difflib
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import TypeVar
 
@@ -47,13 +47,16 @@ class OptionError(PenstockError, ValueError):
 
 
 class MemoryBudgetError(OptionError):
-    """A memory budget that is too small; the message says the least that works.
+    """A memory budget that is too small; the message says how much is enough.
 
     Attributes:
-        least: That, in bytes; None where it is not known.
+        least: That, in bytes: the same call takes it, and whatever is more. None where no
+            budget would help, because this process may not use as much memory.
     """
 
-    least: int | None = None
+    def __init__(self, text: str, least: int | None = None) -> None:
+        super().__init__(text)
+        self.least = least
 
 
 class FieldNotFoundError(PenstockError, KeyError):
@@ -136,8 +139,7 @@ class MissingDependencyError(PenstockError, ImportError):
 def field_not_found(name: str, available: Iterable[str], where: str) -> FieldNotFoundError:
     """The error for an unknown field name, with the near ones and all that is there."""
     names = list(available)
-    near = _near(name, names)
-    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    hint = did_you_mean(name, names)
     return FieldNotFoundError(f"There is no field {name!r} in {where}.{hint} {holds(names)}")
 
 
@@ -186,6 +188,21 @@ _WAYS_OUT = {
 }
 
 
+def did_you_mean(
+    name: str, names: Iterable[str], shown: Callable[[str], str] = repr, closeness: float = 0.5
+) -> str:
+    """A question that names what was probably meant, after a blank; empty if nothing is near.
+
+    Args:
+        name: What was given.
+        names: What could have been.
+        shown: How a name is written.
+        closeness: Of the names that are near, between 0 and 1.
+    """
+    near = _near(name, list(names), closeness)
+    return f" Did you mean {' or '.join(map(shown, near))}?" if near else ""
+
+
 def some_of(names: Sequence[str]) -> str:
     """The first 20 names, and how many more there are."""
     more = f", and {len(names) - 20} more" if len(names) > 20 else ""
@@ -204,14 +221,14 @@ def printable(text: str) -> str:
     )
 
 
-def _near(name: str, names: list[str]) -> list[str]:
+def _near(name: str, names: list[str], closeness: float) -> list[str]:
     """The names that may be meant, whatever the case, and also without their groups."""
     forms: dict[str, list[str]] = {}
     for other in names:
         for form in {other.lower(), other.lower().rsplit("/", 1)[-1]}:
             forms.setdefault(form, []).append(other)
     wanted = name.lower()
-    close = [wanted] if wanted in forms else difflib.get_close_matches(wanted, forms, 3, 0.5)
+    close = [wanted] if wanted in forms else difflib.get_close_matches(wanted, forms, 3, closeness)
     return list(dict.fromkeys(other for form in close for other in forms[form]))[:3]
 
 

@@ -85,6 +85,15 @@ def check_memory(nbytes: int, what: str, way_out: str) -> None:
         )
 
 
+def too_little_memory(total: int, why: str, least: int) -> MemoryBudgetError:
+    """The error for a budget of `total` bytes, where `least` bytes are enough."""
+    return MemoryBudgetError(
+        f"{format_bytes(total)} of memory is too little: {why}. The least that works here is "
+        f"memory={least}.",
+        least,
+    )
+
+
 def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """An array for rows of the data, as `numpy.empty` makes it.
 

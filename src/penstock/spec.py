@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import OptionError, printable, some_of
+from penstock.tables import html_table
 
 Structure = Any
 """A nest of tuples and dicts: of field names in a `Spec`, of arrays in a batch."""
@@ -40,6 +41,9 @@ class Field:
 
     def __str__(self) -> str:
         return printable(f"{self.name} {self.shape} {self.dtype}")
+
+    def __repr__(self) -> str:
+        return f"<Field {self}>"
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,29 @@ class Spec(Mapping[str, Field]):
         return (self.x,) if self.y is None else (self.x, self.y)
 
     def __str__(self) -> str:
-        return "\n".join(
-            f"{part}: {self[name]}" for part in PARTS for name in leaves(getattr(self, part))
-        )
+        return "\n".join(f"{part}: {self[name]}" for part, name in self._places())
+
+    def _places(self) -> list[tuple[str, str]]:
+        """The names of all fields, each with its part of a batch."""
+        return [(part, name) for part in PARTS for name in leaves(getattr(self, part))]
+
+    def __repr__(self) -> str:
+        return f"<Spec of {short_list([f'{part}: {self[name]}' for part, name in self._places()])}>"
+
+    def _repr_html_(self) -> str:
+        return self.to_html(f"Samples of {self.nbytes:,} bytes")
+
+    def to_html(self, caption: str) -> str:
+        """A table of the fields, for a notebook."""
+        fields = [(part, self[name]) for part, name in self._places()]
+        rows = [(part, field.name, field.shape, field.dtype) for part, field in fields]
+        return html_table(caption, rows, ("", "field", "shape", "dtype"))
+
+
+def short_list(items: Sequence[object], most: int = 4) -> str:
+    """The first items as text, and how many more there are: for a repr."""
+    more = f", and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def may_be_named(name: Any, names: Sequence[Any]) -> bool:

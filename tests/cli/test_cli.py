@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,13 +16,19 @@ from penstock.cli import main
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["fit", "--help"], ["info", "--help"], ["stats", "--help"]]
+    "command", [(), ("fit",), ("info",), ("pack",), ("stats",), ("verify",), ("completion",)]
 )
-def test_help_goes_to_stdout(process, arguments):
-    """Help is what was asked for: stdout, exit code 0."""
-    done = process(*arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: penstock")
+def test_help_goes_to_stdout_and_fits_the_terminal(capsys, monkeypatch, command):
+    """Help is what was asked for: stdout, exit code 0, 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert not end.value.code
+    text = capsys.readouterr().out
+    assert text.startswith(" ".join(["usage: penstock", *command]))
+    assert max(map(len, text.splitlines())) <= 80
+    for code in (0, 1, 2):
+        assert re.search(rf"^  {code}  +\w", text, re.MULTILINE) or command == ("completion",)
 
 
 def test_version(process):
@@ -47,17 +54,35 @@ def test_help_imports_neither_keras_nor_a_backend():
     "arguments, words",
     [
         ([], "required: COMMAND"),
-        (["train"], "invalid choice: 'train'"),
+        (["train"], "no command 'train'"),
+        (["inof"], "no command 'inof'. Did you mean info?"),
+        (["-v"], "penstock --help"),
         (["fit"], "required: FILE"),
-        (["fit", "{file}", "--epoch", "3"], "unrecognized arguments: --epoch"),
+        (["fit", "{file}", "--epoch", "3"], "penstock fit has no option --epoch. Did you mean"),
+        (["fit", "{file}", "--epoch=3"], "Did you mean --epochs? See: penstock fit --help"),
+        (["fit", "{file}", "--zzz"], "no option --zzz. See: penstock fit --help"),
+        (["fit", "{file}", "more.h5"], "'more.h5' is one argument too many"),
+        (["pack", "{file}"], "See: penstock pack --help"),
         (["fit", "{file}", "--epochs", "0"], "expected 1 or more, received 0"),
         (["fit", "{file}", "--batch-size", "many"], "--batch-size"),
         (["fit", "{file}", "--seed", "-1"], "expected 0 to"),
-        (["fit", "{file}", "--shuffle", "perhaps"], "invalid choice: 'perhaps'"),
+        (["fit", "{file}", "--shuffle", "perhaps"], "'perhaps' is no choice. Choose from: yes"),
+        (["fit", "{file}", "--shuffle", "exat"], "Did you mean exact?"),
         (["fit", "{file}", "--memory", "much"], "Received: 'much'"),
         (["fit", "{file}", "--memory", "1kB", "--y", "label", "--x", "image"], "too little"),
         (["fit", "{file}", "--validation", "1.5", "--y", "label", "--x", "image"], "between 0"),
         (["fit", "{file}", "--end", "1", "--y", "label", "--x", "image"], "leaves"),
+        (["fit", "{file}", "--y", "label"], "is x? Say it with --x."),
+        (["fit", "{file}", "--x", "image", "--sample-weight", "weight"], "needs --y:"),
+        (["fit", "{file}", "--x", "image", "--y", "label", "--stratify", "lable"], "'label'?"),
+        (["fit", "{file}", "--x", "image", "--y", "label", "--split-by", "lable"], "'label'?"),
+        (["pack", "{file}", "o.h5", "--x", "image", "--dtype", "imag=uint8"], "'image'?"),
+        (["pack", "{file}", "o.h5", "--x", "image", "--seed", "1"], "--seed is about --shuffle."),
+        (["pack", "{file}", "o.h5", "--x", "image", "--level", "9"], "or leave --level out"),
+        (["pack", "{file}", "o.h5", "--x", "image", "--resume"], "say --shard-size as well"),
+        (["pack", "{file}", "o.h5", "--x", "image", "--memory", "9"], "works here is --memory "),
+        (["stats", "{file}", "--x", "image", "--memory", "9"], "works here is --memory "),
+        (["verify", "{file}", "--memory", "9"], "works here is --memory "),
         (["fit", "{file}", "--validation", "no.h5", "--y", "label", "--x", "image"], "no.h5"),
         (["fit", "no.h5", "--y", "label"], "no.h5"),
         (["fit", "{file}", "--x", "imag", "--y", "label"], "Did you mean 'image'"),
@@ -79,6 +104,33 @@ def test_wrong_use_is_one_line_and_exit_code_2(penstock, file, arguments, words)
     assert err.startswith("penstock: error: ")
     assert err.count("\n") == 1
     assert words in err
+    assert not re.search(r"\b[a-z_]+=(?!uint8)", err)  # Python's way to name an argument
+
+
+def test_python_runs_the_package(file):
+    """`python -m penstock` is the command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock", "inof"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("penstock: error: There is no command 'inof'.")
+
+
+def test_warnings_are_plain_lines_in_the_words_of_the_command(penstock, file, tmp_path):
+    """Those of Penstock speak of options; a function of the user's has its own words."""
+    (tmp_path / "mine.py").write_text(
+        "import warnings\n"
+        "def prepare(image):\n"
+        "    warnings.warn('seed=3 is\\n odd', stacklevel=2)\n"
+        "    return image\n"
+    )
+    arguments = ("pack", file, tmp_path / "o.h5", "--x", "image", "--map")
+    code, _, err = penstock(*arguments, f"{tmp_path}/mine.py:prepare", "--quiet")
+    assert code == 0
+    assert set(err.splitlines()) == {"penstock: warning: seed=3 is odd"}
+    few = ("--memory", "350kB", "--model", "no.keras")
+    _, _, err = penstock("fit", file, "--x", "vector", "--y", "label", "--epochs", "1", *few)
+    assert all(line.startswith("penstock: ") for line in err.splitlines())
 
 
 def test_debug_shows_where(penstock):

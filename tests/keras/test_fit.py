@@ -11,7 +11,7 @@ import pytest
 import penstock as ps
 from tests.keras.helpers import N, Recorder, no_threads_stay, small_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 def test_the_readme_example_learns(data):

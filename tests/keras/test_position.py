@@ -8,7 +8,7 @@ import pytest
 
 from tests.keras.helpers import Recorder, no_threads_stay, small_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 7, 10, 23])

@@ -9,7 +9,7 @@ import penstock as ps
 from penstock.errors import OptionError
 from tests.keras.helpers import N, Recorder, small_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="others have the type")

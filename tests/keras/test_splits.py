@@ -6,7 +6,7 @@ import pytest
 import penstock as ps
 from tests.keras.helpers import N, Recorder, small_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 @pytest.fixture

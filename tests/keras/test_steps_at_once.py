@@ -10,7 +10,7 @@ from penstock.keras.insides import Call, PartialBatchList
 from tests.keras.helpers import N, Recorder, small_model
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:A window mixes:UserWarning"),
+    pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning"),
     pytest.mark.skipif(
         keras.backend.backend() != "jax", reason="only JAX takes several batches in one array"
     ),

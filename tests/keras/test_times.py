@@ -9,7 +9,7 @@ import pytest
 import penstock as ps
 from tests.keras.helpers import small_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 class Slow(keras.callbacks.Callback):

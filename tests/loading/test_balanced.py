@@ -10,7 +10,7 @@ from penstock.errors import MemoryBudgetError, OptionError, StateError
 from tests.loading.helpers import SMALL, STORAGE
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:A window mixes:UserWarning"),
+    pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning"),
     pytest.mark.filterwarnings("ignore:shuffle='exact' decodes:UserWarning"),
 ]
 

@@ -100,7 +100,7 @@ def path(tmp_path_factory):
     return path
 
 
-@pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+@pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 @pytest.mark.parametrize("field", ["gzip", "contiguous"])
 @given(
     batch_size=st.integers(1, 200),

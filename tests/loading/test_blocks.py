@@ -9,7 +9,7 @@ from penstock.errors import MemoryBudgetError
 from penstock.loading import budget
 from tests.loading.helpers import STORAGE, dataset, ids_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 def chunked(path, **heights):

@@ -16,7 +16,7 @@ import pytest
 import penstock as ps
 from tests.loading.helpers import SMALL, dataset, threads
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 def test_nothing_is_left_after_many_epochs_and_abandoned_iterators(make_images):

@@ -14,7 +14,7 @@ from tests.loading.helpers import SMALL, STORAGE, dataset, ids_of
 
 NUMBERS = itertools.count()
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 @pytest.mark.parametrize("storage", STORAGE)

@@ -14,7 +14,7 @@ from penstock.loading import Batches, held
 from tests.files import write
 from tests.loading.helpers import STORAGE, dataset, ids_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 @pytest.mark.parametrize("storage", STORAGE)
@@ -104,7 +104,7 @@ def test_looking_at_batches_holds_no_memory(make_images):
 def test_weak_mixing_is_said_once_with_the_remedy(make_images):
     """Few blocks for a large batch: a warning at the user's line; none where all is well."""
     data = dataset(make_images(5000))
-    with pytest.warns(UserWarning, match="blocks for batches of 64.*More memory=") as caught:
+    with pytest.warns(UserWarning, match="35 blocks .* for batches of 64.*memory=") as caught:
         data.batch(64, shuffle=True, memory=150_000)
     assert caught[0].filename == __file__
     with warnings.catch_warnings():

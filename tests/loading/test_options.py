@@ -9,7 +9,7 @@ import penstock as ps
 from penstock.errors import OptionError
 from tests.loading.helpers import dataset
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import penstock as ps
 from tests.loading.helpers import SMALL, threads
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 def loader_of(images, fn=None, **options):

@@ -9,7 +9,7 @@ import penstock as ps
 from penstock.errors import MemoryBudgetError, StateError
 from tests.loading.helpers import SMALL
 
-pytestmark = pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 def loader_of(images, batch_size=32, memory=SMALL, **options):

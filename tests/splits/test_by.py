@@ -1,5 +1,8 @@
 """Splits by key: all rows of a key on one side, whatever else there is."""
 
+import re
+import warnings
+
 import h5py
 import numpy as np
 import pytest
@@ -17,12 +20,11 @@ from penstock.errors import (
 from tests.bad_input.refusal import refused
 from tests.splits.tables import FORMS, columns, compressed, contiguous, ids, write
 
-few_keys = pytest.mark.filterwarnings("ignore:Part . of . has no rows")
+pytestmark = pytest.mark.filterwarnings("ignore:Splitting by")
 
 keys = st.lists(st.integers(-50, 50), min_size=1, max_size=300).map(np.array)
 
 
-@few_keys
 @given(
     key=keys, cuts=st.lists(st.floats(0.05, 0.3), min_size=1, max_size=3), seed=st.integers(0, 9)
 )
@@ -37,7 +39,6 @@ def test_no_key_is_on_two_sides(key, cuts, seed):
     assert sum(map(len, sides)) == len(set(key.tolist()))
 
 
-@few_keys
 @given(key=keys, data=st.data())
 def test_a_key_keeps_its_side_when_rows_come_and_go(key, data):
     """Appended, left out, in another order, in another type."""
@@ -91,7 +92,7 @@ def test_the_seed_draws_other_sides():
 
 def test_few_keys_may_leave_a_part_empty():
     """Better than to put a key on two sides; it is said, and there is nothing to batch then."""
-    with pytest.warns(UserWarning, match="of 2 has no rows.*few keys.*seed=") as caught:
+    with pytest.warns(UserWarning, match="100% and 0%.*has 1 value.*No seed") as caught:
         parts = ps.from_arrays(np.arange(50)).split(0.5, by=np.zeros(50))
     assert caught[0].filename == __file__
     assert sorted(len(part) for part in parts) == [0, 50]
@@ -248,3 +249,42 @@ def test_fields_that_are_cut_at_the_end_of_the_data_decide(tmp_path, x):
         assert not set(user[rows]) & set(user[other])
     with refused(ShapeError, "'b'", "90"):
         ps.from_hdf5(path, "a", end=95).split(0.5, by="b")
+
+
+@pytest.mark.parametrize(
+    "keys, sizes, words",
+    [
+        # Few keys.
+        (np.arange(1000) % 6, (0.8,), "'k' has 6 values, one of them with 17% of the rows"),
+        # One with most rows.
+        (np.maximum(np.arange(1000) - 700, 0), (0.5,), "has 300 values, one of them with 70%"),
+        (np.arange(1000) % 7, (0.4, 0.3), "where 40%, 30% and 30% were asked for"),
+        (np.array([b"ant", b"bee", b"cat", b"dog"])[np.arange(1000) % 4], (0.6,), "4 values"),
+    ],
+)
+def test_parts_far_from_their_shares_are_said(path, keys, sizes, words):
+    """With what was asked for, what came and why; the seed that is named does what it says."""
+    write(path, {"x": np.arange(1000), "k": keys})
+    data = ps.from_hdf5(path, x="x")
+    with pytest.warns(UserWarning, match="Splitting by 'k' made parts of") as caught:
+        parts = data.split(*sizes, by="k")
+    assert caught[0].filename == __file__
+    text = str(caught[0].message)
+    assert words in text
+    came = [f"{len(part) / 1000:.0%}" for part in parts]
+    assert f"parts of {', '.join(came[:-1])} and {came[-1]} of the rows" in text
+    seed, *better = re.search(r"seed=(\d+) gives (.*?%) and (.*?%)\.", text).groups()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = data.split(*sizes, by="k", seed=int(seed))
+    assert [f"{len(part) / 1000:.0%}" for part in again] == ", ".join(better).split(", ")
+    assert all(map(len, again))
+
+
+def test_parts_near_their_shares_are_not_said():
+    """Within five percent of the rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, second = ps.from_arrays(np.arange(5000)).split(0.8, by="x")
+    assert abs(len(first) / 5000 - 0.8) < 0.05
+    assert len(first) + len(second) == 5000

@@ -85,7 +85,7 @@ def test_a_filter_may_keep_nothing_or_everything(tmp_path):
     assert ids(data.filter(lambda label: label < 9)).tolist() == list(range(N))
 
 
-@pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+@pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 @pytest.mark.parametrize("memory, mode", [(40_000, "windows"), ("10MB", "exact")])
 def test_a_filtered_data_set_is_shuffled_as_any(make_images, memory, mode):
     """Every row once, whatever the memory."""

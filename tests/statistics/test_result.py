@@ -1,6 +1,7 @@
 """What is made of statistics: weights, documents, tables and pictures."""
 
 import builtins
+import io
 import json
 
 import h5py
@@ -199,9 +200,29 @@ def test_plots_do_not_touch_the_plots_of_the_user(everything, tmp_path):
     import matplotlib.pyplot as plt
 
     before = mpl.get_backend()
+    mine = plt.figure()
     everything.plot(tmp_path / "all.png")
-    assert plt.get_fignums() == []
+    everything.plot()
+    assert plt.get_fignums() == [mine.number]
+    assert plt.gcf() is mine
+    plt.close(mine)
     assert mpl.get_backend() == before
+
+
+def test_the_plot_is_a_figure_that_notebooks_show(everything, tmp_path):
+    """As the same picture; nothing is written without a path, and the user may change it."""
+    from matplotlib.figure import Figure
+
+    figure = everything.plot()
+    assert isinstance(figure, Figure)
+    assert len(figure.axes) == len(everything)
+    assert list(tmp_path.glob("*.png")) == []
+    shown = figure._repr_png_()
+    assert shown.startswith(b"\x89PNG")
+    written = everything.plot(tmp_path / "all.png")
+    with Image.open(tmp_path / "all.png") as file, Image.open(io.BytesIO(shown)) as inline:
+        assert file.size == inline.size
+    assert len(written.axes) == len(figure.axes)
 
 
 def test_plots_go_to_png_files_in_folders_that_are_there(everything, tmp_path):

@@ -1,8 +1,7 @@
 """The command `penstock`.
 
-Exit codes: 0 when all went well, 1 when something failed at work, 2 for wrong use (an option,
-a path, a field or data that cannot be used), 130 after Ctrl-C, 141 when the reader of a pipe
-left, as `head` does. An error is one line on stderr; `--debug` shows where it was raised.
+An error is one line on stderr, and so is each warning, in the words of the command line;
+`--debug` shows where an error was raised. `EXIT_CODES` says what the exit codes mean.
 """
 
 import argparse
@@ -12,9 +11,12 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
-from penstock.cli import fit, info, pack, stats, verify
+from penstock.cli import completion, fit, info, pack, stats, verify
+from penstock.cli.parser import EXIT_CODES, Parser, commands_of
+from penstock.cli.words import as_typed
 from penstock.errors import (
     DataError,
     FieldNotFoundError,
@@ -33,6 +35,16 @@ WRONG_USE_ERRORS = (
     DataError,
 )
 
+EPILOG = f"""\
+examples:
+  penstock info cats.h5                      what is in a file
+  penstock fit cats.h5 --x image --y label   train a model on it
+  penstock fit --help                        all about a command
+
+{EXIT_CODES}"""
+
+_PACKAGE = Path(__file__).parents[1]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and gives its exit code.
@@ -46,12 +58,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     main(["fit", "cats.h5", "--x", "image", "--y", "label", "--out", "model.keras"])    # 0
     ```
     """
+    parser = make_parser()
+    # What is said before a command is known is about no option of one.
+    command: argparse.ArgumentParser = parser
     debug = False
+
+    def show_warning(
+        message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any
+    ) -> None:
+        del category
+        text = " ".join(str(message).split())
+        ours = Path(filename).is_relative_to(_PACKAGE)
+        _say(f"warning: {as_typed(text, command) if ours else text}")
+
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show_warning
         try:
-            options = _parser().parse_args(argv)
-            debug = options.debug
+            options = parser.parse_args(argv)
+            command = commands_of(parser)[options.command]
+            debug = getattr(options, "debug", False)
             options.run(options)
         except KeyboardInterrupt:
             _say("interrupted")
@@ -63,38 +88,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:  # noqa: BLE001 a command ends with a line and a code
             if debug:
                 traceback.print_exc()
-            _say(f"error: {_one_line(error, debug)}")
+            _say(f"error: {_one_line(error, command, debug)}")
             return WRONG_USE if isinstance(error, WRONG_USE_ERRORS) else FAILURE
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are raised, and shown like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(f"{message} (see: {self.prog} --help)")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = Parser(
         prog="penstock",
         description="Train Keras 3 models on data that is larger than memory.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"penstock {version('penstock')}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    info.add_parser(commands)
-    fit.add_parser(commands)
-    pack.add_parser(commands)
-    stats.add_parser(commands)
-    verify.add_parser(commands)
+    parser.add_argument(
+        "-V", "--version", action="version", version=f"penstock {version('penstock')}"
+    )
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
+    for module in (info, fit, pack, stats, verify, completion):
+        module.add_parser(commands)
     return parser
 
 
-def _one_line(error: Exception, debug: bool) -> str:
+def _one_line(error: Exception, command: argparse.ArgumentParser, debug: bool) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, PenstockError):
-        return text
+        return as_typed(text, command)
     parts = [f"{type(error).__name__}: {text}" if text else type(error).__name__]
     parts += [f"({note})" for note in getattr(error, "__notes__", [])]
     if not debug:
@@ -104,7 +126,3 @@ def _one_line(error: Exception, debug: bool) -> str:
 
 def _say(text: str) -> None:
     print(f"penstock: {text}", file=sys.stderr)
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"warning: {' '.join(str(message).split())}")

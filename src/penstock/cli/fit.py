@@ -12,26 +12,32 @@ import penstock as ps
 from penstock.cli.function import load_function
 from penstock.cli.inputs import add_fields, add_means, fields_of, positive, seed_number
 from penstock.cli.output import check_output, published
+from penstock.cli.parser import EXIT_CODES
 from penstock.cli.summary import summarise, to_text
 from penstock.dataset import Dataset
 from penstock.errors import MemoryBudgetError, OptionError, ShapeError
 from penstock.keras.backend import choose_backend
-from penstock.resources import default_memory, parse_bytes
+from penstock.resources import default_memory, parse_bytes, too_little_memory
 
 SHUFFLE: dict[str, bool | str] = {"yes": True, "exact": "exact", "batch": "batch", "no": False}
 
 DESCRIPTION = """\
-Trains a compiled Keras model on the samples of an HDF5 file, however large, and ends with a
-summary of speed, memory and metrics. Without --model it trains a baseline chosen from the
-fields: a small CNN for images, an MLP for vectors; integer labels mean classification, float
-targets regression."""
+Trains a compiled Keras model on the samples of an HDF5 file, however large,
+and ends with a summary of speed, memory and metrics. Without --model it
+trains a baseline chosen from the fields: a small CNN for images, an MLP for
+vectors; integer labels mean classification, float targets regression."""
 
-EXAMPLES = """\
+EPILOG = f"""\
 examples:
-  penstock fit cats.h5 --x image --y label --epochs 3 --memory 256MB --out model.keras
-  penstock fit cats.h5 --x image --y label --model mycode.py:build --validation test.h5
-  penstock fit cats.h5 --x image --y label --model model.keras --out model.keras --json
-"""
+  penstock fit cats.h5 --x image --y label
+  penstock fit cats.h5 --x image --y label --epochs 3 --memory 256MB \\
+      --out model.keras
+  penstock fit cats.h5 --x image --y label --model mycode.py:build \\
+      --validation test.h5
+  penstock fit cats.h5 --x image --y label --model model.keras \\
+      --out model.keras --json
+
+{EXIT_CODES}"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -40,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "fit",
         help="train a model on a file",
         description=DESCRIPTION,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -58,17 +64,19 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "--validation",
         default="0.1",
         metavar="SHARE|FILE|none",
-        help="a share of the rows, drawn at random, or a file with the same fields (default: 0.1)",
+        help="a share of the rows, drawn at random; a file with the same fields; or none "
+        "(default: 0.1)",
     )
     data.add_argument(
         "--stratify",
         metavar="FIELD",
-        help="draw the share from each class of a field alike",
+        help="give training and validation the same mixture of this field's classes",
     )
     data.add_argument(
         "--split-by",
         metavar="FIELD",
-        help="keep rows with the same value of a field, such as a user's number, on one side",
+        help="keep rows with the same value of this field, such as a user's number, all in "
+        "training or all in validation",
     )
 
     training = parser.add_argument_group("training")
@@ -78,23 +86,30 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="model.keras, or mycode.py:function for a function of yours that returns a compiled "
         "model; it is called with the training data if it takes an argument (default: a baseline)",
     )
-    training.add_argument("--epochs", type=positive, default=1, metavar="N", help="(default: 1)")
     training.add_argument(
-        "--batch-size", type=positive, default=128, metavar="N", help="(default: 128)"
+        "--epochs", type=positive, default=1, metavar="N", help="passes over the rows (default: 1)"
+    )
+    training.add_argument(
+        "--batch-size",
+        type=positive,
+        default=128,
+        metavar="N",
+        help="rows in a batch (default: 128)",
     )
     training.add_argument(
         "--shuffle",
         choices=SHUFFLE,
         default="yes",
-        help="yes: the best order that the file's layout allows; exact: a uniform permutation; "
-        "batch: neighbouring rows stay together, batches in random order; no: row order "
-        "(default: yes)",
+        help="order of the rows. yes: the best mixture that the file's layout allows at full "
+        "speed; exact: a uniform permutation, also where that is slow; batch: neighbouring rows "
+        "stay together, batches come in random order; no: as in the file (default: yes)",
     )
     training.add_argument(
         "--seed",
         type=seed_number,
         metavar="N",
-        help="of split, shuffle, weights and dropout (default: drawn, and shown in the summary)",
+        help="makes split, shuffle, weights and dropout repeatable (default: drawn, and shown in "
+        "the summary)",
     )
     add_means(training, besides=", validation included")
 
@@ -133,14 +148,14 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
     memory = default_memory() if options.memory is None else parse_bytes(options.memory)
     if options.out is not None:
         check_output(options.out)
-    training, validation = _open(options, seed)
+    data, training, validation = _open(options, seed)
     backend = choose_backend()
     # The user's file runs before Keras is imported here.
     own = options.model if options.model and not options.model.endswith(".keras") else None
     function = load_function(own) if own else None
     from penstock.keras import baseline, models
 
-    loader, validation_loader = _loaders(options, memory, seed, training, validation)
+    loader, validation_loader = _loaders(options, memory, seed, data, training, validation)
     models.set_seed(seed)
     if function is not None:
         model = models.call(function, training, options.model)
@@ -167,8 +182,8 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
     )
 
 
-def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | None]:
-    """The samples to train on, and those to validate on."""
+def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset, Dataset | None]:
+    """All samples of the file, those to train on, and those to validate on."""
     fields = fields_of(options)
     share = None if options.validation == "none" else _share(options.validation)
     if share is None and (options.stratify or options.split_by):
@@ -178,11 +193,11 @@ def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | No
         )
     data = ps.open(options.file, start=options.start, end=options.end, **fields)
     if options.validation == "none":
-        return data, None
+        return data, data, None
     if share is None:
         validation = ps.open(options.validation, **fields)
         _check_same_shapes(data, validation, options.validation)
-        return data, validation
+        return data, data, validation
     training, validation = data.split(
         1 - share, seed=seed, stratify=options.stratify, by=options.split_by
     )
@@ -191,36 +206,51 @@ def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset | No
             f"--validation {options.validation} leaves {len(training)} of {len(data)} samples to "
             f"train on and {len(validation)} to validate on. Choose another share, a file, or none."
         )
-    return training, validation
+    return data, training, validation
 
 
 def _loaders(
     options: argparse.Namespace,
     memory: int,
     seed: int,
+    data: Dataset,
     training: Dataset,
     validation: Dataset | None,
 ) -> tuple[ps.Loader, ps.Loader | None]:
-    """Batches of both; together they keep to the budget of `memory` bytes."""
+    """Batches of both parts of `data`; together they keep to the budget of `memory` bytes."""
+    size, workers = options.batch_size, options.workers
+    order: dict[str, Any] = {"shuffle": SHUFFLE[options.shuffle], "seed": seed}
+    if validation is None:
+        return training.batch(size, **order, memory=memory, workers=workers), None
     # Validation needs no shuffle, and so little memory.
-    share = 0 if validation is None else memory // 4
+    share = memory // 4
     try:
-        loader = training.batch(
-            options.batch_size,
-            shuffle=SHUFFLE[options.shuffle],
-            seed=seed,
-            memory=memory - share,
-            workers=options.workers,
+        return (
+            training.batch(size, **order, memory=memory - share, workers=workers),
+            validation.batch(size, memory=max(1, share), workers=workers),
         )
-        if validation is None:
-            return loader, None
-        return loader, validation.batch(options.batch_size, memory=share, workers=options.workers)
     except MemoryBudgetError as error:
-        if validation is None:
-            raise
-        raise MemoryBudgetError(
-            f"{error} (Of --memory, training gets three quarters and validation one.)"
+        # What a part needs depends on the seed, and is never more than what all rows need.
+        validated = validation if training is data else data
+        least = max(
+            (_least_memory(data, size, **order) - 1) * 4 // 3 + 1,
+            4 * _least_memory(validated, size),
+        )
+        raise too_little_memory(
+            memory,
+            "training gets three quarters of it, and validation one quarter; each has to hold "
+            f"two batches of {size:,} and two blocks of rows that are read together",
+            least,
         ) from error
+
+
+def _least_memory(data: Dataset, batch_size: int, **order: Any) -> int:
+    """The least memory with which batches can be made, in bytes."""
+    try:
+        data.batch(batch_size, memory=1, **order)
+    except MemoryBudgetError as error:
+        return error.least or 1
+    return 1
 
 
 def _check_same_shapes(training: Dataset, validation: Dataset, path: str) -> None:

@@ -1,13 +1,12 @@
 """A function that the user names as `file.py:function`."""
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from penstock.errors import MissingFileError, OptionError
+from penstock.errors import MissingFileError, OptionError, did_you_mean
 
 
 def load_function(reference: str) -> Callable[..., Any]:
@@ -47,14 +46,10 @@ def load_function(reference: str) -> Callable[..., Any]:
         raise
     function = getattr(module, name, None)
     if not callable(function):
-        raise OptionError(f"There is no function {name!r} in {path}.{_hint(name, vars(module))}")
+        functions = [
+            key for key, value in vars(module).items() if callable(value) and key[0] != "_"
+        ]
+        hint = did_you_mean(name, functions)
+        raise OptionError(f"There is no function {name!r} in {path}.{hint}")
     found: Callable[..., Any] = function
     return found
-
-
-def _hint(name: str, namespace: dict[str, Any]) -> str:
-    functions = [
-        key for key, value in namespace.items() if callable(value) and not key.startswith("_")
-    ]
-    near = difflib.get_close_matches(name, functions, n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(repr(key) for key in near)}?" if near else ""

@@ -18,7 +18,9 @@ def add_fields(group: "argparse._ArgumentGroup", *, x: str, y: str) -> None:
     """
     group.add_argument("--x", action="append", metavar="FIELD", help=x)
     group.add_argument("--y", action="append", metavar="FIELD", help=y)
-    group.add_argument("--sample-weight", metavar="FIELD", help="how much each sample counts")
+    group.add_argument(
+        "--sample-weight", metavar="FIELD", help="field with the weight of each sample in the loss"
+    )
     group.add_argument("--start", type=int, default=0, metavar="ROW", help="first row (default: 0)")
     group.add_argument("--end", type=int, metavar="ROW", help="row to stop before (default: all)")
 

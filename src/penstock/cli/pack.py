@@ -16,26 +16,31 @@ from penstock.cli.inputs import (
     seed_number,
     split_names,
 )
+from penstock.cli.parser import EXIT_CODES
 from penstock.errors import OptionError
 from penstock.resources import format_bytes
 
 DESCRIPTION = """\
-Writes samples once into HDF5 from which training reads them faster, and which any h5py reads:
-in one piece for each field, or in compressed chunks of whole samples. The order of the rows
-stays, or becomes a random one. At any moment OUT is what was there before, or the whole new
-data."""
+Writes samples once into HDF5 from which training reads them faster, and
+which any h5py reads: in one piece for each field, or in compressed chunks of
+whole samples. The order of the rows stays, or becomes a random one. At any
+moment OUT is what was there before, or the whole new data."""
 
-EXAMPLES = """\
+EPILOG = f"""\
 examples:
-  penstock pack cats.h5 fast.h5                             all fields, uncompressed
+  penstock pack cats.h5 fast.h5              all fields, uncompressed
+  penstock pack cats.h5 mixed.h5 --shuffle   rows in a random order
   penstock pack cats.h5 small.h5 --compression gzip --shuffle --seed 0
-  penstock pack 'logs/*.h5' shards --shard-size 4GB         a folder; goes on after a stop with:
+  penstock pack cats.h5 x.h5 --x image --y label --keep user_id
+  penstock pack cats.h5 x.h5 --x image --y label --dtype label=uint8 \\
+      --map mycode.py:prepare
+  penstock pack 'logs/*.h5' shards --shard-size 4GB
   penstock pack 'logs/*.h5' shards --shard-size 4GB --resume
-  penstock pack cats.h5 x.h5 --x image --y label --dtype label=uint8 --map mycode.py:prepare
-  penstock pack cats.h5 y.h5 --x image --y label --keep user_id
 
-OUT knows its x and y afterwards: ps.open("fast.h5").batch(32, shuffle=True).
-`penstock verify OUT` checks later that every byte is what was written."""
+OUT knows its x and y afterwards: in Python, ps.open("fast.h5"). Later,
+penstock verify OUT checks that every byte is what was written.
+
+{EXIT_CODES}"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -44,7 +49,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "pack",
         help="write data once into a file that trains faster",
         description=DESCRIPTION,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -55,7 +60,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="INPUT",
         help="HDF5 files, whose rows follow each other; a .npy or .npz file; a folder of shards",
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="the file to write; or folder")
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="the file to write; a folder with --shard-size"
+    )
 
     data = parser.add_argument_group("data")
     add_fields(
@@ -83,9 +90,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="gzip, lzf, zstd, lz4 or bzip2; all but the first two need hdf5plugin where h5py "
         "reads them (default: none)",
     )
-    form.add_argument("--level", type=int, metavar="N", help="of the compressor (default: usual)")
     form.add_argument(
-        "--chunk", metavar="SIZE", help="a compressed chunk, before compression (default: 2MiB)"
+        "--level", type=int, metavar="N", help="how hard to compress (default: usual)"
+    )
+    form.add_argument(
+        "--chunk", metavar="SIZE", help="of a chunk before it is compressed (default: 2MiB)"
     )
     form.add_argument(
         "--dtype",
@@ -95,19 +104,20 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     form.add_argument("--allow-loss", action="store_true", help="let types change values")
     form.add_argument(
-        "--shuffle", action="store_true", help="a uniform random order, in bounded memory"
+        "--shuffle", action="store_true", help="write the rows in a uniform random order"
     )
-    form.add_argument("--seed", type=seed_number, metavar="N", help="of that order")
+    form.add_argument("--seed", type=seed_number, metavar="N", help="makes that order repeatable")
     form.add_argument(
         "--shard-size",
         metavar="SIZE",
-        help="a folder of files with so many bytes of samples each, and a manifest, such as 4GB",
+        help="write a folder of files with so many bytes of samples each, such as 4GB, and a "
+        "manifest",
     )
 
     work = parser.add_argument_group("work")
     add_means(work)
     work.add_argument("--overwrite", action="store_true", help="replace what is at OUT")
-    work.add_argument("--resume", action="store_true", help="go on with shards after a stop")
+    work.add_argument("--resume", action="store_true", help="continue shards that were stopped")
     work.add_argument("--json", action="store_true", help="the summary as one JSON document")
     work.add_argument("--quiet", action="store_true", help="no progress, no summary")
     work.add_argument("--debug", action="store_true", help="show where an error was raised")

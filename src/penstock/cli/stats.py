@@ -1,57 +1,59 @@
 """`penstock stats`: what the values in files are, as a table, a document and a picture."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from penstock.cli.inputs import add_fields, add_means, open_samples, positive
+from penstock.cli.parser import EXIT_CODES
 from penstock.statistics import stats
-from penstock.statistics.plot import check_path, import_matplotlib
-from penstock.statistics.text import to_text
+from penstock.statistics.plot import check_path, import_figure
+from penstock.statistics.text import WIDTH, to_text
 
 DESCRIPTION = """\
-Reads the samples of one or more HDF5 files once, however large they are, and shows for each
-field how many values there are and are missing, their mean, standard deviation, least, largest
-and quantiles, for each channel of images and each feature of vectors as well; and how often each
-class comes. The result is the same for any --memory and any --workers."""
+Reads the samples of one or more HDF5 files once, however large they are, and
+shows for each field how many values there are and are missing, their mean,
+standard deviation, least, largest and quantiles, for each channel of images
+and each feature of vectors as well; and how often each class comes. The
+result is the same for any --memory and any --workers."""
 
-EPILOG = """\
+EPILOG = f"""\
 columns:
-  count      values that are there; one image has height x width x channels of them
-  missing    values that are NaN, and infinite, values that are; shown if there are any. All
-             other columns are of the finite values
-  distinct   different values of a field with one value a sample, or classes of one-hot rows
-  std        standard deviation of the values themselves, as NumPy gives it
-  5%, 50%    values that so many are not above; exact for 8 and 16 bits and where all distinct
-             values were counted, else within 0.4 % of the value
-  [0], [1]   channels of images and features of vectors: the places of the last axis
+  count      values that are there; one image has height x width x channels
+  missing    values that are NaN; and infinite, values that are. They are
+             shown if there are any; all else is about the finite values
+  distinct   different values of a field with one value a sample, or classes
+             of one-hot rows
+  std        standard deviation of the values, as NumPy gives it
+  5%, 50%    values that so many are not above; exact for 8 and 16 bits and
+             where all distinct values were counted, else within 0.4 %
+  [0], [1]   channels of images and features of vectors: the last axis
 
 keys of --json:
   rows, x, y, sample_weight
              samples, and the names of the fields in their structure
-  fields     for each field: name, shape, dtype, count, missing, infinite, min, max, mean, std,
-             quantiles, distinct (null if they are not counted), more_than (the limit, if there
-             are more), classes (value and count of each, or null), channels (the numbers of each),
-             histogram (edges and counts of bins of equal width; null without finite values)
-
-exit codes:
-  0  all went well
-  2  no such file or field, or data that cannot be used
-  1  another failure
+  fields     for each field: name, shape, dtype, count, missing, infinite,
+             min, max, mean, std, quantiles, distinct (null if they are not
+             counted), more_than (the limit, if there are more), classes
+             (value and count of each, or null), channels (the numbers of
+             each), histogram (edges and counts of bins of equal width; null
+             without finite values)
 
 examples:
   penstock stats cats.h5
   penstock stats cats.h5 --x image --y label --plot cats.png
   penstock stats 'shards/*.h5' --memory 1GB --json | jq '.fields[].mean'
-"""
+
+{EXIT_CODES}"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Adds `stats` to the commands."""
     parser = commands.add_parser(
         "stats",
-        help="mean, spread, quantiles, missing values and classes of all fields",
+        help="what the values are: mean, spread, range, classes",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,7 +75,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         type=positive,
         default=1000,
         metavar="N",
-        help="different values of a field that are counted (default: 1000)",
+        help="count so many different values of a field, at most (default: 1000)",
     )
     add_means(work)
     output = parser.add_argument_group("output")
@@ -88,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
     if options.plot is not None:
         # Before hours of reading.
         check_path(options.plot)
-        import_matplotlib()
+        import_figure()
     data = open_samples(options, options.inputs[0] if len(options.inputs) == 1 else options.inputs)
     found = stats(
         data,
@@ -102,7 +104,9 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(found.to_json(), flush=True)
     elif not options.quiet:
-        print(_shown(to_text(found.to_dict()), sys.stdout.encoding), flush=True)
+        width = shutil.get_terminal_size((WIDTH, 24)).columns
+        text = to_text(found.to_dict(), width=max(width, WIDTH // 2), terminal=sys.stdout.isatty())
+        print(_shown(text, sys.stdout.encoding), flush=True)
 
 
 def _shown(text: str, encoding: str | None) -> str:

@@ -8,14 +8,23 @@ from typing import Any
 
 import penstock as ps
 from penstock.cli.inputs import add_means
+from penstock.cli.parser import EXIT_CODES
 from penstock.errors import ReadError
 
 DESCRIPTION = """\
-Reads everything at PATH, and names what is broken. Data that `penstock pack` wrote are compared
-with the checksums that were noted then; of any other HDF5 file, each value is read and decoded.
+Reads everything at PATH, and names what is broken. Data that penstock pack
+wrote are compared with the checksums that were noted then; of any other HDF5
+file, each value is read and decoded."""
 
-Exit codes: 0 if all is well, 1 if something is broken, 2 if PATH is nothing that can be
-checked."""
+EPILOG = f"""\
+examples:
+  penstock verify fast.h5
+  penstock verify shards --json
+  penstock verify fast.h5 --quiet && echo whole
+
+{EXIT_CODES}
+
+1 also means that something is broken."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -24,6 +33,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "verify",
         help="check that files are whole",
         description=DESCRIPTION,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -25,7 +25,7 @@ from penstock.keras import insides
 from penstock.keras.adapter import LoaderAdapter
 from penstock.loading import ItemLoader, Loader
 from penstock.matrix import dataset_of, has_matrix
-from penstock.resources import default_memory, drawn_seed
+from penstock.resources import check_memory, default_memory, drawn_seed
 
 FEW_BYTES = 1 << 26
 """Memory for data that were given without batches, however small they are."""
@@ -154,8 +154,10 @@ def _loader_of(
     share = max(data.nbytes // 2, FEW_BYTES)
     try:
         return batch(memory=min(share, default_memory()))
-    except MemoryBudgetError:
-        return batch()
+    except MemoryBudgetError as error:
+        least = error.least or 0
+        check_memory(least, "Reading these rows in batches", "Pack them in smaller chunks first.")
+        return batch(memory=max(least, default_memory()))
 
 
 def _train_validation_split(arrays: Any, validation_split: float) -> Any:

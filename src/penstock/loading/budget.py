@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from penstock.errors import MemoryBudgetError
 from penstock.loading.view import View
-from penstock.resources import format_bytes, machine_memory
+from penstock.resources import format_bytes, machine_memory, too_little_memory
 from penstock.spec import Indices
 
 RESIDENT = 16
@@ -110,22 +109,21 @@ def share(
         MemoryBudgetError: If it is too little; says the least that works.
     """
     samples = samples or len(view)
-    needs = _Needs(view, min(batch_size, samples), shuffle)
-    resident = needs.resident(total) if keep else ()
+    needs = _Needs(view, min(batch_size, samples), shuffle, keep)
+    resident = needs.resident(total)
     largest = needs.largest_block(resident)
     blocks = 2 * largest * (needs.row + INDEX_BYTES)
     if total < needs.least_with(resident):
         what = ""
         there = f", of which there are {samples}," if batch_size > samples else ""
         if largest and shuffle != "batch":
-            what = f", and the largest block holds {largest} rows"
-        error = MemoryBudgetError(
-            f"memory={format_bytes(total)} is too little: a batch of {batch_size} rows{there} "
-            f"takes {format_bytes(needs.batch)}{what}. The least that works here is "
-            f"memory={needs.least()}."
+            what = f", and the largest block holds {largest:,} rows"
+        raise too_little_memory(
+            total,
+            f"a batch of {batch_size:,} row{'s' * (batch_size != 1)}{there} takes "
+            f"{format_bytes(needs.batch)}{what}",
+            needs.least(),
         )
-        error.least = needs.least()
-        raise error
     left = total - needs.bytes_of(resident)
     batches = max(AHEAD_BYTES, AHEAD_BATCHES * needs.batch)
     wanted = batches + needs.beside + SCRATCHES * needs.scratch
@@ -151,6 +149,13 @@ def share(
     )
 
 
+def least_memory(
+    view: View, batch_size: int, shuffle: bool | str, keep: bool = True, samples: int | None = None
+) -> int:
+    """The least number of bytes that `share` takes; it takes all above as well."""
+    return _Needs(view, min(batch_size, samples or len(view)), shuffle, keep).least()
+
+
 class _Needs:
     """What a loader needs, whatever it is given.
 
@@ -161,10 +166,11 @@ class _Needs:
         beside: Bytes for two batches, one running read, and the arithmetic of row numbers.
     """
 
-    def __init__(self, view: View, batch_size: int, shuffle: bool | str) -> None:
+    def __init__(self, view: View, batch_size: int, shuffle: bool | str, keep: bool) -> None:
         self._view = view
         self._batch_size = batch_size
         self._shuffle = shuffle
+        self._keep = keep
         # A copy of what lies in memory already would be of no use.
         elsewhere = [field for field in view.fields if field.name not in view.in_memory]
         self._fields = sorted(elsewhere, key=lambda field: field.nbytes)
@@ -185,6 +191,8 @@ class _Needs:
 
     def resident(self, total: int) -> tuple[str, ...]:
         """The fields that stay: all if they fit, else the smallest within their share."""
+        if not self._keep:
+            return ()
         everything = self._smallest(len(self._fields))
         if self.bytes_of(everything) + self.beside <= total:
             return everything
@@ -194,6 +202,9 @@ class _Needs:
             and self.bytes_of(self._smallest(count + 1)) <= total // RESIDENT
         ):
             count += 1
+        # The blocks of the fields that are left may be larger than those of all fields were.
+        while count and self.least_with(self._smallest(count)) > total:
+            count -= 1
         return self._smallest(count)
 
     def _smallest(self, count: int) -> tuple[str, ...]:
@@ -265,5 +276,5 @@ class _Needs:
 
     def least(self) -> int:
         """The least budget that works."""
-        counts = range(len(self._fields) + 1)
+        counts = range(len(self._fields) + 1 if self._keep else 1)
         return min(self.least_with(self._smallest(count)) for count in counts)

@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import MemoryBudgetError
+from penstock.loading.budget import least_memory
 from penstock.loading.loader import Loader
 from penstock.loading.view import View
 from penstock.order import STEP
+from penstock.resources import check_memory
 
 MEMORY = 32_000_000
 """The budget; a field that fits stays for the next pass over it."""
@@ -39,7 +41,7 @@ class Columns:
 
         Raises:
             ReadError: If rows cannot be read.
-            MemoryBudgetError: If a block of a field does not fit into memory.
+            MemoryBudgetError: If a block of a field is more than this process may hold.
         """
         for view in self._views:
             loader = self._kept or _loader(view)
@@ -55,4 +57,11 @@ def _loader(view: View) -> Loader:
         return Loader(view, dict, rows, memory=MEMORY)
     except MemoryBudgetError:
         # Of a field in few large chunks, one has to fit.
-        return Loader(view, dict, rows)
+        least = least_memory(view, rows, shuffle=False)
+        names = ", ".join(map(repr, view.names))
+        check_memory(
+            least,
+            f"Reading {names}, whose chunks are large,",
+            "Pack the field in smaller chunks first.",
+        )
+        return Loader(view, dict, rows, memory=least)

@@ -34,8 +34,8 @@ from penstock.order import (
     WindowOrder,
     batch_edges,
 )
-from penstock.resources import cpu_count, default_memory, parse_bytes
-from penstock.spec import Indices
+from penstock.resources import cpu_count, default_memory, format_bytes, parse_bytes
+from penstock.spec import Indices, short_list
 from penstock.transform import with_class_weight
 
 SEQUENTIAL_BYTES = 16_000_000
@@ -111,6 +111,15 @@ class Loader:
         raise TypeError(
             "A loader does not pickle: its threads and memory belong to this process. Pickle the "
             "data set, and call batch() where it is used; state_dict() keeps the position."
+        )
+
+    def __repr__(self) -> str:
+        options = f"shuffle={self.shuffle!r}, seed={self.seed}" if self.shuffle else "shuffle=False"
+        dropped = ", drop_remainder=True" if self.drop_remainder else ""
+        return (
+            f"<Loader of {len(self):,} batches of {self.batch_size:,}: {options}{dropped}, "
+            f"memory={format_bytes(self.memory)}, workers={self.workers}; "
+            f"{short_list(self._view.fields)}>"
         )
 
     # Length and position.
@@ -304,7 +313,8 @@ class Loader:
         if not place.capacity and (self._budget.row_by_row or shuffle is True):
             size = self.batch_size if shuffle == "batch" else 1
             # The order does not depend on the step; what its arithmetic holds does.
-            step = min(max(self.memory >> 9, FEWEST_ROWS), 1 << 14)
+            room = self._budget.capacity * (self._view.row_bytes + INDEX_BYTES) // INDEX_BYTES
+            step = min(max(min(self.memory >> 9, room), FEWEST_ROWS), 1 << 14)
             rows = RowOrder(self._length, key if shuffle else None, size, step)
             return rows if drawn is None else DrawnRows(rows, drawn, len(self._view))
         edges = self._view.edges(names, place.together)
@@ -385,28 +395,3 @@ class Loader:
         blocks = self._order(self._usual, True).mixed(0)
         bound = 1.0 if self._view.mixed else 1 + (self.batch_size - 1) / blocks
         return Shuffle("windows", blocks, bound)
-
-    def advice(self) -> list[str]:
-        """What a person should know about this order before training on it; often nothing."""
-        found = []
-        mixing = self._mixing
-        few = mixing.blocks_per_window and mixing.blocks_per_window < 4 * self.batch_size
-        if few and not self._view.mixed:
-            found.append(
-                f"A window mixes {mixing.blocks_per_window} blocks for batches of "
-                f"{self.batch_size}: if neighbouring rows are alike (sorted by class, say), a "
-                f"batch statistic varies up to {mixing.variance_bound:.2f} times as much as under "
-                "an exact shuffle. More memory=, smaller chunks in the file, or a file that "
-                "pack(shuffle=True) wrote mix better."
-            )
-        slow = [
-            field.name
-            for field in self._view.fields
-            if field.name not in self._budget.resident and not self._view.addressable([field.name])
-        ]
-        if self.shuffle == "exact" and slow:
-            found.append(
-                f"shuffle='exact' decodes a whole block for nearly every row of {slow[0]!r}, which "
-                "does not fit into memory=. shuffle=True is far faster and nearly as random."
-            )
-        return found

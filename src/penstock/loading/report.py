@@ -5,6 +5,7 @@ from typing import Any
 
 from penstock.errors import printable
 from penstock.resources import format_bytes
+from penstock.tables import html_table
 
 SHOWN_EPOCHS = 5
 """Epochs whose wall time is shown; `epoch_seconds` has all."""
@@ -108,7 +109,23 @@ class Report:
         before = f"last {SHOWN_EPOCHS}: " if len(self.epoch_seconds) > SHOWN_EPOCHS else ""
         return [("epochs took", before + ", ".join(few))]
 
+    def __repr__(self) -> str:
+        return (
+            f"<Report of {self.samples:,} samples in {self.batches:,} batches: "
+            f"{self.samples_per_second:,.0f} samples/s, waited for data {self.wait_share:.0%}, "
+            f"peak {format_bytes(self.peak_bytes)} of {format_bytes(self.budget)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table("Report of a loader", self._rows())
+
     def __str__(self) -> str:
+        rows = self._rows()
+        width = max(len(label) for label, _ in rows)
+        return "\n".join(printable(f"{label:<{width}}  {text}") for label, text in rows)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """What a person wants to see: labels, and what they name."""
         rows = [
             ("samples", f"{self.samples:,} in {self.batches:,} batches, {self.epochs} epochs"),
             ("speed", f"{self.samples_per_second:,.0f} samples/s over {self.seconds:.2f} s"),
@@ -139,5 +156,4 @@ class Report:
         for name, path in self.paths.items():
             kept = ", kept in memory" if name in self.resident else ""
             rows.append((f"field {name}", f"{path['path']}: {path['reason']}{kept}"))
-        width = max(len(label) for label, _ in rows)
-        return "\n".join(printable(f"{label:<{width}}  {text}") for label, text in rows)
+        return rows

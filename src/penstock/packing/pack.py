@@ -112,9 +112,8 @@ def pack(
     ```
     """
     from penstock.packing.output import is_published
-    from penstock.packing.pieces import Means
     from penstock.packing.plan import make_plan
-    from penstock.packing.run import write
+    from penstock.packing.run import check_means, write
 
     target = Path(path)
     total = default_memory() if memory is None else parse_bytes(memory)
@@ -131,14 +130,11 @@ def pack(
         names=names,
         parts=(x, y, sample_weight),
     )
-    means = Means.of(plan, total, workers)
+    means = check_means(plan, total, workers)
     _check_target(target, shard_size is not None, overwrite, resume)
     _check_input(data, target)
     keep = plan.shard_rows is not None
-    with (
-        means.explained(plan, total, workers),
-        Staging(target, overwrite=overwrite, keep=keep, resume=resume) as staging,
-    ):
+    with Staging(target, overwrite=overwrite, keep=keep, resume=resume) as staging:
         if keep and is_published(plan, staging):
             staging.remove()
         else:

@@ -1,17 +1,16 @@
 """The samples on their way into a file: mapped, cast and encoded in the threads that read them."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import DataError, LossError, MemoryBudgetError
+from penstock.errors import DataError, LossError
 from penstock.loading import Loader
 from penstock.order import Permutation, stream_key
 from penstock.packing.plan import Plan
-from penstock.resources import cpu_count, format_bytes
+from penstock.resources import cpu_count
 from penstock.spec import Indices, leaves
 from penstock.transform import finish
 from penstock.writing import Encoded
@@ -115,31 +114,6 @@ class Means(NamedTuple):
         buffers = (plan.storage.compression is None) + 2 * (plan.shard_rows is not None)
         beside = count * plan.scratch + buffers * buffer
         return cls(max(1, memory - beside), count, beside, buffer)
-
-    @contextmanager
-    def explained(self, plan: Plan, total: int, workers: int | None) -> Iterator[None]:
-        """Says, where memory is too little, how much is enough for all that shares it.
-
-        Args:
-            plan: What is packed.
-            total: Bytes that were given.
-            workers: Threads that were asked for.
-        """
-        try:
-            yield
-        except MemoryBudgetError as error:
-            if error.least is None:
-                raise
-            # Two passes set aside what is sorted at a time as well.
-            needed = error.least * SORTED // (SORTED - 1) + SORTED
-            enough = needed
-            while Means.of(plan, enough, workers).memory < needed:
-                enough += enough // 16 + 1
-            raise MemoryBudgetError(
-                f"memory={format_bytes(total)} is too little to pack this: compressing and writing "
-                f"take {format_bytes(self.beside)}, and what is left cannot hold the samples that "
-                f"are read together. memory={enough} is enough."
-            ) from error
 
 
 def in_order(plan: Plan, first: int, means: Means, shuffle: bool | str) -> Iterator[Piece]:

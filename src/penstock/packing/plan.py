@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from penstock.dataset import Dataset
-from penstock.errors import OptionError, ShapeError, some_of
+from penstock.errors import OptionError, ShapeError, did_you_mean, some_of
 from penstock.manifest import ATTRIBUTE, CHECKSUMS, Note, structure_of
 from penstock.resources import parse_bytes
 from penstock.spec import PARTS, Field, Spec, Structure, map_structure, may_be_named
@@ -279,6 +279,6 @@ def _plain_name(name: str) -> str:
 def _check_field(spec: Spec, name: Any, option: str) -> None:
     if name not in spec:
         raise OptionError(
-            f"{option}= names a field {name!r}, which is not there. There are: "
-            f"{some_of(list(spec))}"
+            f"{option}= names a field {name!r}, which is not there."
+            f"{did_you_mean(str(name), spec)} There are: {some_of(list(spec))}"
         )

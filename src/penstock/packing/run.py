@@ -1,6 +1,7 @@
 """Writes what a plan says: from the pieces to the file or the shards."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from penstock.errors import MemoryBudgetError
 from penstock.packing.output import output_of
@@ -8,16 +9,19 @@ from penstock.packing.pieces import Means, Piece, estimate, in_order
 from penstock.packing.plan import Plan
 from penstock.packing.shuffling import Scratch
 from penstock.progress import progress as shown
-from penstock.resources import machine_memory
+from penstock.resources import format_bytes, machine_memory, too_little_memory
 from penstock.staging import Staging, check_room, free_bytes, write_errors
 
 _RANDOM_ROW_BYTES = 1 << 16
 """Rows that a disk reads one by one about as fast as in runs."""
 
+_CLOSE = 64
+"""How much memory is enough is worked out to one part in so many."""
+
 
 def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
     """Writes all that is still to be written."""
-    scratch = _scratch(plan, staging, means)
+    scratch = _scratch(plan, staging.folder, means)
     with write_errors(staging.target):
         output = output_of(plan, staging, means.buffer)
     with output:
@@ -33,6 +37,43 @@ def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
                 advance(plan.piece_rows * plan.row_bytes)
         with write_errors(staging.target):
             output.finish()
+
+
+def check_means(plan: Plan, total: int, workers: int | None) -> Means:
+    """What `total` bytes come to for a plan, made sure to be enough for all that shares them.
+
+    Raises:
+        MemoryBudgetError: If it is too little; says how much is enough.
+    """
+    means = Means.of(plan, total, workers)
+    if _is_enough(plan, means):
+        return means
+    little, enough = total, 2 * total
+    while not _is_enough(plan, Means.of(plan, enough, workers)):
+        little, enough = enough, 2 * enough
+    # What is enough is found by trial, as what is sorted at a time grows with the memory.
+    while enough - little > little // _CLOSE:
+        tried = (little + enough) // 2
+        if _is_enough(plan, Means.of(plan, tried, workers)):
+            enough = tried
+        else:
+            little = tried
+    raise too_little_memory(
+        total,
+        f"compressing and writing take {format_bytes(means.beside)}, and what is left cannot hold "
+        "the samples that are read together",
+        enough,
+    )
+
+
+def _is_enough(plan: Plan, means: Means) -> bool:
+    """Whether every loader that the plan needs can be made."""
+    try:
+        if _scratch(plan, Path(), means) is None:
+            _pieces(plan, None, 0, means)
+    except MemoryBudgetError:
+        return False
+    return True
 
 
 def _check_room(plan: Plan, staging: Staging, left: int, scratch: Scratch | None) -> None:
@@ -62,8 +103,8 @@ def _can_go_once(plan: Plan, means: Means) -> bool:
     return True
 
 
-def _scratch(plan: Plan, staging: Staging, means: Means) -> Scratch | None:
-    """Where rows are put in order, if they cannot be read in that order as fast."""
+def _scratch(plan: Plan, folder: Path, means: Means) -> Scratch | None:
+    """Where rows are put in order, in `folder`, if they cannot be read in that order as fast."""
     if plan.seed is None:
         return None
     view = plan.data._view
@@ -75,4 +116,4 @@ def _scratch(plan: Plan, staging: Staging, means: Means) -> Scratch | None:
     once = plan.data._draw is None
     if once and (fits or (addressable and at_hand)) and _can_go_once(plan, means):
         return None
-    return Scratch(plan, staging.folder / "scratch", means)
+    return Scratch(plan, folder / "scratch", means)

@@ -77,6 +77,7 @@ class Scratch:
         self._memory, self._workers = means.memory, means.workers
         self._permutation = permutation_of(plan)
         self._stretch = self._room()
+        self._first = self._first_loader()
 
     def _room(self) -> int:
         """Rows of which a loader can hold two stretches, beside the batches."""
@@ -88,6 +89,22 @@ class Scratch:
         )
         budget = share(view, plan.piece_rows, self._memory, self._workers, False, keep=False)
         return min(max(1, budget.capacity), plan.rows)
+
+    def _first_loader(self) -> Loader:
+        """Reads all rows in their own order, as many at a time as are sorted together."""
+        plan = self._plan
+        source_bytes = max(plan.data._view.row_bytes, plan.row_bytes)
+        rows = max(1, self._memory // SORTED // (source_bytes + INDEX_BYTES))
+        return Loader(
+            plan.data._view,
+            Prepare(plan),
+            min(rows, plan.rows),
+            # What is sorted at a time is beside it.
+            memory=max(1, self._memory - self._memory // SORTED),
+            workers=self._workers,
+            keep=False,
+            draw=plan.data._draw,
+        )
 
     @property
     def nbytes(self) -> int:
@@ -105,23 +122,11 @@ class Scratch:
         self._folder.mkdir(exist_ok=True)
         (self._folder / _DONE).unlink(missing_ok=True)
         plan = self._plan
-        source_bytes = max(plan.data._view.row_bytes, plan.row_bytes)
-        rows = max(1, self._memory // SORTED // (source_bytes + INDEX_BYTES))
-        loader = Loader(
-            plan.data._view,
-            Prepare(plan),
-            min(rows, plan.rows),
-            # What is sorted at a time is beside it.
-            memory=self._memory - self._memory // SORTED,
-            workers=self._workers,
-            keep=False,
-            draw=plan.data._draw,
-        )
         files = _Stretches(self._paths(), plan.fields, self._edges())
         with files:
             place = 0
             try:
-                for values in loader:
+                for values in self._first:
                     count = len(next(iter(values.values())))
                     places = self._permutation.inverse(np.arange(place, place + count))
                     with write_errors(self._folder):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from penstock.errors import MissingFileError, PenstockError, check_integer, printable
 from penstock.formats import from_hdf5
 from penstock.loading import Loader, View
+from penstock.loading.budget import least_memory
 from penstock.manifest import (
     ATTRIBUTE,
     CHECKSUMS,
@@ -26,8 +27,15 @@ from penstock.manifest import (
 )
 from penstock.progress import Advance
 from penstock.progress import progress as shown
-from penstock.resources import cpu_count, default_memory, format_bytes, parse_bytes
+from penstock.resources import (
+    cpu_count,
+    default_memory,
+    format_bytes,
+    parse_bytes,
+    too_little_memory,
+)
 from penstock.spec import PARTS, Field, leaves
+from penstock.tables import html_table
 
 _MOST_PROBLEMS = 20
 """Of one field: a file that is damaged all over need not be described place by place."""
@@ -62,12 +70,24 @@ class Verification:
         return not self.problems
 
     def __str__(self) -> str:
-        rows = "" if self.rows is None else f"{self.rows:,} rows, "
-        lines = [f"{self.path}: {rows}{format_bytes(self.bytes)} read"]
-        lines += [f"  ok      {line}" for line in self.checked]
-        lines += [f"  broken  {line}" for line in self.problems]
-        lines += [f"  note    {line}" for line in self.remarks]
+        lines = [self._summary(), *[f"  {state:<6}  {line}" for state, line in self._found()]]
         return printable_lines(lines)
+
+    def __repr__(self) -> str:
+        state = f"{len(self.problems)} broken, first {self.problems[0]}" if self.problems else "ok"
+        return printable(f"<Verification of {self.path}: {state}>")
+
+    def _repr_html_(self) -> str:
+        return html_table(self._summary(), self._found())
+
+    def _summary(self) -> str:
+        rows = "" if self.rows is None else f"{self.rows:,} rows, "
+        return f"{self.path}: {rows}{format_bytes(self.bytes)} read"
+
+    def _found(self) -> list[tuple[str, str]]:
+        """What was checked, is broken, or was not checked, a line each."""
+        parts = {"ok": self.checked, "broken": self.problems, "note": self.remarks}
+        return [(state, line) for state, lines in parts.items() for line in lines]
 
 
 def printable_lines(lines: list[str]) -> str:
@@ -196,11 +216,15 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
         except PenstockError as error:
             (problems if name in ours else remarks).append(f"{name}: {error}")
     total = sum(len(view) * view.row_bytes for view in views.values())
+    pieces = {}
+    for name, view in views.items():
+        expected = read_numbers(path, name, CHECKSUMS) if note.checksum_rows else None
+        rows = max(1, min(_PIECE_BYTES // view.row_bytes, len(view)))
+        pieces[name] = (rows if expected is None else note.checksum_rows, expected)
+    _check_memory({name: (view, pieces[name][0]) for name, view in views.items()}, memory)
     with shown("verifying", total, bar) as advance:
         for name, view in views.items():
-            expected = read_numbers(path, name, CHECKSUMS) if note.checksum_rows else None
-            rows = max(1, min(_PIECE_BYTES // view.row_bytes, len(view)))
-            rows = rows if expected is None else note.checksum_rows
+            rows, expected = pieces[name]
             found = list(_read(view, rows, expected, advance, memory, workers))
             if name in ours and expected is None and note.checksum_rows:
                 found.append("its checksums are not there any more")
@@ -217,6 +241,22 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
     return Verification(
         str(path), rows_in_all, total, tuple(checked), tuple(problems), tuple(remarks)
     )
+
+
+def _check_memory(pieces: Mapping[str, tuple[View, int]], memory: int) -> None:
+    """Makes sure, before anything is read, that so many rows of each field fit into memory.
+
+    Raises:
+        MemoryBudgetError: If they do not.
+    """
+    for name, (view, rows) in pieces.items():
+        if memory < least_memory(view, rows, shuffle=False, keep=False):
+            raise too_little_memory(
+                memory,
+                f"{name} is read in pieces of {rows:,} row{'s' * (rows != 1)}, "
+                f"{format_bytes(rows * view.row_bytes)} each",
+                max(least_memory(*some, shuffle=False, keep=False) for some in pieces.values()),
+            )
 
 
 def _other_attributes(view: View, name: str, noted: Mapping[str, int]) -> Iterator[str]:

@@ -39,6 +39,11 @@ class Column:
         if self._field is None:
             self._array = array_beside(view, given, option)
 
+    @property
+    def is_field(self) -> bool:
+        """Whether it is a field of the rows; else an array beside them."""
+        return self._field is not None
+
     def _runs(self) -> Iterator[tuple[int, Values]]:
         """Values as they are, and the position of the first."""
         start = 0

@@ -9,11 +9,12 @@ import numpy as np
 
 from penstock.errors import DataError, OptionError, check_integer
 from penstock.loading import View
-from penstock.order import Permutations, Ranks, shares_of_classes, stream_key, unit_hashes
+from penstock.order import Permutations, Ranks, shares_of_classes, stream_key
 from penstock.resources import check_memory
 from penstock.spec import Indices
 from penstock.splits.classes import MOST_CLASSES, Classes
 from penstock.splits.columns import Column
+from penstock.splits.keys import about_uneven_parts, parts_of_keys
 from penstock.splits.sizes import cumulated, flat, split_edges
 
 MOST_NAMES = 1000
@@ -87,7 +88,6 @@ def by_key(view: View, given: Any, sizes: Sequence[Any], seed: int) -> list[View
         )
     ends = cumulated(sizes)
     column = Column(view, given, "by=")
-    key = stream_key(seed, "split by key")
 
     def codes() -> Iterator[Indices]:
         kinds = set()
@@ -99,18 +99,12 @@ def by_key(view: View, given: Any, sizes: Sequence[Any], seed: int) -> list[View
                     "would be two."
                 )
             for start in range(0, len(run), _PIECE):
-                hashes = unit_hashes(run[start : start + _PIECE], key)
-                yield np.searchsorted(ends[:-1], hashes, side="right")
+                yield parts_of_keys(run[start : start + _PIECE], ends, seed)
 
     parts = view.divide(codes(), len(ends))
-    for number, part in enumerate(parts, 1):
-        if len(view) and not len(part):
-            warnings.warn(
-                f"Part {number} of {len(parts)} has no rows: no key's hash fell into its share, as "
-                f"is likely where there are few keys. Another seed= divides the keys of "
-                f"{column.name} in another way; a field that names the parts, as you want.",
-                stacklevel=4,
-            )
+    uneven = about_uneven_parts([len(part) for part in parts], ends, column)
+    if uneven is not None:
+        warnings.warn(uneven, stacklevel=4)
     return parts
 
 

@@ -58,33 +58,35 @@ def check_path(path: str | PathLike[str]) -> Path:
     return target
 
 
-def import_matplotlib() -> tuple[Any, Any]:
-    """The classes of figures, and of what draws them without a window.
+def import_figure() -> Any:
+    """The class of figures.
 
     Raises:
         MissingDependencyError: If matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401, ICN001
+
+        from penstock.statistics.figure import StatsFigure
     except ImportError as error:
         raise MissingDependencyError(
             "Plots are drawn by matplotlib, which is not installed. "
             'Run: pip install "penstock[plot]".'
         ) from error
-    return Figure, FigureCanvasAgg
+    return StatsFigure
 
 
-def draw(stats: Stats, path: str | PathLike[str]) -> None:
-    """Draws `stats` to a PNG file; see `Stats.plot`."""
-    target = check_path(path)
-    new_figure, canvas = import_matplotlib()
+def draw(stats: Stats, path: str | PathLike[str] | None) -> Any:
+    """Draws `stats`, also to a PNG file; see `Stats.plot`."""
+    target = None if path is None else check_path(path)
+    new_figure = import_figure()
     fields = list(stats.values())
     shown = fields[:_MOST_PANELS]
     across = min(_ACROSS, len(shown))
     down = math.ceil(len(shown) / across)
-    figure = new_figure((max(across, 2) * _WIDTH, down * _HEIGHT + 0.5), layout="constrained")
-    canvas(figure)
+    figure = new_figure(
+        (max(across, 2) * _WIDTH, down * _HEIGHT + 0.5), layout="constrained", dpi=120
+    )
     more = (
         f" of {len(fields):,}, of which the first {len(shown)} are shown" if shown != fields else ""
     )
@@ -97,7 +99,9 @@ def draw(stats: Stats, path: str | PathLike[str]) -> None:
         _panel(axes, field)
     for axes in figure.axes[len(shown) :]:
         axes.remove()
-    figure.savefig(target, dpi=120)
+    if target is not None:
+        figure.savefig(target, dpi="figure")
+    return figure
 
 
 def _panel(axes: Any, field: FieldStats) -> None:

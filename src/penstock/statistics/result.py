@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from penstock.errors import DataError, OptionError, field_not_found
-from penstock.spec import Spec, leaves
+from penstock.errors import DataError, OptionError, field_not_found, printable
+from penstock.spec import Spec, leaves, short_list
 from penstock.statistics.scan import chosen
 from penstock.statistics.summary import Summary
 
@@ -42,6 +42,10 @@ class FieldStats(Summary):
     classes: Mapping[Any, int] | None = None
     distinct: int | None = None
     more_than: int | None = None
+
+    def __repr__(self) -> str:
+        name = printable(f"{self.name} {self.shape} {self.dtype}")
+        return f"<FieldStats of {name}, {self._numbers()}>"
 
 
 class Stats(Mapping[str, FieldStats]):
@@ -81,7 +85,12 @@ class Stats(Mapping[str, FieldStats]):
         return len(self._fields)
 
     def __repr__(self) -> str:
-        return f"<Stats of {self.rows:,} samples: {', '.join(self)}>"
+        return printable(f"<Stats of {self.rows:,} samples: {short_list(list(self), 20)}>")
+
+    def _repr_html_(self) -> str:
+        from penstock.statistics.text import to_html
+
+        return to_html(self.to_dict())
 
     def __str__(self) -> str:
         from penstock.statistics.text import to_text
@@ -105,11 +114,15 @@ class Stats(Mapping[str, FieldStats]):
         """
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
-    def plot(self, path: str | PathLike[str]) -> None:
-        """Draws histograms of all fields, and how often each class comes, to a PNG file.
+    def plot(self, path: str | PathLike[str] | None = None) -> Any:
+        """Draws histograms of all fields, and how often each class comes.
 
         Args:
-            path: Of the file, which ends in `.png`.
+            path: Of a PNG file to write as well; its name ends in `.png`.
+
+        Returns:
+            A `matplotlib.figure.Figure`, which Jupyter shows. It is none of pyplot's, so that
+            nothing has to be closed, and no other figure is touched.
 
         Raises:
             MissingDependencyError: If matplotlib is not installed.
@@ -123,7 +136,7 @@ class Stats(Mapping[str, FieldStats]):
         """
         from penstock.statistics.plot import draw
 
-        draw(self, path)
+        return draw(self, path)
 
     def class_weight(self, field: str | None = None) -> dict[int, float]:
         """Weights that make all classes count alike: `rows / (classes * count)`.

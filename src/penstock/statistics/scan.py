@@ -7,10 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.dataset import Dataset
-from penstock.errors import DataError, MemoryBudgetError, OptionError, check_integer
+from penstock.errors import DataError, OptionError, check_integer, did_you_mean
 from penstock.loading import Loader
+from penstock.loading.budget import least_memory
 from penstock.progress import progress
-from penstock.resources import cpu_count, default_memory, format_bytes, parse_bytes
+from penstock.resources import (
+    cpu_count,
+    default_memory,
+    format_bytes,
+    parse_bytes,
+    too_little_memory,
+)
 from penstock.spec import Field, leaves
 from penstock.transform import finish
 
@@ -78,25 +85,26 @@ class Scan:
         self.memory = total = default_memory() if memory is None else parse_bytes(memory)
         sample = max(self.row_bytes, sum(field.nbytes for field in self.fields))
         beside = _BESIDE * self._rows * sample
-        workers = max(1, min(workers, total // 4 // max(beside, 1)))
-        left = max(1, total - workers * beside)
-        try:
-            return Loader(
-                self._data._view,
-                dict,
-                self._rows,
-                memory=left,
-                workers=workers,
-                keep=False,
-                draw=self._data._draw,
+        view = self._data._view
+        least = least_memory(view, self._rows, shuffle=False, keep=False, samples=self.rows)
+        if total < least + beside:
+            raise too_little_memory(
+                total,
+                f"rows are read in pieces of {self._rows:,}, {format_bytes(self._rows * sample)} "
+                f"each, and work on one may take {_BESIDE} times as much",
+                least + beside,
             )
-        except MemoryBudgetError as error:
-            raise MemoryBudgetError(
-                f"memory={format_bytes(total)} is too little: rows are read in pieces of "
-                f"{self._rows}, {format_bytes(self._rows * sample)} each, and work on one may take "
-                f"{_BESIDE} times as much. The least that works here is "
-                f"memory={(error.least or 0) + beside}."
-            ) from error
+        most = min(total // 4, total - least) // max(beside, 1)
+        workers = max(1, min(workers, most))
+        return Loader(
+            view,
+            dict,
+            self._rows,
+            memory=total - workers * beside,
+            workers=workers,
+            keep=False,
+            draw=self._data._draw,
+        )
 
     def run(
         self, work: Callable[[Arrays], Result], what: str, show: bool | None = False
@@ -182,7 +190,8 @@ def chosen(
     there = ", ".join(fields)
     if field is not None:
         if field not in fields:
-            raise OptionError(f"{what}: there is no field {field!r}. There are: {there}")
+            hint = did_you_mean(field, fields)
+            raise OptionError(f"{what}: there is no field {field!r}.{hint} There are: {there}")
         return fields[field]
     names = list(dict.fromkeys(named))
     if len(names) != 1:

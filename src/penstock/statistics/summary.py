@@ -35,6 +35,9 @@ class Histogram:
     whole: bool
     values: Array | None = None
 
+    def __repr__(self) -> str:
+        return f"<Histogram of {int(self.counts.sum()):,} values in {len(self.counts):,} bins>"
+
     @classmethod
     def of_values(cls, values: Array, counts: npt.NDArray[np.int64], whole: bool) -> "Histogram":
         """Ascending values, a bin for each."""
@@ -94,7 +97,18 @@ class Summary:
     mean: float | None = None
     std: float | None = None
     quantiles: Mapping[float, Number] = field(default_factory=dict)
-    histogram: Histogram | None = field(default=None, repr=False, compare=False)
+    histogram: Histogram | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Summary of {self._numbers()}>"
+
+    def _numbers(self) -> str:
+        """Counts, mean, spread and range, in a line."""
+        some = f"{self.count:,} value{'s' * (self.count != 1)}"
+        some += f", {self.missing:,} missing" if self.missing else ""
+        if self.mean is None:
+            return some
+        return f"{some}: mean {self.mean:.4g}, std {self.std:.4g}, {self.min} to {self.max}"
 
 
 def of_counts(values: Sequence[Number], counts: Sequence[int], scale: int = 1) -> dict[str, Any]:

@@ -221,7 +221,7 @@ def test_memory_that_mixes_is_named_where_chunks_are_small_enough(advice, path):
         warnings.simplefilter("error")
         loader = eval(one["command"], {"ps": ps})
     assert advice(path, "--memory", str(loader.memory)) == {}
-    with pytest.warns(UserWarning, match="A window mixes"):
+    with pytest.warns(UserWarning, match="shuffle=True mixes"):
         ps.from_hdf5(path, x="image").batch(32, shuffle=True, memory="8MB")
 
 

@@ -100,6 +100,14 @@ class ItemLoader:
         self._peeked: tuple[tuple[int, Wanted], Future[Batch]] | None = None
         self._current: weakref.ref[ItemStream] | None = None
 
+    def __repr__(self) -> str:
+        how = "threads" if self._pool is None else "processes"
+        size = "" if self.batch_size is None else f", batch_size={self.batch_size}"
+        return (
+            f"<ItemLoader of {type(self._items).__name__}{size}: shuffle={self.shuffle}, "
+            f"workers={self.workers} {how}>"
+        )
+
     def __len__(self) -> int:
         """Number of batches in an epoch."""
         return -(-self._length() // (self.batch_size or 1))

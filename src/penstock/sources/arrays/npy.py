@@ -25,6 +25,7 @@ from penstock.errors import (
     PenstockError,
     ReadError,
     TypeNotSupportedError,
+    did_you_mean,
     some_of,
     with_number,
 )
@@ -231,10 +232,11 @@ def _find_member(opened: BinaryIO, file: str, member: str) -> Place:
         if not member and len(infos) == 1:
             (member,) = infos
         if member not in infos:
+            hint = did_you_mean(member, infos) if member else ""
             which = f"has no array {member!r}" if member else "holds several arrays"
-            first = next(iter(infos), "x")
+            named = f"{Path(file).name}/{next(iter(infos), 'x')}"
             raise FieldNotFoundError(
-                f"{file!r} {which}. Name one of them, as in {f'{Path(file).name}/{first}'!r}. "
+                f"{file!r} {which}.{hint} Name one of them, as in {named!r}. "
                 f"It holds: {some_of(list(infos)) or 'nothing'}."
             )
         info = infos[member]
