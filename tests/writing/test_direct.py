@@ -1,6 +1,7 @@
 """Writes and reads past the page cache: the same bytes, on any file system."""
 
 import errno
+import fcntl
 import hashlib
 import os
 
@@ -110,7 +111,7 @@ def test_a_file_system_without_direct_reads_is_read(tmp_path, monkeypatch):
     """It says so when the file is opened, or when it is read."""
     (tmp_path / "file").write_bytes(b"abc" * 5000)
     expected = hashlib.sha256(b"abc" * 5000).hexdigest()
-    preadv, opened = os.preadv, os.open
+    preadv, control = os.preadv, fcntl.fcntl
 
     def refuse_reads(descriptor, buffers, place):
         if os.get_blocking(descriptor) and _is_direct(descriptor):
@@ -120,18 +121,16 @@ def test_a_file_system_without_direct_reads_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "preadv", refuse_reads)
     assert sha256_of(tmp_path / "file") == expected
 
-    def refuse_open(path, flags, *more, **options):
+    def refuse_flag(file, command, flags=0):
         if flags & os.O_DIRECT:
             raise OSError(errno.EINVAL, "Invalid argument")
-        return opened(path, flags, *more, **options)
+        return control(file, command, flags)
 
-    monkeypatch.setattr(os, "open", refuse_open)
+    monkeypatch.setattr(fcntl, "fcntl", refuse_flag)
     assert sha256_of(tmp_path / "file") == expected
 
 
 def _is_direct(descriptor):
-    import fcntl
-
     return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT
 
 

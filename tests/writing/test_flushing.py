@@ -1,11 +1,13 @@
 """The thread that brings files to the disk."""
 
+import gc
 import threading
 
 import pytest
 
 from penstock.writing import flushing
 from penstock.writing.flushing import FileFlusher, Flusher
+from tests.leaks import open_files
 
 
 def test_so_many_bytes_are_brought_to_the_disk():
@@ -47,13 +49,11 @@ def test_what_went_wrong_is_said():
     flusher = Flusher(flush, seconds=0.001)
     flusher.note(1)
     assert failed.wait(60)
-    with flusher._work:
-        assert flusher._work.wait_for(lambda: flusher._error, 60)
-    with pytest.raises(OSError, match="Input/output error"):
-        flusher.note(0)
     with pytest.raises(OSError, match="Input/output error"):
         flusher.close(last.set)
     assert last.is_set()
+    with pytest.raises(OSError, match="Input/output error"):
+        flusher.note(0)
 
 
 def test_it_may_be_ended_from_within():
@@ -68,8 +68,36 @@ def test_a_file_is_let_go_of_at_the_end(tmp_path):
     """Once, and no file of another is closed in its place."""
     path = tmp_path / "a"
     path.write_bytes(b"x")
+    before = open_files(tmp_path)
     flusher = FileFlusher(path)
     flusher.note(flushing.STEP_BYTES)
+    assert len(open_files(tmp_path)) == 1
     flusher.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        flushing.sync_data(flusher._descriptor)
+    assert open_files(tmp_path) == before == []
+
+
+def test_one_that_nobody_closes_ends(tmp_path):
+    """As after an interrupt in the midst of a constructor: neither thread nor file stays."""
+    (tmp_path / "a").write_bytes(b"x")
+    flusher = FileFlusher(tmp_path / "a")
+    flusher.note(1)
+    thread = flusher._thread
+    del flusher
+    gc.collect()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert open_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_a_thread_that_cannot_start_leaves_no_file_open(tmp_path, monkeypatch, kind):
+    """Or is interrupted while it starts."""
+    (tmp_path / "a").write_bytes(b"x")
+
+    def fail(thread):
+        raise kind
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(kind):
+        FileFlusher(tmp_path / "a")
+    assert open_files(tmp_path) == []

@@ -9,11 +9,12 @@ import errno
 import hashlib
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -59,14 +60,19 @@ class Stretches:
     ) -> None:
         if digest is not None:
             digest.read(path, LEAST_BYTES, min(starts.values()))
-        self._plain = os.open(path, os.O_RDWR)
-        self._direct = open_direct(path, os.O_RDWR)
         self._buffers = {name: _aligned(size) for name, size in sizes.items() if size}
         self._places = dict(starts)
         self._filled = dict.fromkeys(starts, 0)
-        self._flusher = FileFlusher(path)
         self._digest = digest
-        self._thread = ThreadPoolExecutor(1, "penstock-digest")
+        with ExitStack() as ends:
+            self._plain = ends.enter_context(path.open("r+b", buffering=0))
+            self._direct = open_direct(path, "r+b")
+            if self._direct is not None:
+                ends.enter_context(self._direct)
+            self._flusher = FileFlusher(path)
+            ends.callback(self._flusher.close)
+            self._thread = ends.enter_context(ThreadPoolExecutor(1, "penstock-digest"))
+            self._ends = ends.pop_all()
 
     def put(self, name: str, values: Array) -> None:
         """Writes what comes next in a stretch.
@@ -95,12 +101,7 @@ class Stretches:
         Raises:
             OSError: If what was written does not reach the disk.
         """
-        with ExitStack() as ends:
-            ends.callback(os.close, self._plain)
-            if self._direct is not None:
-                ends.callback(os.close, self._direct)
-            ends.callback(self._flusher.close)
-            ends.callback(self._thread.shutdown)
+        with self._ends:
             for name, filled in self._filled.items():
                 if filled:
                     # Part of a page: that is no business of a disk's.
@@ -111,7 +112,7 @@ class Stretches:
         hashed = None
         if self._digest is not None and self._digest.place == place:
             hashed = self._thread.submit(self._digest.update, data)
-        written = 0 if self._direct is None else _write_direct(self._direct, data, place)
+        written = 0 if self._direct is None else _write_direct(self._direct.fileno(), data, place)
         self._places[name] += written
         self._filled[name] = 0
         if written < len(data):
@@ -120,7 +121,7 @@ class Stretches:
             hashed.result()
 
     def _write_plain(self, name: str, data: npt.NDArray[np.uint8]) -> None:
-        write_at(self._plain, data, self._places[name])
+        write_at(self._plain.fileno(), data, self._places[name])
         self._places[name] += len(data)
         self._flusher.note(len(data))
 
@@ -176,17 +177,15 @@ class Digest:
         buffers = [_aligned(max(PAGE, buffer_bytes // PAGE * PAGE)) for _ in range(2)]
         stop = path.stat().st_size if stop is None else stop
         with ExitStack() as ends:
-            plain = os.open(path, os.O_RDONLY)
-            ends.callback(os.close, plain)
-            direct = open_direct(path, os.O_RDONLY)
-            if direct is not None:
-                ends.callback(os.close, direct)
-            first = plain if direct is None else direct
+            plain = ends.enter_context(path.open("rb", buffering=0))
+            direct = open_direct(path, "rb")
+            files = [plain] if direct is None else [ends.enter_context(direct), plain]
+            numbers = [file.fileno() for file in files]
             thread = ends.enter_context(ThreadPoolExecutor(1, "penstock-read"))
-            coming = thread.submit(_read, first, plain, buffers[0], self.place)
+            coming = thread.submit(_read, numbers, buffers[0], self.place)
             while count := min(coming.result(), stop - self.place):
                 full, free = buffers
-                coming = thread.submit(_read, first, plain, free, self.place + count)
+                coming = thread.submit(_read, numbers, free, self.place + count)
                 self.update(full[:count])
                 buffers = [free, full]
 
@@ -194,25 +193,32 @@ class Digest:
         return self._sha.hexdigest()
 
 
-def _read(descriptor: int, plain: int, buffer: npt.NDArray[np.uint8], place: int) -> int:
+def _read(descriptors: Sequence[int], buffer: npt.NDArray[np.uint8], place: int) -> int:
+    """Reads through the first descriptor, or through the last where that is not possible."""
     try:
-        return os.preadv(descriptor, [buffer.data], place)
+        return os.preadv(descriptors[0], [buffer.data], place)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        return os.preadv(plain, [buffer.data], place)
+        return os.preadv(descriptors[-1], [buffer.data], place)
 
 
-def open_direct(path: Path, flags: int) -> int | None:
+def open_direct(path: Path, mode: Literal["rb", "r+b"]) -> FileIO | None:
     """Opens a file for reads or writes past the page cache; None where that cannot be."""
     if not hasattr(os, "O_DIRECT"):
         return None
-    try:
-        return os.open(path, flags | os.O_DIRECT)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return None
+    import fcntl
+
+    with ExitStack() as ends:
+        file = ends.enter_context(path.open(mode, buffering=0))
+        try:
+            fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_DIRECT)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return None
+        ends.pop_all()
+        return file
 
 
 def _aligned(size: int) -> npt.NDArray[np.uint8]:

@@ -2,10 +2,10 @@
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
-
-from penstock.forks import run_in_each_process
+from queue import Empty, SimpleQueue
 
 STEP_BYTES = 1 << 26
 """The system itself begins much later, with gigabytes."""
@@ -14,24 +14,31 @@ STEP_BYTES = 1 << 26
 class Flusher:
     """A thread that has what was written brought to the disk, every so many bytes.
 
+    The thread does not refer to the flusher, and ends when nobody does any more: also where an
+    interrupt came before anybody could close it.
+
     Args:
         flush: Brings it there.
         seconds: After how long it is also done for fewer bytes; None for never.
+        ended: What the thread does last of all.
     """
 
-    def __init__(self, flush: Callable[[], None], seconds: float | None = None) -> None:
-        self._flush = flush
-        self._seconds = seconds
-        self._waiting = 0
-        self._closed = False
-        self._last: Callable[[], None] | None = None
-        self._error: OSError | None = None
-        run_in_each_process(self, Flusher._make_lock)
-        self._thread = threading.Thread(target=self._run, name="penstock-flush", daemon=True)
-        self._thread.start()
-
-    def _make_lock(self) -> None:
-        self._work = threading.Condition()
+    def __init__(
+        self,
+        flush: Callable[[], None],
+        seconds: float | None = None,
+        ended: Callable[[], None] | None = None,
+    ) -> None:
+        self._work = _Work(flush, seconds, ended)
+        self._thread = threading.Thread(target=self._work.run, name="penstock-flush", daemon=True)
+        weakref.finalize(self, self._work.end).atexit = False
+        try:
+            self._thread.start()
+        except BaseException:
+            self._work.end()
+            if ended is not None and not self._thread.is_alive():
+                ended()
+            raise
 
     def note(self, nbytes: int) -> None:
         """Notes that so many more bytes were written.
@@ -39,12 +46,7 @@ class Flusher:
         Raises:
             OSError: What went wrong with those before.
         """
-        with self._work:
-            if self._error is not None:
-                raise self._error
-            self._waiting += nbytes
-            if self._waiting >= STEP_BYTES:
-                self._work.notify()
+        self._work.note(nbytes)
 
     def close(self, last: Callable[[], None] | None = None) -> None:
         """Ends the thread; what is not on the disk yet has to be brought there by `fsync`.
@@ -55,38 +57,72 @@ class Flusher:
         Raises:
             OSError: What went wrong.
         """
-        with self._work:
-            self._closed = True
-            self._last = last
-            self._work.notify()
+        self._work.end(last)
         # The garbage collector may run this in the thread itself.
         if threading.current_thread() is not self._thread:
             self._thread.join()
-        if self._error is not None:
-            raise self._error
+        if self._work.error is not None:
+            raise self._work.error
 
-    def _run(self) -> None:
-        while self._wait():
+
+class _Work:
+    """What a flusher shares with its thread.
+
+    It has no lock that an interrupt, or the garbage collector, could come in the midst of: a
+    `SimpleQueue` may be used anywhere.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[], None],
+        seconds: float | None,
+        ended: Callable[[], None] | None,
+    ) -> None:
+        self.error: OSError | None = None
+        self._flush = flush
+        self._seconds = seconds
+        self._ended = ended
+        self._last: Callable[[], None] | None = None
+        # A count that two threads change at once may be too low: then a flush comes later.
+        self._waiting = 0
+        self._orders: SimpleQueue[str] = SimpleQueue()
+
+    def note(self, nbytes: int) -> None:
+        if self.error is not None:
+            raise self.error
+        self._waiting += nbytes
+        if self._waiting >= STEP_BYTES and self._orders.empty():
+            self._orders.put("flush")
+
+    def end(self, last: Callable[[], None] | None = None) -> None:
+        self._last = last or self._last
+        self._orders.put("end")
+
+    def run(self) -> None:
+        try:
+            self._run_until_end()
+            if self._last is not None:
+                self._last()
+        finally:
+            if self._ended is not None:
+                self._ended()
+
+    def _run_until_end(self) -> None:
+        while True:
+            try:
+                # After an error there is nothing to do but to wait for the end.
+                order = self._orders.get(timeout=None if self.error else self._seconds)
+            except Empty:
+                order = "flush"
+            if order == "end":
+                return
+            if not self._waiting or self.error is not None:
+                continue
+            self._waiting = 0
             try:
                 self._flush()
             except OSError as error:
-                with self._work:
-                    self._error = error
-                    self._work.wait_for(lambda: self._closed)
-        if self._last is not None:
-            self._last()
-
-    def _wait(self) -> bool:
-        """Waits for something to do; False at the end."""
-        with self._work:
-            while not self._closed:
-                due = self._work.wait_for(
-                    lambda: self._closed or self._waiting >= STEP_BYTES, self._seconds
-                )
-                if not self._closed and (due or self._waiting):
-                    self._waiting = 0
-                    return True
-        return False
+                self.error = error
 
 
 class FileFlusher(Flusher):
@@ -97,15 +133,8 @@ class FileFlusher(Flusher):
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR)
-        super().__init__(lambda: sync_data(self._descriptor))
-
-    def close(self, last: Callable[[], None] | None = None) -> None:
-        """Ends the thread, as `Flusher.close` does."""
-        try:
-            super().close(last)
-        finally:
-            os.close(self._descriptor)
+        file = path.open("r+b", buffering=0)
+        super().__init__(lambda: sync_data(file.fileno()), ended=file.close)
 
 
 def sync_data(descriptor: int) -> None:

@@ -60,8 +60,10 @@ class FileWriter:
         self._fields = {field.name: field for field in fields}
         self._stretches: Stretches | None = None
         self._flusher: FileFlusher | None = None
-        with system_errors():
-            self._file: h5py.File | None = make_file(path, fields, rows, storage)
+        self._file: h5py.File | None = None
+        with ExitStack() as ends, system_errors():
+            ends.callback(self.close)
+            self._file = make_file(path, fields, rows, storage)
             _note(self._file, notes or {})
             if storage.compression is None:
                 starts = {name: self._file[name].id.get_offset() for name in self._fields}
@@ -69,6 +71,7 @@ class FileWriter:
                 self._stretches = Stretches(path, starts, _buffers(fields, buffer), digest)
             else:
                 self._flusher = FileFlusher(path)
+            ends.pop_all()
 
     def __enter__(self) -> "FileWriter":
         return self
