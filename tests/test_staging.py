@@ -1,9 +1,11 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -30,9 +32,9 @@ def make(target, text, **options):
         made.publish()
 
 
-def make_folder(target, **files):
+def make_folder(target, inputs=(), **files):
     """A folder of files, by way of staging."""
-    with Staging(target) as made:
+    with Staging(target, inputs=inputs) as made:
         made.path.mkdir()
         for name, text in files.items():
             (made.path / name).write_text(text)
@@ -54,7 +56,8 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path):
     """What was made is removed, unless it is kept on purpose."""
     make(tmp_path / "a", "old")
     for keep in (False, True):
-        with suppress(RuntimeError), Staging(tmp_path / "a", keep=keep) as made:
+        with suppress(RuntimeError), Staging(tmp_path / "a") as made:
+            made.keep = keep
             made.path.write_text("half")
             raise RuntimeError
         assert (tmp_path / "a").read_text() == "old"
@@ -84,13 +87,68 @@ def test_folders_are_swapped(tmp_path, monkeypatch, exchanges):
     assert names(tmp_path) == ["a"]
 
 
-def test_a_folder_and_a_file_take_each_others_place(tmp_path):
-    """Whatever was there."""
+def test_a_folder_takes_the_place_of_a_file(tmp_path):
+    """As was asked for."""
     make(tmp_path / "a", "file")
     make_folder(tmp_path / "a", new="2")
     assert names(tmp_path / "a") == ["new"]
-    make(tmp_path / "a", "file")
-    assert (tmp_path / "a").read_text() == "file"
+
+
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path):
+    """It may have come, with whatever is in it, while the file was made."""
+    with refused(OptionError, "is a folder by now"), Staging(tmp_path / "a") as made:
+        made.path.write_text("new")
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "thesis.txt").write_text("years")
+        made.publish()
+    assert (tmp_path / "a" / "thesis.txt").read_text() == "years"
+
+
+def test_a_device_is_not_replaced(tmp_path):
+    """Nor a pipe."""
+    os.mkfifo(tmp_path / "a")
+    with refused(OptionError, "a device, a pipe or a socket"):
+        make(tmp_path / "a", "new")
+    assert (tmp_path / "a").is_fifo()
+
+
+@pytest.mark.parametrize("link", ["itself", "symbolic", "hard"])
+def test_an_input_is_not_replaced(tmp_path, link):
+    """By whatever name it is called."""
+    (tmp_path / "in").write_text("old")
+    target = tmp_path / ("in" if link == "itself" else "link")
+    if link == "symbolic":
+        target.symlink_to("in")
+    elif link == "hard":
+        target.hardlink_to(tmp_path / "in")
+    with refused(OptionError, "is a file that is read", "another name"):
+        make(target, "new", inputs=[str(tmp_path / "in")])
+    assert (tmp_path / "in").read_text() == "old"
+    make(tmp_path / "other", "new", inputs=[str(tmp_path / "in"), str(tmp_path / "missing")])
+
+
+def test_a_folder_that_holds_an_input_is_not_replaced(tmp_path):
+    """Nor what is left in the hidden folder removed, where it is read."""
+    make_folder(tmp_path / "a", part="1")
+    with refused(OptionError, "together with the folder"):
+        make_folder(tmp_path / "a", new="2", inputs=[str(tmp_path / "a" / "part")])
+    left = staging_folder(tmp_path / "b") / "new" / "part"
+    left.parent.mkdir(parents=True)
+    left.write_text("1")
+    with refused(OptionError, "would be removed"):
+        make(tmp_path / "b", "2", inputs=[str(left)])
+    assert left.read_text() == "1"
+
+
+def test_an_input_that_came_to_the_target_meanwhile_is_not_replaced(tmp_path):
+    """As by renaming it."""
+    (tmp_path / "in").write_text("old")
+    made = Staging(tmp_path / "a", inputs=[str(tmp_path / "a")])
+    with refused(OptionError, "is a file that is read"), made:
+        made.path.write_text("new")
+        (tmp_path / "in").rename(tmp_path / "a")
+        made.publish()
+    assert (tmp_path / "a").read_text() == "old"
 
 
 def test_a_folder_that_was_moved_away_comes_back(tmp_path, monkeypatch):
@@ -103,6 +161,71 @@ def test_a_folder_that_was_moved_away_comes_back(tmp_path, monkeypatch):
     with Staging(tmp_path / "a"):
         assert names(tmp_path / "a") == ["old"]
     assert names(tmp_path / "a") == ["old"]
+
+
+def test_a_folder_that_cannot_be_replaced_comes_back_at_once(tmp_path, monkeypatch):
+    """Where the second of two moves fails; nothing that was there is removed with the rest."""
+    make_folder(tmp_path / "a", old="1")
+    # What was made is gone by then.
+    monkeypatch.setattr(staging, "_swapped", lambda made, target: made.rmdir())
+    with refused(WriteError, "is as it was"), Staging(tmp_path / "a") as made:
+        made.path.mkdir()
+        made.publish()
+    assert names(tmp_path / "a") == ["old"]
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_hidden_folder_that_stays_is_no_failure(tmp_path, monkeypatch):
+    """As where a file system keeps what is removed and still open under another name (FUSE, NFS).
+
+    The next one removes it.
+    """
+    unlink = Path.unlink
+
+    def hide(path, missing_ok=False):
+        if path.name == "lock":
+            path.rename(path.with_name(".fuse_hidden01"))
+        else:
+            unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", hide)
+    make(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "new"
+    assert names(staging_folder(tmp_path / "a")) == [".fuse_hidden01"]
+    monkeypatch.undo()
+    make(tmp_path / "a", "newer")
+    assert (tmp_path / "a").read_text() == "newer"
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_name_that_may_not_be_on_the_disk_is_a_warning(tmp_path, monkeypatch, number):
+    """The file is in its place."""
+    fsync = os.fsync
+
+    def fail(descriptor):
+        if os.path.samestat(os.fstat(descriptor), tmp_path.stat()):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.warns(UserWarning, match="whole and in its place.*power failure"):
+        make(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "new"
+    assert names(tmp_path) == ["a"]
+
+
+def test_leaving_twice_removes_nothing_of_another_process(tmp_path):
+    """Which may use the same hidden folder by then."""
+    with Staging(tmp_path / "a") as made:
+        made.path.write_text("new")
+        made.publish()
+        other = Staging(tmp_path / "a")
+        other.__enter__()
+        other.path.write_text("newer")
+    other.publish()
+    assert (tmp_path / "a").read_text() == "newer"
+    assert names(tmp_path) == ["a"]
 
 
 def test_a_link_stays_a_link(tmp_path):

@@ -216,6 +216,10 @@ class HDF5Matrix:
             "Read it with matrix[:], or give it to fit(), evaluate() or predict()."
         )
 
+    def files(self) -> tuple[str, ...]:
+        """The files that it reads, as paths from the root."""
+        return self._check_open().files()
+
     def close(self) -> None:
         """Lets go of the file; it can be read no more, but a `fit` that is running goes on."""
         self._source = None

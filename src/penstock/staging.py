@@ -4,33 +4,39 @@ import ctypes
 import errno
 import os
 import shutil
+import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
 from penstock.errors import (
     DiskFullError,
-    LockedFileError,
     MissingFileError,
     NoPermissionError,
     OptionError,
     PenstockError,
     WriteError,
 )
+from penstock.locks import LOCK, lock_folder, unlock
 from penstock.resources import format_bytes
 
-_LOCK = "lock"
 _NEW = "new"
 _REPLACED = "replaced"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a system says of a disk without room."""
+
 _AT_FDCWD = -100
 _EXCHANGE = 2
 """Of `renameat2`, as in Linux' headers."""
 
 WRITTEN = "written.json"
-"""Where `create` notes what was written, so that a process that is killed can be gone on for."""
+"""Where `create` notes which rows are there, so that `resume=True` finds them."""
+
+ROWS = "0.raw"
+"""Where `create` keeps the rows of the largest field of a file that grows."""
 
 
 def staging_folder(target: Path) -> Path:
@@ -49,11 +55,15 @@ class Staging:
     Args:
         target: The path that is made.
         overwrite: Whether it may be there already.
+        resume: Whether what a process before has left is used, and not removed.
+        inputs: Files that are read meanwhile; none of them may be replaced.
+
+    Attributes:
         keep: Whether what was made stays when it is left without `publish`.
-        resume: Whether what was left is gone on with, and not removed.
 
     Raises:
-        OptionError: If the target is there, and may not be; or what `create` left of it.
+        OptionError: If the target is there, and may not be; or what `create` left of it; or if an
+            input would be replaced.
         MissingFileError: If there is no folder to make it in.
         NoPermissionError: If that cannot be written to.
         LockedFileError: If the same target is being made, here or in another process.
@@ -64,27 +74,30 @@ class Staging:
         target: str | os.PathLike[str],
         *,
         overwrite: bool = True,
-        keep: bool = False,
         resume: bool = False,
+        inputs: Iterable[str] = (),
     ) -> None:
         # What a link leads to is made, and not the link replaced.
         self.target = Path(os.path.realpath(target))
-        check_target(self.target, overwrite)
+        self._inputs = tuple(inputs)
+        check_target(self.target, overwrite, self._inputs)
         self.folder = staging_folder(self.target)
         # Libraries look at the suffix to choose a format.
         self.path = self.folder / (_NEW + self.target.suffix)
+        self.keep = False
         self._overwrite = overwrite
-        self._keep = keep
         self._resume = resume
-        self._lock: int | None = None
+        self._lock: FileIO | None = None
 
     def __enter__(self) -> "Staging":
         with write_errors(self.target):
-            self._lock = _locked(self.folder, self.target)
+            self._lock = lock_folder(self.folder, self.target)
             _locks.add(self)
             try:
                 self._recover()
-                if not self._resume:
+                if self._resume:
+                    self.keep = not self._is_empty()
+                else:
                     self._check_left()
                     self.empty()
             except BaseException:
@@ -95,51 +108,88 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if not self._keep:
-            # What keeps it from being removed now is found again by its name.
-            with suppress(OSError):
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the folder, and removes it unless what was made is kept."""
+        try:
+            if not self.keep:
                 self.remove()
-        self._unlock()
+        finally:
+            self._unlock()
 
     def publish(self) -> None:
         """Puts what was made at `path` in the target's place, once it is on the disk.
 
+        After that it has succeeded: a system that then cannot say that the new name is on the
+        disk gets a warning, and what cannot be tidied up is left to the next process.
+
         Raises:
             OptionError: If something that may not be replaced has come there meanwhile.
+            WriteError: If the system refuses; what was at the target before is as it was.
         """
         with write_errors(self.target):
             sync_all(self.path)
-            check_target(self.target, self._overwrite)
-            if self.target.exists() and (self.target.is_dir() or self.path.is_dir()):
+            check_target(self.target, self._overwrite, self._inputs)
+            if self.target.is_dir() and not self.path.is_dir():
+                raise OptionError(f"{self.target} is a folder by now, and is not replaced.")
+            if self.target.exists() and self.path.is_dir():
                 self._exchange()
             else:
                 self.path.replace(self.target)
-            sync(self.target.parent)
-            self.remove()
+        unconfirmed = None
+        try:
+            _fsync(self.target.parent)
+        except OSError as error:
+            unconfirmed = error
+        self.remove()
+        if unconfirmed is not None:
+            warnings.warn(
+                f"{self.target} is whole and in its place, but the system does not say that its "
+                f"name is on the disk ({unconfirmed}): a power failure now might bring back what "
+                "was there before.",
+                stacklevel=3,
+            )
 
     def remove(self) -> None:
-        """Removes the folder and all that is in it; the lock goes last."""
-        self.empty()
-        with suppress(FileNotFoundError):
-            (self.folder / _LOCK).unlink()
+        """Removes the folder and all that is in it, and lets go of the lock.
+
+        What the system keeps from being removed is found by its name when the same is made again.
+        """
+        if self._lock is None:
+            return  # it may be another process's by now
+        self.keep = False
+        with suppress(OSError):
+            self._recover()
+            self.empty()
+            (self.folder / LOCK).unlink()
+            # Some file systems keep a file that is open in its folder, under another name.
+            self._unlock()
             self.folder.rmdir()
 
     def _exchange(self) -> None:
         """Swaps the two; a folder cannot be moved over anything."""
         if _swapped(self.path, self.target):
             return
-        # Where the system cannot swap: `_recover` undoes the first move without the second.
+        # Where the system cannot swap. A process that is killed here leaves that to `_recover`.
         self.target.replace(self.folder / _REPLACED)
-        self.path.replace(self.target)
+        try:
+            self.path.replace(self.target)
+        except BaseException:
+            self._recover()
+            raise
 
     def _recover(self) -> None:
+        """Undoes the first of two moves without the second."""
         replaced = self.folder / _REPLACED
         if replaced.exists() and not self.target.exists():
             replaced.replace(self.target)
 
     def _check_left(self) -> None:
         """Makes sure that no rows are lost that nobody can make again from a data set."""
-        if (self.folder / WRITTEN).exists() and not self._overwrite:
+        # Without rows, the note was left by a process that was killed after `publish`.
+        rows = self.path.exists() or (self.folder / ROWS).exists()
+        if rows and (self.folder / WRITTEN).exists() and not self._overwrite:
             raise OptionError(
                 f"What create() wrote of {self.target}, before it was stopped, is still there. Say "
                 "create(..., resume=True) to go on with it, or overwrite=True to discard it."
@@ -147,18 +197,25 @@ class Staging:
 
     def empty(self) -> None:
         """Removes all that is in the folder but the lock."""
-        for item in self.folder.iterdir() if self.folder.is_dir() else ():
-            if item.name == _LOCK:
-                continue
+        self.keep = False
+        for item in self._items():
             if item.is_dir() and not item.is_symlink():
                 shutil.rmtree(item)
             else:
                 item.unlink()
 
+    def _items(self) -> list[Path]:
+        """What is in the folder beside the lock."""
+        items = self.folder.iterdir() if self.folder.is_dir() else ()
+        return [item for item in items if item.name != LOCK]
+
+    def _is_empty(self) -> bool:
+        return not self._items()
+
     def _unlock(self) -> None:
         if self._lock is not None:
-            _let_go(self._lock)
-            self._lock = None
+            lock, self._lock = self._lock, None
+            unlock(lock)
 
 
 _locks: "weakref.WeakSet[Staging]" = weakref.WeakSet()
@@ -168,7 +225,7 @@ def _forget_locks() -> None:
     """In a forked child: the lock is the parent's, and ends with it and not with the child."""
     for staging in list(_locks):
         if staging._lock is not None:
-            os.close(staging._lock)
+            staging._lock.close()
             staging._lock = None
 
 
@@ -176,22 +233,66 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_locks)
 
 
-def check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool, inputs: Iterable[str] = ()) -> None:
     """Makes sure that `target` may be made, before any work is done for it.
 
     Raises:
         OptionError, MissingFileError, NoPermissionError: As `Staging` does.
     """
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
     folder = target.parent
     if not folder.is_dir():
         raise MissingFileError(f"There is no folder {folder} to save {target.name} in.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise NoPermissionError(f"The folder {folder} cannot be written to.")
+    check_no_input(target, inputs)
     if os.path.lexists(target) and not overwrite:
         raise OptionError(
             f"{target} is there already. Say overwrite=True (--overwrite) to replace it, or choose "
             "another name or move it away."
         )
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise OptionError(
+            f"{target} is a device, a pipe or a socket, and is not replaced. Choose another name."
+        )
+
+
+def check_no_input(target: Path, inputs: Iterable[str]) -> None:
+    """Makes sure that making `target` replaces and removes no file that is read for it.
+
+    Files are compared by device and inode, so that links to them are found as well.
+
+    Raises:
+        OptionError: If it does.
+    """
+    left = staging_folder(target)
+    places = [target, *left.rglob("*")]
+    if target.is_dir():
+        places += target.iterdir()
+    lost = {_number_of(place): place for place in places}
+    for file in inputs:
+        number = _number_of(file)
+        if number is None or number not in lost:
+            continue
+        what = "be replaced"
+        if lost[number].is_relative_to(left):
+            what = f"be removed: {left} is where {target} is made"
+        elif lost[number] != target:
+            what = f"be replaced together with the folder {target}"
+        raise OptionError(
+            f"{file} is a file that is read, or may be, and would {what}. Write to another name, "
+            "and rename it once it is there."
+        )
+
+
+def _number_of(path: str | Path) -> tuple[int, int] | None:
+    """The device and inode of a file; None if it is not there."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -208,7 +309,7 @@ def write_errors(target: Path) -> Iterator[None]:
         if isinstance(error, PenstockError):
             raise
         before = f" What was at {target} before is as it was." if target.exists() else ""
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise DiskFullError(
                 f"The disk is full: {target} could not be written.{before} Make room on it, or "
                 "choose another place."
@@ -217,8 +318,13 @@ def write_errors(target: Path) -> Iterator[None]:
 
 
 def free_bytes(target: Path) -> int:
-    """Bytes that the disk of a target has left."""
-    return shutil.disk_usage(target.parent).free
+    """Bytes that the disk of a target has left.
+
+    Raises:
+        WriteError: If the system does not say.
+    """
+    with write_errors(target):
+        return shutil.disk_usage(target.parent).free
 
 
 def check_room(target: Path, nbytes: int, there: int = 0) -> None:
@@ -241,11 +347,24 @@ def check_room(target: Path, nbytes: int, there: int = 0) -> None:
 
 
 def sync(path: Path) -> None:
-    """Brings a file to the disk, or the list of what is in a folder."""
+    """Brings a file to the disk, or where the system can the list of what is in a folder."""
+    try:
+        _fsync(path)
+    except OSError as error:
+        # Not every file system can for folders; `publish` says so.
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
+def _fsync(path: Path) -> None:
     windows = os.name == "nt"
     if windows and path.is_dir():
         return  # only files can be synced there, and only those that may be written to
-    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
+    if not path.is_dir():
+        with path.open("r+b" if windows else "rb", buffering=0) as file:
+            os.fsync(file.fileno())
+        return
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -267,76 +386,6 @@ def sync_all(path: Path) -> None:
         for item in path.iterdir():
             sync_all(item)
     sync(path)
-
-
-def _locked(folder: Path, target: Path) -> int:
-    """A descriptor whose lock says that this process works in `folder`, which is made if need be.
-
-    The system lets go of the lock when the process ends, however it ends.
-    """
-    while True:
-        try:
-            folder.mkdir(exist_ok=True)
-            lock = _opened(folder / _LOCK)
-        except BaseException:
-            with suppress(OSError):  # one with something in it stays
-                folder.rmdir()
-            raise
-        if lock is None:
-            continue
-        try:
-            _take(lock, target)
-            if _is(folder / _LOCK, lock):
-                return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
-
-
-def _opened(path: Path) -> int | None:
-    """A descriptor of the lock; None if another process has just removed the folder."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except FileNotFoundError:
-        return None
-
-
-def _take(lock: int, target: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LockedFileError(
-            f"{target} is being written at this moment, by another process or by a writer of this "
-            "one that was not closed. Wait for it, close it, or choose another name."
-        ) from None
-    except OSError as error:
-        # File systems without locks work without.
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS):
-            raise
-
-
-def _let_go(lock: int) -> None:
-    """Lets go of the lock, also where a forked child still has it open."""
-    try:
-        import fcntl
-
-        fcntl.flock(lock, fcntl.LOCK_UN)
-    except (ImportError, OSError):
-        pass
-    os.close(lock)
-
-
-def _is(path: Path, descriptor: int) -> bool:
-    """Whether the file at `path` is the one that is open."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _swapped(first: Path, second: Path) -> bool:

@@ -3,12 +3,16 @@
 They need pytest, and compare every way of reading a source with NumPy arrays.
 """
 
+import gc
 import os
 import pickle
+import stat
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,6 +177,16 @@ class SourceTests:
         failure = process.submit(_fork_and_read, source, oracle).result(_SECONDS)
         assert not failure, failure
 
+    def test_names_the_files_that_it_reads(
+        self, source: Source, process: ProcessPoolExecutor
+    ) -> None:
+        """All that a process opens to read it, from the root: nothing is written over them."""
+        named = source.files()
+        assert all(Path(file).is_absolute() for file in named)
+        assert len(named) == len(set(named))
+        opened = process.submit(_opened_by, source).result(_SECONDS)
+        assert opened <= {(status.st_dev, status.st_ino) for status in map(os.stat, named)}
+
     def test_fingerprint_is_stable(self, source: Source, process: ProcessPoolExecutor) -> None:
         """The same when asked again, after a pickle, and in another process."""
         first = source.fingerprint()
@@ -273,6 +287,29 @@ def _fork_and_read(source: Source, oracle: Arrays) -> str:
     os.waitpid(child, 0)
     _check_both(source, oracle)
     return failure
+
+
+def _opened_by(source: Source) -> set[tuple[int, int]]:
+    """Reads all rows, and gives device and inode of the files that are open because of that."""
+    gc.collect()  # sources of other tests
+    before = _open_files()
+    names = [field.name for field in source.fields]
+    out = {f.name: np.empty((source.length, *f.shape), f.dtype) for f in source.fields}
+    run_reads(source.reads(np.arange(source.length), out))
+    if source.addressable(names):
+        source.read_rows(np.arange(source.length), out)
+    return _open_files() - before
+
+
+def _open_files() -> set[tuple[int, int]]:
+    """Device and inode of the files that this process has open; none where no system says so."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").glob("*"):
+        with suppress(OSError):
+            status = descriptor.stat()
+            if stat.S_ISREG(status.st_mode) and status.st_nlink:
+                found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def _check_both(source: Source, oracle: Arrays) -> None:

@@ -1,7 +1,7 @@
 """A process that is killed, and a disk that takes no more: nothing that was there is lost."""
 
-import random
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -11,26 +11,48 @@ import pytest
 import penstock as ps
 from tests.files import gzip, images, write
 
-N = 8000
+N = 3000
 IMAGES = images(N, (16, 16, 3))
+ROWS = 300
+SHARD = 776 * ROWS
 
 SCRIPT = """
-import sys, penstock as ps
-folder, kind, first, resume = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "resume"
+import sys, threading
+import penstock as ps
+from penstock.packing.output import Folder, OneFile
+from penstock.packing.shuffling import _Stretches
+
+folder, kind, mode, where, count = sys.argv[1:]
+
+def stop_at(owner, name, count):
+    method, done = getattr(owner, name), 0
+    def stopping(*arguments):
+        nonlocal done
+        method(*arguments)
+        done += 1
+        if done == count:
+            # It goes no further by itself, however long the kill takes to come.
+            print("stopped", flush=True)
+            threading.Event().wait()
+    setattr(owner, name, stopping)
+
+if where != "nowhere":
+    at = {"piece": (OneFile, "put"), "first pass": (_Stretches, "put"), "note": (Folder, "_note")}
+    stop_at(*at[where], int(count))
 
 def fn(x, y):
-    # Tells how far it is.
+    # Tells which rows are mapped.
     print(int(y[0]), flush=True)
     return x, y
 
 data = ps.from_hdf5(f"{folder}/in.h5", x="image", y="id").map(fn)
 options = {"compression": "gzip", "chunk": 7680, "workers": 2, "memory": "500kB", "overwrite": True}
-if kind == "shards":
-    options |= {"shard_size": 776 * 1000, "resume": resume}
+if kind != "file":
+    options |= {"shard_size": SHARD, "resume": mode == "resume"}
 if kind == "shuffled shards":
-    options |= {"shard_size": 776 * 1000, "resume": resume, "shuffle": True, "seed": 3}
+    options |= {"shuffle": True, "seed": 3}
 ps.pack(data, f"{folder}/out", **options)
-"""
+""".replace("SHARD", str(SHARD))
 
 
 @pytest.fixture
@@ -40,31 +62,34 @@ def folder(tmp_path):
     return tmp_path
 
 
-def start(folder, kind, resume=False):
-    """Packs in a process of its own, which prints a line for each piece that it maps."""
+def start(folder, kind, where="nowhere", count=0, resume=False):
+    """Packs in a process of its own, which stops in the midst of it and waits to be ended."""
     mode = "resume" if resume else "anew"
-    command = [sys.executable, "-c", SCRIPT, str(folder), kind, "0", mode]
+    command = [sys.executable, "-c", SCRIPT, str(folder), kind, mode, where, str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def kill_after(process, lines):
-    """Kills it once it has printed so many lines; False if it ended before."""
-    for _ in range(lines):
-        if not process.stdout.readline():
-            break
-    process.kill()
-    process.stdout.close()
-    return process.wait() != 0
+def run(folder, kind, resume=False):
+    """Packs to the end, and gives the rows that were mapped."""
+    process = start(folder, kind, resume=resume)
+    lines = process.communicate()[0].split()
+    assert process.returncode == 0
+    return list(map(int, lines))
 
 
-def kill_at_shard(process, folder, count):
-    """Kills it once so many shards are there; False if it ended before."""
-    shards = folder / ".out.penstock" / "new"
+def end_with(number, process):
+    """Sends a signal once the process has stopped, and waits for its end."""
     with process.stdout:
-        while process.poll() is None:
-            if len(list(shards.glob("shard-*"))) >= count:
-                process.kill()
-        return process.returncode != 0
+        assert "stopped\n" in iter(process.stdout.readline, "")
+        process.send_signal(number)
+        process.stdout.read()
+    return process.wait()
+
+
+def kill(folder, kind, where, count, resume=False):
+    """Packs up to a place, and is killed there."""
+    process = start(folder, kind, where, count, resume)
+    assert end_with(signal.SIGKILL, process) == -signal.SIGKILL
 
 
 def contents(folder):
@@ -76,13 +101,11 @@ def test_a_killed_pack_leaves_the_old_file(folder):
     """Wherever it is killed; the next one removes what it left."""
     ps.pack(ps.from_arrays(np.arange(10)), folder / "out")
     old = (folder / "out").read_bytes()
-    random.seed(0)
-    for _ in range(6):
-        killed = kill_after(start(folder, "file"), random.randrange(1, 800))
-        if killed:
-            assert (folder / "out").read_bytes() == old
-    assert (folder / ".out.penstock").is_dir()
-    assert start(folder, "file").communicate()[0]
+    for count in (1, 30, N // 10):
+        kill(folder, "file", "piece", count)
+        assert (folder / "out").read_bytes() == old
+        assert (folder / ".out.penstock").is_dir()
+    run(folder, "file")
     assert ps.verify(folder / "out").ok
     assert np.array_equal(ps.open(folder / "out")[:][0], IMAGES)
     assert sorted(path.name for path in folder.iterdir()) == ["in.h5", "out"]
@@ -91,34 +114,28 @@ def test_a_killed_pack_leaves_the_old_file(folder):
 @pytest.mark.parametrize("kind", ["shards", "shuffled shards"])
 def test_killed_again_and_again_the_result_is_the_same(folder, kind):
     """Byte for byte, as if it had run through; the old shards are there until the end."""
-    assert start(folder, kind).communicate()[0]
+    run(folder, kind)
     expected = contents(folder / "out")
     ps.pack(ps.from_arrays(np.arange(10)), folder / "out", shard_size=30, overwrite=True)
     old = contents(folder / "out")
-    killed = 0
-    for count in (1, 1, 2, 3, 4, 5):
-        process = start(folder, kind, resume=killed > 0)
-        if kind == "shuffled shards" and not killed:
-            # In the first of two passes.
-            killed += kill_after(process, 50)
-        else:
-            killed += kill_at_shard(process, folder, count)
+    if kind == "shuffled shards":
+        kill(folder, kind, "first pass", 2)
+    # The first note is that of the start.
+    for count in (2, 3, 4):
+        kill(folder, kind, "note", count, resume=True)
         assert contents(folder / "out") == old
-    assert killed == 6
-    process = start(folder, kind, resume=True)
-    process.communicate()
-    assert process.returncode == 0
+    run(folder, kind, resume=True)
     assert contents(folder / "out") == expected
     assert sorted(path.name for path in folder.iterdir()) == ["in.h5", "out"]
 
 
 def test_shards_that_are_there_are_not_made_again(folder):
     """What is mapped after the stop is what is still to be written, and what is looked at first."""
-    kill_after(start(folder, "shards"), 600)
-    done = len(list((folder / ".out.penstock" / "new").iterdir())) * 990
-    assert done
-    mapped = start(folder, "shards", resume=True).communicate()[0].split()
-    again = [row for row in map(int, mapped) if row < done - 990]
+    kill(folder, "shards", "note", 4)
+    done = len(list((folder / ".out.penstock" / "new").iterdir())) * ROWS
+    assert done >= 3 * ROWS
+    mapped = run(folder, "shards", resume=True)
+    again = [row for row in mapped if row < done - ROWS]
     # The first row, for its form.
     assert again == [0]
 
@@ -157,17 +174,17 @@ import penstock as ps
 from penstock import staging
 
 folder = Path(sys.argv[1])
-sync = staging.sync
+sync = staging._fsync
 
 def die(path):
     sync(path)
     if path == folder:
         os.kill(os.getpid(), 9)
 
-staging.sync = die
+staging._fsync = die
 data = ps.from_hdf5(folder / "in.h5", x="image", y="id")
-ps.pack(data, folder / "out", shard_size=776 * 1000, overwrite=True, resume=True)
-"""
+ps.pack(data, folder / "out", shard_size=SHARD, overwrite=True, resume=True)
+""".replace("SHARD", str(SHARD))
 
 
 @pytest.mark.parametrize("before", ["nothing", "other rows", "the same rows"])
@@ -176,11 +193,11 @@ def test_killed_when_all_was_in_place_nothing_is_lost(folder, before):
     data = ps.from_hdf5(folder / "in.h5", x="image", y="id")
     if before != "nothing":
         old = data if before == "the same rows" else data.map(lambda x, y: (x, y + 1))
-        ps.pack(old, folder / "out", shard_size=776 * 1000)
+        ps.pack(old, folder / "out", shard_size=SHARD)
     assert subprocess.run([sys.executable, "-c", PUBLISHED, str(folder)], check=False).returncode
     assert (folder / ".out.penstock").is_dir()
     times = {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
-    packed = ps.pack(data, folder / "out", shard_size=776 * 1000, overwrite=True, resume=True)
+    packed = ps.pack(data, folder / "out", shard_size=SHARD, overwrite=True, resume=True)
     assert np.array_equal(packed[:][1], np.arange(N))
     assert ps.verify(folder / "out").ok
     assert {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()} == times
@@ -191,10 +208,10 @@ def test_what_was_there_before_is_not_taken_for_new(folder):
     """Where the new shards were put in its place, and then removed."""
     data = ps.from_hdf5(folder / "in.h5", x="image", y="id")
     # In more shards than there will be: none of them may be left among the new ones.
-    ps.pack(data.map(lambda x, y: (x, y + 1)), folder / "out", shard_size=776 * 300)
+    ps.pack(data.map(lambda x, y: (x, y + 1)), folder / "out", shard_size=SHARD // 3)
     subprocess.run([sys.executable, "-c", PUBLISHED, str(folder)], check=False)
     shutil.rmtree(folder / "out")
-    packed = ps.pack(data, folder / "out", shard_size=776 * 1000, resume=True)
+    packed = ps.pack(data, folder / "out", shard_size=SHARD, resume=True)
     assert np.array_equal(packed[:][1], np.arange(N))
     found = ps.verify(folder / "out")
     assert found.ok
@@ -218,11 +235,6 @@ def test_a_file_system_that_takes_no_more_leaves_the_old_data(folder, kind):
 
 def test_ctrl_c_ends_it_and_leaves_nothing(folder):
     """Of a single file."""
-    process = start(folder, "file")
-    for _ in range(3):
-        # The first line comes of a look at the first row, before anything is written.
-        process.stdout.readline()
-    process.send_signal(2)
-    process.communicate()
-    assert process.returncode != 0
+    process = start(folder, "file", "piece", 20)
+    assert end_with(signal.SIGINT, process) != 0
     assert [path.name for path in folder.iterdir()] == ["in.h5"]

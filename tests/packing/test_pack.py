@@ -305,14 +305,6 @@ def test_places_where_nothing_can_be_written_are_refused(data, tmp_path):
         ps.pack(data, tmp_path / "folder", overwrite=True)
 
 
-def test_a_file_may_be_packed_over_itself(data, tmp_path):
-    """It is read until the new one is whole."""
-    ps.pack(data, tmp_path / "in.h5", overwrite=True, compression="gzip", shuffle=True, seed=1)
-    x, y = ps.open(tmp_path / "in.h5")[:]
-    assert sorted(y.tolist()) == LABELS.tolist()
-    assert np.array_equal(x, IMAGES[y])
-
-
 def test_a_disk_without_room_is_found_before_the_work(tmp_path):
     """A petabyte."""
     huge = ps.from_arrays(np.broadcast_to(np.zeros(1000, "u1"), (10**12, 1000)))

@@ -289,3 +289,13 @@ def test_a_field_that_is_not_there_is_named():
     with pytest.raises(FieldNotFoundError, match=r"no field 'z' .* x, y"):
         found["z"]
     assert found.get("z") is None
+
+
+def test_a_plot_does_not_take_the_place_of_the_data(tmp_path):
+    """An HDF5 file may have any name."""
+    with h5py.File(tmp_path / "data.png", "w") as file:
+        file["x"] = np.arange(10.0)
+    stats = ps.stats(ps.from_hdf5(tmp_path / "data.png", x="x"))
+    with pytest.raises(OptionError, match=r"data.png is a file that is read"):
+        stats.plot(tmp_path / "data.png")
+    assert ps.verify(tmp_path / "data.png").ok

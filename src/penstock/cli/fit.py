@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import penstock as ps
-from penstock.cli.function import load_function
+from penstock.cli.function import file_of, load_function
 from penstock.cli.inputs import add_fields, add_means, fields_of, positive, seed_number
 from penstock.cli.output import check_output, published
 from penstock.cli.parser import EXIT_CODES
@@ -18,6 +18,7 @@ from penstock.dataset import Dataset
 from penstock.errors import MemoryBudgetError, OptionError, ShapeError
 from penstock.keras.backend import choose_backend
 from penstock.resources import default_memory, parse_bytes, too_little_memory
+from penstock.staging import check_no_input
 
 SHUFFLE: dict[str, bool | str] = {"yes": True, "exact": "exact", "batch": "batch", "no": False}
 
@@ -149,6 +150,9 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
     if options.out is not None:
         check_output(options.out)
     data, training, validation = _open(options, seed)
+    inputs = _inputs(options, training, validation)
+    if options.out is not None:
+        check_no_input(options.out, inputs)
     backend = choose_backend()
     # The user's file runs before Keras is imported here.
     own = options.model if options.model and not options.model.endswith(".keras") else None
@@ -167,7 +171,7 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
         loader, validation_data=validation_loader, epochs=options.epochs, verbose=verbose
     )
     if options.out is not None:
-        with published(options.out) as part:
+        with published(options.out, inputs) as part:
             model.save(part)
     return summarise(
         file=options.file,
@@ -207,6 +211,16 @@ def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset, Dat
             f"train on and {len(validation)} to validate on. Choose another share, a file, or none."
         )
     return data, training, validation
+
+
+def _inputs(
+    options: argparse.Namespace, training: Dataset, validation: Dataset | None
+) -> tuple[str, ...]:
+    """The files that are read and must stay; a model may be trained further in its place."""
+    read = [training] if validation is None else [training, validation]
+    files = tuple(file for data in read for file in data._view.files())
+    own = options.model and not options.model.endswith(".keras")
+    return (*files, str(file_of(options.model))) if own else files
 
 
 def _loaders(

@@ -9,6 +9,11 @@ from typing import Any
 from penstock.errors import MissingFileError, OptionError, did_you_mean
 
 
+def file_of(reference: str) -> Path:
+    """The file in `path/to/file.py:function`."""
+    return Path(reference.rpartition(":")[0])
+
+
 def load_function(reference: str) -> Callable[..., Any]:
     """Runs a Python file and gives one of its functions.
 
@@ -22,8 +27,7 @@ def load_function(reference: str) -> Callable[..., Any]:
         MissingFileError: If there is no such file.
         OptionError: If the reference has another form, or the file no such function.
     """
-    place, _, name = reference.rpartition(":")
-    path = Path(place)
+    path, name = file_of(reference), reference.rpartition(":")[2]
     if path.suffix != ".py" or not name.isidentifier():
         raise OptionError(f"Expected file.py:function. Received: {reference}")
     if not path.is_file():

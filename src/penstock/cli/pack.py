@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import penstock as ps
-from penstock.cli.function import load_function
+from penstock.cli.function import file_of, load_function
 from penstock.cli.inputs import (
     add_fields,
     add_means,
@@ -19,6 +19,7 @@ from penstock.cli.inputs import (
 from penstock.cli.parser import EXIT_CODES
 from penstock.errors import OptionError
 from penstock.resources import format_bytes
+from penstock.staging import check_no_input
 
 DESCRIPTION = """\
 Writes samples once into HDF5 from which training reads them faster, and
@@ -128,6 +129,8 @@ def run(options: argparse.Namespace) -> None:
     began = time.perf_counter()
     paths = options.input if len(options.input) > 1 else options.input[0]
     data, parts = _samples(options, paths)
+    if options.map:
+        check_no_input(options.out, [str(file_of(options.map))])
     packed = ps.pack(
         data,
         options.out,

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,21 +98,20 @@ def create(
     if Path(path).is_dir():
         raise OptionError(f"{path} is a folder. Name a file.")
 
-    from penstock.creating.store import leave
     from penstock.creating.writer import Writer
     from penstock.sources.hdf5.limits import MOST_ROWS
 
     rows = None if length is None else int(length)
     if rows is not None and rows > MOST_ROWS:
         raise OptionError(f"Expected length to be at most {MOST_ROWS}. Received: {length}")
-    staging = Staging(path, overwrite=overwrite, keep=True, resume=resume)
-    staging.__enter__()
-    try:
+    with ExitStack() as ends:
+        staging = ends.enter_context(Staging(path, overwrite=overwrite, resume=resume))
         with write_errors(staging.target):
-            return Writer(_store(staging, stored, rows, structure), stored)
-    except BaseException:
-        leave(staging)
-        raise
+            store = _store(staging, stored, rows, structure)
+        ends.callback(store.abandon)
+        writer = Writer(store, stored)
+        ends.pop_all()
+        return writer
 
 
 def _store(
@@ -143,4 +143,9 @@ def _store(
         files = GrowingFiles(staging.path, fields, note, stops)
     else:
         files = FixedFile(staging.path, fields, note, length, stops)
-    return Store(staging, files, fields, length, plan, rows or {f.name: RowSet() for f in fields})
+    with ExitStack() as ends:
+        ends.callback(files.close)
+        there = rows or {field.name: RowSet() for field in fields}
+        store = Store(staging, files, fields, length, plan, there)
+        ends.pop_all()
+        return store

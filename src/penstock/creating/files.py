@@ -7,6 +7,8 @@ that a killed process could leave half done.
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ from penstock.writing.hdf5 import (
 )
 
 _RAW = "{}.raw"
+"""Of each field; the first one is `staging.ROWS`."""
 _COPIED_BYTES = 1 << 22
 
 
@@ -35,12 +38,17 @@ class Place(NamedTuple):
     """Where the rows of a field lie, one after the other.
 
     Attributes:
-        descriptor: Of the file.
+        file: That they lie in.
         offset: Of the first row, in bytes.
     """
 
-    descriptor: int
+    file: FileIO
     offset: int
+
+    @property
+    def descriptor(self) -> int:
+        """Of the file."""
+        return self.file.fileno()
 
 
 class Files(ABC):
@@ -82,9 +90,10 @@ class Files(ABC):
 
     def close(self) -> None:
         """Closes the files."""
-        for descriptor in {place.descriptor for place in self._places.values()}:
-            os.close(descriptor)
-        self._places = {}
+        places, self._places = self._places, {}
+        with ExitStack() as ends:
+            for place in places.values():
+                ends.callback(place.file.close)
 
     def _check_holds(self, stops: Mapping[str, int]) -> None:
         """Makes sure that what is said to be there can be.
@@ -133,9 +142,11 @@ class FixedFile(Files):
         super().__init__(fields, note)
         new = stops is None
         offsets = self._lay_out(path, fields, rows) if new else self._left_offsets(path)
-        descriptor = os.open(path, os.O_RDWR)
-        self._places = {name: Place(descriptor, offset) for name, offset in offsets.items()}
-        self._check_holds(stops or {})
+        with ExitStack() as ends:
+            file = ends.enter_context(path.open("r+b", buffering=0))
+            self._places = {name: Place(file, offset) for name, offset in offsets.items()}
+            self._check_holds(stops or {})
+            ends.pop_all()
 
     @staticmethod
     def are_there(path: Path) -> bool:
@@ -187,10 +198,13 @@ class GrowingFiles(Files):
         if stops is not None and not self._raw[0].exists():
             # Stopped after `finish`, and before that was published.
             (self._copied if self._copied.exists() else path).replace(self._raw[0])
-        for field, raw in zip(self._order, self._raw, strict=True):
-            descriptor = os.open(raw, os.O_RDWR | os.O_CREAT, 0o666)
-            self._places[field.name] = Place(descriptor, 0 if self._places else ALIGNMENT)
-        self._check_holds(stops or {})
+        with ExitStack() as ends:
+            for field, raw in zip(self._order, self._raw, strict=True):
+                raw.touch()
+                file = ends.enter_context(raw.open("r+b", buffering=0))
+                self._places[field.name] = Place(file, 0 if self._places else ALIGNMENT)
+            self._check_holds(stops or {})
+            ends.pop_all()
 
     @staticmethod
     def are_there(path: Path) -> bool:
@@ -203,26 +217,23 @@ class GrowingFiles(Files):
         first = self._order[0].name
         # A few rows need not begin at a page; then they are as good as any others.
         stays = offsets[first] == self._places[first].offset
-        empty = os.open(self._empty, os.O_RDWR)
-        try:
-            into = self._places[first].descriptor if stays else empty
+        with self._empty.open("r+b", buffering=0) as empty:
+            into = self._places[first].file if stays else empty
             if stays:
                 self._graft(empty, into, rows, offsets)
             for field in self._order[stays:]:
                 source = self._places[field.name]
                 _copy(source, Place(into, offsets[field.name]), rows * field.nbytes)
             os.fsync(into)
-        finally:
-            os.close(empty)
         (self._raw[0] if stays else self._empty).replace(self._path)
         if not stays:
             # Whoever finds no file here knows that it was published.
             self._raw[0].replace(self._copied)
 
-    def _graft(self, empty: int, into: int, rows: int, offsets: Mapping[str, int]) -> None:
+    def _graft(self, empty: FileIO, into: FileIO, rows: int, offsets: Mapping[str, int]) -> None:
         """Writes all of the HDF5 file but its values around the rows of the largest field."""
-        size = os.fstat(empty).st_size
-        os.ftruncate(into, size)
+        size = os.fstat(empty.fileno()).st_size
+        into.truncate(size)
         place = 0
         for field in sorted(self._order, key=lambda field: offsets[field.name]):
             start = offsets[field.name]

@@ -3,8 +3,9 @@
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,59 @@ from penstock.errors import DataError, OptionError, ShapeError, StateError, some
 from penstock.forks import run_in_each_process
 from penstock.order.indexing import Rows
 from penstock.spec import Field
-from penstock.staging import WRITTEN, Staging, replace_text, write_errors
+from penstock.staging import FULL, WRITTEN, Staging, replace_text, write_errors
 from penstock.writing.flushing import Flusher
 
 SECONDS = 5.0
 """After which rows are flushed, however few they are."""
 
 _VERSION = 1
+
+_FIELD_BYTES = 1 << 15
+"""Of the note: more than a field takes that is written from its first row to its last."""
+
+
+class Note:
+    """The note of what is safe, and room on the disk for it: a full disk costs no rows.
+
+    Args:
+        folder: Where it is kept.
+        fields: How many it is about.
+    """
+
+    def __init__(self, folder: Path, fields: int) -> None:
+        self._path = folder / WRITTEN
+        self._room = folder / "room"
+        self._bytes = 0
+        self._keep_room((1 << 16) + fields * _FIELD_BYTES)
+
+    def write(self, text: str) -> None:
+        """Puts it in the place of the one before.
+
+        Raises:
+            OSError: If the system refuses; then the one before is there.
+        """
+        try:
+            replace_text(self._path, text)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self.free_room()
+            replace_text(self._path, text)
+        self._keep_room(2 * len(text))
+
+    def free_room(self) -> None:
+        """Gives up the room that was kept."""
+        self._room.unlink(missing_ok=True)
+        self._bytes = 0
+
+    def _keep_room(self, nbytes: int) -> None:
+        """Takes that much of the disk, or what there is."""
+        if nbytes > self._bytes:
+            with suppress(OSError):
+                # No file system makes less of random bytes.
+                self._room.write_bytes(os.urandom(nbytes))
+            self._bytes = nbytes
 
 
 class Store:
@@ -65,7 +112,10 @@ class Store:
         self._flushed = 0
         self._process = os.getpid()
         run_in_each_process(self, Store._make_locks)
-        self._flusher = Flusher(self.flush, SECONDS)
+        self._note = Note(staging.folder, len(fields))
+        # The thread ends with the store, and keeps it from nothing.
+        flush = weakref.WeakMethod(self.flush)
+        self._flusher = Flusher(lambda: _flush_if_there(flush), SECONDS)
 
     def _make_locks(self) -> None:
         self._state = threading.Condition()
@@ -107,7 +157,7 @@ class Store:
             with self._state:
                 for written in self._rows.values():
                     written.add(rows.start, rows.stop)
-        self._note(sum(some.nbytes for some in values.values()))
+        self._noted(sum(some.nbytes for some in values.values()))
         return rows
 
     def assign(self, name: str, rows: Rows, values: Values) -> None:
@@ -121,7 +171,7 @@ class Store:
                 else:
                     for some in rows.blocks():
                         self._rows[name].add_rows(some)
-        self._note(values.nbytes)
+        self._noted(values.nbytes)
 
     def flush(self) -> None:
         """Brings all rows that were written to the disk, and notes them.
@@ -146,7 +196,8 @@ class Store:
                 raise
             written = {name: some.to_json() for name, some in rows.items()}
             document = {"version": _VERSION, "plan": self._plan, "rows": written}
-            replace_text(self.staging.folder / WRITTEN, json.dumps(document))
+            self._note.write(json.dumps(document))
+            self.staging.keep = True
             self._flushed = changes
             self._kept = max(some.stop for some in rows.values())
 
@@ -163,15 +214,20 @@ class Store:
             self.check_open()
             self._check_whole()
             self._closed = True
+        whole = False
         try:
             with write_errors(self.staging.target):
                 self._flusher.close()
                 self.flush()
+                self._note.free_room()
                 self._files.finish(self.end)
                 self._files.close()
+            whole = True
             self.staging.publish()
-            self._kept = 0
         finally:
+            if whole and not self.staging.path.exists():
+                # It is in its place, whatever came after that.
+                self._kept = 0
             self._release()
 
     def abandon(self) -> None:
@@ -215,8 +271,9 @@ class Store:
         self._release()
 
     def _release(self) -> None:
-        self._files.close()
-        leave(self.staging)
+        with ExitStack() as ends:
+            ends.callback(self.staging.close)
+            self._files.close()
 
     def _put(self, name: str, rows: Rows, values: Values) -> None:
         with write_errors(self.staging.target):
@@ -225,7 +282,7 @@ class Store:
                     part = piece[place - first : place - first + count]
                     self._files.put(name, row, part)
 
-    def _note(self, nbytes: int) -> None:
+    def _noted(self, nbytes: int) -> None:
         with write_errors(self.staging.target):
             self._flusher.note(nbytes)
 
@@ -295,12 +352,10 @@ class Store:
             )
 
 
-def leave(staging: Staging) -> None:
-    """Leaves the folder to somebody who goes on, if there is anything to go on with."""
-    if not (staging.folder / WRITTEN).exists():
-        with suppress(OSError):
-            staging.remove()
-    staging.__exit__(None, None, None)
+def _flush_if_there(flush: "weakref.WeakMethod[Callable[[], None]]") -> None:
+    method = flush()
+    if method is not None:
+        method()
 
 
 def read_note(folder: Path, target: Path, plan: Mapping[str, Any]) -> dict[str, RowSet] | None:

@@ -9,9 +9,11 @@ from typing import Any, NoReturn
 from penstock.creating.store import Store
 from penstock.creating.values import rows_of_batch, values_for
 from penstock.errors import OptionError, ShapeError, field_not_found, some_of
+from penstock.loading import Loader
 from penstock.order.indexing import rows_of
 from penstock.sources.hdf5.limits import MOST_ROWS
 from penstock.spec import Field
+from penstock.staging import check_no_input
 
 
 class Writer:
@@ -91,7 +93,12 @@ class Writer:
 
         Returns:
             How many rows they had.
+
+        Raises:
+            OptionError: If a loader reads the file that is to be replaced.
         """
+        if isinstance(batches, Loader):
+            check_no_input(self._store.staging.target, batches._view.files())
         return sum(len(self.write(batch)) for batch in batches)
 
     def flush(self) -> None:

@@ -166,6 +166,11 @@ class View:
         found = [part.source.paths() for part in self.parts]
         return {name: _summary([paths[name] for paths in found]) for name in self.names}
 
+    def files(self) -> tuple[str, ...]:
+        """The files that reading may touch."""
+        sources = {id(part.source): part.source for part in self.parts}
+        return tuple(dict.fromkeys(file for s in sources.values() for file in s.files()))
+
     def fingerprint(self) -> str:
         """A short text that differs when the rows differ."""
         text = " ".join(f"{p.source.fingerprint()}/{p.selection.digest()}" for p in self.parts)

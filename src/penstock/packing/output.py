@@ -201,6 +201,7 @@ class Folder(_Closing):
             self._shards.append(self._sealing.result())
             self._sealing = None
             self._note()
+            self._staging.keep = True
 
     def finish(self) -> None:
         """Writes the manifest."""

@@ -80,7 +80,8 @@ def pack(
         shard_size: Bytes of the samples in a file, before compression, such as "4GB".
         memory: Bytes for everything that holds samples, as in `batch`.
         workers: Threads that read, map and compress; None takes the CPUs that there are.
-        overwrite: Replaces what is at `path`.
+        overwrite: Replaces what is at `path`: a file, or a folder that holds nothing but what
+            `pack` wrote, and never a file that `data` reads.
         resume: Goes on with shards where a process that was stopped has left off; the result is
             the same, byte for byte. The data and the options have to be those of then: lengths,
             types and some of the values are compared.
@@ -91,7 +92,8 @@ def pack(
         or those that were named here.
 
     Raises:
-        OptionError: If an argument cannot be honoured, or something is at `path`.
+        OptionError: If an argument cannot be honoured, or something is at `path`, or a file that
+            `data` reads would be replaced.
         FieldNotFoundError: If x, y or sample_weight names no field of `data`.
         LossError: If a dtype cannot hold a value; a `DataError` that names the row.
         TypeNotSupportedError: If HDF5 has no such type.
@@ -130,15 +132,17 @@ def pack(
         names=names,
         parts=(x, y, sample_weight),
     )
+    sharded = plan.shard_rows is not None
+    _check_target(target, sharded, overwrite, resume)
     means = check_means(plan, total, workers)
-    _check_target(target, shard_size is not None, overwrite, resume)
-    _check_input(data, target)
-    keep = plan.shard_rows is not None
-    with Staging(target, overwrite=overwrite, keep=keep, resume=resume) as staging:
-        if keep and is_published(plan, staging):
+    inputs = data._view.files()
+    with Staging(target, overwrite=overwrite, resume=resume, inputs=inputs) as staging:
+        if sharded and is_published(plan, staging):
             staging.remove()
         else:
             write(plan, staging, means, progress)
+            # Others may have put something there meanwhile.
+            _check_target(target, sharded, overwrite, resume)
             staging.publish()
     return open_data(target)
 
@@ -174,25 +178,6 @@ def _check_target(target: Path, sharded: bool, overwrite: bool, resume: bool) ->
             raise OptionError(
                 f"{target} holds what pack did not put there: {some_of(others)}. Choose another "
                 "name, or remove it yourself."
-            )
-
-
-def _check_input(data: Dataset, target: Path) -> None:
-    """Makes sure that a file which takes its own place loses no dataset by that.
-
-    Raises:
-        OptionError: If it would.
-    """
-    from penstock.sources.hdf5 import HDF5Source, list_datasets
-
-    sources = [part.source for part in data._view.parts]
-    files = [Path(source.path) for source in sources if isinstance(source, HDF5Source)]
-    if target.is_file() and any(file.exists() and file.samefile(target) for file in files):
-        lost = [name for name in list_datasets(target) if name not in data._view.names]
-        if lost:
-            raise OptionError(
-                f"{target} is what is read, and would lose what is not packed: {some_of(lost)}. "
-                "Choose another name, or pack these as well."
             )
 
 

@@ -21,7 +21,7 @@ _CLOSE = 64
 
 def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
     """Writes all that is still to be written."""
-    scratch = _scratch(plan, staging.folder, means)
+    scratch = _scratch(plan, staging.folder, staging.target, means)
     with write_errors(staging.target):
         output = output_of(plan, staging, means.buffer)
     with output:
@@ -30,6 +30,8 @@ def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
         if scratch is not None and not scratch.complete:
             with shown("putting rows in order", scratch.nbytes, bar) as advance:
                 scratch.fill(advance)
+                # A process that resumes with shards need not make that again.
+                staging.keep = plan.shard_rows is not None
         with shown("writing", left * plan.row_bytes, bar) as advance:
             for piece in _pieces(plan, scratch, output.done, means):
                 with write_errors(staging.target):
@@ -69,7 +71,7 @@ def check_means(plan: Plan, total: int, workers: int | None) -> Means:
 def _is_enough(plan: Plan, means: Means) -> bool:
     """Whether every loader that the plan needs can be made."""
     try:
-        if _scratch(plan, Path(), means) is None:
+        if _scratch(plan, Path(), Path(), means) is None:
             _pieces(plan, None, 0, means)
     except MemoryBudgetError:
         return False
@@ -103,7 +105,7 @@ def _can_go_once(plan: Plan, means: Means) -> bool:
     return True
 
 
-def _scratch(plan: Plan, folder: Path, means: Means) -> Scratch | None:
+def _scratch(plan: Plan, folder: Path, target: Path, means: Means) -> Scratch | None:
     """Where rows are put in order, in `folder`, if they cannot be read in that order as fast."""
     if plan.seed is None:
         return None
@@ -116,4 +118,4 @@ def _scratch(plan: Plan, folder: Path, means: Means) -> Scratch | None:
     once = plan.data._draw is None
     if once and (fits or (addressable and at_hand)) and _can_go_once(plan, means):
         return None
-    return Scratch(plan, folder / "scratch", means)
+    return Scratch(plan, folder, target, means)

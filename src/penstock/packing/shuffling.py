@@ -7,10 +7,11 @@ Permutations on Distributed, External and Hierarchical Memory", 1998, with a key
 place of drawn numbers, so that nothing about a row has to be kept).
 """
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from io import FileIO
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -67,13 +68,15 @@ class Scratch:
 
     Args:
         plan: What is packed.
-        folder: Where they lie.
+        folder: In which they lie.
+        target: What errors name.
         means: Memory and threads of each pass.
     """
 
-    def __init__(self, plan: Plan, folder: Path, means: Means) -> None:
+    def __init__(self, plan: Plan, folder: Path, target: Path, means: Means) -> None:
         self._plan = plan
-        self._folder = folder
+        self._folder = folder / "scratch"
+        self._target = target
         self._memory, self._workers = means.memory, means.workers
         self._permutation = permutation_of(plan)
         self._stretch = self._room()
@@ -119,17 +122,18 @@ class Scratch:
 
     def fill(self, advance: Advance) -> None:
         """The first pass: writes each row into its stretch."""
-        self._folder.mkdir(exist_ok=True)
-        (self._folder / _DONE).unlink(missing_ok=True)
         plan = self._plan
-        files = _Stretches(self._paths(), plan.fields, self._edges())
+        with write_errors(self._target):
+            self._folder.mkdir(exist_ok=True)
+            (self._folder / _DONE).unlink(missing_ok=True)
+            files = _Stretches(self._target, self._paths(), plan.fields, self._edges())
         with files:
             place = 0
             try:
                 for values in self._first:
                     count = len(next(iter(values.values())))
                     places = self._permutation.inverse(np.arange(place, place + count))
-                    with write_errors(self._folder):
+                    with write_errors(self._target):
                         files.put(places, values)
                     place += count
                     advance(count * plan.row_bytes)
@@ -137,8 +141,9 @@ class Scratch:
                 raise LossError(place + error.row, error.text) from error
         if plan.shard_rows is not None:
             # Who goes on with shards after a stop need not begin with this.
-            sync_all(self._folder)
-            (self._folder / _DONE).write_text(str(self._stretch))
+            with write_errors(self._target):
+                sync_all(self._folder)
+                (self._folder / _DONE).write_text(str(self._stretch))
 
     def pieces(self, first: int) -> Iterator[Piece]:
         """The second pass, from row `first` of the new order on: a multiple of a piece's rows."""
@@ -178,6 +183,9 @@ class Scratch:
 class _Zeros(RowSource):
     """A field in the form of a scratch file, for arithmetic about it before there is one."""
 
+    def files(self) -> tuple[str, ...]:
+        return ()
+
     def _take(self, rows: npt.NDArray[np.int64], out: Array) -> None:  # noqa: ARG002
         out[:] = np.zeros((), out.dtype)
 
@@ -197,26 +205,34 @@ class _Stretches:
     """The files of the first pass, with a place in each stretch where its next rows go."""
 
     def __init__(
-        self, paths: Mapping[str, Path], fields: tuple[Field, ...], edges: npt.NDArray[np.int64]
+        self,
+        target: Path,
+        paths: Mapping[str, Path],
+        fields: tuple[Field, ...],
+        edges: npt.NDArray[np.int64],
     ) -> None:
+        self._target = target
         self._fields = fields
         self._edges = edges
         self._next = edges[:-1].copy()
-        self._files: dict[str, int] = {}
+        self._files: dict[str, FileIO] = {}
         self._flushers: dict[str, FileFlusher] = {}
-        for name, path in paths.items():
-            self._files[name] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-            self._flushers[name] = FileFlusher(path)
+        with ExitStack() as ends:
+            for name, path in paths.items():
+                self._files[name] = ends.enter_context(path.open("w+b", buffering=0))
+                self._flushers[name] = FileFlusher(path)
+                ends.callback(self._flushers[name].close)
+            self._ends = ends.pop_all()
 
     def __enter__(self) -> "_Stretches":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        with ExitStack() as ends:
-            for file in self._files.values():
-                ends.callback(os.close, file)
-            for flusher in self._flushers.values():
-                ends.callback(flusher.close)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        # Their own failure, if they have one, is the one that counts.
+        with write_errors(self._target) if error is None else suppress(OSError):
+            self._ends.close()
 
     def put(self, places: npt.NDArray[np.int64], values: Mapping[str, Array]) -> None:
         """Writes rows, each to the stretch in which its place in the new order lies."""
@@ -228,6 +244,6 @@ class _Stretches:
             together = np.take(values[field.name], order, axis=0)
             for number, start, stop in zip(numbers, starts, stops, strict=True):
                 place = int(self._next[number]) * field.nbytes
-                write_at(self._files[field.name], together[start:stop], place)
+                write_at(self._files[field.name].fileno(), together[start:stop], place)
             self._flushers[field.name].note(together.nbytes)
         self._next[numbers] += stops - starts

@@ -164,6 +164,14 @@ class Source(ABC):
         return {}
 
     @abstractmethod
+    def files(self) -> tuple[str, ...]:
+        """The files that reading may touch, as paths from the root; none for data in memory.
+
+        Nothing that is written takes the place of one of them. Too many are named rather than too
+        few.
+        """
+
+    @abstractmethod
     def paths(self) -> dict[str, ReadPath]:
         """How each field is read."""
 

@@ -135,6 +135,10 @@ class Beside(Source):
             for name, blocks in s.member.source.blocks_of(s.own, rows + s.member.start).items()
         }
 
+    def files(self) -> tuple[str, ...]:
+        found = [file for member in self._members for file in member.source.files()]
+        return tuple(dict.fromkeys(found))
+
     def paths(self) -> dict[str, ReadPath]:
         return {name: paths[own] for paths, name, own in self._each_path()}
 

@@ -74,4 +74,5 @@ def stats(
     for piece in scan.run(work, "Statistics", progress):
         for one, part in zip(works, piece.parts, strict=True):
             one.add(part)
-    return Stats(data.spec, {one.field.name: field_stats(one) for one in works})
+    found = {one.field.name: field_stats(one) for one in works}
+    return Stats(data.spec, found, data._view.files())

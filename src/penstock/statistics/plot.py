@@ -1,8 +1,7 @@
 """Statistics as a picture: a panel for each field."""
 
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import (
-    MissingDependencyError,
-    MissingFileError,
-    NoPermissionError,
-    OptionError,
-    printable,
-)
+from penstock.errors import MissingDependencyError, OptionError, printable
+from penstock.staging import Staging, check_target, write_errors
 from penstock.statistics.document import histogram_of
 from penstock.statistics.result import FieldStats, Stats
 from penstock.statistics.summary import Histogram
@@ -38,11 +32,15 @@ _COLORS = ("#d62728", "#2ca02c", "#1f77b4")
 """Of the channels of images, most often red, green and blue."""
 
 
-def check_path(path: str | PathLike[str]) -> Path:
+def check_path(path: str | PathLike[str], inputs: Iterable[str] = ()) -> Path:
     """Where a picture is written to.
 
+    Args:
+        path: The file.
+        inputs: Files that the data are in.
+
     Raises:
-        OptionError: If the name is not that of a PNG file.
+        OptionError: If the name is not that of a PNG file, or is that of an input.
         MissingFileError: If its folder is missing.
         NoPermissionError: If that cannot be written to.
     """
@@ -51,10 +49,7 @@ def check_path(path: str | PathLike[str]) -> Path:
         raise OptionError(
             f"A plot is written to a file whose name ends in .png. Received: {target}"
         )
-    if not target.parent.is_dir():
-        raise MissingFileError(f"There is no folder {target.parent} to write {target.name} in.")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise NoPermissionError(f"The folder {target.parent} cannot be written to.")
+    check_target(target, overwrite=True, inputs=inputs)
     return target
 
 
@@ -76,9 +71,9 @@ def import_figure() -> Any:
     return StatsFigure
 
 
-def draw(stats: Stats, path: str | PathLike[str] | None) -> Any:
-    """Draws `stats`, also to a PNG file; see `Stats.plot`."""
-    target = None if path is None else check_path(path)
+def draw(stats: Stats, path: str | PathLike[str] | None, inputs: Iterable[str]) -> Any:
+    """Draws `stats`, also to a PNG file that is none of the inputs; see `Stats.plot`."""
+    target = None if path is None else check_path(path, inputs)
     new_figure = import_figure()
     fields = list(stats.values())
     shown = fields[:_MOST_PANELS]
@@ -100,7 +95,10 @@ def draw(stats: Stats, path: str | PathLike[str] | None) -> Any:
     for axes in figure.axes[len(shown) :]:
         axes.remove()
     if target is not None:
-        figure.savefig(target, dpi="figure")
+        with Staging(target, inputs=inputs) as staging:
+            with write_errors(staging.target):
+                figure.savefig(staging.path, dpi="figure", format="png")
+            staging.publish()
     return figure
 
 

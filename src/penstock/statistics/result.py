@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -68,8 +68,11 @@ class Stats(Mapping[str, FieldStats]):
     ```
     """
 
-    def __init__(self, spec: Spec, fields: Mapping[str, FieldStats]) -> None:
+    def __init__(
+        self, spec: Spec, fields: Mapping[str, FieldStats], inputs: Iterable[str] = ()
+    ) -> None:
         self.spec = spec
+        self._inputs = tuple(inputs)
         self.rows = next(iter(fields.values())).rows
         self._fields = dict(fields)
 
@@ -126,7 +129,8 @@ class Stats(Mapping[str, FieldStats]):
 
         Raises:
             MissingDependencyError: If matplotlib is not installed.
-            OptionError: If the name ends otherwise.
+            OptionError: If the name ends otherwise, or is that of a file that the data are in.
+            WriteError: If the system refuses to write.
 
         Example:
 
@@ -136,7 +140,7 @@ class Stats(Mapping[str, FieldStats]):
         """
         from penstock.statistics.plot import draw
 
-        return draw(self, path)
+        return draw(self, path, self._inputs)
 
     def class_weight(self, field: str | None = None) -> dict[int, float]:
         """Weights that make all classes count alike: `rows / (classes * count)`.

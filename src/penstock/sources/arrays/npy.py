@@ -93,6 +93,9 @@ class RowFile(RowSource):
         self._swapped = not place.dtype.isnative
         _check_size(self._file, place)
 
+    def files(self) -> tuple[str, ...]:
+        return (self._file.path,)
+
     def announce(self, rows: Indices, names: Sequence[str]) -> bool:  # noqa: ARG002
         return self._file.announce(self._offsets(rows), self.field.nbytes)
 
@@ -134,6 +137,9 @@ class ColumnFile(FieldSource):
         self._start = place.start
         self._stored = place.dtype
         _check_size(self._file, place)
+
+    def files(self) -> tuple[str, ...]:
+        return (self._file.path,)
 
     @property
     def _block_rows(self) -> int:

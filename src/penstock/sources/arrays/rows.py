@@ -1,5 +1,6 @@
 """One field of rows, each of which can be taken by itself; and arrays in memory."""
 
+import os
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -102,6 +103,17 @@ class RowSource(FieldSource):
         """Fills `out[i]` with row `rows[i]`, for rows in any order."""
 
 
+def mapped_files(*arrays: Any) -> tuple[str, ...]:
+    """The files that arrays are mapped from, or views of them."""
+    found = []
+    for array in arrays:
+        while array is not None:
+            if isinstance(array, np.memmap) and array.filename is not None:
+                found.append(os.path.realpath(array.filename))
+            array = getattr(array, "base", None)
+    return tuple(dict.fromkeys(found))
+
+
 class ArraySource(RowSource):
     """An array in memory, which is used as it is, and not copied.
 
@@ -115,6 +127,9 @@ class ArraySource(RowSource):
         self._array = array
         # From any other, `numpy.take` makes a whole copy at each call.
         self._plain = array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+
+    def files(self) -> tuple[str, ...]:
+        return mapped_files(self._array)
 
     def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002
         return True

@@ -8,7 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import DataError, TypeNotSupportedError
-from penstock.sources.arrays.rows import PIECE_BYTES, ArraySource, FieldSource, RowSource
+from penstock.sources.arrays.rows import (
+    PIECE_BYTES,
+    ArraySource,
+    FieldSource,
+    RowSource,
+    mapped_files,
+)
 from penstock.sources.base import ReadPath
 from penstock.spec import Indices
 
@@ -124,6 +130,9 @@ class ColumnSource(RowSource):
         super().__init__(name, (length, len(columns)), dtype, ReadPath("memory", reason))
         self._columns = columns
 
+    def files(self) -> tuple[str, ...]:
+        return mapped_files(*self._columns)
+
     def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - there is one field
         return True
 
@@ -152,6 +161,9 @@ class SparseSource(RowSource):
         self._rows = matrix.tocsr()
         if not matrix.dtype.isnative:
             self._rows = self._rows.astype(self.field.dtype)
+
+    def files(self) -> tuple[str, ...]:
+        return mapped_files(self._rows.data, self._rows.indices, self._rows.indptr)
 
     def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - there is one field
         return True

@@ -171,6 +171,12 @@ class HDF5Source(Source):
     def _share(self, reader: DatasetReader, out: Arrays) -> Arrays:
         return {name: array for name, array in out.items() if self._readers[name] is reader}
 
+    def files(self) -> tuple[str, ...]:
+        found = [file.path for file in self._files]
+        for reader in self._readers.values():
+            found += [source.path for source in reader.layout.sources]
+        return tuple(dict.fromkeys(found))
+
     def paths(self) -> dict[str, ReadPath]:
         return {name: reader.layout.path for name, reader in self._readers.items()}
 

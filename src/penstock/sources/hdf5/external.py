@@ -51,7 +51,7 @@ def external_pieces(
     found = []
     for name, offset, size in dataset.external:
         size = needed if size == h5f.UNLIMITED else min(size, needed)
-        piece = Piece(_find_file(name, path), offset, size)
+        piece = Piece(find_external(name, path), offset, size)
         needed -= size
         if not size:
             continue
@@ -72,7 +72,8 @@ def external_pieces(
     return tuple(found)
 
 
-def _find_file(name: str, path: str) -> str:
+def find_external(name: str, path: str) -> str:
+    """Where libhdf5 looks for a file of external storage that the one at `path` names."""
     prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "")
     return os.path.realpath(Path(prefix.replace("${ORIGIN}", str(Path(path).parent)), name))
 

@@ -7,6 +7,7 @@ nothing. Here that is an error.
 import math
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -16,10 +17,11 @@ import h5py
 from h5py import h5s
 
 from penstock.errors import ChangedFileError, DataError, PenstockError
-from penstock.sources.hdf5.external import external_pieces
+from penstock.sources.hdf5.external import external_pieces, find_external
 from penstock.sources.hdf5.filters import filters_of, lacking, missing
 from penstock.sources.hdf5.finding import find_beside, open_dataset
 from penstock.sources.hdf5.limits import MOST_LEVELS, MOST_MAPPINGS
+from penstock.sources.hdf5.opening import path_of
 from penstock.sources.identity import Original, look_at
 
 _Node = tuple[str, str]
@@ -80,6 +82,21 @@ class Mapping(NamedTuple):
     def node(self) -> _Node:
         """The source, whatever is read of it."""
         return self.path, "/" + self.name.strip("/")
+
+
+def files_of(dataset: h5py.Dataset) -> Iterator[str]:
+    """Every file that an open dataset reads: its own, external ones, and those of its sources."""
+    path = path_of(dataset.file.filename)
+    yield path
+    yield from (find_external(name, path) for name, _, _ in dataset.external or ())
+    if not dataset.is_virtual:
+        return
+    where = f"{dataset.name!r} in {path!r}"
+    for source, name in {mapping.node for mapping in mappings(dataset, path, where)}:
+        yield source
+        # From one that is not there, nothing is read.
+        with suppress(PenstockError), open_dataset(source, name, external=True) as (inner, _):
+            yield from files_of(inner)
 
 
 def mappings(dataset: h5py.Dataset, path: str, where: str) -> Iterator[Mapping]:
