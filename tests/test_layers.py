@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "forks"},
     {"tables"},
-    {"spec", "lists", "resources", "progress", "locks"},
+    {"spec", "lists", "resources", "progress", "locks", "functions"},
     {"sources", "order", "transform", "staging", "manifest"},
     {"loading", "writing"},
     {"splits"},

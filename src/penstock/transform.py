@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import DataError, OptionError
+from penstock.errors import DataError, OptionError, StateError
+from penstock.functions import IncomparableError, digest_of
 from penstock.spec import Field, Spec, Structure, check_weights, leaves, map_structure
 
 Array = npt.NDArray[Any]
@@ -38,6 +39,21 @@ class MapStep:
     def name(self) -> str:
         """The function's name, for messages."""
         return getattr(self.fn, "__name__", repr(self.fn))
+
+    def digest(self) -> str:
+        """What the function does, as a text that differs when it would do something else.
+
+        Raises:
+            StateError: If that cannot be told in another process.
+        """
+        try:
+            return digest_of(self.fn)
+        except IncomparableError as error:
+            raise StateError(
+                f"Whether the map function {self.name!r} is the one of then cannot be known: it "
+                f"refers to {error}. Say version= from the start, a text that you change whenever "
+                "the function changes; or pack anew, without resume."
+            ) from error
 
     def _looks_for_whole(self, parts: int) -> bool:
         """Whether the function takes a batch of several parts as one argument."""

@@ -98,7 +98,7 @@ class Writer:
             OptionError: If a loader reads the file that is to be replaced.
         """
         if isinstance(batches, Loader):
-            check_no_input(self._store.staging.target, batches._view.files())
+            check_no_input(self._store.staging.target, batches._view.inputs())
         return sum(len(self.write(batch)) for batch in batches)
 
     def flush(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.order import STEP, Marks, Permutation, Selection, stream_key
+from penstock.resources import open_files
 from penstock.sources import Arrays, Cost, Read, ReadPath, Source, empty_arrays, run_reads
 from penstock.spec import Field, Indices
 
@@ -166,10 +167,22 @@ class View:
         found = [part.source.paths() for part in self.parts]
         return {name: _summary([paths[name] for paths in found]) for name in self.names}
 
+    @property
+    def _sources(self) -> list[Source]:
+        """Each source once."""
+        return list({id(part.source): part.source for part in self.parts}.values())
+
     def files(self) -> tuple[str, ...]:
-        """The files that reading may touch."""
-        sources = {id(part.source): part.source for part in self.parts}
-        return tuple(dict.fromkeys(file for s in sources.values() for file in s.files()))
+        """The files that the sources name."""
+        return tuple(dict.fromkeys(file for source in self._sources for file in source.files()))
+
+    def inputs(self) -> tuple[str, ...]:
+        """All files that reading may touch, none of which may be replaced.
+
+        Where a source cannot name its files, these are all that this process has open.
+        """
+        opaque = any(source.opaque() for source in self._sources)
+        return (*self.files(), *(open_files() if opaque else ()))
 
     def fingerprint(self) -> str:
         """A short text that differs when the rows differ."""

@@ -43,6 +43,6 @@ def read_progress(folder: Path) -> Progress | None:
         return None
     except (ValueError, TypeError) as error:
         raise StateError(
-            f"{folder / PROGRESS} is damaged, so what was packed before cannot be gone on with. "
+            f"{folder / PROGRESS} is damaged, so what was packed before cannot be resumed. "
             "Pack anew, without resume."
         ) from error

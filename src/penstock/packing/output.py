@@ -211,18 +211,18 @@ class Folder(_Closing):
 
     def _note(self) -> None:
         """Notes which shards are there, for somebody who goes on."""
-        Progress(self._plan.describe(), tuple(self._shards)).write(self._staging.folder)
+        Progress(self._plan.description, tuple(self._shards)).write(self._staging.folder)
 
     def _left(self) -> list[Shard]:
         """The shards that a process before has left, which was packing the same."""
-        left = read_progress(self._staging.folder)
+        left = _progress(self._plan, self._staging)
         if left is None:
             return []
-        plan = self._plan.describe()
+        plan = self._plan.description
         differ = [name for name, value in plan.items() if left.plan.get(name) != value]
         if differ:
             raise StateError(
-                f"What was left of packing {self._staging.target.name} cannot be gone on with: it "
+                f"What was left of packing {self._staging.target.name} cannot be resumed: it "
                 f"was made with other {', '.join(differ)}. Pack as before, or anew without resume."
             )
         manifest = _manifest_of(self._folder)
@@ -241,14 +241,26 @@ class Folder(_Closing):
 
 def is_published(plan: Plan, staging: Staging) -> bool:
     """Whether a process before was stopped when its shards were in their place already."""
-    left, manifest = read_progress(staging.folder), _manifest_of(staging.target)
+    left, manifest = _progress(plan, staging), _manifest_of(staging.target)
     return (
         left is not None
         and manifest is not None
-        and left.plan == plan.describe()
+        and left.plan == plan.description
         and manifest.rows == plan.rows
         and manifest.shards == left.shards
     )
+
+
+def _progress(plan: Plan, staging: Staging) -> Progress | None:
+    """What a process before has noted, if it can be compared with a plan.
+
+    Raises:
+        StateError: If it is damaged, or map functions cannot be compared.
+    """
+    left = read_progress(staging.folder)
+    if left is not None:
+        plan.functions()
+    return left
 
 
 def _manifest_of(folder: Path) -> Manifest | None:

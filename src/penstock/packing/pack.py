@@ -42,6 +42,7 @@ def pack(
     workers: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    version: str | None = None,
     progress: bool | None = None,
 ) -> Dataset:
     """Writes samples once into HDF5 from which training reads them faster; any h5py reads it.
@@ -83,8 +84,12 @@ def pack(
         overwrite: Replaces what is at `path`: a file, or a folder that holds nothing but what
             `pack` wrote, and never a file that `data` reads.
         resume: Goes on with shards where a process that was stopped has left off; the result is
-            the same, byte for byte. The data and the options have to be those of then: lengths,
-            types and some of the values are compared.
+            the same, byte for byte. The data, the map functions and the options have to be those
+            of then. Compared are lengths, types and some of the values, size and time of the
+            files, and the code of functions with all that it refers to.
+        version: Your word for what the map functions do, such as "2", compared in place of their
+            code. Needed for `resume` where a function refers to what cannot be compared, such as
+            a lock or a Keras model. Change it whenever you change a function.
         progress: Whether to show a bar; None does on a terminal.
 
     Returns:
@@ -131,11 +136,12 @@ def pack(
         seed=_seed(shuffle, seed, target, resume),
         names=names,
         parts=(x, y, sample_weight),
+        version=version,
     )
     sharded = plan.shard_rows is not None
     _check_target(target, sharded, overwrite, resume)
     means = check_means(plan, total, workers)
-    inputs = data._view.files()
+    inputs = data._view.inputs()
     with Staging(target, overwrite=overwrite, resume=resume, inputs=inputs) as staging:
         if sharded and is_published(plan, staging):
             staging.remove()

@@ -4,14 +4,17 @@ import posixpath
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from penstock.dataset import Dataset
-from penstock.errors import OptionError, ShapeError, did_you_mean, some_of
+from penstock.errors import OptionError, ShapeError, StateError, did_you_mean, some_of
 from penstock.manifest import ATTRIBUTE, CHECKSUMS, Note, structure_of
 from penstock.resources import parse_bytes
 from penstock.spec import PARTS, Field, Spec, Structure, map_structure, may_be_named
@@ -43,6 +46,7 @@ class Plan:
         seed: Of a random order; None for that of the data.
         attributes: What the first source notes beside fields and their groups, by their new
             names. "/" stands for all; names of other groups end in "/".
+        version: What the user says of the map functions; None to compare the functions.
     """
 
     data: Dataset
@@ -56,6 +60,7 @@ class Plan:
     shard_rows: int | None
     seed: int | None
     attributes: Mapping[str, Mapping[str, Any]]
+    version: str | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -77,13 +82,29 @@ class Plan:
         """The attributes of the output, to add to."""
         return {name: dict(noted) for name, noted in self.attributes.items()}
 
-    def describe(self) -> dict[str, Any]:
+    def functions(self) -> list[str]:
+        """The map functions: what the user says of them, or what they do.
+
+        Raises:
+            StateError: If that cannot be told in another process.
+        """
+        if self.version is not None:
+            return [f"version {self.version}" for _ in self.data._maps]
+        return [step.digest() for step in self.data._maps]
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
         """What decides every byte of the output, in a form that JSON keeps."""
-        maps = [step.name for step in self.data._maps]
+        view = self.data._view
         draw = self.data._draw and self.data._draw.digest
-        text = f"{self.data._view.fingerprint()} {maps} {draw}"
+        times = [_size_and_time(file) for file in view.files()]
+        text = f"{view.fingerprint()} {times} {draw}"
+        functions = None
+        with suppress(StateError):
+            functions = self.functions()
         return {
             "data": blake2b(text.encode(), digest_size=8).hexdigest(),
+            "map functions": functions,
             "rows": self.rows,
             "fields": [str(field) for field in self.fields],
             "structure": str(dict(self.structure)),
@@ -108,6 +129,7 @@ def make_plan(
     seed: int | None,
     names: Mapping[str, str] | None,
     parts: tuple[Structure, Structure, Structure] = (None, None, None),
+    version: str | None = None,
 ) -> Plan:
     """Settles what `pack` does; the arguments are its own, but for `parts`: x, y, sample_weight.
 
@@ -119,6 +141,8 @@ def make_plan(
     """
     if not isinstance(data, Dataset):
         raise OptionError(f"Expected a data set to pack. Received: {data!r}")
+    if version is not None and not isinstance(version, str):
+        raise OptionError(f"Expected version to be a text, or None. Received: {version!r}")
     if not len(data):
         raise ShapeError("The data set has no rows, so there is nothing to pack.")
     spec = data.spec
@@ -157,7 +181,17 @@ def make_plan(
         shard_rows=shard_rows,
         seed=seed,
         attributes=_attributes(data, {name: stored[name] for name in spec}),
+        version=version,
     )
+
+
+def _size_and_time(file: str) -> tuple[int, int] | None:
+    """What tells whether a file was written to; None if it is not there."""
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _structure(

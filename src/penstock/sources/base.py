@@ -167,9 +167,12 @@ class Source(ABC):
     def files(self) -> tuple[str, ...]:
         """The files that reading may touch, as paths from the root; none for data in memory.
 
-        Nothing that is written takes the place of one of them. Too many are named rather than too
-        few.
+        Nothing that is written takes the place of one of them.
         """
+
+    def opaque(self) -> bool:
+        """Whether it may read files that it cannot name, as objects of other libraries do."""
+        return False
 
     @abstractmethod
     def paths(self) -> dict[str, ReadPath]:

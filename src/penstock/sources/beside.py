@@ -139,6 +139,9 @@ class Beside(Source):
         found = [file for member in self._members for file in member.source.files()]
         return tuple(dict.fromkeys(found))
 
+    def opaque(self) -> bool:
+        return any(member.source.opaque() for member in self._members)
+
     def paths(self) -> dict[str, ReadPath]:
         return {name: paths[own] for paths, name, own in self._each_path()}
 

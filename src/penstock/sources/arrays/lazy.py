@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,15 +69,19 @@ class LazySource(FieldSource):
         return np.append(np.arange(0, self.length, first), self.length)
 
     def files(self) -> tuple[str, ...]:
-        """Those that the object names; else all that this process has open: it may read any."""
+        return self._files() or ()
+
+    def opaque(self) -> bool:
+        return self._files() is None
+
+    def _files(self) -> tuple[str, ...] | None:
+        """What the object says; None if it says nothing."""
         if type(self._data).__module__.split(".")[0] == "h5py":
             from penstock.sources.hdf5.virtual import files_of
 
-            return tuple(files_of(self._data))
+            return tuple(dict.fromkeys(files_of(self._data)))
         says = getattr(self._data, "files", None)
-        if callable(says):
-            return tuple(os.path.realpath(file) for file in says())
-        return _open_files()
+        return tuple(map(os.path.realpath, says())) if callable(says) else None
 
     def edges(self, names: Sequence[str]) -> Indices:  # noqa: ARG002 - there is one field
         return self._edges
@@ -126,12 +129,6 @@ class LazySource(FieldSource):
             )
         out[...] = values if len(values) == len(rows) else values[rows - first]
         return Cost(read=time.perf_counter_ns() - began, stored=values.nbytes)
-
-
-def _open_files() -> tuple[str, ...]:
-    """The files that this process has open, on systems that say so."""
-    found = [os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").glob("*")]
-    return tuple(dict.fromkeys(file for file in found if Path(file).is_file()))
 
 
 def _dtype_of(name: str, data: Any) -> np.dtype[Any]:

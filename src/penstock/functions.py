@@ -1,0 +1,277 @@
+"""What a function does, as a digest: of its code, and of all that its code refers to."""
+
+import builtins
+import copyreg
+import dis
+import functools
+import importlib.util
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_ATOMS = (bool, int, float, complex, str, bytes, range, slice, type(None), type(...))
+_LIBRARIES = ("site-packages", "dist-packages")
+_OF_CLASSES = (
+    *("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__qualname__"),
+    *("__static_attributes__", "__annotations__", "__annotate_func__", "__annotations_cache__"),
+    *("__dataclass_fields__", "__dataclass_params__", "_abc_impl"),
+)
+"""What a class notes about itself, and what decides nothing that its methods do."""
+
+
+class IncomparableError(Exception):
+    """Something of which nobody can tell whether it is the same in another process."""
+
+
+def digest_of(value: Any) -> str:
+    """A short text that differs when a function would do something else.
+
+    Code is compared as it was compiled, and so are functions and classes that it refers to, with
+    their defaults and closures; arrays and other values by what is in them; what belongs to an
+    installed library by its name and the library's version. Line numbers do not count.
+
+    Args:
+        value: A function, or any object that can be called.
+
+    Raises:
+        IncomparableError: If it refers to something that has no content to compare, such as a
+            lock, an open file or a generator.
+    """
+    try:
+        return _Digests().of(value).hex()
+    except RecursionError:
+        raise IncomparableError("values nested very deep") from None
+
+
+class _Digests:
+    """Digests of values, each made of those of what is in it."""
+
+    def __init__(self) -> None:
+        # Values are kept, so that no other gets their id.
+        self._done: dict[int, tuple[Any, bytes]] = {}
+        self._under_way: dict[int, int] = {}
+
+    def of(self, value: Any) -> bytes:
+        """The digest of a value."""
+        if type(value) in _ATOMS:
+            return _joined("atom", type(value).__name__, repr(value))
+        key = id(value)
+        if key in self._done:
+            return self._done[key][1]
+        if key in self._under_way:  # as a function that calls itself
+            return _joined("within", len(self._under_way) - self._under_way[key])
+        self._under_way[key] = len(self._under_way)
+        made = _joined(*self._parts(value))
+        del self._under_way[key]
+        self._done[key] = value, made
+        return made
+
+    def _each(self, values: Any) -> list[bytes]:
+        return [self.of(value) for value in values]
+
+    def _parts(self, value: Any) -> Iterator[Any]:
+        """What a value is made of: its kind, and digests."""
+        yield type(value).__name__
+        named = _library_name(value)
+        if named is not None:
+            yield named
+            return
+        parts = _TYPES.get(type(value))
+        for kind, some in _KINDS.items():
+            if isinstance(value, kind):
+                parts = some
+        yield from self._object(value) if parts is None else parts(self, value)
+
+    def _class(self, kind: type) -> Iterator[bytes]:
+        kept = {name: item for name, item in vars(kind).items() if name not in _OF_CLASSES}
+        yield from (self.of(kind.__bases__), self.of(kept))
+
+    def _set(self, values: Any) -> list[bytes]:
+        return sorted(self._each(values))
+
+    def _mapping(self, values: Any) -> list[bytes]:
+        return self._each(item for pair in values.items() for item in pair)
+
+    def _method(self, method: Any) -> Iterator[bytes]:
+        yield from (self.of(method.__func__), self.of(getattr(method, "__self__", None)))
+
+    def _property(self, value: property) -> list[bytes]:
+        return self._each((value.fget, value.fset, value.fdel))
+
+    def _cached(self, value: "functools.cached_property[Any]") -> Iterator[bytes]:
+        yield self.of(value.func)
+
+    def _function(self, function: types.FunctionType) -> Iterator[bytes]:
+        yield self.of(function.__code__)
+        yield self.of(function.__defaults__)
+        yield self.of(function.__kwdefaults__)
+        yield self.of(function.__dict__)
+        for cell in function.__closure__ or ():
+            try:
+                yield self.of(cell.cell_contents)
+            except ValueError:  # not filled yet
+                yield b"empty"
+        for names in sorted(set(_names_in(function.__code__))):
+            yield self.of(names)
+            yield self._global(function.__globals__, *names)
+
+    def _code(self, code: types.CodeType) -> Iterator[bytes]:
+        counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
+        names = code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars
+        handlers = getattr(code, "co_exceptiontable", b"")
+        yield from self._each((code.co_code, handlers, counts, names, code.co_consts))
+
+    def _global(self, names: dict[str, Any], name: str, *attributes: str) -> bytes:
+        """What a name stands for, looked up through modules up to what is in them."""
+        if name.startswith("import "):
+            return _joined(_imported(name.removeprefix("import ")))
+        missing = object()
+        value = names.get(name, getattr(builtins, name, missing))
+        for attribute in attributes:
+            if not isinstance(value, types.ModuleType) or _is_library(value.__name__):
+                break
+            value = getattr(value, attribute, missing)
+        return b"missing" if value is missing else self.of(value)
+
+    def _array(self, value: Any) -> Iterator[Any]:
+        if value.dtype.hasobject:
+            yield from (value.shape, self.of(value.tolist()))
+        else:
+            yield from (repr(value.dtype), value.shape, value.tobytes())
+
+    def _object(self, value: Any) -> Iterator[Any]:
+        """An object by its class and its state, as pickle would take it apart."""
+        reduce = copyreg.dispatch_table.get(type(value))
+        try:
+            found = value.__reduce_ex__(4) if reduce is None else reduce(value)
+        except Exception as error:
+            raise IncomparableError(f"a {type(value).__name__}") from error
+        yield self.of(type(value))
+        if isinstance(found, str):
+            yield found
+            return
+        for part in found:
+            # Items of lists and dicts come from an iterator.
+            yield self.of(list(part) if isinstance(part, Iterator) else part)
+
+
+_Parts = Callable[[_Digests, Any], Iterable[Any]]
+
+_TYPES: dict[type, _Parts] = {
+    types.FunctionType: _Digests._function,
+    types.CodeType: _Digests._code,
+    types.ModuleType: lambda _, module: [_file_of(module.__file__)],
+    types.MethodType: _Digests._method,
+    types.MemberDescriptorType: lambda _, member: [member.__name__],
+    types.GetSetDescriptorType: lambda _, member: [member.__name__],
+    staticmethod: _Digests._method,
+    classmethod: _Digests._method,
+    property: _Digests._property,
+    functools.cached_property: _Digests._cached,
+    tuple: _Digests._each,
+    list: _Digests._each,
+    set: _Digests._set,
+    frozenset: _Digests._set,
+    dict: _Digests._mapping,
+    types.MappingProxyType: _Digests._mapping,
+    np.ndarray: _Digests._array,
+}
+"""How values of these types are taken apart, and not those of types derived from them."""
+
+_KINDS: dict[type, _Parts] = {
+    type: _Digests._class,
+    np.generic: _Digests._array,
+    np.dtype: lambda _, dtype: [repr(dtype)],
+}
+
+
+def _joined(*parts: Any) -> bytes:
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        raw = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "little"))
+        digest.update(raw)
+    return digest.digest()
+
+
+def _names_in(code: types.CodeType) -> Iterator[tuple[str, ...]]:
+    """The global names that code refers to, each with the attributes that are taken of it."""
+    names: list[str] = []
+    for step in dis.get_instructions(code):
+        if names and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            names.append(step.argval)
+            continue
+        if names:
+            yield tuple(names)
+        names = []
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            names = [step.argval]
+        elif step.opname == "IMPORT_NAME":
+            yield (f"import {step.argval}",)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_in(constant)
+
+
+def _library_name(value: Any) -> str | None:
+    """The name of what an installed library has under a name; None for all else."""
+    if isinstance(value, types.ModuleType):
+        return _version(value.__name__) if _is_library(value.__name__) else None
+    module = getattr(value, "__module__", None) or getattr(type(value), "__module__", None)
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or not _is_library(module):
+        return None
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{_version(module)} {name}" if found is value else None
+
+
+def _is_library(module: str) -> bool:
+    """Whether a module was installed, and is not part of the program itself."""
+    if module == "__main__" or module not in sys.modules:
+        return False
+    if module.partition(".")[0] == __name__.partition(".")[0]:
+        return True
+    file = getattr(sys.modules[module], "__file__", None)
+    if file is None:
+        return True  # built into Python, or a package of a library without a file of its own
+    path = Path(file)
+    standard = Path(sysconfig.get_path("stdlib"))
+    return path.is_relative_to(standard) or any(part in _LIBRARIES for part in path.parts)
+
+
+def _version(module: str) -> str:
+    top = sys.modules.get(module.partition(".")[0])
+    return f"{module} {getattr(top, '__version__', '')}"
+
+
+def _file_of(path: str | None) -> bytes:
+    """A module of the program, by the text of its file.
+
+    Raises:
+        IncomparableError: If it has none.
+    """
+    if path is None or not Path(path).is_file():
+        raise IncomparableError("a module without a file")
+    return Path(path).read_bytes()
+
+
+def _imported(name: str) -> bytes | str:
+    """A module that a function imports when it is called."""
+    if _is_library(name):
+        return _version(name)
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    path = None if spec is None else spec.origin
+    if path is not None and any(part in _LIBRARIES for part in Path(path).parts):
+        return name
+    return _file_of(path)
