@@ -230,7 +230,7 @@ def _attributes(data: Dataset, names: Mapping[str, str]) -> dict[str, dict[str, 
     if left:
         warnings.warn(
             "The new file does not have these attributes, which are references, lists of any "
-            f"length, very large, or named as its own: {some_of(left)}.",
+            f"length, very large, unreadable, or named as its own: {some_of(left)}.",
             stacklevel=4,
         )
     return {

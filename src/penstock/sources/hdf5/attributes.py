@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5a, h5s, h5t
 
-from penstock.errors import DataError
+from penstock.errors import DataError, PenstockError, read_error
 from penstock.sources.hdf5.limits import check_type
+from penstock.sources.hdf5.opening import DAMAGE, refusal
 
 MOST_ATTRIBUTES = 4
 """Of one object. Files of some programs carry dozens, all about those programs."""
@@ -79,16 +80,24 @@ def attributes_of(item: h5py.Group | h5py.Dataset) -> dict[str, Attribute | None
 
     Returns:
         They by their names; None for what cannot be kept: references to objects of the file,
-        lists of any length, and what is larger than 16 MiB.
+        lists of any length, what is larger than 16 MiB, and what libhdf5 cannot read.
     """
     names: list[bytes] = []
-    h5a.iterate(item.id, lambda name, *_: names.append(name))
+    try:
+        h5a.iterate(item.id, lambda name, *_: names.append(name))
+    except DAMAGE as error:
+        return {_unreadable(item, error)[0]: None}
     theirs = _OF_LIBRARIES - {b"TITLE"} if _is_a_library_s(item, names) else _LINKS
-    return {
-        raw.decode("utf-8", "surrogateescape"): _read(item, raw)
-        for raw in names
-        if raw not in theirs
-    }
+    found: dict[str, Attribute | None] = {}
+    for raw in names:
+        if raw not in theirs:
+            try:
+                value = _read(item, raw)
+            except DAMAGE as error:
+                _unreadable(item, error)
+                value = None
+            found[raw.decode("utf-8", "surrogateescape")] = value
+    return found
 
 
 def write_attribute(item: h5py.Group | h5py.Dataset, name: str, attribute: Attribute) -> None:
@@ -147,18 +156,46 @@ def _plain(kind: h5t.TypeID, dtype: np.dtype[Any]) -> h5t.TypeID:
 
 
 def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
-    """Some attributes of an object, as text; those that are text or a few numbers."""
+    """Some attributes of an object, as text; those that are text or a few numbers.
+
+    One that libhdf5 cannot read is among them, with its words. If it cannot say which one that is,
+    all of them are, as one.
+    """
     found: dict[str, str] = {}
-    for raw in _names(item):
+    try:
+        names = _names(item)
+    except DAMAGE as error:
+        return dict([_unreadable(item, error)])
+    for raw in names:
         name = raw.decode("utf-8", "backslashreplace")
         if name.startswith("_"):
             continue
-        value = _value(item, raw)
+        try:
+            value = _value(item, raw)
+        except DAMAGE as error:
+            found[name] = _unreadable(item, error)[1].replace("they are", "it is")
+            value = None
         if value is not None:
             found[name] = _text(value)
         if len(found) == MOST_ATTRIBUTES:
             break
     return found
+
+
+def _unreadable(item: h5py.Group | h5py.Dataset, error: Exception) -> tuple[str, str]:
+    """What to call the attributes of an object that cannot be told apart, and why that is.
+
+    Raises:
+        PenstockError: If it was the system that refused to read them.
+    """
+    if isinstance(error, PenstockError):
+        raise error
+    if refused := refusal(error):
+        raise read_error(f"Reading attributes of {item.name!r}", refused) from error
+    words = " ".join(str(error).split())
+    version = h5py.version.hdf5_version
+    why = f"cannot be read: HDF5 {version} is too old, or they are damaged ({words})"
+    return f"all {h5a.get_num_attrs(item.id)} attributes", why
 
 
 def _names(item: h5py.Group | h5py.Dataset) -> list[bytes]:
@@ -175,7 +212,12 @@ def _names(item: h5py.Group | h5py.Dataset) -> list[bytes]:
 
 def root_text(file: h5py.File, name: str) -> str | None:
     """A text of fixed length that the root group has as an attribute; None if there is none."""
-    if not h5a.exists(file.id, name.encode()):
+    try:
+        if not h5a.exists(file.id, name.encode()):
+            return None
+    except DAMAGE as error:
+        # libhdf5 cannot read some attribute of the root. The data can be read all the same.
+        _unreadable(file, error)
         return None
     attribute = h5a.open(file.id, name.encode())
     kind, shape = attribute.get_type(), attribute.get_space().shape

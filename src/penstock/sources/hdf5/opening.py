@@ -28,10 +28,11 @@ _SUPERBLOCK_AND_DRIVER = 512
 
 _SUFFIXES = (".h5", ".hdf5", ".he5", ".nc")
 
-_DAMAGE = (
+DAMAGE = (
     *(OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError),
     AssertionError,  # h5py, of a filter with more parameters than it makes room for
 )
+"""What h5py raises on damaged metadata; `refusal` tells the system's errors from it."""
 
 _NO_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
 _HELD_BY_OTHERS = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
@@ -120,7 +121,7 @@ def damage_explained(what: str) -> Iterator[None]:
     """Turns what h5py raises on damaged metadata into a FileFormatError that says where."""
     try:
         yield
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, PenstockError):
             raise
         if refused := refusal(error):
