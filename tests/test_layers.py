@@ -30,7 +30,7 @@ LAYERS = [
 ]
 THREADS = [
     "legacy.py",
-    "loading/items/processes.py",
+    "loading/items/supervisor.py",
     "loading/items/threads.py",
     "loading/items/worker.py",
     "loading/prefetch.py",

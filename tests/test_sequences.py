@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import penstock as ps
-from penstock.errors import DataError, OptionError, ReadError
+from penstock.errors import DataError, OptionError
 from tests import sequences
 from tests.bad_input.refusal import refused
 
@@ -97,7 +97,7 @@ def test_an_error_arrives_in_its_place_with_the_batch_and_the_traceback(processe
 @sequences.BOTH
 def test_an_exit_is_an_error_not_a_hang(processes):
     loader = ps.from_sequence(sequences.Exiting(), workers=2, processes=processes)
-    with pytest.raises((SystemExit, ReadError)):
+    with refused(DataError, "Making batch 3 raised SystemExit: 5"):
         list(loader)
 
 
@@ -108,7 +108,7 @@ def test_an_exit_is_an_error_not_a_hang(processes):
         ((np.ones(3), np.ones(2)), r"shapes \(3,\), \(2,\)"),
         (np.float32(3), r"shapes \(\)"),
         (np.array(["a", None]), "Python objects"),
-        ((np.ones(3), {"a": ["x", None]}), "no array|Python objects"),
+        ((np.ones(3), {"a": ["x", None]}), r"y\.a\.1 of batch 2 is None"),
         ([], "tuple of 0|list of 0"),
     ],
 )
@@ -117,7 +117,7 @@ def test_what_is_no_batch_is_an_error_that_names_it(made, words):
         def __getitem__(self, index):
             return made if index == 2 else super().__getitem__(index)
 
-    with pytest.raises(DataError, match=f"batch 2.*({words})"):
+    with pytest.raises(DataError, match=f"batch 2.*({words})|{words}"):
         list(ps.from_sequence(Bad()))
 
 

@@ -13,6 +13,7 @@ from penstock import splits
 from penstock.errors import OptionError, ShapeError, check_integer, did_you_mean, some_of
 from penstock.loading import Batch, Loader, View
 from penstock.loading.advice import advice_on
+from penstock.loading.hangs import DEFAULT_TIMEOUT
 from penstock.order import Draw
 from penstock.order.indexing import positions_of
 from penstock.resources import check_memory, format_bytes
@@ -352,6 +353,7 @@ class Dataset:
         memory: int | str | None = None,
         workers: int | None = None,
         class_weight: Mapping[int, float] | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
     ) -> Loader:
         """Batches for `model.fit`, `evaluate` and `predict`, or for a loop of your own.
 
@@ -370,6 +372,9 @@ class Dataset:
                 with them the order, depend on it.
             workers: Threads. None takes the CPUs that the process may use.
             class_weight: Weight for each class number in y; becomes `sample_weight`.
+            timeout: Seconds that making one batch, map functions included, or one read for it may
+                take (1800 if not given); None for no limit. What takes longer hangs: the loop gets
+                an error that shows where, and does not wait for the thread any more.
 
         Returns:
             A `Loader`.
@@ -377,6 +382,8 @@ class Dataset:
         Raises:
             OptionError: If an argument cannot be honoured.
             MemoryBudgetError: If `memory` is too small; says the least that works.
+            BatchTimeoutError: From the loop, after `timeout`. A note shows the stack of the code
+                that hangs.
 
         Example:
 
@@ -401,6 +408,7 @@ class Dataset:
             memory=memory,
             workers=workers,
             draw=self._draw,
+            timeout=timeout,
         )
         for advice in advice_on(loader):
             warnings.warn(advice, stacklevel=2)

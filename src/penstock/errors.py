@@ -5,7 +5,8 @@ error that fits it:
 
     PenstockError
     ├── OptionError (ValueError)          an argument that cannot be honoured
-    │   └── MemoryBudgetError             a budget below what one batch or one block needs
+    │   ├── MemoryBudgetError             a budget below what one batch or one block needs
+    │   └── ProcessesError                worker processes that cannot be started here
     ├── FieldNotFoundError (KeyError)     a name that the data does not have
     ├── MissingFileError (FileNotFoundError)
     ├── NoPermissionError (PermissionError)
@@ -16,7 +17,8 @@ error that fits it:
     │   ├── TypeNotSupportedError (TypeError)
     │   └── LossError                     a value that another dtype cannot hold
     ├── ReadError (OSError)               a read that failed: names file, field and rows
-    │   └── ChangedFileError              the file is not the one that was opened
+    │   ├── ChangedFileError              the file is not the one that was opened
+    │   └── BatchTimeoutError (TimeoutError)  a batch that took longer than timeout=
     ├── WriteError (OSError)              a file that could not be written
     │   └── DiskFullError                 no room for it
     ├── OutOfMemoryError (MemoryError)    memory that the system refused
@@ -27,7 +29,7 @@ error that fits it:
 import difflib
 import errno
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
@@ -57,6 +59,10 @@ class MemoryBudgetError(OptionError):
     def __init__(self, text: str, least: int | None = None) -> None:
         super().__init__(text)
         self.least = least
+
+
+class ProcessesError(OptionError):
+    """`processes=True` where worker processes cannot be started; threads work there."""
 
 
 class FieldNotFoundError(PenstockError, KeyError):
@@ -114,6 +120,10 @@ class ReadError(PenstockError, OSError):
 
 class ChangedFileError(ReadError):
     """The file at a path is no longer the one that was opened."""
+
+
+class BatchTimeoutError(ReadError, TimeoutError):
+    """A batch that took longer than `timeout=`; a note shows where its code stands."""
 
 
 class WriteError(PenstockError, OSError):
@@ -247,3 +257,17 @@ def check_integer(
         bound = "" if least is None else f" >= {least}"
         none = " or None" if or_none else ""
         raise OptionError(f"Expected {name} to be an integer{bound}{none}. Received: {value!r}")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Makes sure that an argument is a number of seconds above 0, or None.
+
+    Raises:
+        OptionError: If it is neither.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if value is not None and not (number and 0 < value < float("inf")):  # type: ignore[operator]
+        raise OptionError(
+            f"Expected {name} to be a number of seconds above 0, or None for no limit. "
+            f"Received: {value!r}"
+        )

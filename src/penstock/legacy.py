@@ -8,8 +8,9 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.dataset import Dataset
-from penstock.errors import OptionError, check_integer
+from penstock.errors import BatchTimeoutError, OptionError, ProcessesError, check_integer
 from penstock.loading import ItemLoader, Loader
+from penstock.loading.hangs import DEFAULT_TIMEOUT, stack_of_thread, timeout_error
 from penstock.loading.items.making import Batch, as_batch, let_go
 from penstock.resources import drawn_seed
 from penstock.sequence import from_sequence
@@ -33,7 +34,7 @@ _LET_GO_SECONDS = 10.0
 """How long a generator may take for the batch that it is making when a call ends."""
 
 _WAIT_SECONDS = 0.1
-"""How often whoever waits for the other side of a queue looks whether it is still there."""
+"""How often a thread that waits for the other side of a queue looks whether it is still there."""
 
 
 def fit_generator(
@@ -73,7 +74,8 @@ def fit_generator(
         class_weight: As in `fit`.
         max_queue_size: Batches made ahead.
         workers: Threads or processes; 0, once the main thread, is one thread. A generator has one.
-        use_multiprocessing: Whether they are processes.
+        use_multiprocessing: Whether they are processes. Where these cannot be started, threads
+            take their place, with a warning that says why.
         shuffle: Whether the batches of a `Sequence` come in random order.
         initial_epoch: As in `fit`.
         **old: Arguments that Keras had before version 2, which are refused with today's name.
@@ -216,14 +218,7 @@ class _Options:
         if isinstance(generator, (Loader, ItemLoader, Dataset)):
             return generator
         if not _is_plain(generator):
-            return from_sequence(
-                generator,
-                workers=self.workers,
-                processes=self.processes,
-                max_queue_size=self.max_queue_size,
-                shuffle=shuffle,
-                seed=drawn_seed(),
-            )
+            return self._sequence(generator, shuffle)
         if steps is None:
             raise OptionError(
                 f"A generator does not say how many batches it has: {name}= is needed with it."
@@ -238,6 +233,28 @@ class _Options:
         ahead = _ReadAhead(generator, self.max_queue_size, class_weight)
         self._ahead.append(ahead)
         return ahead.start()
+
+    def _sequence(self, sequence: Any, shuffle: bool) -> ItemLoader:
+        options: dict[str, Any] = {
+            "workers": self.workers,
+            "max_queue_size": self.max_queue_size,
+            "shuffle": shuffle,
+            "seed": drawn_seed(),
+        }
+        if self.processes:
+            try:
+                return from_sequence(sequence, processes=True, **options)
+            except ProcessesError as error:
+                # Old programs relied on forks, which needed neither a main guard nor pickling.
+                self.processes = False
+                warnings.warn(
+                    f"use_multiprocessing=True (processes=True in from_sequence()) is not possible "
+                    f"here: {self.workers} threads are used in place of processes; with workers=1, "
+                    f"one thread. {error}",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+        return from_sequence(sequence, **options)
 
     def validation(self, data: Any, steps: float | None) -> Any:
         """The same for validation data, which may be arrays."""
@@ -281,8 +298,14 @@ class _ReadAhead:
     """What an iterator gives, taken from it by a thread, `most` batches ahead."""
 
     def __init__(
-        self, batches: Iterator[Any], most: int, class_weight: Mapping[int, float] | None
+        self,
+        batches: Iterator[Any],
+        most: int,
+        class_weight: Mapping[int, float] | None,
+        timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
+        self._timeout = timeout
+        self._hangs = False
         self._batches = batches
         self._finish = with_class_weight(lambda batch: batch, class_weight or {})
         self._weighs = class_weight is not None
@@ -298,25 +321,40 @@ class _ReadAhead:
     def stop(self) -> None:
         """Ends the thread: TensorFlow keeps what it was given, and would keep that as well."""
         self._stopped.set()
-        # Whoever goes on with the generator cannot while it is running.
-        self._thread.join(_LET_GO_SECONDS)
+        if not self._hangs:
+            # A generator cannot be used again while it is running.
+            self._thread.join(_LET_GO_SECONDS)
 
     def _take(self) -> Generator[Batch, None, None]:
+        number, waited = 0, 0.0
         while not self._stopped.is_set():
             try:
                 kind, content = self._made.get(timeout=_WAIT_SECONDS)
             except queue.Empty:
+                waited += _WAIT_SECONDS
+                if waited >= self._timeout:
+                    raise self._hang_error(number) from None
                 continue
+            number, waited = number + 1, 0.0
             if kind == "end":
                 return
             if kind == "error":
                 raise content
             yield content
 
+    def _hang_error(self, number: int) -> BatchTimeoutError:
+        self._hangs = True
+        return timeout_error(
+            f"making batch {number}",
+            self._timeout,
+            stack_of_thread(self._thread.ident or 0),
+            "If batches need more time, hand the generator to fit() itself.",
+        )
+
     def _run(self) -> None:
         try:
             for number, made in enumerate(self._batches):
-                batch = let_go(as_batch(made, number))
+                batch = let_go(as_batch(made, f"batch {number}"))
                 if not self._put("batch", self._finish(batch) if self._weighs else batch):
                     return
             self._put("end", None)

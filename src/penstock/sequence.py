@@ -5,6 +5,7 @@ from typing import Any
 
 from penstock.errors import OptionError
 from penstock.loading import ItemLoader
+from penstock.loading.hangs import DEFAULT_TIMEOUT
 
 new_item_loader: Callable[..., ItemLoader] = ItemLoader
 """Makes loaders; `penstock.keras` puts in a class that Keras knows as one of its own."""
@@ -19,6 +20,8 @@ def from_sequence(
     shuffle: bool = False,
     seed: int | None = None,
     batch_size: int | None = None,
+    retries: int = 2,
+    timeout: float | None = DEFAULT_TIMEOUT,
 ) -> ItemLoader:
     """Batches from an object of your own, made ahead of time: an old `Sequence`, for example.
 
@@ -41,15 +44,26 @@ def from_sequence(
         shuffle: Whether indices come in random order, another one in each epoch.
         seed: Of that order. None draws one.
         batch_size: If each item is one sample, and not a batch: how many make a batch.
+        retries: How often a batch is made again if the process that makes it ends or is killed.
+            The process is started again, with the object as it was sent, and told of the epochs
+            that passed (`on_epoch_begin`, `on_epoch_end`), so that order and content stay the same.
+            The first time is a warning; `report()` counts.
+        timeout: Seconds that one batch, or one `on_epoch_end` in a process, may take (1800 if
+            not given); None for no limit. What takes longer hangs: a process is ended then, a
+            thread stays behind.
 
     Returns:
         What `model.fit`, `evaluate` and `predict` take, and loops run over. `evaluate` and
         `predict` keep the order of the indices, and do not end an epoch.
 
     Raises:
-        OptionError: If it has no length or no items, or does not pickle for `processes=True`.
+        OptionError: If it has no length or no items.
+        ProcessesError: If it does not pickle for `processes=True`, or the program has no
+            `if __name__ == "__main__":` around this call. An `OptionError`, too.
         DataError: From the loop, if a batch is none; names its index.
-        ReadError: From the loop, if a process was killed.
+        ReadError: From the loop, if the process that makes a batch ended `retries + 1` times.
+        BatchTimeoutError: From the loop, after `timeout`. A note shows the stack of the code that
+            hangs. It is a `ReadError` and a `TimeoutError`, too.
 
     Example:
 
@@ -83,6 +97,8 @@ def from_sequence(
         shuffle=shuffle,
         seed=seed,
         batch_size=batch_size,
+        retries=retries,
+        timeout=timeout,
     )
 
 

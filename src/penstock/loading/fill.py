@@ -180,23 +180,31 @@ class Epoch:
         cost = loaded.gather(start, stop, part)
         self.timing.add_cost(cost, gather=time.perf_counter() - began)
 
-    def complete(self, group: Group, arrays: Arrays, failed: Failures = ()) -> list[Any]:
+    def complete(
+        self,
+        group: Group,
+        arrays: Arrays,
+        failed: Failures = (),
+        results: list[Any] | None = None,
+    ) -> list[Any]:
         """Finishes the batches of a group whose pieces are all there, each by itself.
 
         Args:
             group: The batches.
             arrays: Their rows.
             failed: Places `[start, stop)` of the epoch that could not be read, and why.
+            results: Takes each result as soon as it is there; an empty list.
 
         Returns:
             What the user gets; a `Failure` in place of a batch that could not be made.
         """
         began = time.perf_counter()
+        results = [] if results is None else results
         if self.steps > 1:
-            results = [self._complete_steps(arrays, group, failed)]
+            results.append(self._complete_steps(arrays, group, failed))
         else:
-            parts = self._parts(group)
-            results = [self._complete_one(arrays, start, stop, failed) for start, stop in parts]
+            for start, stop in self._parts(group):
+                results.append(self._complete_one(arrays, start, stop, failed))
         self.timing.add(transform=time.perf_counter() - began)
         return results
 

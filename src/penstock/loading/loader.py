@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from penstock.errors import MemoryBudgetError, OptionError, StateError
+from penstock.errors import MemoryBudgetError, OptionError, StateError, check_seconds
 from penstock.loading.batches import Batch, Batches, Place
 from penstock.loading.budget import FEWEST_ROWS, INDEX_BYTES, share
 from penstock.loading.fill import Epoch, Finish, batches
@@ -57,6 +57,7 @@ class Loader:
         drop_remainder: Whether a smaller last batch is left out.
         memory: The budget in bytes.
         workers: Threads that read, decode and gather.
+        timeout: Seconds that making a batch, or one read for it, may take; None for no limit.
 
     Args:
         keep: Whether fields that fit the budget stay in memory: no use in a single epoch.
@@ -75,7 +76,9 @@ class Loader:
         workers: int | None = None,
         keep: bool = True,
         draw: Draw | None = None,
+        timeout: float | None = None,
     ) -> None:
+        check_seconds("timeout", timeout)
         check_options(batch_size, shuffle, seed, workers)
         self._length = len(view) if draw is None else draw.length
         if drop_remainder and self._length < batch_size:
@@ -92,6 +95,7 @@ class Loader:
         self.drop_remainder = bool(drop_remainder)
         self.memory = default_memory() if memory is None else parse_bytes(memory)
         self.workers = cpu_count() if workers is None else int(workers)
+        self.timeout = timeout
         self._budget = share(
             view, self.batch_size, self.memory, self.workers, shuffle, keep, self._length
         )
@@ -361,6 +365,7 @@ class Loader:
             windows=1 if place.capacity > self._budget.capacity else 2,
             timing=self._timing,
             ledger=self._ledger,
+            timeout=self.timeout,
         )
 
     # Reporting.

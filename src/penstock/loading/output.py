@@ -32,6 +32,7 @@ class Making:
         rows_left: Rows that are still to come.
         seconds: Spent on it so far.
         failed: Rows `[start, stop)` that will not come, and why.
+        results: What the user gets, as far as it is made.
     """
 
     def __init__(self, rows: int, memory: BatchMemory) -> None:
@@ -42,6 +43,7 @@ class Making:
         self.rows_left = rows
         self.seconds = 0.0
         self.failed: list[tuple[int, int, Failure]] = []
+        self.results: list[Any] = []
 
 
 class Made:
@@ -53,7 +55,8 @@ class Made:
         seconds: What making one of them took.
     """
 
-    def __init__(self, making: Making, results: list[Any]) -> None:
+    def __init__(self, making: Making) -> None:
+        results = making.results
         self.results = deque(results)
         self.sizes = [
             making.nbytes // len(results)

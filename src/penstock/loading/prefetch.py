@@ -21,17 +21,19 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from penstock.errors import PenstockError
 from penstock.loading.fill import Epoch, Failure, forget_failures
+from penstock.loading.hangs import Patience, stack_of_thread, timeout_error
 from penstock.loading.held import LoadedWindow, Resident
 from penstock.loading.output import Made, Making, Output
 from penstock.loading.steps import Step, steps_of, windows_of
 from penstock.loading.timing import Ledger, Timing
 from penstock.sources import Read
 
-Job = Callable[[], None]
+Job = partial[None]
 
 ABANDONED_SECONDS = 0.5
 """How often an idle thread looks whether its iterator is gone."""
@@ -67,6 +69,7 @@ class Prefetch:
         windows: Windows that may be held at a time: 2 to read one while the other empties.
         timing: Counts seconds and bytes.
         ledger: Counts the bytes held.
+        timeout: Seconds that one job may take, such as a map function; None for no limit.
     """
 
     def __init__(
@@ -80,7 +83,11 @@ class Prefetch:
         windows: int,
         timing: Timing,
         ledger: Ledger,
+        timeout: float | None = None,
     ) -> None:
+        self._timeout = timeout
+        self._hangs = False
+        self._running: dict[int, tuple[Job, float]] = {}
         self._resident_fields = resident
         self._timing = timing
         self._ledger = ledger
@@ -155,6 +162,7 @@ class Prefetch:
     def _take_group(self) -> deque[Any]:
         """Waits for the next batches that were made together."""
         began = time.perf_counter()
+        patience = Patience(self._timeout)
         with self._lock:
             while (results := self._output.take(self._next)) is None:
                 if self._fatal is not None:
@@ -163,13 +171,28 @@ class Prefetch:
                     raise PenstockError("This iterator was stopped. Start a new one.")
                 if self._step is None and not self._output.making:
                     raise StopIteration
-                self._arrived.wait()
+                if not self._arrived.wait(patience.step) and patience.is_over():
+                    self._check_hangs()
             self._next += 1
             # Threads that have enough ready sleep until half of it is gone.
             if self._output.runs_low:
                 self._work.notify()
         self._timing.add(wait_for_data=time.perf_counter() - began)
         return results
+
+    def _check_hangs(self) -> None:
+        """Makes sure that no job has been running for too long; called with the lock held.
+
+        Raises:
+            BatchTimeoutError: If one has.
+        """
+        assert self._timeout is not None
+        for ident, (job, since) in list(self._running.items()):
+            if time.monotonic() - since >= self._timeout:
+                self._hangs = True
+                way_out = "If batches need more time, give batch() a longer timeout=, or None."
+                stack = stack_of_thread(ident)
+                raise timeout_error(_name_of(job), self._timeout, stack, way_out)
 
     def stop(self) -> None:
         """Ends the threads, after the jobs they are in; safe to call twice and from any thread.
@@ -182,7 +205,8 @@ class Prefetch:
             self._stopped = True
             self._work.notify_all()
             self._arrived.notify_all()
-        if threading.current_thread() not in self._threads:
+        # A thread that hangs cannot be ended; nobody waits for it, nor for others like it.
+        if threading.current_thread() not in self._threads and not self._hangs:
             for thread in self._threads:
                 thread.join()
 
@@ -200,7 +224,9 @@ class Prefetch:
         _making[threading.get_ident()] = self._timing
         try:
             while (job := self._wait_for_job()) is not None:
+                self._running[threading.get_ident()] = job, time.monotonic()
                 job()
+                del self._running[threading.get_ident()]
                 # While this thread waits for the next one, it would keep a window alive.
                 del job
         except BaseException as error:  # noqa: BLE001 - relayed
@@ -249,14 +275,14 @@ class Prefetch:
             if slot.reads:
                 slot.running += 1
                 read = slot.reads.popleft()
-                return lambda: self._read(slot, read)
+                return partial(self._read, slot, read)
         if not self._resident.ready or len(self._windows) >= self._windows_held:
             return None
         window, epoch = next(self._coming, (None, None))
         if window is None or epoch is None:
             return None
         slot = self._windows[window] = _Slot()
-        return lambda: self._open(epoch, window[1], slot)
+        return partial(self._open, epoch, window[1], slot)
 
     def _pick_piece(self) -> Job | None:
         step = self._step
@@ -271,7 +297,7 @@ class Prefetch:
         if self._has_next_piece():
             # One change may allow more than one job; waking a thread for nothing costs more.
             self._work.notify()
-        return lambda: self._gather(step, slot, making)
+        return partial(self._gather, step, slot, making)
 
     def _has_next_piece(self) -> bool:
         """Whether the next piece may be gathered now."""
@@ -357,12 +383,12 @@ class Prefetch:
 
     def _complete(self, step: Step, making: Making) -> None:
         began = time.perf_counter()
-        results = step.epoch.complete(step.piece.group, making.arrays, making.failed)
+        step.epoch.complete(step.piece.group, making.arrays, making.failed, making.results)
         making.seconds += time.perf_counter() - began
-        made = Made(making, results)
+        made = Made(making)
         with self._lock:
             if self._stopped:
-                forget_failures(results)
+                forget_failures(making.results)
                 return
             self._output.finish(step.group, made)
             if step.group == self._next:
@@ -376,6 +402,15 @@ _making: dict[int, Timing] = {}
 def makes_batches_of(timing: Timing) -> bool:
     """Whether this thread makes batches for the loader whose counts these are."""
     return _making.get(threading.get_ident()) is timing
+
+
+def _name_of(job: Job) -> str:
+    """What a job does, for messages."""
+    step = job.args[0]
+    if not isinstance(step, Step):
+        return "reading rows"
+    making = job.args[2]
+    return step.name(None if making.rows_left else len(making.results))
 
 
 # Says of each thread whether it is in the middle of a garbage collection: a finalizer that is

@@ -40,13 +40,9 @@ class Shuffle:
         }[self.mode]
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a loader did since it was made.
-
-    Times are in seconds. `read`, `decode`, `gather` and `transform` are summed over
-    threads; `wait_for_room` is what the threads spent idle, because enough was
-    ready; `wait_for_data` is what the consumer spent waiting for a batch.
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """How much a loader handed out since it was made, and how long that took; seconds.
 
     Attributes:
         samples: Rows handed out.
@@ -56,7 +52,57 @@ class Report:
             used, epochs added up. In `fit`, validation and what callbacks do at the end of an
             epoch are left out.
         epoch_seconds: The same for each epoch of `fit`, or loop, that came to its end.
+        wait_for_data: What the consumer spent waiting for a batch.
         wait_share: `wait_for_data / seconds`.
+    """
+
+    samples: int
+    batches: int
+    epochs: int
+    seconds: float
+    epoch_seconds: tuple[float, ...]
+    wait_for_data: float
+    wait_share: float
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples handed out for each second of iterating."""
+        return self.samples / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as a dict that `json.dumps` takes."""
+        return {**asdict(self), "samples_per_second": self.samples_per_second}
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """What a person wants to see: labels, and what they name."""
+        rows = [
+            ("samples", f"{self.samples:,} in {self.batches:,} batches, {self.epochs} epochs"),
+            ("speed", f"{self.samples_per_second:,.0f} samples/s over {self.seconds:.2f} s"),
+        ]
+        if self.epoch_seconds:
+            few = [f"{seconds:.2f} s" for seconds in self.epoch_seconds[-SHOWN_EPOCHS:]]
+            before = f"last {SHOWN_EPOCHS}: " if len(self.epoch_seconds) > SHOWN_EPOCHS else ""
+            rows.append(("epochs took", before + ", ".join(few)))
+        return [*rows, ("waited for data", f"{self.wait_for_data:.2f} s ({self.wait_share:.0%})")]
+
+    def _repr_html_(self) -> str:
+        return html_table("Report of a loader", self._rows())
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        width = max(len(label) for label, _ in rows)
+        return "\n".join(printable(f"{label:<{width}}  {text}") for label, text in rows)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Report(Times):
+    """What a loader did since it was made.
+
+    Times are in seconds. `read`, `decode`, `gather` and `transform` are summed over
+    threads; `wait_for_room` is what the threads spent idle, because enough was
+    ready; `wait_for_data` is what the consumer spent waiting for a batch.
+
+    Attributes:
         bytes_read: Bytes fetched from files.
         bytes_decoded: Bytes of the samples handed out, before `map`.
         repaired: Blocks that the fast path could not decode and h5py did.
@@ -69,13 +115,6 @@ class Report:
         paths: For each field, which way it is read and why.
     """
 
-    samples: int
-    batches: int
-    epochs: int
-    seconds: float
-    epoch_seconds: tuple[float, ...]
-    wait_for_data: float
-    wait_share: float
     wait_for_room: float
     read: float
     decode: float
@@ -92,23 +131,6 @@ class Report:
     shuffle: dict[str, Any]
     paths: dict[str, dict[str, str]]
 
-    @property
-    def samples_per_second(self) -> float:
-        """Samples handed out for each second of iterating."""
-        return self.samples / self.seconds if self.seconds else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as a dict that `json.dumps` takes."""
-        return {**asdict(self), "samples_per_second": self.samples_per_second}
-
-    def _times(self) -> list[tuple[str, str]]:
-        """How long epochs took: each of the last few."""
-        few = [f"{seconds:.2f} s" for seconds in self.epoch_seconds[-SHOWN_EPOCHS:]]
-        if not few:
-            return []
-        before = f"last {SHOWN_EPOCHS}: " if len(self.epoch_seconds) > SHOWN_EPOCHS else ""
-        return [("epochs took", before + ", ".join(few))]
-
     def __repr__(self) -> str:
         return (
             f"<Report of {self.samples:,} samples in {self.batches:,} batches: "
@@ -116,21 +138,9 @@ class Report:
             f"peak {format_bytes(self.peak_bytes)} of {format_bytes(self.budget)}>"
         )
 
-    def _repr_html_(self) -> str:
-        return html_table("Report of a loader", self._rows())
-
-    def __str__(self) -> str:
-        rows = self._rows()
-        width = max(len(label) for label, _ in rows)
-        return "\n".join(printable(f"{label:<{width}}  {text}") for label, text in rows)
-
     def _rows(self) -> list[tuple[str, str]]:
-        """What a person wants to see: labels, and what they name."""
         rows = [
-            ("samples", f"{self.samples:,} in {self.batches:,} batches, {self.epochs} epochs"),
-            ("speed", f"{self.samples_per_second:,.0f} samples/s over {self.seconds:.2f} s"),
-            *self._times(),
-            ("waited for data", f"{self.wait_for_data:.2f} s ({self.wait_share:.0%})"),
+            *super()._rows(),
             (
                 "threads",
                 (

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from penstock.loading.fill import Epoch, Piece
+from penstock.loading.fill import Epoch, Group, Piece
 
 
 class Step(NamedTuple):
@@ -20,6 +20,17 @@ class Step(NamedTuple):
     epoch: Epoch
     window: tuple[int, int]
     piece: Piece
+
+    def name(self, made: int | None) -> str:
+        """What is being done, for messages.
+
+        Args:
+            made: Batches of the group that are made; None while its rows are gathered.
+        """
+        group = self.piece.group
+        what = "gathering rows" if made is None else f"making batch {group.first + made}"
+        start, stop = self.epoch.bounds(group if made is None else Group(group.first + made, 1))
+        return f"{what} (samples {start} to {stop - 1} of the epoch)"
 
 
 def steps_of(epochs: Iterable[Epoch], first: int, together: Callable[[], int]) -> Iterator[Step]:

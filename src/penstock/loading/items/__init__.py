@@ -1,4 +1,4 @@
-"""Batches of somebody else's making: objects that give one for each index, read ahead of time."""
+"""User-supplied batch objects: they give a batch for each index, and are read ahead of time."""
 
 from penstock.loading.items.loader import ItemLoader, ItemStream
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
 
-import numpy as np
-
-from penstock.errors import DataError, OptionError, PenstockError, check_integer
+from penstock.errors import DataError, OptionError, PenstockError, check_integer, check_seconds
 from penstock.forks import run_in_each_process
-from penstock.loading.items.making import Batch, Wanted, let_go, make
+from penstock.loading.hangs import DEFAULT_TIMEOUT
+from penstock.loading.items.making import Batch, Wanted
+from penstock.loading.items.plan import Plan
 from penstock.loading.items.processes import Workers
+from penstock.loading.items.report import ItemReport
 from penstock.loading.items.threads import Gate, Threads
 from penstock.loading.timing import Stopwatch, Timing
 from penstock.order import Permutation, stream_key
@@ -26,15 +27,15 @@ from penstock.transform import with_class_weight
 
 Finish = Callable[[Batch], Batch]
 
-_PLAN_ITEMS = 4096
-"""Items whose order is worked out at a time: one by one, it would cost more than the items."""
-
 
 class Makers(Protocol):
-    """Whoever calls the object: threads, or processes that have a copy of it."""
+    """Call the object: threads, or processes that have a copy of it."""
 
     def submit(self, epoch: int, number: int, wanted: Wanted) -> "Future[Batch]":
-        """Has a batch made."""
+        """Requests a batch."""
+
+    def result(self, future: "Future[Batch]") -> Batch:
+        """The batch, once it is made; or the error that it hangs."""
 
     def begin(self, epoch: int) -> None:
         """Calls `on_epoch_begin` where the object is used; nothing is being made meanwhile."""
@@ -58,6 +59,8 @@ class ItemLoader:
         workers: Threads or processes that call the object.
         max_queue_size: Batches that are made ahead.
         batch_size: Items in a batch; None where each item is a batch.
+        retries: How often a batch is made again whose worker process ended.
+        timeout: Seconds that one batch may take; None for no limit.
     """
 
     def __init__(
@@ -70,11 +73,15 @@ class ItemLoader:
         shuffle: bool = False,
         seed: int | None = None,
         batch_size: int | None = None,
+        retries: int = 2,
+        timeout: float | None = DEFAULT_TIMEOUT,
     ) -> None:
         check_integer("workers", workers, 1, or_none=True)
         check_integer("max_queue_size", max_queue_size, 1)
         check_integer("seed", seed, 0, or_none=True)
         check_integer("batch_size", batch_size, 1, or_none=True)
+        check_integer("retries", retries, 0)
+        check_seconds("timeout", timeout)
         for name, value in (("processes", processes), ("shuffle", shuffle)):
             if not isinstance(value, bool):
                 raise OptionError(f"Expected {name} to be True or False. Received: {value!r}")
@@ -84,13 +91,15 @@ class ItemLoader:
         self.workers = cpu_count() if workers is None else int(workers)
         self.max_queue_size = int(max_queue_size)
         self.batch_size = batch_size
+        self.retries = int(retries)
+        self.timeout = None if timeout is None else float(timeout)
         self._turns = _does(items, "on_epoch_end")
         self._begins = _does(items, "on_epoch_begin")
         self._timing = Timing()
-        self._gate = Gate()
+        self._gate = Gate(self.timeout)
         self._pool: Workers | None = None
         if processes:
-            self._pool = Workers(items, self.workers, self.seed)
+            self._pool = Workers(items, self.workers, self.seed, self.retries, self.timeout)
             weakref.finalize(self, self._pool.tell_to_close).atexit = False
         # The epoch that is under way, or comes next; whether batches of it were handed out; and
         # the epoch and batch that are to come instead.
@@ -136,11 +145,14 @@ class ItemLoader:
         return finish(batch) if finish else batch
 
     def _make_now(self, epoch: int, number: int, wanted: Wanted) -> "Future[Batch]":
-        if self._pool is not None:
-            return self._pool.submit(epoch, number, wanted)
-        future: Future[Batch] = Future()
-        with self._gate.inside():
-            future.set_result(let_go(make(self._items, wanted, number)))
+        """A batch that is made while the caller waits."""
+        makers = self._pool or Threads(self._items, 1, self._gate)
+        try:
+            future = makers.submit(epoch, number, wanted)
+            makers.result(future)
+        finally:
+            if makers is not self._pool:
+                makers.close()
         return future
 
     def _take_peeked(self, epoch: int, wanted: Wanted) -> "Future[Batch] | None":
@@ -185,40 +197,36 @@ class ItemLoader:
         """Makes batch `batch` of an epoch the next one: its order is that of this number."""
         self._wanted = epoch, batch
 
+    def report(self) -> ItemReport:
+        """Where the time went since the loader was made, and how often processes ended."""
+        sums = self._timing.sums()
+        seconds = sums["elapsed"]
+        return ItemReport(
+            samples=int(sums["samples"]),
+            batches=int(sums["batches"]),
+            epochs=int(sums["epochs"]),
+            seconds=seconds,
+            epoch_seconds=sums["epoch_seconds"],
+            wait_for_data=sums["wait_for_data"],
+            wait_share=sums["wait_for_data"] / seconds if seconds else 0.0,
+            bytes=int(sums["bytes_decoded"]),
+            workers=self.workers,
+            processes=self._pool is not None,
+            restarts=self._pool.restarts if self._pool is not None else 0,
+        )
+
     def _makers(self) -> Makers:
         if self._pool is not None:
             return self._pool
         return Threads(self._items, self.workers, self._gate)
 
-    def _plan(self, epoch: int, in_row_order: bool) -> "_Plan":
+    def _plan(self, epoch: int, in_row_order: bool) -> "Plan":
         """What the batches of an epoch are made of."""
         order = None
         length = self._length()
         if self.shuffle and not in_row_order:
             order = Permutation(length, stream_key(self.seed, epoch, "items"))
-        return _Plan(length, self.batch_size, order)
-
-
-class _Plan:
-    """Which items make each batch of an epoch; worked out some thousand at a time."""
-
-    def __init__(self, length: int, size: int | None, order: Permutation | None) -> None:
-        self._length = length
-        self._size = size
-        self._order = order
-        self._first = 0
-        self._items: list[int] = []
-
-    def __getitem__(self, number: int) -> Wanted:
-        """What makes batch `number`."""
-        size = self._size or 1
-        first, stop = number * size, min((number + 1) * size, self._length)
-        if not self._first <= first < stop <= self._first + len(self._items):
-            places = np.arange(first, min(first + max(_PLAN_ITEMS, size), self._length))
-            self._first = first
-            self._items = (places if self._order is None else self._order(places)).tolist()
-        items = self._items[first - self._first : stop - self._first]
-        return items if self._size else items[0]
+        return Plan(length, self.batch_size, order)
 
 
 class ItemStream(Iterator[Batch]):
@@ -282,7 +290,8 @@ class ItemStream(Iterator[Batch]):
         began = time.perf_counter()
         self._fill()
         try:
-            batch = self._waiting[0].result()
+            assert self._makers is not None
+            batch = self._makers.result(self._waiting[0])
         except CancelledError:
             self._check_open()
             raise

@@ -1,72 +1,88 @@
-"""One batch of somebody else's making, as arrays."""
+"""One batch from a user-supplied object, as NumPy arrays."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.errors import DataError
+from penstock.loading.items.failures import add_note
 from penstock.spec import PARTS, leaves, map_structure
 
+Array = npt.NDArray[Any]
 Batch = Any
 Wanted = int | list[int]
-"""Which item, or which items make a batch."""
+"""The item that is a batch, or the items that make one."""
 
 
 def make(items: Any, wanted: Wanted, number: int) -> Batch:
     """One batch, as arrays.
 
     Raises:
-        DataError: If it is none; and whatever the object raises, with a note of the batch.
+        DataError: If it is none; names the batch and the item. And whatever the object raises,
+            with a note of both.
     """
-    index = wanted
+    name = name_of(wanted, number)
+    if isinstance(wanted, int):
+        return as_batch(_item(items, wanted, name, ""), name)
+    samples = [_item(items, index, name, f", from item {index}") for index in wanted]
+    return as_batch(_stacked(samples, wanted, name), name)
+
+
+def name_of(wanted: Wanted, number: int) -> str:
+    """A batch as messages name it; with its item, if that has another number."""
+    is_item = isinstance(wanted, int) and wanted != number
+    return f"batch {number} (item {wanted})" if is_item else f"batch {number}"
+
+
+def _item(items: Any, index: int, batch: str, origin: str) -> Any:
     try:
-        if isinstance(wanted, int):
-            return as_batch(items[wanted], number)
-        samples = []
-        for index in wanted:
-            samples.append(items[index])
-        return as_batch(_stacked(samples), number)
-    except DataError:
-        raise
+        return items[index]
     except StopIteration as error:
         # In a loop it would look like the end of the data.
-        raise DataError(f"Item {index} of batch {number} raised StopIteration.") from error
+        raise DataError(f"Item {index} of {batch} raised StopIteration.") from error
     except Exception as error:
-        item = "" if isinstance(wanted, int) else f", from item {index}"
-        error.add_note(f"raised while batch {number} was made{item}")
+        add_note(error, f"raised while {batch} was made{origin}")
         raise
 
 
-def as_batch(made: Any, number: int) -> Batch:
+def as_batch(made: Any, name: str) -> Batch:
     """What an object gave, as `(x,)`, `(x, y)` or `(x, y, sample_weight)` of NumPy arrays.
 
+    Args:
+        made: By the object.
+        name: Of the batch, for messages.
+
     Raises:
-        DataError: If it cannot be that; names the batch.
+        DataError: If it cannot be that.
     """
+    if made is None:
+        raise DataError(f"{_capital(name)} is None. Is a return missing in __getitem__?")
     parts = tuple(made) if isinstance(made, (tuple, list)) else (made,)
     while len(parts) > 1 and parts[-1] is None:
         parts = parts[:-1]
-    if not 1 <= len(parts) <= 3:
+    if not 1 <= len(parts) <= len(PARTS):
         raise DataError(
-            f"Expected batch {number} to be x, (x, y) or (x, y, sample_weight). Received: a "
+            f"Expected {name} to be x, (x, y) or (x, y, sample_weight). Received: a "
             f"{type(made).__name__} of {len(parts)}."
         )
-    batch = tuple(_arrays(part, name, number) for part, name in zip(parts, PARTS, strict=False))
+    batch = tuple(
+        _arrays(part, label, f" of {name}") for part, label in zip(parts, PARTS, strict=False)
+    )
     rows = {len(array) if array.ndim else 0 for array in leaves(batch)}
     if len(rows) != 1 or not min(rows):
         shapes = ", ".join(str(array.shape) for array in leaves(batch))
         raise DataError(
-            f"Expected the arrays of batch {number} to have the same number of rows, one or more. "
+            f"Expected the arrays of {name} to have the same number of rows, one or more. "
             f"Received: shapes {shapes or 'of no array'}."
         )
     return batch
 
 
 def let_go(batch: Batch) -> Batch:
-    """The batch, with copies of those arrays whose memory somebody else refers to.
+    """The batch, with copies of those arrays whose memory other code refers to.
 
     An object may fill the same array for each of its batches, and would change those that wait
     for their turn.
@@ -81,7 +97,7 @@ def let_go(batch: Batch) -> Batch:
 
 
 def _references() -> int:
-    """How often an array in a batch is referred to where `let_go` looks, if nobody else does."""
+    """How often an array in a batch is referred to where `let_go` looks, if by nothing else."""
     batch = (np.empty(1),)
     ours = leaves(batch)
     (count,) = {sys.getrefcount(array) for array in ours}
@@ -92,53 +108,141 @@ _ALONE = _references()
 _COUNTS = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-def _arrays(part: Any, name: str, number: int) -> Any:
+def _arrays(part: Any, label: str, of: str) -> Any:
     """A nest with arrays as its leaves."""
     if isinstance(part, Mapping):
-        return {key: _arrays(value, f"{name}.{key}", number) for key, value in part.items()}
-    if isinstance(part, (list, tuple)) and not _is_numbers(part):
-        return tuple(_arrays(value, f"{name}.{i}", number) for i, value in enumerate(part))
+        return {key: _arrays(value, f"{label}.{key}", of) for key, value in part.items()}
+    if _is_nest(part):
+        return tuple(_arrays(value, f"{label}.{i}", of) for i, value in enumerate(part))
+    return _array(part, label, of)
+
+
+def _array(value: Any, label: str, of: str) -> Array:
+    if value is None:
+        raise DataError(f"{label}{of} is None. Expected an array.")
     try:
         # Tensors of PyTorch and TensorFlow know the way themselves.
-        part = part.detach().cpu() if hasattr(part, "detach") else part
-        array = np.ascontiguousarray(part) if np.ndim(part) else np.asarray(part)
+        value = value.detach().cpu() if hasattr(value, "detach") else value
+        array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{name} of batch {number} is no array: {error}") from error
+        raise DataError(f"{label}{of} is no array: {error}") from error
     if array.dtype.hasobject:
         raise DataError(
-            f"{name} of batch {number} holds Python objects ({type(part).__name__}). Expected "
+            f"{label}{of} holds Python objects ({type(value).__name__}). Expected "
             "arrays of numbers, all samples of one shape."
         )
     return array
 
 
-def _is_numbers(values: Sequence[Any]) -> bool:
-    """Whether a list stands for an array, and not for several inputs."""
-    return bool(values) and all(np.isscalar(value) for value in values)
+def _is_nest(value: Any) -> bool:
+    """Whether a value is several inputs; a list of numbers is one array."""
+    if not isinstance(value, (tuple, list)):
+        return False
+    return not (value and all(np.isscalar(each) for each in value))
 
 
-def _stacked(samples: list[Any]) -> Any:
+# Samples, put together.
+
+
+def _stacked(samples: list[Any], indices: Sequence[int], batch: str) -> Batch:
     """Samples, each `x`, or a tuple `(x, y)` or `(x, y, sample_weight)`, as one batch."""
-    first = samples[0]
-    if isinstance(first, tuple) and 1 < len(first) <= len(PARTS):
-        return tuple(_together([sample[i] for sample in samples]) for i in range(len(first)))
-    return _together(samples)
-
-
-def _together(values: list[Any]) -> Any:
-    """One part of each sample, a value or a nest, as the same part of a batch."""
-    first = values[0]
-    if isinstance(first, Mapping):
-        return {key: _together([value[key] for value in values]) for key in first}
-    if isinstance(first, (tuple, list)) and not _is_numbers(first):
-        return tuple(_together([value[i] for value in values]) for i in range(len(first)))
-    arrays: list[npt.NDArray[Any]] = [
-        np.asarray(v.detach().cpu() if hasattr(v, "detach") else v) for v in values
+    flat = [
+        dict(_flat_sample(sample, f" of item {index} ({batch})"))
+        for sample, index in zip(samples, indices, strict=True)
     ]
-    try:
-        return np.stack(arrays)
-    except ValueError as error:
-        shapes = sorted({str(array.shape) for array in arrays})
+    first = flat[0]
+    for arrays, index in zip(flat, indices, strict=True):
+        if arrays.keys() != first.keys() or any(
+            array.shape != first[label].shape for label, array in arrays.items()
+        ):
+            raise DataError(
+                f"Expected all samples of {batch} to have the same parts and shapes. Item "
+                f"{indices[0]} has {_shapes(first)}. Item {index} has {_shapes(arrays)}."
+            )
+    columns = {label: [arrays[label] for arrays in flat] for label in first}
+    for label, column in columns.items():
+        _check_types(label, column, indices, batch)
+    return _rebuilt(samples[0], {label: np.stack(column) for label, column in columns.items()})
+
+
+def _parts_of(sample: Any, of: str = "") -> list[tuple[str, Any]]:
+    """The parts of a sample, under the labels that they have in messages."""
+    several = isinstance(sample, tuple) and 1 <= len(sample) <= len(PARTS)
+    if not several and not _is_nest(sample):
+        return [(PARTS[0], sample)]
+    parts = list(sample)
+    while len(parts) > 1 and parts[-1] is None:
+        parts.pop()
+    if not 1 <= len(parts) <= len(PARTS):
         raise DataError(
-            f"Samples of one batch have different shapes: {', '.join(shapes)}. Expected one shape."
-        ) from error
+            f"Expected the sample{of} to be x, (x, y) or (x, y, sample_weight). Received: a "
+            f"{type(sample).__name__} of {len(parts)}."
+        )
+    return list(zip(PARTS, parts, strict=False))
+
+
+def _flat_sample(sample: Any, of: str) -> Iterator[tuple[str, Array]]:
+    if sample is None:
+        raise DataError(f"The sample{of} is None. Is a return missing in __getitem__?")
+    for label, part in _parts_of(sample, of):
+        yield from _flat(part, label, of)
+
+
+def _flat(part: Any, label: str, of: str) -> Iterator[tuple[str, Array]]:
+    if isinstance(part, Mapping):
+        for key, value in part.items():
+            yield from _flat(value, f"{label}.{key}", of)
+    elif _is_nest(part):
+        for i, value in enumerate(part):
+            yield from _flat(value, f"{label}.{i}", of)
+    else:
+        yield label, _array(part, label, of)
+
+
+def _rebuilt(sample: Any, arrays: Mapping[str, Array]) -> Batch:
+    """`arrays` in the structure of a sample, as a batch."""
+
+    def rebuild(part: Any, label: str) -> Any:
+        if isinstance(part, Mapping):
+            return {key: rebuild(value, f"{label}.{key}") for key, value in part.items()}
+        if _is_nest(part):
+            return tuple(rebuild(value, f"{label}.{i}") for i, value in enumerate(part))
+        return arrays[label]
+
+    return tuple(rebuild(part, label) for label, part in _parts_of(sample))
+
+
+def _shapes(arrays: Mapping[str, Array]) -> str:
+    return ", ".join(f"{label} {array.shape}" for label, array in arrays.items()) or "no array"
+
+
+def _check_types(label: str, column: list[Array], indices: Sequence[int], batch: str) -> None:
+    """Refuses dtypes that only another kind of value could hold, such as text beside numbers.
+
+    Raises:
+        DataError: If there are such.
+    """
+    dtypes = {array.dtype for array in column}
+    if len(dtypes) == 1:
+        return
+    kinds = {dtype.kind for dtype in dtypes}
+    common: str
+    try:
+        common = np.result_type(*dtypes).kind
+    except TypeError:
+        common = "none"
+    if common not in kinds or (kinds & set("USmM") and len(kinds) > 1):
+        first = column[0].dtype
+        index, other = next(
+            (i, array.dtype)
+            for i, array in zip(indices, column, strict=True)
+            if array.dtype.kind != first.kind
+        )
+        raise DataError(
+            f"Expected {label} of all samples of {batch} to have types that go together. Item "
+            f"{indices[0]} has {first}, item {index} has {other}."
+        )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,6 +1,7 @@
 """What a worker process runs: it has a copy of the object, and makes batches on request."""
 
 import contextlib
+import faulthandler
 import hashlib
 import os
 import pickle
@@ -8,7 +9,6 @@ import random
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
@@ -17,42 +17,54 @@ from typing import Any
 
 import numpy as np
 
-from penstock.loading.items.making import make
-from penstock.loading.items.threads import end
+from penstock.loading.items.failures import as_error, pickled, text_of, trace_of
+from penstock.loading.items.making import make, name_of
+from penstock.loading.items.threads import call
 
 DIGEST_ELEMENTS = 1 << 18
 """Elements of an array that are compared: enough to tell two orders of it apart, and quick."""
 
+_SOWN_AS = {"on_epoch_begin": "begin", "on_epoch_end": "turn"}
+"""Part of the seeds: another word would change orders that users drew before."""
 
-STARTING = -1
-"""The number of the request that is not sent: to make the object."""
+STACK_SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else None
+"""At this signal a worker writes where its threads stand, whatever it is doing."""
 
 
-def run(connection: Connection, payload: bytes, seed: int) -> None:
+def run(connection: Connection, stacks: Connection, seed: int) -> None:
     """Answers requests until the other side is gone.
 
-    Each request has a number, and each answer is `(number, kind, content)`; a batch comes as its
-    pickle, and its arrays follow in shared memory, or behind it where there is no room.
+    The first message is the pickle of the object, and is answered with its length. Each request
+    after it has one answer, a tuple that begins with its kind. A batch comes as its pickle, and
+    its arrays follow in shared memory, or behind it where there is no room. An error comes in two
+    messages: the pickle of the error itself is made last, since that runs code of its class.
+
+    Args:
+        connection: Takes requests and gives answers.
+        stacks: Where the stacks of all threads are written: at `STACK_SIGNAL`, and in a crash.
+        seed: Of random numbers.
     """
     # Ctrl-C goes to every process in the terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What the parent does not read is lost: a process that crashes must not wait for it.
+    os.set_blocking(stacks.fileno(), False)
+    faulthandler.enable(stacks.fileno())
+    if STACK_SIGNAL is not None:
+        faulthandler.register(STACK_SIGNAL, stacks.fileno())
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    try:
-        items = pickle.loads(payload)  # noqa: S301 - the parent's own
-        connection.send((STARTING, "ready", len(items)))
-    except BaseException as error:  # noqa: BLE001 - relayed
-        connection.send((STARTING, "failed", _told(error)))
-        with contextlib.suppress(EOFError, OSError):
-            connection.recv()  # until the parent, which has the error now, is done with this
-        return
-    copy = _Copy(connection, items, seed)
     with contextlib.suppress(EOFError, OSError):  # the parent has gone
+        payload = connection.recv_bytes()
+        try:
+            items = pickle.loads(payload)  # noqa: S301 - the parent's own
+            del payload
+            answer = ("ready", len(items))
+        except BaseException as error:  # noqa: BLE001 - relayed
+            _send_error(connection, error, "starting")
+            return
+        connection.send(answer)
+        copy = _Copy(connection, items, seed)
         while True:
-            number, request = connection.recv()
-            try:
-                copy.answer(number, *request)
-            except BaseException as error:  # noqa: BLE001 - relayed
-                connection.send((number, "failed", _told(error)))
+            copy.answer(*connection.recv())
 
 
 def _end_with_the_parent() -> None:
@@ -70,54 +82,64 @@ class _Copy:
         self._connection = connection
         self._items = items
         self._seed = seed
-        self._blocks: dict[str, SharedMemory] = {}
+        self._shared: SharedMemory | None = None
 
-    def answer(self, number: int, kind: str, epoch: int, *details: Any) -> None:
+    def answer(self, kind: str, epoch: int, *details: Any) -> None:
         """Does what was asked for, and sends what came of it."""
-        if kind == "item":
-            self._make(number, epoch, *details)
+        doing = f"making {name_of(*details[:2])}" if kind == "item" else kind
+        try:
+            if kind == "item":
+                answer, pieces = self._make(epoch, *details)
+            else:
+                answer, pieces = self._tell(epoch, kind), []
+        except BaseException as error:  # noqa: BLE001 - relayed
+            _send_error(self._connection, error, doing)
             return
-        _sow(self._seed, epoch, kind)
-        state = None
-        if kind == "begin":
-            self._items.on_epoch_begin()
-        else:
-            state = _turn(self._items)
-        self._connection.send((number, "done", (state, len(self._items))))
+        # An error from here on would leave half an answer behind: it ends the process.
+        self._connection.send(answer)
+        for piece in pieces:
+            self._connection.send_bytes(piece)
+
+    def _tell(self, epoch: int, name: str) -> tuple[Any, ...]:
+        _sow(self._seed, epoch, _SOWN_AS[name])
+        state = _changes(self._items, name)
+        return "done", state, len(self._items)
 
     def _make(
-        self, request: int, epoch: int, number: int, wanted: Any, name: str | None, room: int
-    ) -> None:
+        self, epoch: int, wanted: Any, number: int, name: str | None, room: int
+    ) -> tuple[tuple[Any, ...], list[memoryview]]:
+        """The answer, and the arrays that follow it if they do not fit into shared memory."""
         _sow(self._seed, epoch, number)
         buffers: list[pickle.PickleBuffer] = []
         batch = make(self._items, wanted, number)
         head = pickle.dumps(batch, protocol=5, buffer_callback=buffers.append)
         pieces = [buffer.raw() for buffer in buffers]
         sizes = [piece.nbytes for piece in pieces]
-        fits = name is not None and sum(sizes) <= room
-        if fits:
-            assert name is not None
-            shared = self._block(name, room).buf
-            assert shared is not None
-            start = 0
-            for piece in pieces:
-                # NumPy copies without the GIL, and faster than a slice of a memoryview.
-                target = np.frombuffer(shared, np.uint8, piece.nbytes, start)
-                target[:] = np.frombuffer(piece, np.uint8)
-                start += piece.nbytes
-            del target, shared
-        self._connection.send((request, "made", (head, sizes, fits)))
-        if not fits:
-            for piece in pieces:
-                self._connection.send_bytes(piece)
+        if name is None or sum(sizes) > room:
+            return ("made", head, sizes, False), pieces
+        shared = self._block(name).buf
+        assert shared is not None
+        start = 0
+        for piece in pieces:
+            # NumPy copies without the GIL, and faster than a slice of a memoryview.
+            target = np.frombuffer(shared, np.uint8, piece.nbytes, start)
+            target[:] = np.frombuffer(piece, np.uint8)
+            start += piece.nbytes
+        return ("made", head, sizes, True), []
 
-    def _block(self, name: str, room: int) -> SharedMemory:
-        """The block of a name; those that are too small now have been replaced."""
-        if name not in self._blocks:
-            for other in [key for key, block in self._blocks.items() if block.size < room]:
-                self._blocks.pop(other).close()
-            self._blocks[name] = SharedMemory(name)
-        return self._blocks[name]
+    def _block(self, name: str) -> SharedMemory:
+        """The block of a name, which takes the place of the one before."""
+        if self._shared is None or self._shared.name != name:
+            if self._shared is not None:
+                self._shared.close()
+            self._shared = SharedMemory(name)
+        return self._shared
+
+
+def _send_error(connection: Connection, error: BaseException, doing: str) -> None:
+    error = as_error(error, doing)
+    connection.send(("failing", text_of(error), trace_of(error)))
+    connection.send(("failed", pickled(error)))
 
 
 def _sow(seed: int, epoch: int, what: int | str) -> None:
@@ -130,25 +152,15 @@ def _sow(seed: int, epoch: int, what: int | str) -> None:
         torch.manual_seed(int.from_bytes(words, "little", signed=True))
 
 
-def _told(error: BaseException) -> tuple[bytes | None, str, str]:
-    """An error in a form that arrives: itself, if it pickles; what it says; its traceback."""
-    said = f"{type(error).__name__}: {error}"
-    trace = "".join(traceback.format_exception(error))
-    try:
-        return pickle.dumps(error), said, trace
-    except Exception:  # noqa: BLE001 - anything may go wrong in somebody's own class
-        return None, said, trace
-
-
-def _turn(items: Any) -> str:
-    """Calls `on_epoch_end`; returns a short text that differs where orders differ after it.
+def _changes(items: Any, name: str) -> str:
+    """Calls `on_epoch_begin` or `on_epoch_end`; returns a text that tells different orders apart.
 
     What copies were asked for, and may have noted, differs from one to the next. So only what the
     call itself changed is compared, and only what can be an order: arrays, tensors, and lists of
     numbers or names, unless they have grown.
     """
     before = dict(_orders(items))
-    end(items)
+    call(items, name)
     changed = [
         (name, digest)
         for name, (length, digest) in _orders(items)
