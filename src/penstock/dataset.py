@@ -381,7 +381,8 @@ class Dataset:
 
         Raises:
             OptionError: If an argument cannot be honoured.
-            MemoryBudgetError: If `memory` is too small; says the least that works.
+            MemoryBudgetError: If `memory` is too small, and says the least that works; or if more
+                would be held than this process may ever use.
             BatchTimeoutError: From the loop, after `timeout`. A note shows the stack of the code
                 that hangs.
 
@@ -410,6 +411,7 @@ class Dataset:
             draw=self._draw,
             timeout=timeout,
         )
+        loader.check_memory()
         for advice in advice_on(loader):
             warnings.warn(advice, stacklevel=2)
         return loader

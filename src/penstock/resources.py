@@ -3,8 +3,9 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,9 +67,32 @@ def cpu_count() -> int:
     return max(1, min(available, math.ceil(quota))) if quota else available
 
 
+class Limit(NamedTuple):
+    """A bound on the memory of this process.
+
+    Attributes:
+        name: What sets it, for a person.
+        most: Bytes that there may be at all.
+        free: Bytes that may still be taken.
+    """
+
+    name: str
+    most: int
+    free: int
+
+
+def memory_limits() -> list[Limit]:
+    """All bounds on the memory of this process: RAM, its cgroups, and what `ulimit` sets."""
+    return [
+        Limit("the RAM of this machine", _all_ram(), _free_ram()),
+        *_cgroup_limits(),
+        *_process_limits(),
+    ]
+
+
 def memory_limit() -> int:
-    """Bytes that this process may still take: of free RAM, cgroup and `ulimit -v`, the least."""
-    return min([_within_cgroup(_free_ram()), *_free_addresses()])
+    """Bytes that this process may still take: of free RAM, cgroup and `ulimit`, the least."""
+    return min(limit.free for limit in memory_limits())
 
 
 def check_memory(nbytes: int, what: str, way_out: str) -> None:
@@ -94,6 +118,45 @@ def too_little_memory(total: int, why: str, least: int) -> MemoryBudgetError:
     )
 
 
+def check_budget(nbytes: int) -> None:
+    """Makes sure that a budget of so many bytes can be used at all.
+
+    The system ends a process without a word that takes more than its cgroup has.
+
+    Raises:
+        MemoryBudgetError: If it is more than this process may ever use.
+    """
+    if nbytes <= _FEW_BYTES:
+        return
+    limits = memory_limits()
+    least = min(limits, key=lambda limit: limit.most)
+    if nbytes > least.most:
+        raise MemoryBudgetError(
+            f"With this budget {format_bytes(nbytes)} would be held in memory, and {least.name} "
+            f"allows {format_bytes(least.most)}: the system would end this process.{_fits(limits)}"
+        )
+
+
+def tight_memory(nbytes: int) -> str | None:
+    """What to know about a budget of so many bytes, if that is more than is free now."""
+    if nbytes <= _FEW_BYTES:
+        return None
+    limits = memory_limits()
+    least = min(limits, key=lambda limit: limit.free)
+    if nbytes <= least.free:
+        return None
+    return (
+        f"With this budget up to {format_bytes(nbytes)} will be held in memory, and {least.name} "
+        f"leaves {format_bytes(least.free)} now: the system may end this process.{_fits(limits)}"
+    )
+
+
+def _fits(limits: Sequence[Limit]) -> str:
+    """The largest budget that fits what is free now, in whole megabytes."""
+    free = min(limit.free for limit in limits) // 10**6
+    return f" What fits now is memory='{free}MB'." if free else " Nothing is free now."
+
+
 def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """An array for rows of the data, as `numpy.empty` makes it.
 
@@ -113,7 +176,7 @@ def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any
 
 def machine_memory() -> int:
     """Bytes that files could be cached in at best: all RAM or the cgroup limit."""
-    return _within_cgroup(_all_ram())
+    return min([_all_ram(), *(limit.most for limit in _cgroup_limits())])
 
 
 def default_memory() -> int:
@@ -164,16 +227,22 @@ def _all_ram() -> int:
         return 4 * DEFAULT_MEMORY_CAP
 
 
-def _free_addresses() -> list[int]:
-    """What `ulimit -v` leaves of this process's addresses, if it sets a limit."""
+def _process_limits() -> list[Limit]:
+    """What `ulimit` allows this process of addresses and of data, where it sets limits."""
     try:
         import resource
     except ImportError:  # Windows
         return []
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return []
-    return [max(0, limit - (_in_proc("self/status", "VmSize:") or 0))]
+    found = []
+    for name, number, label in (
+        ("ulimit -v", resource.RLIMIT_AS, "VmSize:"),
+        ("ulimit -d", resource.RLIMIT_DATA, "VmData:"),
+    ):
+        most, _ = resource.getrlimit(number)
+        if most != resource.RLIM_INFINITY:
+            free = max(0, most - (_in_proc("self/status", label) or 0))
+            found.append(Limit(f"the limit of this process ({name})", most, free))
+    return found
 
 
 def _cgroup_paths(controller: str) -> list[Path]:
@@ -205,18 +274,35 @@ def _read_number(path: Path) -> int | None:
         return None
 
 
-def _within_cgroup(memory: int) -> int:
-    return min([memory, *(limit for limit in _cgroup_memory_limits() if 0 < limit < 2**60)])
+_CGROUP_FILES = (
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    ("memory.max", "memory.current", ""),
+)
+"""In versions 1 and 2: the limit, what is used of it, and how names in memory.stat begin."""
 
 
-def _cgroup_memory_limits() -> list[int]:
-    limits = []
+def _cgroup_limits() -> list[Limit]:
+    """The limits of this process's cgroup, and of those around it."""
+    found = []
     for folder in _cgroup_paths("memory"):
-        for name in ("memory.limit_in_bytes", "memory.max"):
-            limit = _read_number(folder / name)
-            if limit is not None:
-                limits.append(limit)
-    return limits
+        for limit, usage, prefix in _CGROUP_FILES:
+            most = _read_number(folder / limit)
+            if most is not None and 0 < most < 2**60:
+                # Pages of files are given back when memory is needed.
+                used = (_read_number(folder / usage) or 0) - _file_pages(folder, prefix)
+                free = min(most, max(0, most - used))
+                found.append(Limit("the memory limit of its cgroup or container", most, free))
+    return found
+
+
+def _file_pages(folder: Path, prefix: str) -> int:
+    """Bytes of files that a cgroup has in memory."""
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    counts = dict(line.split(" ", 1) for line in lines)
+    return sum(int(counts.get(f"{prefix}{name}_file", 0)) for name in ("active", "inactive"))
 
 
 def _cgroup_cpu_quota() -> float | None:

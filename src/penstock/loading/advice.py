@@ -2,12 +2,13 @@
 
 from penstock.loading.budget import WELL_MIXED
 from penstock.loading.loader import Loader
-from penstock.resources import memory_limit
+from penstock.resources import memory_limit, tight_memory
 
 
 def advice_on(loader: Loader) -> list[str]:
     """What is worth a warning, each with what helps; often nothing."""
-    found = []
+    tight = tight_memory(loader._budget.needed)
+    found = [tight] if tight else []
     if not _mixes_well(loader):
         found.append(_weak_shuffle(loader))
     view, resident = loader._view, loader.resident

@@ -29,6 +29,9 @@ AHEAD_BATCHES = 8
 LEAST_AHEAD = 8
 """Batches ahead get one part in so many of what is set aside, before a thread more does."""
 
+SEQUENTIAL_BYTES = 16_000_000
+"""Rows in file order gain nothing from larger windows."""
+
 INDEX_BYTES = 24
 """Bytes a row of a window for its position, its row in the file, and its place in the order."""
 
@@ -50,7 +53,8 @@ NUMBERS = 16
 """One part in so many of the budget is for numbers of rows while resident fields are read."""
 
 FEWEST_ROWS = 64
-"""Rows whose places are worked out at a time, at least, where rows are read one by one."""
+MOST_ROWS = 1 << 14
+"""Rows whose places are worked out at a time, where rows are read one by one."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class Budget:
         ahead: Bytes of batches ready before they are asked for, or being made.
         spare: Bytes of batches that were handed out, kept for their next use.
         workers: How many threads may read and decode at a time.
+        needed: Bytes that will be held at most: less than all where the data are small, or rows
+            are read one by one.
     """
 
     total: int
@@ -82,6 +88,7 @@ class Budget:
     ahead: int
     spare: int
     workers: int
+    needed: int
 
 
 def share(
@@ -136,6 +143,11 @@ def share(
         threads = min(workers, max(1, (beside - ahead) // needs.scratch))
     capacity = (left - beside) // 2 // (needs.row + INDEX_BYTES)
     row_by_row = largest == 0 and not needs.prefers_runs(resident, capacity)
+    held = min(capacity, len(view))
+    if shuffle is False:
+        held = min(held, max(largest, SEQUENTIAL_BYTES // needs.row))
+    windows = 2 * (MOST_ROWS * INDEX_BYTES if row_by_row else held * (needs.row + INDEX_BYTES))
+    needed = needs.bytes_of(resident) + windows + ahead + threads * needs.scratch
     return Budget(
         total=total,
         resident=tuple(field.name for field in view.fields if field.name in resident),
@@ -146,6 +158,7 @@ def share(
         ahead=ahead - spare,
         spare=spare,
         workers=threads,
+        needed=min(total, needed),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from penstock.errors import MemoryBudgetError, OptionError, StateError, check_seconds
 from penstock.loading.batches import Batch, Batches, Place
-from penstock.loading.budget import FEWEST_ROWS, INDEX_BYTES, share
+from penstock.loading.budget import FEWEST_ROWS, INDEX_BYTES, MOST_ROWS, SEQUENTIAL_BYTES, share
 from penstock.loading.fill import Epoch, Finish, batches
 from penstock.loading.held import Buffers, Resident
 from penstock.loading.options import check_options
@@ -34,12 +34,15 @@ from penstock.order import (
     WindowOrder,
     batch_edges,
 )
-from penstock.resources import cpu_count, default_memory, format_bytes, parse_bytes
+from penstock.resources import (
+    check_budget,
+    cpu_count,
+    default_memory,
+    format_bytes,
+    parse_bytes,
+)
 from penstock.spec import Indices, short_list
 from penstock.transform import with_class_weight
-
-SEQUENTIAL_BYTES = 16_000_000
-"""Rows in file order gain nothing from large windows."""
 
 
 class Loader:
@@ -110,6 +113,14 @@ class Loader:
         self._position = self._next = self._usual
         self._moves = 0
         self._loaded = False
+
+    def check_memory(self) -> None:
+        """Makes sure that this process may ever hold what the loader will.
+
+        Raises:
+            MemoryBudgetError: If not; says what fits.
+        """
+        check_budget(self._budget.needed)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -318,7 +329,7 @@ class Loader:
             size = self.batch_size if shuffle == "batch" else 1
             # The order does not depend on the step; what its arithmetic holds does.
             room = self._budget.capacity * (self._view.row_bytes + INDEX_BYTES) // INDEX_BYTES
-            step = min(max(min(self.memory >> 9, room), FEWEST_ROWS), 1 << 14)
+            step = min(max(min(self.memory >> 9, room), FEWEST_ROWS), MOST_ROWS)
             rows = RowOrder(self._length, key if shuffle else None, size, step)
             return rows if drawn is None else DrawnRows(rows, drawn, len(self._view))
         edges = self._view.edges(names, place.together)
@@ -349,6 +360,7 @@ class Loader:
         steps: int,
     ) -> Prefetch:
         """Starts threads that make batches from `place` on, to the end of `epochs` epochs."""
+        self.check_memory()
         later = itertools.count(place.epoch + 1)
         places: Iterator[Place] = itertools.chain([place], map(self._usual.start_of, later))
         ahead, spare = self._budget.ahead, self._budget.spare
