@@ -70,7 +70,7 @@ def test_a_budget_that_is_never_used_in_full_is_taken(tmp_path, limited, shuffle
     assert sum(len(x) for (x,) in loader) == rows
 
 
-def test_stats_and_pack_refuse_it_too(blocks, limited, tmp_path):
+def test_pack_and_slices_refuse_it_too(blocks, limited, tmp_path):
     """And leave nothing behind."""
     limited(60_000_000, 60_000_000)
     data = ps.from_hdf5(blocks, x="x")
