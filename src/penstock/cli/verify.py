@@ -24,7 +24,7 @@ examples:
 
 {EXIT_CODES}
 
-1 also means that something is broken."""
+1 is also the code of data that is broken."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:

@@ -14,55 +14,57 @@ from penstock.cli.info.document import describe
 from penstock.cli.info.mixing import Setting
 from penstock.cli.info.text import to_text
 from penstock.cli.inputs import positive
+from penstock.cli.parser import EXIT_CODES
 from penstock.errors import FileFormatError, OptionError, some_of
 from penstock.resources import default_memory, parse_bytes
 from penstock.sources.hdf5.survey import MOST_OBJECTS, Survey, survey
 from penstock.sources.paths import find_files
 
 DESCRIPTION = """\
-Shows the groups and datasets of an HDF5 file: shape, type, size, how the values are stored, and
-which way Penstock will read them and why. Then it says what costs time or mixes badly when a
-model is trained on the file, each with the command that mends it. Files stay as they are: a
-command writes a new one. Files as AnnData, MATLAB, PyTables, pandas, netCDF, NWB and Keras lay
-them out are recognised, and so are samples that are groups or datasets of their own: for those it
-prints the few lines of Python that read them today.
+Shows the groups and datasets of an HDF5 file: shape, type, size, how the
+values are stored, and which way Penstock will read them and why. Then it says
+what costs time or mixes badly when a model is trained on the file, each with
+the command that mends it. Files stay as they are: a command writes a new one.
+Files as AnnData, MATLAB, PyTables, pandas, netCDF, NWB and Keras lay them out
+are recognised, and so are samples that are groups or datasets of their own:
+for those it prints the few lines of Python that read them today.
 
-Little of the data is read, so that this takes a moment even on large files; damage in the
-middle of the data is not found."""
+Little of the data is read, so that this takes a moment even on large files;
+damage in the middle of the data is not found."""
 
-EPILOG = """\
+EPILOG = f"""\
 words:
   chunk          a piece of a dataset that is stored, and compressed, by itself
-  direct rows    Penstock reads any row by its address in the file: the fastest way
-  direct chunks  Penstock reads whole chunks and decodes them on all cores
+  direct rows    any row is read by its address in the file: the fastest way
+  direct chunks  whole chunks are read, and decoded on all cores
   h5py           the HDF5 library reads, on one core
 
 keys of --json:
   file, bytes, groups, datasets, complete
-                 of the file; complete is false if not everything was looked at
-  objects        for each object: name, kind (group, dataset, type, link, unknown), note, alike
-                 (the first object of its group that is of the same form, if many are),
-                 attributes; for a group objects and listed, how many it holds and how many of
-                 them are here, and content (what that is, if it is no data); for a dataset
-                 field (false if it is no field of samples by itself),
-                 shape, dtype, members (of compound values), layout,
-                 chunk_shape, chunk_bytes, chunks, chunks_written, filters, stored_bytes,
-                 decoded_bytes, ratio (stored to decoded), path and reason (how it is read;
-                 null if it cannot be), problem (why it cannot be used), damaged
-  advice         kind, datasets, text, language (shell, python or null), command
-  setting        memory and batch_size that the advice is for
-  next           x, y, sample_weight, python, shell: how to go on; null if that is not clear
-
-exit codes:
-  0  the file is fine, whatever the advice
-  2  no such file, no HDF5 file, or a damaged one
-  1  another failure, such as a file that is being written to
+             of the file; complete is false if not everything was looked at
+  objects    for each object: name, kind (group, dataset, type, link, unknown),
+             note, alike (the first object of its group that is of the same
+             form, if many are), attributes; for a group objects and listed,
+             how many it holds and how many of them are here, and content
+             (what that is, if it is no data); for a dataset field (false if
+             it is no field of samples by itself), shape, dtype, members (of
+             compound values), layout, chunk_shape, chunk_bytes, chunks,
+             chunks_written, filters, stored_bytes, decoded_bytes, ratio
+             (stored to decoded), path and reason (how it is read; null if it
+             cannot be), problem (why it cannot be used), damaged
+  advice     kind, datasets, text, language (shell, python or null), command
+  setting    memory and batch_size that the advice is for
+  next       x, y, sample_weight, python, shell: how to go on; null if that is
+             not clear
 
 examples:
   penstock info cats.h5
   penstock info cats.h5 --memory 256MB --batch-size 256
   penstock info cats.h5 --json | jq '.advice[].kind'
-"""
+
+{EXIT_CODES}
+
+0 is also the code of a file with advice, 2 that of a damaged one."""
 
 _WIDTH_IN_A_PIPE = 100
 
@@ -71,7 +73,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Adds `info` to the commands."""
     parser = commands.add_parser(
         "info",
-        help="what is in a file, how it will be read, and what would read better",
+        help="what is in a file, and what would train better",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -86,7 +88,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "(default: a quarter of what this process may use, 2 GiB at most, as in penstock fit)",
     )
     parser.add_argument(
-        "--batch-size", type=positive, default=32, metavar="N", help="likewise (default: 32)"
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="the same of batches (default: 32)",
     )
     parser.add_argument(
         "--limit",
