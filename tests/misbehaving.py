@@ -187,6 +187,33 @@ class Hanging(Numbers):
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
+class DyingBetween(Shuffled):
+    """Its process is killed when the first epoch ends, once."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self):
+        super().on_epoch_end()
+        if is_first(self.folder / "died"):
+            die("KILL")
+
+
+class Interruptible(Shuffled):
+    """The end of its first epoch waits for a file, and says so by another."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self):
+        super().on_epoch_end()
+        (self.folder / "waits").touch()
+        while not (self.folder / "go on").exists():
+            time.sleep(0.01)
+
+
 class HangingBetween(Numbers):
     """Hangs when an epoch ends."""
 

@@ -4,7 +4,9 @@ import contextlib
 import gc
 import itertools
 import os
+import signal
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -53,6 +55,32 @@ def test_a_process_that_was_killed_while_it_waited_is_started_again():
         found += epochs_of(loader, 1)
     assert found == expected
     assert loader.report().restarts == 1
+
+
+@RESTARTED
+def test_a_process_that_ends_while_an_epoch_ends_is_brought_to_the_same_order(tmp_path):
+    options = {"processes": True, "workers": 2, "seed": 0}
+    loader = ps.from_sequence(misbehaving.DyingBetween(tmp_path), **options)
+    assert epochs_of(loader) == epochs_of(ps.from_sequence(sequences.Shuffled(), **options))
+    assert loader.report().restarts == 1
+
+
+def test_an_end_of_an_epoch_that_was_interrupted_is_not_told_twice(tmp_path):
+    """Ctrl-C while the processes reorder: they have done so once when the next loop begins."""
+    options = {"processes": True, "workers": 1, "seed": 0}
+    loader = ps.from_sequence(misbehaving.Interruptible(tmp_path), **options)
+
+    def interrupt():
+        while not (tmp_path / "waits").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(loader)
+    (tmp_path / "go on").touch()
+    undisturbed = epochs_of(ps.from_sequence(sequences.Shuffled(), **options))
+    assert epochs_of(loader, 2) == undisturbed[1:]
 
 
 @RESTARTED
@@ -163,7 +191,7 @@ class WaitsAndShuffles(Waits):
 
 @pytest.mark.parametrize("kind", [Waits, WaitsAndShuffles])
 def test_a_thread_that_hangs_is_found_out_and_left_behind(kind):
-    """The batches before it come; nobody waits for it, and later loops say so as well."""
+    """The batches before it come, the loop does not wait for it, and later loops say so as well."""
     items = kind()
     loader = ps.from_sequence(items, workers=2, timeout=1)
     try:
@@ -208,14 +236,19 @@ def test_limits_that_cannot_be_meant_are_refused(options):
         ps.from_sequence(sequences.Numbers(), **options)
 
 
-def worker_threads():
-    return [t for t in threading.enumerate() if t.name.startswith("penstock-worker")]
-
-
 def open_things():
     """Descriptors, children, our threads and blocks of shared memory."""
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    return descriptors, psutil.Process().children(), worker_threads(), blocks()
+    threads = {t for t in threading.enumerate() if t.name.startswith("penstock-worker")}
+    descriptors = {path.name for path in Path("/proc/self/fd").iterdir()}
+    children = set(psutil.Process().children())
+    return {"threads": threads, "children": children, "blocks": blocks(), "fds": descriptors}
+
+
+def left_since(before):
+    """What there is now, and was not before; of descriptors, their number."""
+    now = open_things()
+    new = {kind: now[kind] - before[kind] for kind in ("threads", "children", "blocks")}
+    return {**new, "fds": max(0, len(now["fds"]) - len(before["fds"]))}
 
 
 @RESTARTED
@@ -229,8 +262,6 @@ def test_nothing_stays_after_each_failure(tmp_path):
         sequences.Apart(),
     ]
     gc.collect()
-    for thread in worker_threads():
-        thread.join(20)
     before = open_things()
     for items in failing:
         workers = 1 + isinstance(items, sequences.Apart)
@@ -240,10 +271,10 @@ def test_nothing_stays_after_each_failure(tmp_path):
             for _ in range(2):
                 list(loader)
         loader.close()
-        assert open_things() == before
+        assert not any(left_since(before).values()), left_since(before)
     with pytest.raises(RuntimeError, match="no second one"):
         ps.from_sequence(sequences.Unmakeable(), workers=2, processes=True)
-    assert open_things() == before
+    assert not any(left_since(before).values()), left_since(before)
 
 
 def test_reports_of_threads():

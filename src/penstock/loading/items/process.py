@@ -221,7 +221,7 @@ class WorkerProcess:
         self.process.join(END_SECONDS)
         if self.process.exitcode is None:
             self.process.kill()
-            # A process that waits for a disk ends when that answers: nobody waits for it.
+            # A process that waits for a disk ends when the disk answers, which may be never.
             self.process.join(END_SECONDS)
         with contextlib.suppress(ValueError):  # it runs on, as above
             self.process.close()

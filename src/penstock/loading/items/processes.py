@@ -133,7 +133,7 @@ class Workers:
         self._check_process()
         last = self.calls[-1] if self.calls else None
         if last is None or last.known or (last.name, last.epoch) != (name, epoch):
-            # Otherwise it was interrupted, and is gone on with.
+            # Otherwise the consumer was interrupted while it waited for this same call.
             last = Call(name, epoch)
             self.calls.append(last)
         meeting = Meeting(len(self.supervisors))

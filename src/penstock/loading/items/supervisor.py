@@ -8,6 +8,7 @@ import signal
 import threading
 import traceback
 from concurrent.futures import Future, wait
+from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,7 +44,7 @@ class Request(NamedTuple):
 
 
 class Meeting:
-    """A point that all supervisors reach before any of them goes on."""
+    """A point that all supervisors reach before any of them takes another job."""
 
     def __init__(self, count: int) -> None:
         self.future: Future[None] = Future()
@@ -85,13 +86,15 @@ class Supervisor:
 
     def _run(self) -> None:
         if hasattr(signal, "pthread_sigmask"):
-            # Processes inherit this: they could not yet ignore Ctrl-C while they start.
+            # Processes inherit this: they could not yet ignore Ctrl-C while they start. The
+            # tracker would unblock the signal when it is started.
+            resource_tracker.ensure_running()
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             try:
                 self.ready.set_result(self._start())
             except BaseException as error:  # noqa: BLE001 - relayed
-                self.ready.set_exception(_first_error(error))
+                self.ready.set_exception(self._first_error(error))
             while (job := self._pool.jobs.get()) is not None:
                 self._do(job)
                 # What was handed over is not kept until the next job comes.
@@ -255,6 +258,18 @@ class Supervisor:
         assert self._limit is not None
         return timeout_error(self._doing, self._limit, hang.stack, WAY_OUT, hang.state)
 
+    def _first_error(self, error: BaseException) -> BaseException:
+        """The error for a process that could not be started the first time."""
+        if isinstance(error, ProcessHangs):
+            return self._hang_error(error)
+        if not isinstance(error, ProcessEnded):
+            return error
+        if error.code == NO_GUARD_CODE:
+            return ProcessesError(no_guard("this program"))
+        hint = error.advice or "It imports the program again: does that end by itself, or exit?"
+        made = ReadError(f"A worker process {error.how} while starting. {hint}")
+        return _with_stack(made, error.stack)
+
     def _end_process(self) -> None:
         if self.process is not None:
             self.process.end()
@@ -286,19 +301,6 @@ class Supervisor:
             with contextlib.suppress(FileNotFoundError):
                 self.block.unlink()
             self.block = None
-
-
-def _first_error(error: BaseException) -> BaseException:
-    """The error for a process that could not be started the first time."""
-    if isinstance(error, ProcessHangs):
-        return timeout_error("starting a worker process", START_SECONDS, error.stack, WAY_OUT)
-    if not isinstance(error, ProcessEnded):
-        return error
-    if error.code == NO_GUARD_CODE:
-        return ProcessesError(no_guard("this program"))
-    hint = error.advice or "It imports the program again: does that end by itself, or exit?"
-    made = ReadError(f"A worker process {error.how} while starting. {hint}")
-    return _with_stack(made, error.stack)
 
 
 def _with_stack(error: Exception, stack: traceback.StackSummary) -> Exception:

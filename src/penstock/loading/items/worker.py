@@ -27,8 +27,11 @@ DIGEST_ELEMENTS = 1 << 18
 _SOWN_AS = {"on_epoch_begin": "begin", "on_epoch_end": "turn"}
 """Part of the seeds: another word would change orders that users drew before."""
 
-STACK_SIGNAL = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else None
-"""At this signal a worker writes where its threads stand, whatever it is doing."""
+STACK_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
+"""At this signal a worker writes where its threads stand, whatever it is doing; none on Windows."""
+if hasattr(signal, "SIGRTMAX"):
+    # One that hardly any program uses.
+    STACK_SIGNAL = signal.SIGRTMAX - 3
 
 
 def run(connection: Connection, stacks: Connection, seed: int) -> None:
@@ -46,10 +49,10 @@ def run(connection: Connection, stacks: Connection, seed: int) -> None:
     """
     # Ctrl-C goes to every process in the terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What the parent does not read is lost: a process that crashes must not wait for it.
-    os.set_blocking(stacks.fileno(), False)
-    faulthandler.enable(stacks.fileno())
     if STACK_SIGNAL is not None:
+        # What the parent does not read is lost: a process that crashes must not wait for it.
+        os.set_blocking(stacks.fileno(), False)
+        faulthandler.enable(stacks.fileno())
         faulthandler.register(STACK_SIGNAL, stacks.fileno())
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the parent has gone
