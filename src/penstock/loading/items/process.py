@@ -1,6 +1,7 @@
 """One worker process, as the thread that talks to it sees it."""
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -185,7 +186,7 @@ class WorkerProcess:
         if worker.STACK_SIGNAL is None or self.process.pid is None:
             return traceback.StackSummary()
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid, worker.STACK_SIGNAL)
+            _signal_main_thread(self.process.pid, worker.STACK_SIGNAL)
             # A stopped process writes nothing; this one is killed next in any case.
             os.kill(self.process.pid, signal.SIGCONT)
         return self._written_stack(_STACK_SECONDS)
@@ -227,6 +228,16 @@ class WorkerProcess:
             self.process.close()
         self._connection.close()
         self._stacks.close()
+
+
+def _signal_main_thread(pid: int, number: int) -> None:
+    """Sends a signal that the main thread of a process takes, before it goes on if it is stopped.
+
+    Any thread might take one that is sent to the process, while the main thread already runs on.
+    """
+    tgkill = getattr(ctypes.CDLL(None), "tgkill", None)  # in glibc since 2.30
+    if tgkill is None or tgkill(pid, pid, number):
+        os.kill(pid, number)
 
 
 def _limit(connection: Connection, seconds: float) -> None:
