@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import pickle
+import secrets
 import signal
 import threading
 import traceback
@@ -286,7 +287,9 @@ class Supervisor:
         if not room or self._pool.has_no_shared_memory:
             return None
         try:
-            self.block = SharedMemory(create=True, size=room)
+            # The name says whose memory it is.
+            name = f"penstock-{os.getpid()}-{secrets.token_hex(4)}"
+            self.block = SharedMemory(name, create=True, size=room)
             # Otherwise a full file system kills whichever process writes to it.
             if hasattr(os, "posix_fallocate") and hasattr(self.block, "_fd"):
                 os.posix_fallocate(self.block._fd, 0, room)
