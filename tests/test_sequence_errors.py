@@ -58,6 +58,7 @@ def test_every_error_of_an_object_arrives_and_the_worker_works_on(processes):
         ((np.array([{}]), 3), "x of item 13 (batch {}) holds Python objects"),
         ((1, 2, 3, np.zeros(2)), "The sample of item 13"),
         ((np.zeros(3), "cat"), "item 13 has <U3"),
+        ((tuple(np.zeros((3, 1))), 3), "x.0 (1,), x.1 (1,), x.2 (1,), y ()."),
     ],
 )
 def test_a_sample_that_is_unlike_the_others_is_named(processes, shuffle, value, words):

@@ -26,9 +26,8 @@ def make(items: Any, wanted: Wanted, number: int) -> Batch:
     """
     name = name_of(wanted, number)
     if isinstance(wanted, int):
-        return as_batch(_item(items, wanted, name, ""), name)
-    samples = [_item(items, index, name, f", from item {index}") for index in wanted]
-    return as_batch(_stacked(samples, wanted, name), name)
+        return as_batch(_items(items, [wanted], name)[0], name)
+    return as_batch(_stacked(_items(items, wanted, name), wanted, name), name)
 
 
 def name_of(wanted: Wanted, number: int) -> str:
@@ -37,15 +36,20 @@ def name_of(wanted: Wanted, number: int) -> str:
     return f"batch {number} (item {wanted})" if is_item else f"batch {number}"
 
 
-def _item(items: Any, index: int, batch: str, origin: str) -> Any:
+def _items(items: Any, indices: Sequence[int], batch: str) -> list[Any]:
+    made: list[Any] = []
+    index = -1
     try:
-        return items[index]
+        for index in indices:
+            made.append(items[index])
     except StopIteration as error:
         # In a loop it would look like the end of the data.
         raise DataError(f"Item {index} of {batch} raised StopIteration.") from error
     except Exception as error:
+        origin = f", from item {index}" if len(indices) > 1 else ""
         add_note(error, f"raised while {batch} was made{origin}")
         raise
+    return made
 
 
 def as_batch(made: Any, name: str) -> Batch:
@@ -146,6 +150,54 @@ def _is_nest(value: Any) -> bool:
 
 def _stacked(samples: list[Any], indices: Sequence[int], batch: str) -> Batch:
     """Samples, each `x`, or a tuple `(x, y)` or `(x, y, sample_weight)`, as one batch."""
+    columns = _alike(samples)
+    return _stacked_with_care(samples, indices, batch) if columns is None else columns
+
+
+def _alike(samples: list[Any]) -> Batch | None:
+    """The batch of samples that are alike in every respect, which is quick to see; else None."""
+    if not _is_several(samples[0]):
+        columns = [samples]
+    elif {type(sample) for sample in samples} == {type(samples[0])} and (
+        len({len(sample) for sample in samples}) == 1
+    ):
+        columns = list(map(list, zip(*samples, strict=True)))
+    else:
+        return None
+    if not 1 <= len(columns) <= len(PARTS):
+        return None
+    stacked = [_alike_part(column) for column in columns]
+    return None if any(part is None for part in stacked) else tuple(stacked)
+
+
+def _alike_part(values: list[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, Mapping):
+        if not all(isinstance(v, Mapping) and v.keys() == first.keys() for v in values):
+            return None
+        parts = {key: _alike_part([value[key] for value in values]) for key in first}
+        return None if any(part is None for part in parts.values()) else parts
+    if _is_nest(first):
+        if not all(_is_nest(value) and len(value) == len(first) for value in values):
+            return None
+        nest = tuple(_alike_part(list(column)) for column in zip(*values, strict=True))
+        return None if any(part is None for part in nest) else nest
+    if any(_is_nest(value) for value in values):
+        return None
+    try:
+        arrays = [np.asarray(v.detach().cpu() if hasattr(v, "detach") else v) for v in values]
+        same = len({array.dtype for array in arrays}) == 1 and not arrays[0].dtype.hasobject
+        return np.stack(arrays) if same else None
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _stacked_with_care(samples: list[Any], indices: Sequence[int], batch: str) -> Batch:
+    """The same for samples that differ, such as in their dtype.
+
+    Raises:
+        DataError: If they differ in more; names the sample.
+    """
     flat = [
         dict(_flat_sample(sample, f" of item {index} ({batch})"))
         for sample, index in zip(samples, indices, strict=True)
@@ -165,10 +217,14 @@ def _stacked(samples: list[Any], indices: Sequence[int], batch: str) -> Batch:
     return _rebuilt(samples[0], {label: np.stack(column) for label, column in columns.items()})
 
 
+def _is_several(sample: Any) -> bool:
+    """Whether a sample is x and y, or several inputs, and not one array."""
+    return (isinstance(sample, tuple) and 1 <= len(sample) <= len(PARTS)) or _is_nest(sample)
+
+
 def _parts_of(sample: Any, of: str = "") -> list[tuple[str, Any]]:
     """The parts of a sample, under the labels that they have in messages."""
-    several = isinstance(sample, tuple) and 1 <= len(sample) <= len(PARTS)
-    if not several and not _is_nest(sample):
+    if not _is_several(sample):
         return [(PARTS[0], sample)]
     parts = list(sample)
     while len(parts) > 1 and parts[-1] is None:
