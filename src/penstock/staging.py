@@ -249,7 +249,7 @@ def check_target(target: Path, overwrite: bool, inputs: Iterable[str] = ()) -> N
     check_no_input(target, inputs)
     if os.path.lexists(target) and not overwrite:
         raise OptionError(
-            f"{target} is there already. Say overwrite=True (--overwrite) to replace it, or choose "
+            f"{target} is there already. Say overwrite=True to replace it, or choose "
             "another name or move it away."
         )
     if target.exists() and not target.is_file() and not target.is_dir():

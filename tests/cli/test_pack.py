@@ -99,7 +99,7 @@ def test_a_function_is_applied(penstock, file, tmp_path):
         (["--dtype", "u1", "--dtype", "f4"], "--dtype"),
         (["--dtype", "image=int7"], "dtype"),
         (["--compression", "rar"], "gzip"),
-        (["--resume"], "shard_size"),
+        (["--resume"], "shard-size"),
         (["--memory", "much"], "much"),
         (["--x", "imag"], "image"),
     ],

@@ -53,6 +53,15 @@ def test_evaluate_and_predict_equal_those_on_arrays(parts):
     assert np.allclose(predicted, model.predict(x[:], verbose=0), atol=1e-5)
 
 
+def test_rows_that_need_more_than_the_usual_memory_get_it(parts, monkeypatch):
+    """Nobody can name memory here; what a batch and a chunk need is taken, if there is as much."""
+    _, _, x, _ = parts
+    model = small_model()
+    expected = model.predict(x[:], verbose=0)
+    monkeypatch.setattr("penstock.keras.connect.default_memory", lambda: 1000)
+    assert np.allclose(model.predict(x, batch_size=16, verbose=0), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("shuffle", [True, False, "batch"])
 def test_training_equals_training_on_the_rows_in_their_order(images, shuffle):
     """Weights after fit are those after the same batches one by one."""

@@ -15,9 +15,6 @@ from penstock.staging import Staging, check_room, free_bytes, write_errors
 _RANDOM_ROW_BYTES = 1 << 16
 """Rows that a disk reads one by one about as fast as in runs."""
 
-_CLOSE = 64
-"""How much memory is enough is worked out to one part in so many."""
-
 
 def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
     """Writes all that is still to be written."""
@@ -54,7 +51,7 @@ def check_means(plan: Plan, total: int, workers: int | None) -> Means:
     while not _is_enough(plan, Means.of(plan, enough, workers)):
         little, enough = enough, 2 * enough
     # What is enough is found by trial, as what is sorted at a time grows with the memory.
-    while enough - little > little // _CLOSE:
+    while enough - little > 1:
         tried = (little + enough) // 2
         if _is_enough(plan, Means.of(plan, tried, workers)):
             enough = tried

@@ -39,9 +39,7 @@ class Cast:
     """
 
     KIND_WAY_OUT = "Use map() to turn it into numbers first."
-    LOSS_WAY_OUT = (
-        "Choose another dtype, or say allow_loss=True (--allow-loss) to write what comes of it."
-    )
+    LOSS_WAY_OUT = "Choose another dtype, or say allow_loss=True to write what comes of it."
 
     def __init__(
         self, name: str, source: np.dtype[Any], target: np.dtype[Any], allow_loss: bool = False
