@@ -162,7 +162,7 @@ def test_sliced_objects_are_read_in_blocks_and_never_as_a_whole():
 
     data = ps.from_arrays(Counted(IMAGES), ROWS)
     asked.clear()
-    with pytest.warns(UserWarning, match="mixes 2 blocks"):
+    with pytest.warns(UserWarning, match="takes 2 blocks"):
         loader = data.batch(16, shuffle=True, memory="40kB")
     x, y = epoch(loader)
     assert sorted(y) == ROWS.tolist()
