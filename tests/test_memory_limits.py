@@ -100,7 +100,7 @@ def test_the_command_line_refuses_it(blocks, limited, capsys, tmp_path):
 
 @pytest.mark.parametrize("storage", STORAGE)
 @pytest.mark.parametrize("shuffle", [True, False, "batch"])
-@pytest.mark.filterwarnings("ignore:A window mixes:UserWarning")
+@pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 @pytest.mark.parametrize("memory", [60_000, "10MB"])
 def test_no_more_is_held_than_was_said(make_images, storage, shuffle, memory):
     """What is compared with the limit is the most that is held."""
