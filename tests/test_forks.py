@@ -18,7 +18,6 @@ from penstock.loading.view import View
 from penstock.sources import file as file_module
 from penstock.sources import opened
 from penstock.sources.ahead import ReadAhead
-from penstock.writing.flushing import Flusher
 from tests import sequences
 
 pytestmark = [
@@ -189,13 +188,7 @@ def the_datasets_of_matrices(tmp_path, stack):
 def rows_being_written(tmp_path, stack):
     writer = stack.enter_context(ps.create(tmp_path / "a.h5", {"x": "int64"}))
     writer.write((IDS,))
-    return writer._store._state, lambda: len(writer) == len(IDS)
-
-
-def what_is_brought_to_the_disk(tmp_path, stack):
-    flusher = Flusher(lambda: None)
-    stack.callback(flusher.close)
-    return flusher._work, lambda: flusher.note(1) is None
+    return writer._store._lock, lambda: len(writer) == len(IDS)
 
 
 def a_property_that_is_worked_out_once(tmp_path, stack):
@@ -219,7 +212,6 @@ HELD = [
     what_is_read_ahead,
     the_datasets_of_matrices,
     rows_being_written,
-    what_is_brought_to_the_disk,
     pytest.param(
         a_property_that_is_worked_out_once,
         marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="there is no lock"),

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,7 +165,7 @@ def test_what_has_no_content_to_compare_is_said():
     ):
         with pytest.raises(IncomparableError, match=word):
             digest_of(value)
-    with open(__file__) as file, pytest.raises(IncomparableError, match="TextIOWrapper"):
+    with Path(__file__).open() as file, pytest.raises(IncomparableError, match="TextIOWrapper"):
         digest_of(file.read)
     deep = []
     for _ in range(5000):

@@ -72,6 +72,31 @@ def test_a_full_disk_loses_nothing_that_was_flushed(disk):
     assert names_in(disk) == ["a.h5"]
 
 
+@pytest.mark.parametrize("length", [None, 300], ids=["growing", "fixed"])
+def test_a_full_disk_keeps_rows_that_nobody_flushed(disk, length):
+    """There is room for the note that they are there."""
+    written = 0
+
+    def write():
+        nonlocal written
+        with ps.create(disk / "a.h5", FIELDS, length) as writer:
+            (disk / "junk").write_bytes(b"x" * (DISK_BYTES // 2))
+            while True:
+                writer.write(rows(written, 7))
+                written += 7
+
+    with pytest.raises(DiskFullError) as caught:
+        write()
+    assert written > 100
+    assert f"up to row {written}, is kept" in caught.value.__notes__[0]
+    (disk / "junk").unlink()
+    with ps.create(disk / "a.h5", FIELDS, length, resume=True) as writer:
+        assert len(writer) == written
+        writer.write(rows(written, 300 - written))
+    x, y = rows(0, 300)
+    check_file(disk / "a.h5", {"x": x, "y": y})
+
+
 def test_a_writer_that_found_no_room_can_be_used_again(disk):
     """Without being closed and opened."""
     (disk / "junk").write_bytes(b"x" * (DISK_BYTES // 2))

@@ -85,8 +85,8 @@ def test_a_flush_waits_for_rows_that_are_under_way(tmp_path, monkeypatch):
         assert writer.write(np.arange(5, 9)) == range(5, 9)
         flush = threading.Thread(target=writer.flush)
         flush.start()
-        with writer._store._state:
-            assert writer._store._state.wait_for(lambda: writer._store._held_up, 60)
+        with writer._store._lock:
+            assert writer._store._changed.wait_for(lambda: writer._store._held_up, 60)
         assert flush.is_alive()
         go_on.set()
         slow.join()
@@ -123,12 +123,12 @@ def test_a_flush_is_not_kept_waiting_by_rows_that_come_later(tmp_path, monkeypat
             run(writer.write, [0, 1])
             assert begun.wait(60)
             run(flush)
-            with store._state:
-                assert store._state.wait_for(lambda: store._held_up, 60)
+            with store._lock:
+                assert store._changed.wait_for(lambda: store._held_up, 60)
             run(writer.write, [2, 3])
-            with store._state:
+            with store._lock:
                 # Whoever could begin now would have: one who waits gives the lock away.
-                store._state.wait_for(lambda: len(store._under_way) > 1, 0.2)
+                store._changed.wait_for(lambda: len(store._under_way) > 1, 0.2)
             go_on.set()
         for thread in threads:
             thread.result()

@@ -125,7 +125,7 @@ def test_a_file_that_was_written_to_meanwhile_is_noticed(monkeypatch, path, tmp_
         place = file.read_bytes().index(np.float64(523).tobytes())
         opened.seek(place)
         opened.write(np.float64(-1).tobytes())
-    # A clock that does not move between the two is none of its business.
+    # Both may fall into one step of the clock.
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
     with refused(StateError, "other data"):
         resume(data(), tmp_path / "out")

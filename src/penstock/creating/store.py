@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from penstock.creating.files import Files
 from penstock.creating.rows import RowSet
@@ -21,6 +21,8 @@ from penstock.writing.flushing import Flusher
 
 SECONDS = 5.0
 """After which rows are flushed, however few they are."""
+
+Result = TypeVar("Result")
 
 _VERSION = 1
 
@@ -103,7 +105,7 @@ class Store:
         self._fields = {field.name: field for field in fields}
         self._plan = plan
         self._rows = dict(rows)
-        self._under_way: dict[object, int] = {}
+        self._under_way: dict[int, int] = {}
         self._held_up = False
         self._kept = max(some.stop for some in rows.values())
         self._closed = False
@@ -118,13 +120,15 @@ class Store:
         self._flusher = Flusher(lambda: _flush_if_there(flush), SECONDS)
 
     def _make_locks(self) -> None:
-        self._state = threading.Condition()
+        # An interrupt may come in the midst of the methods of a condition, and not of a lock's.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._flushing = threading.Lock()
 
     @property
     def end(self) -> int:
         """The row behind the last one that was written, or is being written."""
-        with self._state:
+        with self._lock:
             stops = [rows.stop for rows in self._rows.values()]
             return max(*stops, *self._under_way.values(), 0)
 
@@ -145,7 +149,7 @@ class Store:
 
     def gaps(self, name: str) -> Iterator[range]:
         """The runs of rows of a field that were not written."""
-        with self._state:
+        with self._lock:
             rows = self._rows[name].copy()
         return rows.gaps(self.end if self.length is None else self.length)
 
@@ -154,7 +158,7 @@ class Store:
         with self._at_work(None, count) as rows:
             for name, some in values.items():
                 self._put(name, Rows(rows), some)
-            with self._state:
+            with self._lock:
                 for written in self._rows.values():
                     written.add(rows.start, rows.stop)
         self._noted(sum(some.nbytes for some in values.values()))
@@ -165,7 +169,7 @@ class Store:
         with self._at_work(rows.stop):
             self._put(name, rows, values)
             numbers = rows.numbers
-            with self._state:
+            with self._lock:
                 if isinstance(numbers, range) and numbers.step == 1:
                     self._rows[name].add(numbers.start, numbers.stop)
                 else:
@@ -181,9 +185,7 @@ class Store:
         """
         self.check_process()
         with self._flushing, write_errors(self.staging.target):
-            with self._quiet():
-                changes = self._changes
-                rows = {name: written.copy() for name, written in self._rows.items()}
+            changes, rows = self._while_quiet(self._snapshot)
             if self._broken is not None:
                 raise self._broken
             if changes == self._flushed:
@@ -210,10 +212,7 @@ class Store:
             WriteError: If the system refuses; what was flushed is safe.
         """
         self.check_process()
-        with self._quiet():
-            self.check_open()
-            self._check_whole()
-            self._closed = True
+        self._while_quiet(self._close_whole)
         whole = False
         try:
             with write_errors(self.staging.target):
@@ -234,8 +233,9 @@ class Store:
         """Ends without a file; what was written stays for somebody who goes on."""
         if not self.is_own:
             return
-        with self._state:
+        with self._lock:
             closed, self._closed = self._closed, True
+            self._forget_own()
         if not closed:
             # In its own thread, since the garbage collector may run this in the midst of `flush`.
             with suppress(OSError):
@@ -295,35 +295,48 @@ class Store:
             count: How many that are.
         """
         self.check_process()
-        token = object()
-        with self._state:
-            self._state.wait_for(lambda: not self._held_up)
+        me = threading.get_ident()
+        with self._lock:
+            self._changed.wait_for(lambda: not self._held_up)
             self.check_open()
             start = self.end
             if stop is None:
                 stop = start + count
                 self._check_room(start, count)
-            self._under_way[token] = stop
+            self._under_way[me] = stop
         try:
             yield range(start, stop)
         finally:
-            with self._state:
-                del self._under_way[token]
+            with self._lock:
+                self._under_way.pop(me, None)
                 self._changes += 1
-                self._state.notify_all()
+                self._changed.notify_all()
 
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Waits until nothing is being written, and keeps it so."""
-        with self._state:
-            self._state.wait_for(lambda: not self._held_up)
+    def _while_quiet(self, do: Callable[[], Result]) -> Result:
+        """Waits until nothing is being written, and keeps it so while something else is done."""
+        with self._lock:
+            self._forget_own()
+            self._changed.wait_for(lambda: not self._held_up)
             self._held_up = True
             try:
-                self._state.wait_for(lambda: not self._under_way)
-                yield
+                self._changed.wait_for(lambda: not self._under_way)
+                return do()
             finally:
                 self._held_up = False
-                self._state.notify_all()
+                self._changed.notify_all()
+
+    def _forget_own(self) -> None:
+        """Forgets rows that this thread was writing when an interrupt came: it no longer does."""
+        self._under_way.pop(threading.get_ident(), None)
+        self._changed.notify_all()
+
+    def _snapshot(self) -> tuple[int, dict[str, RowSet]]:
+        return self._changes, {name: rows.copy() for name, rows in self._rows.items()}
+
+    def _close_whole(self) -> None:
+        self.check_open()
+        self._check_whole()
+        self._closed = True
 
     def _check_room(self, start: int, count: int) -> None:
         if self.length is not None and start + count > self.length:

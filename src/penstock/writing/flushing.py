@@ -31,7 +31,8 @@ class Flusher:
     ) -> None:
         self._work = _Work(flush, seconds, ended)
         self._thread = threading.Thread(target=self._work.run, name="penstock-flush", daemon=True)
-        weakref.finalize(self, self._work.end).atexit = False
+        self._forgotten = weakref.finalize(self, self._work.end)
+        self._forgotten.atexit = False
         try:
             self._thread.start()
         except BaseException:
@@ -58,6 +59,8 @@ class Flusher:
             OSError: What went wrong.
         """
         self._work.end(last)
+        # An interrupt in the midst of a finalizer is lost.
+        self._forgotten.detach()
         # The garbage collector may run this in the thread itself.
         if threading.current_thread() is not self._thread:
             self._thread.join()
