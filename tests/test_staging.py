@@ -7,8 +7,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import penstock as ps
 from penstock import staging
 from penstock.errors import (
     DiskFullError,
@@ -311,3 +313,37 @@ def test_room_is_looked_for(tmp_path):
     with refused(DiskFullError, "TB", "left"):
         check_room(tmp_path / "a", 10**18)
     check_room(tmp_path / "a", 10**18, 10**18 - 10)
+
+
+@pytest.mark.parametrize("write", [ps.pack, ps.create], ids=["pack", "create"])
+@pytest.mark.parametrize(
+    "name, kind, words",
+    [
+        ("x" * 300, WriteError, "File name too long"),
+        ("x" * 250, WriteError, "File name too long"),
+        ("a\0b", OptionError, "Expected the path of a file"),
+        ("", OptionError, "Expected the path of a file"),
+        (5, OptionError, "Expected the path of a file"),
+    ],
+    ids=["long", "long with a suffix", "zero", "empty", "number"],
+)
+def test_what_cannot_be_a_name_is_refused(tmp_path, write, name, kind, words):
+    """Before anything is made; the system's own words come with the path."""
+    what = ps.from_arrays(np.arange(3)) if write is ps.pack else {"x": "f4"}
+    path = f"{tmp_path}/{name}" if name and isinstance(name, str) else name
+    arguments = (what, path) if write is ps.pack else (path, what)
+    with refused(kind, words):
+        write(*arguments)
+    assert names(tmp_path) == []
+
+
+def test_what_lies_in_the_way_of_a_note_is_named(tmp_path):
+    """As a folder of its name."""
+    (tmp_path / ".a.penstock" / "progress.json").mkdir(parents=True)
+    data = ps.from_arrays(np.arange(3))
+    for options in ({}, {"shuffle": True}):
+        with refused(WriteError, "progress.json", str(tmp_path / "a")):
+            ps.pack(data, tmp_path / "a", shard_size=8, resume=True, **options)
+    (tmp_path / "b" / "manifest.json").mkdir(parents=True)
+    with refused(WriteError, "manifest.json", str(tmp_path / "b")):
+        ps.pack(data, tmp_path / "b", shard_size=8, overwrite=True)

@@ -192,7 +192,8 @@ def from_arrays(x: Structure, y: Structure = None, sample_weight: Any = None) ->
             - a scipy.sparse matrix, whose rows are made dense batch by batch;
             - an h5py dataset, which is read as `from_hdf5` does if its file is open for reading;
             - anything else with `shape` and `[start:stop]`, such as a zarr array; if it has
-              `chunks`, whole ones are read.
+              `chunks`, whole ones are read. `pack` writes over none of the files that its method
+              `files()` gives; without one, over none that this process has open.
         y: The target, likewise; None for data without one.
         sample_weight: A weight for each sample, likewise.
 

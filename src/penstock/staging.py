@@ -39,6 +39,21 @@ ROWS = "0.raw"
 """Where `create` keeps the rows of the largest field of a file that grows."""
 
 
+def path_to_write(path: str | os.PathLike[str]) -> Path:
+    """The path that a user names for something to be written.
+
+    Raises:
+        OptionError: If it is none.
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        text = ""
+    if not text or "\0" in text:
+        raise OptionError(f"Expected the path of a file to write. Received: {path!r}")
+    return Path(text)
+
+
 def staging_folder(target: Path) -> Path:
     """Where `target` is made: `.name.penstock`, beside it, or beside what a link leads to."""
     place = Path(os.path.realpath(target))
@@ -78,9 +93,10 @@ class Staging:
         inputs: Iterable[str] = (),
     ) -> None:
         # What a link leads to is made, and not the link replaced.
-        self.target = Path(os.path.realpath(target))
+        self.target = Path(os.path.realpath(path_to_write(target)))
         self._inputs = tuple(inputs)
-        check_target(self.target, overwrite, self._inputs)
+        with write_errors(self.target):
+            check_target(self.target, overwrite, self._inputs)
         self.folder = staging_folder(self.target)
         # Libraries look at the suffix to choose a format.
         self.path = self.folder / (_NEW + self.target.suffix)
@@ -308,7 +324,7 @@ def write_errors(target: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, PenstockError):
             raise
-        before = f" What was at {target} before is as it was." if target.exists() else ""
+        before = f" What was at {target} before is as it was." if os.path.exists(target) else ""  # noqa: PTH110 - never raises
         if error.errno in FULL:
             raise DiskFullError(
                 f"The disk is full: {target} could not be written.{before} Make room on it, or "

@@ -51,8 +51,8 @@ class MapStep:
         except IncomparableError as error:
             raise StateError(
                 f"Whether the map function {self.name!r} is the one of then cannot be known: it "
-                f"refers to {error}. Say version= from the start, a text that you change whenever "
-                "the function changes; or pack anew, without resume."
+                f"refers to {error}. Say version= (--map-version) from the start, a text that you "
+                "change whenever the function changes; or pack anew, without resume."
             ) from error
 
     def _looks_for_whole(self, parts: int) -> bool:

@@ -59,20 +59,6 @@ def test_fields_are_kept_that_are_no_part(penstock, file, tmp_path):
     assert len(ps.open(out, "vector")[:][0]) == 400
 
 
-def test_a_file_that_takes_its_own_place_loses_nothing(penstock, file):
-    before = file.read_bytes()
-    code, _, error = penstock("pack", file, file, "--x", "image", "--overwrite")
-    assert code == 2
-    assert "would lose what is not packed: label" in error
-    assert file.read_bytes() == before
-    with h5py.File(file, "a") as f:
-        del f["text"]
-    assert penstock("pack", file, file, "--overwrite", "--x", "image", "--keep", "label")[0] == 2
-    kept = ("--keep", "label,weight,vector,target")
-    assert penstock("pack", file, file, "--overwrite", "--x", "image", *kept)[0] == 0
-    assert ps.open(file).spec.parts == ("image",)
-
-
 def test_several_inputs_follow_each_other(penstock, file, tmp_path):
     """Also what was packed before, whose structure is known."""
     assert penstock("pack", file, tmp_path / "a.h5", "--x", "image", "--y", "label")[0] == 0
@@ -170,3 +156,28 @@ def test_help_tells_what_it_does(process, name):
     assert done.returncode == 0
     assert "checksums" in done.stdout or "examples:" in done.stdout
     assert command()
+
+
+def test_a_function_that_was_edited_is_not_resumed_with(penstock, file, tmp_path):
+    """Unless the user says that it does the same."""
+    program = tmp_path / "own.py"
+    words = ("pack", file, tmp_path / "out", "--x", "image", "--shard-size", "1kB", "--quiet")
+    words += ("--map", f"{program}:fn")
+
+    def write(last, factor):
+        # Fails at the last rows, once shards are there.
+        program.write_text(
+            "import numpy as np\n"
+            "def fn(x):\n"
+            f"    if {last} and len(x) == 388 % 15:\n"
+            "        raise ValueError('stopped')\n"
+            f"    return x * np.uint8({factor})\n"
+        )
+
+    write(last=True, factor=2)
+    code, _, error = penstock(*words, "--map-version", "1", "--end", "388")
+    assert (code, "stopped" in error) == (1, True)
+    write(last=False, factor=3)
+    code, _, error = penstock(*words, "--end", "388", "--resume")
+    assert (code, "other map functions" in error) == (2, True)
+    assert penstock(*words, "--map-version", "1", "--end", "388", "--resume")[0] == 0

@@ -89,7 +89,7 @@ def test_functions_that_cannot_be_compared_need_a_version(monkeypatch, path, tmp
         return ps.from_hdf5(path, x="x").map(fn)
 
     stop(monkeypatch, mapped(2), tmp_path / "out")
-    with refused(StateError, "'fn'", "a lock", "version="):
+    with refused(StateError, "'fn'", "a lock", "version= (--map-version)"):
         resume(mapped(2), tmp_path / "out")
     stop(monkeypatch, mapped(2), tmp_path / "out", version="two")
     for options in ({"version": "three"}, {}):

@@ -84,6 +84,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="a function of yours that is applied to batches, as by data.map()",
     )
 
+    data.add_argument(
+        "--map-version",
+        metavar="TEXT",
+        help="your word for what that function does, which --resume compares where the function "
+        "refers to what cannot be compared, such as a lock",
+    )
+
     form = parser.add_argument_group("form")
     form.add_argument(
         "--compression",
@@ -147,6 +154,7 @@ def run(options: argparse.Namespace) -> None:
         workers=options.workers,
         overwrite=options.overwrite,
         resume=options.resume,
+        version=options.map_version,
         progress=False if options.quiet else None,
     )
     if options.quiet:

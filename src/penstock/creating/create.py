@@ -4,14 +4,13 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.creating.fields import fields_of
 from penstock.errors import OptionError, check_integer
 from penstock.manifest import Note, structure_of
 from penstock.spec import Field, Spec, Structure
-from penstock.staging import Staging, check_room, sync, write_errors
+from penstock.staging import Staging, check_room, path_to_write, sync, write_errors
 
 if TYPE_CHECKING:
     from penstock.creating.files import Files
@@ -88,14 +87,13 @@ def create(
         w["label"][:10] = np.arange(10, dtype="float32")
     ```
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise OptionError(f"Expected the path of a file to create. Received: {path!r}")
+    target = path_to_write(path)
     check_integer("length", length, 1, or_none=True)
     stored = fields_of(fields)
     if isinstance(fields, Spec) and x is None and y is None and sample_weight is None:
         x, y, sample_weight = fields.x, fields.y, fields.sample_weight
     structure = structure_of([field.name for field in stored], x, y, sample_weight)
-    if Path(path).is_dir():
+    if os.path.isdir(target):  # noqa: PTH112 - never raises
         raise OptionError(f"{path} is a folder. Name a file.")
 
     from penstock.creating.writer import Writer

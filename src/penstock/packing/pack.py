@@ -19,7 +19,7 @@ from penstock.manifest import NAME, read_manifest
 from penstock.packing.journal import read_progress
 from penstock.resources import default_memory, parse_bytes
 from penstock.spec import Structure
-from penstock.staging import Staging, staging_folder
+from penstock.staging import Staging, path_to_write, staging_folder, write_errors
 
 
 def pack(
@@ -122,7 +122,7 @@ def pack(
     from penstock.packing.plan import make_plan
     from penstock.packing.run import check_means, write
 
-    target = Path(path)
+    target = path_to_write(path)
     total = default_memory() if memory is None else parse_bytes(memory)
     check_integer("workers", workers, 1, or_none=True)
     plan = make_plan(
@@ -143,7 +143,9 @@ def pack(
     means = check_means(plan, total, workers)
     inputs = data._view.inputs()
     with Staging(target, overwrite=overwrite, resume=resume, inputs=inputs) as staging:
-        if sharded and is_published(plan, staging):
+        with write_errors(staging.target):
+            published = sharded and is_published(plan, staging)
+        if published:
             staging.remove()
         else:
             write(plan, staging, means, progress)
@@ -163,13 +165,21 @@ def _seed(shuffle: Any, seed: int | None, target: Path, resume: bool) -> int | N
             raise OptionError("seed= is about shuffle=True. Say it as well, or leave seed= out.")
         return None
     if seed is None and resume:
-        left = read_progress(staging_folder(target))
+        with write_errors(target):
+            left = read_progress(staging_folder(target))
         seed = None if left is None else left.plan.get("seed")
     return secrets.randbits(31) if seed is None else int(seed)
 
 
 def _check_target(target: Path, sharded: bool, overwrite: bool, resume: bool) -> None:
     """Makes sure that nothing is replaced that pack did not make."""
+    with write_errors(target):
+        _check_name(target, sharded, resume)
+        if sharded and overwrite and target.is_dir():
+            _check_folder(target)
+
+
+def _check_name(target: Path, sharded: bool, resume: bool) -> None:
     if not sharded:
         if resume:
             raise OptionError("resume= goes on with shards: say shard_size= as well.")
@@ -177,14 +187,16 @@ def _check_target(target: Path, sharded: bool, overwrite: bool, resume: bool) ->
             raise OptionError(f"{target} is a folder. Name a file, or say shard_size=.")
         if target.name == NAME:
             raise OptionError(f"{NAME} is the name of what lists shards. Choose another name.")
-        return
-    if target.is_dir() and overwrite:
-        others = sorted({item.name for item in target.iterdir()} - _names_in(target))
-        if others:
-            raise OptionError(
-                f"{target} holds what pack did not put there: {some_of(others)}. Choose another "
-                "name, or remove it yourself."
-            )
+
+
+def _check_folder(target: Path) -> None:
+    """Makes sure that a folder holds nothing but what pack has put there."""
+    others = sorted({item.name for item in target.iterdir()} - _names_in(target))
+    if others:
+        raise OptionError(
+            f"{target} holds what pack did not put there: {some_of(others)}. Choose another "
+            "name, or remove it yourself."
+        )
 
 
 def _names_in(folder: Path) -> set[str]:
