@@ -135,7 +135,7 @@ def what_keeps_items_and_ends_of_epochs_apart(tmp_path, stack):
 
 def an_item_in_the_making(tmp_path, stack):
     loader = ps.from_sequence(Batches())
-    return loader._gate.inside(), lambda: gives_all(loader)
+    return loader._gate.inside(object(), "batch 0"), lambda: gives_all(loader)
 
 
 def worker_processes(tmp_path, stack):
@@ -247,7 +247,11 @@ def test_an_owner_that_is_gone_is_forgotten():
 
 PACKAGE = Path(ps.__file__).parent
 
-REFUSED_IN_A_CHILD = {"loading/prefetch.py", "loading/items/processes.py"}
+REFUSED_IN_A_CHILD = {
+    "loading/prefetch.py",
+    "loading/items/processes.py",
+    "loading/items/supervisor.py",
+}
 """Where a child is told that the object is the parent's before any lock is touched."""
 
 
