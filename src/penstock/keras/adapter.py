@@ -22,6 +22,7 @@ from penstock.keras.insides import (
 )
 from penstock.loading import Batch, Batches, ItemLoader, Loader
 from penstock.loading.items import ItemStream
+from penstock.loading.timing import Stopwatch
 from penstock.spec import leaves, map_structure
 from penstock.transform import stacked
 
@@ -61,7 +62,8 @@ class LoaderAdapter(DataAdapter):
         # Before the first epoch a trainer may draw batches to learn the shapes.
         self._probing = training
         self._checked = False
-        self._clock: Clock | None = None
+        self._stopwatch: Stopwatch | None = None
+        self._has_clock = False
         if training:
             self._start_at(self._call.initial_epoch)
 
@@ -82,12 +84,15 @@ class LoaderAdapter(DataAdapter):
                 yield self._probe()
             return
         if not self._training:
-            self._stream = self._loader.stream(in_row_order=True, finish=self._finish, steps=steps)
-            for batch in self._stream:
+            # Not kept: its threads end with this generator.
+            stream = self._loader.stream(in_row_order=True, finish=self._finish, steps=steps)
+            self._stopwatch = stream.stopwatch
+            for batch in stream:
                 self._check(batch)
                 yield batch
             return
         batches = self._next_stream(ahead, steps)
+        self._stopwatch = batches.stopwatch
         while True:
             for _ in range(batches.left):
                 batch = next(batches)
@@ -269,15 +274,17 @@ class LoaderAdapter(DataAdapter):
         """Starts the clock; it stops in a callback, since JAX computes in the background."""
         if self._probing:
             return
-        if self._clock is None:
-            self._clock = Clock(self._training, self._stop_clock)
-            add_callback(sys._getframe(1), self._clock)
-        if self._stream is not None:
-            self._stream.stopwatch.start()
+        if not self._has_clock:
+            self._has_clock = True
+            # It outlives this adapter, whose threads have to end.
+            stop = weakref.WeakMethod(self._stop_clock)
+            add_callback(sys._getframe(1), Clock(self._training, stop))
+        if self._training and self._stopwatch is not None:
+            self._stopwatch.start()
 
     def _stop_clock(self) -> None:
-        if self._stream is not None:
-            self._stream.stopwatch.stop()
+        if self._stopwatch is not None:
+            self._stopwatch.stop()
 
     def on_epoch_end(self) -> None:
         """The trainer's reset before the first epoch comes here too: probing is over."""

@@ -1,5 +1,6 @@
 """When the batches of an epoch have been computed with, which is later than they were asked for."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,14 +15,19 @@ class Clock(keras.callbacks.Callback):
 
     Args:
         training: Whether the epoch is one of `fit`, or of `evaluate` and `predict`.
-        stop: Called at its end.
+        stop: A weak reference to what is called at its end.
     """
 
-    def __init__(self, training: bool, stop: Callable[[], None]) -> None:
+    def __init__(self, training: bool, stop: "weakref.WeakMethod[Callable[[], None]]") -> None:
         super().__init__()
         self._training = training
-        self._stop = stop
+        self._end = stop
         self._outputs: Any = None
+
+    def _stop(self) -> None:
+        stop = self._end()
+        if stop is not None:
+            stop()
 
     def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - the protocol's
         """Validation begins where training has ended."""

@@ -1,14 +1,13 @@
 """Batches handed out one by one, and the place in the stream of epochs that they lead to."""
 
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.errors import PenstockError
-from penstock.forks import run_in_each_process
 from penstock.loading.fill import Finish
 from penstock.loading.prefetch import Prefetch, makes_batches_of, stop_with
+from penstock.loading.shared import SharedIterator
 from penstock.loading.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Place(NamedTuple):
         return self._replace(epoch=epoch, batch=0)
 
 
-class Batches(Iterator[Batch]):
+class Batches(SharedIterator):
     """Hands out batches and moves the loader's position along.
 
     Threads start with the first batch, and end with the last one, with an error, or with this
@@ -70,6 +69,7 @@ class Batches(Iterator[Batch]):
         ahead: int = 0,
         steps: int = 1,
     ) -> None:
+        super().__init__()
         self._loader = loader
         self._epochs = epochs
         self._in_row_order = in_row_order
@@ -78,8 +78,6 @@ class Batches(Iterator[Batch]):
         self._steps = steps
         self._unused: deque[Place] = deque()
         self._running: tuple[Prefetch, Callable[[], object]] | None = None
-        self._closed = False
-        run_in_each_process(self, Batches._make_lock)
         self._made_ahead: int | None = 0
         self._moves = loader._moves
         self._place = loader._usual.start_of(0) if in_row_order else loader._next
@@ -87,28 +85,13 @@ class Batches(Iterator[Batch]):
         self._rows = loader.rows(every=in_row_order)
         self.stopwatch = Stopwatch(loader._timing)
 
-    def _make_lock(self) -> None:
-        # Reentrant, so that a signal handler that asks for a batch gets an error.
-        self._taking = threading.RLock()
-        self._busy = False
-
     def __next__(self) -> Batch:
         if makes_batches_of(self._loader._timing):
             raise PenstockError(
                 "A function given to map() asks the loader for batches that it helps to make. Give "
                 "it a loader of its own, made from the data set without this map()."
             )
-        with self._taking:
-            if self._busy:
-                raise PenstockError("This iterator is asked for a batch while it is fetching one.")
-            self._busy = True
-            try:
-                return self._take()
-            except BaseException:
-                self.close()
-                raise
-            finally:
-                self._busy = False
+        return super().__next__()
 
     def _take(self) -> Batch:
         if self._epochs == 0 or self._closed:
@@ -120,8 +103,8 @@ class Batches(Iterator[Batch]):
             self._begin()
         # Another thread may close this now.
         running = self._running
-        if running is None or self._closed:
-            raise PenstockError("This iterator was closed by another thread. Start a new one.")
+        self._check_open()
+        assert running is not None
         batch = running[0].take()
         self._note()
         return batch

@@ -112,7 +112,11 @@ class Workers:
 
     def result(self, future: "Future[Batch]") -> Batch:
         """The batch, once it is made; warns of what happened meanwhile."""
-        batch = future.result()
+        try:
+            batch = future.result()
+        finally:
+            # An error refers to this frame, and the future to the error.
+            del future
         while self._notices:
             warnings.warn(self._notices.popleft(), stacklevel=3)
         return batch

@@ -131,15 +131,19 @@ class Threads:
 
     def result(self, future: "Future[Batch]") -> Batch:
         patience = Patience(self._gate.timeout)
-        while True:
-            try:
-                return future.result(patience.step)
-            except TimeoutError:
-                # The object may have raised one itself.
-                if future.done():
-                    return future.result()
+        try:
+            while True:
+                try:
+                    return future.result(patience.step)
+                except TimeoutError:
+                    # The object may have raised one itself.
+                    if future.done():
+                        return future.result()
                 if patience.is_over():
                     self._gate.check(future)
+        finally:
+            # An error refers to this frame, and the future to the error.
+            del future
 
     def begin(self, epoch: int) -> None:  # noqa: ARG002 - threads share the object's own state
         with self._gate.alone():
