@@ -17,12 +17,16 @@ ROWS = 300
 SHARD = 776 * ROWS
 
 SCRIPT = """
-import sys, threading
+import os, sys, threading
 import penstock as ps
 from penstock.packing.output import Folder, OneFile
 from penstock.packing.shuffling import _Stretches
 
 folder, kind, mode, where, count = sys.argv[1:]
+
+def say(word):
+    # At once: lines of several threads do not mix.
+    os.write(1, f"{word}\\n".encode())
 
 def stop_at(owner, name, count):
     method, done = getattr(owner, name), 0
@@ -32,7 +36,7 @@ def stop_at(owner, name, count):
         done += 1
         if done == count:
             # It goes no further by itself, however long the kill takes to come.
-            print("stopped", flush=True)
+            say("stopped")
             threading.Event().wait()
     setattr(owner, name, stopping)
 
@@ -42,7 +46,7 @@ if where != "nowhere":
 
 def fn(x, y):
     # Tells which rows are mapped.
-    print(int(y[0]), flush=True)
+    say(int(y[0]))
     return x, y
 
 data = ps.from_hdf5(f"{folder}/in.h5", x="image", y="id").map(fn)
