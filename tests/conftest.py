@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,10 @@ from hypothesis import HealthCheck, settings
 
 # Before anything imports Keras; `make test-backends` sets others.
 os.environ.setdefault("KERAS_BACKEND", "jax")
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C, which some of them send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines that run tests are noisy: how long one example takes says nothing.
 settings.register_profile(
