@@ -44,8 +44,16 @@ def read_marks(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
 
     None stands for a value that is large, of another type, or not looked at.
     """
-    marks = {name: _value(item, name) for name in VALUES if h5a.exists(item.id, name.encode())}
-    return marks | {name: None for name in PRESENT if h5a.exists(item.id, name.encode())}
+    marks = {name: _value(item, name) for name in VALUES if _has(item, name)}
+    return marks | {name: None for name in PRESENT if _has(item, name)}
+
+
+def _has(item: h5py.Group | h5py.Dataset, name: str) -> bool:
+    """Whether an object has an attribute; not where libhdf5 cannot list them."""
+    try:
+        return bool(h5a.exists(item.id, name.encode()))
+    except _NOT_READ:
+        return False
 
 
 def _value(item: h5py.Group | h5py.Dataset, name: str) -> Any:
@@ -70,7 +78,7 @@ def axes_reversed(path: str | os.PathLike[str], name: str) -> bool:
     text = path_of(path)
     with reading(text) as file, damage_explained(f"{name!r} in {text!r}"):
         found = file[name]
-        return h5a.exists(found.id, b"MATLAB_class") and len(found.shape or ()) > 1
+        return _has(found, "MATLAB_class") and len(found.shape or ()) > 1
 
 
 def first_values(path: str | os.PathLike[str], name: str, most: int = 1) -> list[Any]:
