@@ -137,9 +137,9 @@ with warnings.catch_warnings():
 """
 
 
-def run(blocks, kind, **options):
-    command = [sys.executable, "-c", SCRIPT, str(blocks), kind]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, **options)
+def run(blocks, kind, within=()):
+    command = [*within, sys.executable, "-c", SCRIPT, str(blocks), kind]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
@@ -171,7 +171,7 @@ V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 @pytest.fixture
 def group():
-    """A cgroup that allows 200 MB, and what a process does to enter it."""
+    """A cgroup that allows 200 MB: the command that runs another one within it."""
     made = (V1 if V1.is_dir() else V2) / f"penstock-test-{os.getpid()}"
     limit = "memory.limit_in_bytes" if V1.is_dir() else "memory.max"
     try:
@@ -181,13 +181,13 @@ def group():
         if made.exists():
             made.rmdir()
         pytest.skip("cgroups can be made by root alone, and where they are mounted for writing")
-    yield lambda: (made / "cgroup.procs").write_text("0")
+    yield "sh", "-c", 'echo $$ > "$0" && exec "$@"', str(made / "cgroup.procs")
     made.rmdir()
 
 
 def test_a_container_is_seen(large, group):
     """Without pages of files, which are given back when memory is needed."""
-    limit, error, rows = run(large, "cgroup", preexec_fn=group)
+    limit, error, rows = run(large, "cgroup", group)
     most, free, name = limit.split("|")
     assert 190_000_000 < int(most) <= 200_000_000
     assert 50_000_000 < int(free) < 195_000_000

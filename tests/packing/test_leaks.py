@@ -84,7 +84,7 @@ def test_a_refusal_leaves_no_hidden_folder(tmp_path):
     data = ps.from_hdf5(path, x="x")
     options = {"shard_size": "1MB", "memory": "1MB", "shuffle": True, "seed": 1}
     for resume in (False, True):
-        with refused(MemoryBudgetError, "is enough"):
+        with refused(MemoryBudgetError, "The least that works"):
             ps.pack(data, tmp_path / "out", resume=resume, **options)
         assert names(tmp_path) == ["in.h5"]
     huge = ps.from_arrays(np.broadcast_to(np.zeros(1000, "u1"), (10**12, 1000)))
