@@ -1,5 +1,6 @@
 """What the tests of Keras share."""
 
+import gc
 import threading
 
 import keras
@@ -41,7 +42,8 @@ def small_model(outputs=3):
 
 
 def no_threads_stay():
-    """Threads whose iterator the collector found were told to end, and do."""
+    """Threads whose iterator the collector finds, of this test or of one before, end."""
+    gc.collect()
     threads = [t for t in threading.enumerate() if t.name.startswith("penstock")]
     for thread in threads:
         thread.join(10)
