@@ -77,6 +77,8 @@ def test_the_summary_tells_what_was_done(fit):
     assert 0 < summary["memory"]["peak_loader"] <= 1_000_000
     assert summary["memory"]["peak_process"] > 10_000_000
     assert summary["samples_per_second"] > 0
+    assert len(summary["epoch_seconds"]) == summary["epochs"]
+    assert sum(summary["epoch_seconds"]) == pytest.approx(summary["seconds"])
     assert 0 <= summary["wait_share"] <= 1
     assert summary["paths"].keys() == {"image", "label"}
     assert all(path["path"] and path["reason"] for path in summary["paths"].values())
@@ -109,7 +111,9 @@ def test_the_text_lines_up(penstock, file):
     column = re.match(r"samples +", table[0]).end()
     assert all(line[column - 2 : column] == "  " and line[column] != " " for line in table)
     names = [line[:column].strip() for line in table]
-    assert {"memory budget", "waited for data", "read path of image", "loss"} <= set(names)
+    assert {"memory budget", "epochs took", "waited for data", "read path of image", "loss"} <= set(
+        names
+    )
 
 
 def test_quiet_prints_nothing(penstock, file):

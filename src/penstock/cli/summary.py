@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock.dataset import Dataset
 from penstock.errors import printable
-from penstock.loading.report import Shuffle
+from penstock.loading.report import Shuffle, epochs_took
 from penstock.resources import format_bytes, peak_rss
 
 
@@ -50,6 +50,7 @@ def summarise(
             "peak_process": peak_rss(),
         },
         "seconds": report.seconds,
+        "epoch_seconds": report.epoch_seconds,
         "samples_per_second": report.samples_per_second,
         "wait_share": report.wait_share,
         "paths": report.paths,
@@ -81,6 +82,7 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("peak of the loader", format_bytes(memory["peak_loader"])),
         ("peak of the process", format_bytes(memory["peak_process"])),
         ("speed", f"{summary['samples_per_second']:,.0f} samples/s"),
+        ("epochs took", epochs_took(summary["epoch_seconds"])),
         ("waited for data", f"{summary['wait_share']:.1%} of the time"),
     ]
     for field, path in summary["paths"].items():

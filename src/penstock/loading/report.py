@@ -1,5 +1,6 @@
 """Where a loader's time and memory went, for a person and for a program."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,6 +39,12 @@ class Shuffle:
             "batch": "batches of neighbouring rows in random order",
             "none": "none: row order",
         }[self.mode]
+
+
+def epochs_took(seconds: Sequence[float]) -> str:
+    """The wall time of each epoch; of many, that of the last few."""
+    few = ", ".join(f"{one:.2f} s" for one in seconds[-SHOWN_EPOCHS:])
+    return f"last {SHOWN_EPOCHS}: {few}" if len(seconds) > SHOWN_EPOCHS else few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +87,7 @@ class Times:
             ("speed", f"{self.samples_per_second:,.0f} samples/s over {self.seconds:.2f} s"),
         ]
         if self.epoch_seconds:
-            few = [f"{seconds:.2f} s" for seconds in self.epoch_seconds[-SHOWN_EPOCHS:]]
-            before = f"last {SHOWN_EPOCHS}: " if len(self.epoch_seconds) > SHOWN_EPOCHS else ""
-            rows.append(("epochs took", before + ", ".join(few)))
+            rows.append(("epochs took", epochs_took(self.epoch_seconds)))
         return [*rows, ("waited for data", f"{self.wait_for_data:.2f} s ({self.wait_share:.0%})")]
 
     def _repr_html_(self) -> str:
