@@ -1,4 +1,4 @@
-"""Locks that are made anew in a forked child, where nobody would release a lock that was held."""
+"""Locks that are made anew in a forked child: the thread that held one does not exist there."""
 
 import functools
 import os

@@ -16,7 +16,7 @@ _NOTES = frozenset(
         *("longitude", "file", "files", "filename", "filenames", "path", "paths", "key", "keys"),
     }
 )
-"""What is called so says where a sample is from: nobody predicts it unless told to."""
+"""Such names say where a sample is from: they are not guessed as what to predict."""
 
 _PARTS = re.compile(r"[_-]?(train|training)[_-]?")
 """What names of data that are cut into parts have in front or behind, as in `x_train`."""

@@ -52,7 +52,7 @@ class Recognised:
         roles: Which of the others are x and y; None where that is not clear, or where advice
             says how to go on.
         advice: What they are, and code that makes samples of them.
-        folded: Groups whose content tells nobody anything, each with what it is.
+        folded: Groups whose content is left out of the page, each with what it is.
     """
 
     survey: Survey

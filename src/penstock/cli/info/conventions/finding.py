@@ -19,7 +19,7 @@ class Finding:
             nothing to say.
         hidden: Datasets that are no fields of samples by themselves: neither offered as x or y,
             nor judged by how they are stored.
-        folded: Groups whose content tells nobody anything, each with what it is in a few words.
+        folded: Groups whose content is left out of the page, each with what it is in a few words.
         roles: Which datasets are x and y, where the convention says so.
         answered: Whether the advice says how to go on, or that there is no way, so that nothing
             else is offered.

@@ -17,10 +17,10 @@ from penstock.sources.hdf5.marks import LABELS, first_values
 from penstock.sources.hdf5.survey import Found, Survey
 
 MANY = 10
-"""Groups or datasets of one form: nobody has so many parts, or fields under numbered names."""
+"""From so many groups or datasets of one form on, each is a sample and not a part or a field."""
 
 MANY_DATASETS = 100
-"""Datasets of one form under any names: nobody has so many fields."""
+"""From so many datasets of one form on, whatever their names, each is a sample and not a field."""
 
 FEW = 3
 """Groups of rows, under numbered names."""
