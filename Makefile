@@ -32,7 +32,7 @@ $(BENCH)/.stamp: EXTRAS := bench,test
 
 .venv/%/.stamp: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	echo "Penstock needs Python 3.11 or newer, found: $$("$(or $(PYTHON),python3)" --version 2>&1 \
+	echo "Headrace needs Python 3.11 or newer, found: $$("$(or $(PYTHON),python3)" --version 2>&1 \
 	|| true). Name one with: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
 	@echo "Making the environment $(@D) ($(EXTRAS))"
 	@"$(PYTHON)" -m venv $(@D) || { echo "$(PYTHON) cannot make an environment: install" \

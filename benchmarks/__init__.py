@@ -1,1 +1,1 @@
-"""Benchmarks of Penstock beside its peers: `python -m benchmarks run`, then `report`."""
+"""Benchmarks of Headrace beside its peers: `python -m benchmarks run`, then `report`."""

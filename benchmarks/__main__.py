@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--cases", nargs="+", choices=FILES, metavar="FILE", help="files to read")
     run.add_argument("--repeat", type=int, help=f"rounds (default: {FULL.repeat})")
     run.add_argument("--rows", type=int, help=f"images in a file (default: {FULL.rows:,})")
-    run.add_argument("--memory", help=f"Penstock's budget (default: {FULL.memory})")
+    run.add_argument("--memory", help=f"Headrace's budget (default: {FULL.memory})")
     run.add_argument("--slow-batches", type=int, help="batches after which slow contestants stop")
     run.add_argument("--caches", nargs="+", choices=FULL.caches, help="states of the page cache")
     report = commands.add_parser("report", help="make a table and a plot from the records")

@@ -8,12 +8,12 @@ from benchmarks.data import LAYOUTS
 from benchmarks.rounds import TAKE, Case, Entry, Say, measure_entries
 from benchmarks.settings import Settings
 
-PENSTOCK = "Penstock from_arrays"
-NPY = "Penstock from_arrays, .npy"
+HEADRACE = "Headrace from_arrays"
+NPY = "Headrace from_arrays, .npy"
 TF_DATA = "tf.data, tensors"
 GRAIN = "Grain, arrays"
 NAMES = (
-    PENSTOCK,
+    HEADRACE,
     NPY,
     "Keras, arrays",
     TF_DATA,

@@ -24,13 +24,13 @@ from benchmarks.worker import Signal
 
 IN_ORDER = "disk in order"
 AT_RANDOM = "disk, rows at random"
-PENSTOCK, PENSTOCK_EXACT = SHUFFLED.name, EXACT.name
+HEADRACE, HEADRACE_EXACT = SHUFFLED.name, EXACT.name
 DECODER = "decoder alone"
 
 TASKS = {
-    "gzip": (IN_ORDER, DECODER, PENSTOCK),
-    "chunked": (IN_ORDER, PENSTOCK),
-    "contiguous": (IN_ORDER, PENSTOCK, AT_RANDOM, PENSTOCK_EXACT),
+    "gzip": (IN_ORDER, DECODER, HEADRACE),
+    "chunked": (IN_ORDER, HEADRACE),
+    "contiguous": (IN_ORDER, HEADRACE, AT_RANDOM, HEADRACE_EXACT),
 }
 """What is measured at each file, in this order."""
 
@@ -132,9 +132,9 @@ def _measure_run(run: Run, settings: Settings, folder: Path, group: Path) -> dic
         prepare = partial(machine.fill_page_cache, path)
         job = asdict(Entry(DECODE, case).job(settings, path, run.round))
     else:
-        contestant = EXACT if run.way == PENSTOCK_EXACT else SHUFFLED
+        contestant = EXACT if run.way == HEADRACE_EXACT else SHUFFLED
         order = Entry(contestant, case, "cold").job(settings, path, run.round)
-        if run.way == PENSTOCK_EXACT:
+        if run.way == HEADRACE_EXACT:
             order = replace(order, limit=settings.cold_random_rows // case.batch)
         job = asdict(order)
     outcome = run_job(task, job, prepare=prepare, group=group)

@@ -47,7 +47,7 @@ FILES = {
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Measures Penstock, the ceiling and h5py at each file; gives what `measure_entries` gives."""
+    """Measures Headrace, the ceiling and h5py at each file; gives what `measure_entries` gives."""
     entries = [
         Entry(contestant, Case(stored, settings.rows, settings.batch, settings.memory))
         for stored in FILES.values()

@@ -16,7 +16,7 @@ from benchmarks.settings import Settings
 from benchmarks.worker import Signal
 
 BACKEND = "jax"
-NEEDS = ("penstock", "keras", BACKEND)
+NEEDS = ("headrace", "keras", BACKEND)
 Say = Callable[[str], None]
 
 
@@ -83,7 +83,7 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     }
 
 
-def _fit_penstock(job: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _fit_headrace(job: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     model, data = _model(job)
     loader = data.batch(job["batch"], shuffle=True, seed=0, memory=job["memory"])
     history = model.fit(loader, **options)
@@ -98,15 +98,15 @@ def _fit_arrays(job: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict
     return history, {}
 
 
-PENSTOCK = "Penstock, gzip file"
+HEADRACE = "Headrace, gzip file"
 ARRAYS = "NumPy arrays in RAM"
-WAYS = {PENSTOCK: _fit_penstock, ARRAYS: _fit_arrays}
+WAYS = {HEADRACE: _fit_headrace, ARRAYS: _fit_arrays}
 
 
 def _model(job: dict[str, Any]) -> tuple[Any, Any]:
-    """The network that `penstock fit` picks for these images, and the data set."""
-    import penstock as ps
-    from penstock.keras.baseline import build
+    """The network that `headrace fit` picks for these images, and the data set."""
+    import headrace as hr
+    from headrace.keras.baseline import build
 
-    data = ps.from_hdf5(job["path"], x="image", y="label")
+    data = hr.from_hdf5(job["path"], x="image", y="label")
     return build(data), data

@@ -56,18 +56,18 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     """Opens a file; in a process of its own."""
-    import penstock.sources.hdf5  # noqa: F401 - imports are not timed
+    import headrace.sources.hdf5  # noqa: F401 - imports are not timed
 
     signal("ready")
     return WAYS[job["way"]](job)
 
 
-def _open_penstock(job: dict[str, Any]) -> dict[str, float]:
-    import penstock as ps
+def _open_headrace(job: dict[str, Any]) -> dict[str, float]:
+    import headrace as hr
 
     before = _private_bytes()
     start = perf_counter()
-    data = ps.from_hdf5(job["path"], x="value")
+    data = hr.from_hdf5(job["path"], x="value")
     ready = perf_counter() - start
     private = _private_bytes() - before
     next(iter(data.batch(BATCH, shuffle=True, seed=0, memory=MEMORY)))
@@ -76,11 +76,11 @@ def _open_penstock(job: dict[str, Any]) -> dict[str, float]:
     return {"seconds": ready, "first_batch_seconds": first_batch, "private_bytes": private}
 
 
-def _trace_penstock(job: dict[str, Any]) -> dict[str, float]:
-    import penstock as ps
+def _trace_headrace(job: dict[str, Any]) -> dict[str, float]:
+    import headrace as hr
 
     tracemalloc.start()
-    data = ps.from_hdf5(job["path"], x="value")
+    data = hr.from_hdf5(job["path"], x="value")
     gc.collect()
     resting, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -104,11 +104,11 @@ def _open_h5py(job: dict[str, Any]) -> dict[str, float]:
     return {"seconds": seconds}
 
 
-PENSTOCK = "Penstock from_hdf5"
+HEADRACE = "Headrace from_hdf5"
 H5PY = "h5py open and chunk_iter"
-TRACED = "Penstock, memory traced"
-TIMED = (PENSTOCK, H5PY)
-WAYS = {PENSTOCK: _open_penstock, H5PY: _open_h5py, TRACED: _trace_penstock}
+TRACED = "Headrace, memory traced"
+TIMED = (HEADRACE, H5PY)
+WAYS = {HEADRACE: _open_headrace, H5PY: _open_h5py, TRACED: _trace_headrace}
 
 
 def _private_bytes() -> int:

@@ -31,7 +31,7 @@ class NotPossible(Exception):
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Runs an epoch of Penstock, and the control, under the limit.
+    """Runs an epoch of Headrace, and the control, under the limit.
 
     Returns:
         `runs`, each with `finished`, rows, the peak of the group and the loader's
@@ -88,10 +88,10 @@ def _run_limited(
     return {**facts, "finished": outcome["complete"], "peak_bytes": _peak(group), **outcome}
 
 
-def _read_penstock(job: dict[str, Any], seen: np.ndarray) -> dict[str, Any]:
-    import penstock as ps
+def _read_headrace(job: dict[str, Any], seen: np.ndarray) -> dict[str, Any]:
+    import headrace as hr
 
-    data = ps.from_hdf5(job["path"], x="image", y="label")
+    data = hr.from_hdf5(job["path"], x="image", y="label")
     loader = data.batch(job["batch"], shuffle=True, seed=0, memory=job["memory"])
     for images, _ in loader:
         seen[row_numbers(images)] = True
@@ -105,9 +105,9 @@ def _read_whole(job: dict[str, Any], seen: np.ndarray) -> dict[str, Any]:
     return {}
 
 
-PENSTOCK = "Penstock"
+HEADRACE = "Headrace"
 CONTROL = "control: whole file in RAM"
-WAYS = {PENSTOCK: _read_penstock, CONTROL: _read_whole}
+WAYS = {HEADRACE: _read_headrace, CONTROL: _read_whole}
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def memory_group(limit: int) -> Iterator[Path]:
         NotPossible: If this system has no such groups, or they may not be made.
     """
     parent, settings = _parent_group(limit)
-    group = parent / f"penstock-benchmark-{os.getpid()}"
+    group = parent / f"headrace-benchmark-{os.getpid()}"
     try:
         group.mkdir()
     except OSError as error:

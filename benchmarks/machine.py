@@ -14,7 +14,7 @@ CORES = 2
 """Contestants are pinned to this many cores."""
 
 PACKAGES = (
-    "penstock",
+    "headrace",
     "numpy",
     "h5py",
     "hdf5plugin",

@@ -110,25 +110,25 @@ def _written(make: Any, job: WayJob, *, processes: bool = False) -> Epoch:
 
 
 def _from_sequence(make: Any, job: WayJob, *, processes: bool = False) -> Epoch:
-    import penstock as ps
+    import headrace as hr
 
-    loader = ps.from_sequence(
+    loader = hr.from_sequence(
         make(job), workers=job.workers, processes=processes, shuffle=True, seed=0
     )
     return lambda: iter(loader)
 
 
 def _from_arrays(job: WayJob) -> Epoch:
-    import penstock as ps
+    import headrace as hr
 
-    loader = ps.from_arrays(*_arrays(job)).batch(BATCH, shuffle=True, seed=0, workers=job.workers)
+    loader = hr.from_arrays(*_arrays(job)).batch(BATCH, shuffle=True, seed=0, workers=job.workers)
     return lambda: iter(loader)
 
 
 def _from_hdf5(job: WayJob) -> Epoch:
-    import penstock as ps
+    import headrace as hr
 
-    data = ps.from_hdf5(_hdf5_file(job), x="image", y="label")
+    data = hr.from_hdf5(_hdf5_file(job), x="image", y="label")
     data = data.map(lambda x, y: (x / np.float32(255), y))
     loader = data.batch(BATCH, shuffle=True, seed=0, memory="32MB", workers=job.workers)
     return lambda: iter(loader)
@@ -154,11 +154,11 @@ def _old_matrix(job: WayJob, *, shuffle: Any) -> Epoch:
 
 
 def _new_matrix(job: WayJob, *, shuffle: Any) -> Epoch:
-    import penstock as ps
+    import headrace as hr
     from benchmarks.by_keras import run_arrays
 
     path = _hdf5_file(job)
-    x, y = ps.HDF5Matrix(path, "image"), ps.HDF5Matrix(path, "label")
+    x, y = hr.HDF5Matrix(path, "image"), hr.HDF5Matrix(path, "label")
     return lambda: run_arrays(x=x, y=y, batch_size=BATCH, shuffle=shuffle)
 
 
@@ -181,7 +181,7 @@ CASES: dict[str, dict[str, Way]] = {
     "HDF5Matrix": {
         MATRIX_BATCH: partial(_old_matrix, shuffle="batch"),
         MATRIX_SHUFFLED: partial(_old_matrix, shuffle=True),
-        'ps.HDF5Matrix, shuffle="batch"': partial(_new_matrix, shuffle="batch"),
-        "ps.HDF5Matrix, shuffle=True": partial(_new_matrix, shuffle=True),
+        'hr.HDF5Matrix, shuffle="batch"': partial(_new_matrix, shuffle="batch"),
+        "hr.HDF5Matrix, shuffle=True": partial(_new_matrix, shuffle=True),
     },
 }

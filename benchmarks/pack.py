@@ -21,7 +21,7 @@ from benchmarks.quality import shuffle_quality
 from benchmarks.settings import Settings
 from benchmarks.worker import Signal
 
-READ, WRITE, PACK, BY_HAND = "read alone", "write alone", "Penstock pack", "h5py, by hand"
+READ, WRITE, PACK, BY_HAND = "read alone", "write alone", "Headrace pack", "h5py, by hand"
 FIELDS = ("image", "label")
 HAND_ROWS = 256
 TIMES = 3
@@ -115,7 +115,7 @@ def _note(
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     """Runs some ways of a case, in a process of their own; gives for each what was measured."""
-    import penstock.packing.run  # noqa: F401 - imports are not timed
+    import headrace.packing.run  # noqa: F401 - imports are not timed
 
     with tempfile.TemporaryDirectory(dir=job["folder"]) as temporary:
         target = Path(temporary) / "out"
@@ -165,11 +165,11 @@ def _path(job: dict[str, Any], layout: str, sort: bool = False) -> Path:
 
 
 def _data(job: dict[str, Any], case: Case) -> Any:
-    import penstock as ps
+    import headrace as hr
 
     if case.layout is not None:
-        return ps.from_hdf5(_path(job, case.layout), x="image", y="label")
-    return ps.from_arrays(*_arrays(job))
+        return hr.from_hdf5(_path(job, case.layout), x="image", y="label")
+    return hr.from_arrays(*_arrays(job))
 
 
 def _arrays(job: dict[str, Any]) -> list[Any]:
@@ -179,7 +179,7 @@ def _arrays(job: dict[str, Any]) -> list[Any]:
 
 def _read(job: dict[str, Any], case: Case, _: Path) -> Callable[[], None]:
     """Every row in order, once, in the pieces in which it is packed; nothing is done with them."""
-    from penstock.loading import Loader
+    from headrace.loading import Loader
 
     rows = (1 << 20) // (ROW_BYTES + 8)
     data = _data(job, case)
@@ -193,9 +193,9 @@ def _read(job: dict[str, Any], case: Case, _: Path) -> Callable[[], None]:
 
 def _write(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
     """From arrays in memory: encoded in threads, written, brought to the disk."""
-    from penstock.packing.plan import make_plan
-    from penstock.spec import Field
-    from penstock.writing import FileWriter
+    from headrace.packing.plan import make_plan
+    from headrace.spec import Field
+    from headrace.writing import FileWriter
 
     arrays = dict(zip(FIELDS, _arrays(job), strict=True))
     options = {"compression": case.options.get("compression"), "level": None, "chunk": None}
@@ -235,11 +235,11 @@ def _sync(path: Path) -> None:
 
 
 def _pack(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
-    import penstock as ps
+    import headrace as hr
 
     data = _data(job, case)
     names = None if case.layout else {"x": "image", "y": "label"}
-    return lambda: ps.pack(data, target, memory=job["memory"], names=names, **case.options)
+    return lambda: hr.pack(data, target, memory=job["memory"], names=names, **case.options)
 
 
 def _by_hand(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
@@ -263,12 +263,12 @@ def _by_hand(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None
 
 def _check(job: dict[str, Any], target: Path, sort: bool = False) -> None:
     """Makes sure that every image is there, whole, once, with its label."""
-    import penstock as ps
+    import headrace as hr
 
     with h5py.File(_path(job, "gzip", sort)) as file:
         checksums, classes = file["checksum"][:], file["label"][:]
     seen = np.zeros(job["rows"], np.int64)
-    for images, labels in ps.open(target, x="image", y="label").batch(4096):
+    for images, labels in hr.open(target, x="image", y="label").batch(4096):
         rows = row_numbers(images).astype(np.int64)
         seen[rows] += 1
         if (row_checksums(images) != checksums[rows]).any() or (labels != classes[rows]).any():
@@ -279,12 +279,12 @@ def _check(job: dict[str, Any], target: Path, sort: bool = False) -> None:
 
 def _epochs(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any]:
     """A shuffled epoch from the file as it was, and from what was packed of it."""
-    import penstock as ps
+    import headrace as hr
 
-    data = ps.from_hdf5(_path(job, "gzip"), x="image", y="label")
+    data = hr.from_hdf5(_path(job, "gzip"), x="image", y="label")
     (way,) = job["ways"]
     if way != ORIGINAL:
-        data = ps.pack(data, target, memory=job["memory"], **WAYS[way])
+        data = hr.pack(data, target, memory=job["memory"], **WAYS[way])
     loader = data.batch(job["batch"], shuffle=True, seed=0, memory=job["memory"])
     for _ in loader:
         pass
@@ -307,11 +307,11 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def _quality(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any]:
     """How well rows that were sorted by class are mixed in a file that was packed at random."""
-    import penstock as ps
+    import headrace as hr
 
-    data = ps.from_hdf5(_path(job, "gzip", sort=True), x="image", y="label")
+    data = hr.from_hdf5(_path(job, "gzip", sort=True), x="image", y="label")
     signal("ready")
-    packed = ps.pack(data, target, memory=job["memory"], shuffle=True, seed=0)
+    packed = hr.pack(data, target, memory=job["memory"], shuffle=True, seed=0)
     rows, labels = [], []
     for images, classes in packed.batch(job["batch"]):
         rows.append(row_numbers(images).astype(np.int64))

@@ -31,7 +31,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     }
     caches = list(dict.fromkeys(cache for _, cache in panels))
     # The same picture at every run, with its text as text.
-    mpl.rcParams.update({"svg.hashsalt": "penstock", "svg.fonttype": "none"})
+    mpl.rcParams.update({"svg.hashsalt": "headrace", "svg.fonttype": "none"})
     figure = Figure(figsize=(16, 1.2 + 4.2 * len(caches)), layout="constrained")
     grid = figure.subplots(len(caches), len(LAYOUTS), squeeze=False, sharex=True)
     for number, cache in enumerate(caches):
@@ -63,7 +63,7 @@ def _draw_bars(axes: Axes, lines: list[Line]) -> None:
             fontsize=8,
         )
         axes.get_yticklabels()[place].set_fontweight(
-            "bold" if line.contestant.startswith("Penstock") else "normal"
+            "bold" if line.contestant.startswith("Headrace") else "normal"
         )
     axes.set_xlabel("samples a second (logarithmic)")
     axes.margins(x=0.15)

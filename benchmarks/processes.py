@@ -53,11 +53,11 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
     return measure_ways("processes", settings, folder, say)
 
 
-def _penstock(shape: tuple[int, ...], dtype: str, job: WayJob) -> Epoch:
-    import penstock as ps
+def _headrace(shape: tuple[int, ...], dtype: str, job: WayJob) -> Epoch:
+    import headrace as hr
 
     items = Ready(shape, dtype, job.share)
-    loader = ps.from_sequence(items, workers=job.workers, processes=True)
+    loader = hr.from_sequence(items, workers=job.workers, processes=True)
     return lambda: iter(loader)
 
 
@@ -87,7 +87,7 @@ def _torch(shape: tuple[int, ...], dtype: str, job: WayJob) -> Epoch:
 
 
 def _ways(*shape: int, dtype: str) -> dict[str, Way]:
-    ways = {PROCESSES: _penstock, KERAS: _keras}
+    ways = {PROCESSES: _headrace, KERAS: _keras}
     if find_spec("torch") is not None:
         ways[TORCH] = _torch
     return {name: partial(way, shape, dtype) for name, way in ways.items()}

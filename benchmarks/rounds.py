@@ -13,8 +13,8 @@ from benchmarks.data import Stored, image_file
 from benchmarks.process import JobFailed, run_job
 from benchmarks.settings import Settings
 
-SHUFFLED = CONTESTANTS["Penstock shuffle=True"]
-EXACT = CONTESTANTS['Penstock shuffle="exact"']
+SHUFFLED = CONTESTANTS["Headrace shuffle=True"]
+EXACT = CONTESTANTS['Headrace shuffle="exact"']
 SLICES = CONTESTANTS["h5py slices in order"]
 TAKE = CONTESTANTS["NumPy take from RAM"]
 DECODE = CONTESTANTS["ceiling: read and decode"]
@@ -30,7 +30,7 @@ class Case:
         stored: What its rows are, and how they are stored.
         rows: How many there are.
         batch: Rows in a batch.
-        memory: Penstock's budget.
+        memory: Headrace's budget.
     """
 
     stored: Stored
@@ -83,7 +83,7 @@ def measure_entries(
         folder: Where the files are kept.
         say: Takes a line of text about each run.
         judge: Look at the order and the memory of all contestants, at files that are sorted by
-            class. Else just Penstock's work is inspected, at the very files.
+            class. Else just Headrace's work is inspected, at the very files.
 
     Returns:
         `cases` (the files), `runs` (timed, one for each entry and round), `inspections`
@@ -95,7 +95,7 @@ def measure_entries(
     absent = result["missing"].keys() | result["skipped"].keys()
     entries = [entry for entry in entries if entry.case.stored.name not in absent]
     for entry in entries:
-        if entry.cache == "warm" and (judge or entry.contestant.role == "penstock"):
+        if entry.cache == "warm" and (judge or entry.contestant.role == "headrace"):
             inspect = partial(_inspect, entry, settings, folder, judge)
             _try(result, "inspections", inspect, {**entry.key(), "step": "inspection"}, say)
     for number in range(settings.repeat):

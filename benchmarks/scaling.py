@@ -38,8 +38,8 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     """Measures one length; in a process of its own."""
-    import penstock as ps  # noqa: F401 - imports are not timed
-    from penstock import order
+    import headrace as hr  # noqa: F401 - imports are not timed
+    from headrace import order
 
     rows = job["rows"]
     signal("ready")
@@ -76,12 +76,12 @@ def _nanoseconds(epoch: Callable[[], Iterator[int]], rows: int) -> float:
 
 def _measure_state(rows: int, batch: int, folder: Path) -> dict[str, Any]:
     """Size of the state in mid-epoch, seconds to load it, and to the next batch after that."""
-    import penstock as ps
+    import headrace as hr
 
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         path = Path(temporary) / "hollow.h5"
         _make_hollow(path, rows)
-        data = ps.from_hdf5(path, x="value")
+        data = hr.from_hdf5(path, x="value")
         loader = data.batch(batch, shuffle="exact", seed=0, memory="16MB")
         batches = iter(loader)
         for _ in range(10):

@@ -29,7 +29,7 @@ def _read(record: dict[str, Any], has_plot: bool) -> Iterator[str]:
     yield (
         f"{settings['rows']:,} images of 32x32x3 bytes with a label, batches of "
         f"{settings['batch']}, {record['machine']['cores_used']} cores, "
-        f"{settings['repeat']} rounds; Penstock's budget is {settings['memory']}."
+        f"{settings['repeat']} rounds; Headrace's budget is {settings['memory']}."
     )
     tables = {
         f"### {stored.title}; {state}": lines
@@ -256,7 +256,7 @@ def _unaligned(record: Record, _: bool) -> Iterator[str]:
     settings, part = record["settings"], record["unaligned"]
     text = (
         f"{settings['rows']:,} images with a mask of 32x32x1 and a label, gzip 4, batches of "
-        f"{settings['aligned_batch']}, warm; Penstock's budget is {settings['memory']}."
+        f"{settings['aligned_batch']}, warm; Headrace's budget is {settings['memory']}."
     )
     rows = []
     for layout in layouts_of(part):

@@ -53,7 +53,7 @@ def stats_section(record: Record, _: bool) -> Iterator[str]:
         f"Mean, standard deviation, least and largest value and quantiles of each channel of "
         f"{settings['rows']:,} images behind gzip, and of each column of a contiguous table with "
         f"{stats.TABLE_ROWS * settings['rows']:,} rows of {stats.COLUMNS} float32; warm, "
-        f"Penstock's budget is {settings['stats_memory']}, medians of {settings['repeat']} rounds. "
+        f"Headrace's budget is {settings['stats_memory']}, medians of {settings['repeat']} rounds. "
         "The loop has no quantiles. Arrays in RAM were loaded before."
     )
     yield from section("Statistics", text, *ways(record["stats"]["runs"]))

@@ -13,7 +13,7 @@ class Settings:
     Attributes:
         rows: Images in each file of the read benchmark.
         batch: Rows in a batch.
-        memory: Penstock's budget; the decoded images should not fit into it.
+        memory: Headrace's budget; the decoded images should not fit into it.
         repeat: Rounds over all contestants.
         seconds: A timed run goes on for whole epochs until it has lasted this long.
         slow_batches: Batches after which slow contestants stop.
@@ -22,9 +22,9 @@ class Settings:
         cases: Names of the files to read, in the benchmarks that read several; all if empty.
         fit_rows: Images in an epoch of the fit benchmark.
         fit_epochs: Epochs of a fit; the first, which compiles, is left out.
-        fit_memory: Penstock's budget in the fit benchmark.
+        fit_memory: Headrace's budget in the fit benchmark.
         limit_bytes: Memory limit on the process group; the files are 8 times larger.
-        limit_memory: Penstock's budget under that limit.
+        limit_memory: Headrace's budget under that limit.
         order_rows: Lengths at which the cost of the order is measured.
         split_rows: Rows that are split in the splits benchmark.
         shape_share: Share of the rows of each file in the shapes benchmark.
@@ -34,10 +34,10 @@ class Settings:
         cold_random_rows: Images that are read at random places, of those.
         cold_batch: Rows in a batch of the cold benchmark.
         cold_limit_bytes: Memory limit on the process group; the files should be larger.
-        cold_memory: Penstock's budget under that limit.
-        stats_memory: Penstock's budget in the benchmark of statistics.
+        cold_memory: Headrace's budget under that limit.
+        stats_memory: Headrace's budget in the benchmark of statistics.
         old_share: Share of the data in the benchmarks of old code and of processes.
-        pack_memory: Penstock's budget in the pack benchmark.
+        pack_memory: Headrace's budget in the pack benchmark.
         step_batches: Batches in an epoch of the steps benchmark.
         light: Leave out contestants whose libraries take seconds to import.
     """

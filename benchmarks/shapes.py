@@ -49,7 +49,7 @@ CASES = {
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Measures Penstock and its ceilings at each file; gives what `measure_entries` gives."""
+    """Measures Headrace and its ceilings at each file; gives what `measure_entries` gives."""
     entries = []
     for case in CASES.values():
         rows = max(2 * case.batch + 1, int(case.rows * settings.shape_share))

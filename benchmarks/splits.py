@@ -55,14 +55,14 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     Bytes are those that Python and NumPy take; tracing them costs next to nothing, since arrays
     are few and large.
     """
-    import penstock as ps
+    import headrace as hr
 
     rows, way = job["rows"], WAYS[job["way"]]
     values = np.empty(rows, np.uint8)
     rng = np.random.default_rng(0)
     for start in range(0, rows, 1 << 20):
         values[start : start + (1 << 20)] = rng.integers(0, CLASSES, min(1 << 20, rows - start))
-    data = ps.from_arrays(values)
+    data = hr.from_arrays(values)
     way(data.take(1000))
     signal("ready")
     tracemalloc.start()

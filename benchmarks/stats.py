@@ -31,15 +31,15 @@ TOLERANCE = {"mean": 1e-4, "std": 1e-4, "min": 1e-6, "max": 1e-6, "quantiles": 0
 QUANTILE_ERROR = 0.004
 """What a quantile may be off by as a share of its value, if that is more."""
 
-PENSTOCK = "Penstock stats"
+HEADRACE = "Headrace stats"
 NUMPY = "NumPy, array in RAM"
 LOOP = "h5py and NumPy, a loop"
 DASK = "dask.array over h5py"
 POLARS = "polars, array in RAM"
-NEEDS = {PENSTOCK: "penstock", DASK: "dask", POLARS: "polars"}
+NEEDS = {HEADRACE: "headrace", DASK: "dask", POLARS: "polars"}
 CASES = {
-    IMAGES: (PENSTOCK, LOOP, DASK, NUMPY),
-    TABLE: (PENSTOCK, LOOP, DASK, POLARS, NUMPY),
+    IMAGES: (HEADRACE, LOOP, DASK, NUMPY),
+    TABLE: (HEADRACE, LOOP, DASK, POLARS, NUMPY),
 }
 
 
@@ -161,12 +161,12 @@ def _numpy(path: Path, _: str) -> Callable[[], Numbers]:
     return lambda: _of_numpy(array)
 
 
-def _penstock(path: Path, memory: str) -> Callable[[], Numbers]:
-    import penstock as ps
+def _headrace(path: Path, memory: str) -> Callable[[], Numbers]:
+    import headrace as hr
 
     def work() -> Numbers:
-        data = ps.from_hdf5(path, x="image")
-        channels = ps.stats(data, memory=memory, workers=len(machine.cores()))["image"].channels
+        data = hr.from_hdf5(path, x="image")
+        channels = hr.stats(data, memory=memory, workers=len(machine.cores()))["image"].channels
         found = {
             name: np.array([getattr(one, name) for one in channels], np.float64)
             for name in ("mean", "std", "min", "max")
@@ -264,7 +264,7 @@ def _polars(path: Path, _: str) -> Callable[[], Numbers]:
 
 
 WAYS: dict[str, Callable[[Path, str], Callable[[], Numbers]]] = {
-    PENSTOCK: _penstock,
+    HEADRACE: _headrace,
     LOOP: _loop,
     DASK: _dask,
     POLARS: _polars,

@@ -22,7 +22,7 @@ PER_CALL = (1, 8, 32)
 WIDTHS = (16, 3072)
 """Numbers in a row: next to nothing to copy, and a small colour image."""
 
-PENSTOCK = "Penstock, arrays"
+HEADRACE = "Headrace, arrays"
 ARRAYS = "Keras, arrays"
 CEILING = "ceiling: the same batch again"
 
@@ -51,7 +51,7 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     os.environ["JAX_PLATFORMS"] = "cpu"
     import keras
 
-    import penstock as ps
+    import headrace as hr
 
     rows = job["batches"] * BATCH
     x = np.random.default_rng(0).random((rows, job["width"]), dtype=np.float32)
@@ -59,10 +59,10 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     model = keras.Sequential([keras.Input((job["width"],)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", steps_per_execution=job["per_call"])
     fit = partial(model.fit, verbose=0)
-    loader = ps.from_arrays(x, y).batch(BATCH, shuffle=True, seed=0)
+    loader = hr.from_arrays(x, y).batch(BATCH, shuffle=True, seed=0)
     same = _same_batch(x[:BATCH], y[:BATCH], job["batches"])
     ways: dict[str, Callable[[], Any]] = {
-        PENSTOCK: lambda: fit(loader),
+        HEADRACE: lambda: fit(loader),
         ARRAYS: lambda: fit(x, y, batch_size=BATCH),
         CEILING: lambda: fit(same),
     }

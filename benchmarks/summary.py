@@ -67,7 +67,7 @@ def layouts_of(part: dict[str, Any]) -> list[str]:
 
 
 def ceiling_of(part: dict[str, Any], layout: str) -> str:
-    """What Penstock is compared with at a layout: the slower one of decoding and NumPy take."""
+    """What Headrace is compared with at a layout: the slower one of decoding and NumPy take."""
     figures = {name: speeds(part, name, layout).values() for name in (DECODE.name, TAKE.name)}
     return min(figures, key=lambda name: median(figures[name] or [math.inf]))
 

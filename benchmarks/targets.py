@@ -1,4 +1,4 @@
-"""What Penstock wants to reach: ratios of figures in one record where they are speeds."""
+"""What Headrace wants to reach: ratios of figures in one record where they are speeds."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Outcome:
         return self.target.reached(self.ratio)
 
 
-# Layout, Penstock's order, the contestant, and the least ratio of samples per second.
+# Layout, Headrace's order, the contestant, and the least ratio of samples per second.
 READ_TARGETS = (
     ("gzip", SHUFFLED, "h5py fancy indexing", 100),
     ("gzip", SHUFFLED, "h5py slices in order", 3),
@@ -64,7 +64,7 @@ READ_TARGETS = (
 )
 FILTER_BOUND = 0.85
 SHAPE_BOUND = 0.6
-FIT_TARGET = Target(f"fit: an epoch, {fit.PENSTOCK} / {fit.ARRAYS}", 1.15, at_most=True)
+FIT_TARGET = Target(f"fit: an epoch, {fit.HEADRACE} / {fit.ARRAYS}", 1.15, at_most=True)
 BUDGET_TARGET = Target("memory: the loader's peak / its budget", 1.0, at_most=True)
 FLAT_BOUND = 1.25
 SHAPES_BUDGET_TARGET = Target("shapes: the loader's peak / its budget", 1.0, at_most=True)
@@ -72,7 +72,7 @@ READY_BOUND = 3
 INDEX_BYTES_BOUND = 40
 UNALIGNED_TARGET = Target("unaligned: time of an epoch / with aligned chunks", 1.10, at_most=True)
 
-# Layout, Penstock's order, what it is compared with (the slowest of them), and the least ratio.
+# Layout, Headrace's order, what it is compared with (the slowest of them), and the least ratio.
 COLD_TARGETS = (
     ("gzip", SHUFFLED, (cold.IN_ORDER, cold.DECODER), 0.85),
     ("chunked", SHUFFLED, (cold.IN_ORDER,), 0.85),
@@ -84,7 +84,7 @@ ARRAYS_TARGETS = ((arrays.TF_DATA, 5), (arrays.GRAIN, 25), (TAKE, 0.6))
 PROCESSES_BOUND = 1.0
 PACK_BOUND = 0.8
 
-# File, what Penstock is compared with, and the least ratio of samples per second.
+# File, what Headrace is compared with, and the least ratio of samples per second.
 STATS_TARGETS = (
     (stats.IMAGES, stats.DASK, 2),
     (stats.IMAGES, stats.LOOP, 2),
@@ -101,25 +101,25 @@ def outcomes(records: dict[str, dict[str, Any]]) -> Iterator[Outcome]:
 
 
 def _read_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
-    for layout, penstock, other, bound in READ_TARGETS:
-        ours = speeds(part, penstock, layout)
+    for layout, headrace, other, bound in READ_TARGETS:
+        ours = speeds(part, headrace, layout)
         # Data in RAM has no layout.
         theirs = speeds(part, other, layout) or speeds(part, other, "contiguous")
         if ours and theirs:
-            target = Target(f"{layout}, warm: {penstock} / {other}", bound)
+            target = Target(f"{layout}, warm: {headrace} / {other}", bound)
             yield _compare(target, ours, theirs)
 
 
 def _fit_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
-    seconds: dict[str, dict[int, float]] = {fit.PENSTOCK: {}, fit.ARRAYS: {}}
+    seconds: dict[str, dict[int, float]] = {fit.HEADRACE: {}, fit.ARRAYS: {}}
     for run in part["runs"]:
         seconds[run["way"]][run["round"]] = median(run["epoch_seconds"])
     if all(seconds.values()):
-        yield _compare(FIT_TARGET, seconds[fit.PENSTOCK], seconds[fit.ARRAYS])
+        yield _compare(FIT_TARGET, seconds[fit.HEADRACE], seconds[fit.ARRAYS])
 
 
 def _memory_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
-    runs = [run for run in part["runs"] if run["way"] == limit.PENSTOCK]
+    runs = [run for run in part["runs"] if run["way"] == limit.HEADRACE]
     for run in runs:
         times = run["decoded_bytes"] / run["limit_bytes"]
         text = f"memory: a {run['layout']} file {times:.1f} times the limit, share of rows read"
@@ -161,7 +161,7 @@ def _shape_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
 def _index_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
     for layout in index.FILES:
         runs = [run for run in part["runs"] if run["layout"] == layout]
-        seconds = [run["seconds"] for run in runs if run["way"] == index.PENSTOCK]
+        seconds = [run["seconds"] for run in runs if run["way"] == index.HEADRACE]
         held = [
             r["resting_bytes"] / r["chunks"] for r in part["inspections"] if r["layout"] == layout
         ]
@@ -183,32 +183,32 @@ def _unaligned_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
 
 
 def _cold_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
-    for layout, penstock, others, bound in COLD_TARGETS:
-        ours = speeds(part, penstock, layout, "cold")
+    for layout, headrace, others, bound in COLD_TARGETS:
+        ours = speeds(part, headrace, layout, "cold")
         theirs = [speeds(part, other, layout, "cold") for other in others]
         shared = set(ours).intersection(*theirs)
         if shared:
             slowest = {number: min(speed[number] for speed in theirs) for number in shared}
-            text = f"cold, {layout}: {penstock} / {' or '.join(others)}"
+            text = f"cold, {layout}: {headrace} / {' or '.join(others)}"
             yield _compare(Target(text, bound), ours, slowest)
 
 
 def _arrays_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
-    ours = speeds(part, arrays.PENSTOCK, arrays.LAYOUT)
+    ours = speeds(part, arrays.HEADRACE, arrays.LAYOUT)
     for other, bound in ARRAYS_TARGETS:
         theirs = speeds(part, other, arrays.LAYOUT)
         if ours and theirs:
-            yield _compare(Target(f"arrays: {arrays.PENSTOCK} / {other}", bound), ours, theirs)
+            yield _compare(Target(f"arrays: {arrays.HEADRACE} / {other}", bound), ours, theirs)
 
 
 def _stats_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
     for case, other, bound in STATS_TARGETS:
-        found: dict[str, dict[int, float]] = {stats.PENSTOCK: {}, other: {}}
+        found: dict[str, dict[int, float]] = {stats.HEADRACE: {}, other: {}}
         for run in part["runs"]:
             if run["case"] == case and run["way"] in found:
                 found[run["way"]][run["round"]] = run["samples_per_second"]
         if all(found.values()):
-            target = Target(f"stats: {case}: {stats.PENSTOCK} / {other}", bound)
+            target = Target(f"stats: {case}: {stats.HEADRACE} / {other}", bound)
             yield _compare(target, *found.values())
 
 

@@ -32,7 +32,7 @@ FILES = {
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Measures Penstock at both files; gives what `measure_entries` gives."""
+    """Measures Headrace at both files; gives what `measure_entries` gives."""
     entries = [
         Entry(SHUFFLED, Case(stored, settings.rows, settings.aligned_batch, settings.memory))
         for stored in FILES.values()

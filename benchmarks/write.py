@@ -18,7 +18,7 @@ from benchmarks.settings import Settings
 from benchmarks.worker import Signal
 
 PLAIN = "pwrite, and fsync at the end"
-GROWING, FIXED = "Penstock create", "Penstock create, length="
+GROWING, FIXED = "Headrace create", "Headrace create, length="
 CONTIGUOUS, RESIZED = "h5py, contiguous", "h5py, chunks of 64, resized"
 ROW_SHARE = 10
 """One in so many images is written where each is written alone."""
@@ -61,7 +61,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     """Runs one way; in a process of its own."""
-    import penstock.creating.writer  # noqa: F401 - imports are not timed
+    import headrace.creating.writer  # noqa: F401 - imports are not timed
 
     step = CASES[job["case"]] or job["batch"]
     rows = job["rows"] if step > 1 else job["rows"] // ROW_SHARE
@@ -116,9 +116,9 @@ def _fixed(target: Path, rows: int, batches: Batches) -> Callable[[], None]:
 
 
 def _create(target: Path, length: int | None, batches: Batches) -> Callable[[], None]:
-    import penstock as ps
+    import headrace as hr
 
-    writer = ps.create(target, FIELDS, length)
+    writer = hr.create(target, FIELDS, length)
     for _part, images, labels in batches:
         writer.write((images, labels))
     return writer.close

@@ -2,10 +2,10 @@
 
 The 1,797 scans that come with scikit-learn are split first: every fifth one of each digit is
 kept aside. The others are enlarged, by random shifts, rotations, scalings and noise, to a
-gzip-compressed HDF5 file; `penstock fit` trains from it and validates on the scans kept
+gzip-compressed HDF5 file; `headrace fit` trains from it and validates on the scans kept
 aside, of which no training sample was made. Run it with `make demo`, or:
 
-    pip install "penstock[jax,demo]"
+    pip install "headrace[jax,demo]"
     python examples/digits.py
 """
 
@@ -171,15 +171,15 @@ def make_files(folder: Path, count: int, seed: int) -> tuple[Path, Path]:
 
 
 def accuracy_of(model: Path, valid: Path) -> float:
-    """The accuracy of a saved model on a file, read through Penstock."""
-    from penstock.keras.backend import choose_backend
+    """The accuracy of a saved model on a file, read through Headrace."""
+    from headrace.keras.backend import choose_backend
 
     choose_backend()
     import keras
 
-    import penstock as ps
+    import headrace as hr
 
-    data = ps.from_hdf5(valid, x="image", y="label")
+    data = hr.from_hdf5(valid, x="image", y="label")
     scores = keras.saving.load_model(model).evaluate(data.batch(256), verbose=0, return_dict=True)
     return float(scores["accuracy"])
 
@@ -200,11 +200,11 @@ def main() -> int:
     options = parser().parse_args()
     train, valid = make_files(options.folder, options.count, options.seed)
     model = options.folder / "model.keras"
-    penstock = Path(sysconfig.get_path("scripts")) / "penstock"
-    command = [str(penstock), "fit", str(train), "--x", "image", "--y", "label"]
+    headrace = Path(sysconfig.get_path("scripts")) / "headrace"
+    command = [str(headrace), "fit", str(train), "--x", "image", "--y", "label"]
     command += ["--validation", str(valid), "--epochs", str(options.epochs), "--batch-size", "32"]
     command += ["--memory", options.memory, "--seed", str(options.seed), "--out", str(model)]
-    print("$ " + shlex.join(["penstock", *command[1:]]), flush=True)
+    print("$ " + shlex.join(["headrace", *command[1:]]), flush=True)
     done = subprocess.run(command, check=False)
     if done.returncode:
         return done.returncode

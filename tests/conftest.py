@@ -20,11 +20,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Machines that run tests are noisy: how long one example takes says nothing.
 settings.register_profile(
-    "penstock",
+    "headrace",
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-settings.load_profile("penstock")
+settings.load_profile("headrace")
 
 
 class Images(NamedTuple):

@@ -18,7 +18,7 @@ def open_files(folder):
     return found
 
 
-WRITING = ("penstock-flush", "penstock-digest", "penstock-seal", "penstock-read")
+WRITING = ("headrace-flush", "headrace-digest", "headrace-seal", "headrace-read")
 """How the names of threads begin that write."""
 
 
@@ -70,4 +70,4 @@ def _is_ours(frame):
     """Whether a function belongs to the code that writes, or is called by it."""
     frames = [frame, frame.f_back, frame.f_back and frame.f_back.f_back]
     files = [some.f_code.co_filename for some in frames if some]
-    return any(f"/penstock/{name}" in file for file in files for name in OURS)
+    return any(f"/headrace/{name}" in file for file in files for name in OURS)

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 import scipy.sparse
 
-import penstock as ps
-from penstock.errors import (
+import headrace as hr
+from headrace.errors import (
     ChangedFileError,
     DataError,
     FieldNotFoundError,
@@ -39,7 +39,7 @@ def epoch(loader):
 
 
 def test_arrays_in_a_nest_are_fields_named_by_their_places():
-    data = ps.from_arrays({"photo": IMAGES, "more": [ROWS, ROWS * 2]}, (ROWS,), ROWS / 300)
+    data = hr.from_arrays({"photo": IMAGES, "more": [ROWS, ROWS * 2]}, (ROWS,), ROWS / 300)
     assert list(data.spec) == ["x.photo", "x.more.0", "x.more.1", "y.0", "sample_weight"]
     x, y, weight = data[[7, -1, 7]]
     assert (x["photo"] == IMAGES[[7, 299, 7]]).all()
@@ -50,7 +50,7 @@ def test_arrays_in_a_nest_are_fields_named_by_their_places():
 
 @pytest.mark.parametrize("shuffle", [True, "exact", "batch", False])
 def test_an_epoch_has_every_row_once_with_its_own_label(shuffle):
-    loader = ps.from_arrays(IMAGES, ROWS).batch(32, shuffle=shuffle, seed=0)
+    loader = hr.from_arrays(IMAGES, ROWS).batch(32, shuffle=shuffle, seed=0)
     x, y = epoch(loader)
     assert sorted(y) == ROWS.tolist()
     assert (x == IMAGES[y]).all()
@@ -58,8 +58,8 @@ def test_an_epoch_has_every_row_once_with_its_own_label(shuffle):
 
 
 def test_the_shuffle_is_exact_whatever_the_budget():
-    small = ps.from_arrays(IMAGES, ROWS).batch(8, shuffle=True, seed=0, memory="16kB")
-    large = ps.from_arrays(IMAGES, ROWS).batch(8, shuffle=True, seed=0)
+    small = hr.from_arrays(IMAGES, ROWS).batch(8, shuffle=True, seed=0, memory="16kB")
+    large = hr.from_arrays(IMAGES, ROWS).batch(8, shuffle=True, seed=0)
     assert epoch(small)[1].tolist() == epoch(large)[1].tolist()
     assert small.report().shuffle["mode"] == "exact"
 
@@ -68,7 +68,7 @@ def test_arrays_in_memory_are_not_copied():
     """They are far larger than the budget; and where they would fit, no copy is kept either."""
     big = np.zeros((1 << 20, 16), np.uint8)
     for memory in ("1MB", "1GB"):
-        loader = ps.from_arrays(big, np.arange(1 << 20)).batch(256, shuffle=True, memory=memory)
+        loader = hr.from_arrays(big, np.arange(1 << 20)).batch(256, shuffle=True, memory=memory)
         assert sorted(epoch(loader)[1]) == list(range(1 << 20))
         assert loader.report().peak_bytes < (1 << 20 if memory == "1MB" else 30e6)
 
@@ -80,7 +80,7 @@ def test_arrays_in_memory_are_not_copied():
 )
 def test_of_arrays_in_other_orders_only_rows_are_copied(change):
     big = change(np.arange(1 << 21, dtype=np.int32).reshape(-1, 16))
-    data = ps.from_arrays(big)
+    data = hr.from_arrays(big)
     tracemalloc.start()
     (rows,) = data[[5, 70_000, 5]]
     peak = tracemalloc.get_traced_memory()[1]
@@ -91,7 +91,7 @@ def test_of_arrays_in_other_orders_only_rows_are_copied(change):
 
 def test_batches_are_no_views_of_the_arrays():
     values = ROWS.copy()
-    (x,) = next(iter(ps.from_arrays(values).batch(32)))
+    (x,) = next(iter(hr.from_arrays(values).batch(32)))
     x[:] = -1
     assert (values == ROWS).all()
 
@@ -99,7 +99,7 @@ def test_batches_are_no_views_of_the_arrays():
 def test_files_of_numpy_are_read_row_by_row(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES)
     np.savez(tmp_path / "y.npz", label=ROWS)
-    data = ps.from_arrays(tmp_path / "x.npy", tmp_path / "y.npz")
+    data = hr.from_arrays(tmp_path / "x.npy", tmp_path / "y.npz")
     loader = data.batch(32, shuffle=True, memory="100kB")
     x, y = epoch(loader)
     assert (x == IMAGES[y]).all()
@@ -112,16 +112,16 @@ def test_files_of_numpy_are_read_row_by_row(tmp_path):
 def test_mapped_arrays_are_read_from_their_file_and_pickled_as_its_path(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    data = ps.from_arrays(mapped[100:], ROWS[100:])
+    data = hr.from_arrays(mapped[100:], ROWS[100:])
     assert data._view.paths()["x"].path == "direct rows"
     assert (data[:][0] == IMAGES[100:]).all()
     # Every second row does not lie together any more.
-    assert ps.from_arrays(mapped[::2])._view.paths()["x"].path == "memory"
+    assert hr.from_arrays(mapped[::2])._view.paths()["x"].path == "memory"
 
 
 def test_arrays_mapped_for_writing_are_read_as_they_are(tmp_path):
     values = np.memmap(tmp_path / "raw", "i8", "w+", shape=300)
-    data = ps.from_arrays(values)
+    data = hr.from_arrays(values)
     values[:] = ROWS
     assert (data[:][0] == ROWS).all()
 
@@ -129,23 +129,23 @@ def test_arrays_mapped_for_writing_are_read_as_they_are(tmp_path):
 def test_open_knows_files_of_numpy(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES)
     np.savez(tmp_path / "data.npz", image=IMAGES, label=ROWS)
-    assert (ps.open(tmp_path / "x.npy")[:][0] == IMAGES).all()
-    x, y = ps.open(tmp_path / "data.npz", x="image", y="label")[5:9]
+    assert (hr.open(tmp_path / "x.npy")[:][0] == IMAGES).all()
+    x, y = hr.open(tmp_path / "data.npz", x="image", y="label")[5:9]
     assert (x == IMAGES[5:9]).all()
     assert y.tolist() == [5, 6, 7, 8]
     with refused(FieldNotFoundError, "holds several arrays", "image, label"):
-        ps.open(tmp_path / "data.npz")
+        hr.open(tmp_path / "data.npz")
 
 
 def test_an_h5py_dataset_is_read_as_its_file_is(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         dataset = file.create_dataset("x", data=IMAGES, chunks=(8, 6, 5, 3), compression="gzip")
         # While it is written, only h5py knows what is in it.
-        data = ps.from_arrays(dataset)
+        data = hr.from_arrays(dataset)
         assert data._view.paths()["x"].path == "slices"
         assert (data[:][0] == IMAGES).all()
     with h5py.File(tmp_path / "x.h5", "r") as file:
-        data = ps.from_arrays(file["x"], ROWS)
+        data = hr.from_arrays(file["x"], ROWS)
     assert data._view.paths()["x"].path == "direct chunks"
     assert (data[:][0] == IMAGES).all()
 
@@ -160,7 +160,7 @@ def test_sliced_objects_are_read_in_blocks_and_never_as_a_whole():
             asked.append((index.start, index.stop))
             return super().__getitem__(index)
 
-    data = ps.from_arrays(Counted(IMAGES), ROWS)
+    data = hr.from_arrays(Counted(IMAGES), ROWS)
     asked.clear()
     with pytest.warns(UserWarning, match="takes 2 blocks"):
         loader = data.batch(16, shuffle=True, memory="40kB")
@@ -173,17 +173,17 @@ def test_sliced_objects_are_read_in_blocks_and_never_as_a_whole():
 
 def test_data_frames_become_one_matrix_or_named_columns():
     frame = pd.DataFrame({"a": ROWS.astype("f4"), "b": (ROWS % 2).astype("i2")})
-    data = ps.from_arrays(frame, frame["b"])
+    data = hr.from_arrays(frame, frame["b"])
     assert data.spec["x"].shape == (2,)
     assert data.spec["x"].dtype == np.float32
     assert data[3][0].tolist() == [3, 1]
-    named = ps.from_arrays(dict(frame))
+    named = hr.from_arrays(dict(frame))
     assert named[3][0]["b"].dtype == np.int16
 
 
 def test_sparse_rows_are_dense_in_batches():
     matrix = scipy.sparse.random_array((300, 50), density=0.1, rng=0, format="csc")
-    loader = ps.from_arrays(matrix, ROWS).batch(32, shuffle=True)
+    loader = hr.from_arrays(matrix, ROWS).batch(32, shuffle=True)
     x, y = epoch(loader)
     assert (x == matrix.toarray()[y]).all()
 
@@ -214,14 +214,14 @@ def test_sparse_rows_are_dense_in_batches():
 )
 def test_what_cannot_be_used_is_refused(array, error, words):
     with refused(error, words):
-        ps.from_arrays(array)
+        hr.from_arrays(array)
 
 
 def test_arrays_of_other_lengths_are_refused():
     with refused(ShapeError, "x has 300, y has 299"):
-        ps.from_arrays(IMAGES, ROWS[:-1])
+        hr.from_arrays(IMAGES, ROWS[:-1])
     with refused(OptionError, "sample_weight= needs y="):
-        ps.from_arrays(IMAGES, sample_weight=ROWS)
+        hr.from_arrays(IMAGES, sample_weight=ROWS)
 
 
 def test_files_that_are_none_are_refused(tmp_path):
@@ -238,32 +238,32 @@ def test_files_that_are_none_are_refused(tmp_path):
         ("", FileFormatError, "is a folder"),
     ]:
         with refused(error, words):
-            ps.from_arrays(str(tmp_path / name))
+            hr.from_arrays(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_truncated_files_are_refused_before_and_while_they_are_read(tmp_path, order):
     path = tmp_path / "x.npy"
     np.save(path, np.asarray(IMAGES, order=order))
-    data = ps.from_arrays(path)
+    data = hr.from_arrays(path)
     os.truncate(path, path.stat().st_size - 1)
     with pytest.raises(ChangedFileError, match=r"x\.npy' had 27128 bytes and now has 27127"):
         data[290:]
     with refused(FileFormatError, "truncated"):
-        ps.from_arrays(path)
+        hr.from_arrays(path)
 
 
-def test_every_cut_of_an_npz_file_is_an_error_of_penstock(tmp_path):
+def test_every_cut_of_an_npz_file_is_an_error_of_headrace(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, a=ROWS, b=IMAGES[:3])
     content = path.read_bytes()
     for size in range(0, len(content), 37):
         path.write_bytes(content[:size])
-        with pytest.raises(ps.PenstockError, match=r"x\.npz"):
-            ps.from_arrays(path / "b")
+        with pytest.raises(hr.HeadraceError, match=r"x\.npz"):
+            hr.from_arrays(path / "b")
 
 
-def test_damaged_npz_files_give_their_values_or_an_error_of_penstock(tmp_path):
+def test_damaged_npz_files_give_their_values_or_an_error_of_headrace(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, a=ROWS)
     content = path.read_bytes()
@@ -276,10 +276,10 @@ def test_damaged_npz_files_give_their_values_or_an_error_of_penstock(tmp_path):
             damaged[place] = rng.integers(0, 256)
         path.write_bytes(damaged)
         try:
-            data = ps.from_arrays(path / "a")
+            data = hr.from_arrays(path / "a")
             if len(data) <= 3000:
                 data[:]
-        except ps.PenstockError:
+        except hr.HeadraceError:
             raised += 1
     assert 50 < raised < 300
 
@@ -293,7 +293,7 @@ def test_a_member_that_is_longer_than_its_place_is_refused(tmp_path):
         archive.writestr("a.npy", first.getvalue()[:-8])
         archive.writestr("b.npy", second.getvalue())
     with refused(FileFormatError, "truncated"):
-        ps.from_arrays(tmp_path / "x.npz" / "a")
+        hr.from_arrays(tmp_path / "x.npz" / "a")
 
 
 def test_an_object_whose_slices_are_not_what_it_says_is_an_error():
@@ -302,7 +302,7 @@ def test_an_object_whose_slices_are_not_what_it_says_is_an_error():
             return super().__getitem__(index)[: 10 if index.start else None]
 
     with pytest.raises(ReadError, match=r"Expected \[100:150\] of 'x' to be of shape \(50,"):
-        ps.from_arrays(Short(IMAGES))[100:150]
+        hr.from_arrays(Short(IMAGES))[100:150]
 
     class Failing(Sliced):
         def __getitem__(self, index):
@@ -311,29 +311,29 @@ def test_an_object_whose_slices_are_not_what_it_says_is_an_error():
             return super().__getitem__(index)
 
     with pytest.raises(ReadError, match="KeyError: 'the server is gone'"):
-        ps.from_arrays(Failing(IMAGES))[100:150]
+        hr.from_arrays(Failing(IMAGES))[100:150]
 
 
 def test_parts_and_positions_work_as_for_files(tmp_path):
     np.save(tmp_path / "x.npy", IMAGES)
-    data = ps.from_arrays(tmp_path / "x.npy", ROWS)
+    data = hr.from_arrays(tmp_path / "x.npy", ROWS)
     train, val = data.split(0.8, seed=0)
     assert sorted([*train[:][1], *val[:][1]]) == ROWS.tolist()
     loader = train.batch(16, shuffle=True, seed=1)
     seen = [y for _, (_, y) in zip(range(7), loader, strict=False)]
     saved = loader.state_dict()
-    again = ps.from_arrays(tmp_path / "x.npy", ROWS).split(0.8, seed=0)[0]
+    again = hr.from_arrays(tmp_path / "x.npy", ROWS).split(0.8, seed=0)[0]
     other = again.batch(16, shuffle=True, seed=1)
     other.load_state_dict(saved)
     rest = [y for _, y in other]
     assert sorted(np.concatenate([*seen, *rest]).tolist()) == sorted(train[:][1].tolist())
-    joined = ps.concat(ps.from_arrays(IMAGES, ROWS), ps.from_arrays(IMAGES[:7], ROWS[:7]))
+    joined = hr.concat(hr.from_arrays(IMAGES, ROWS), hr.from_arrays(IMAGES[:7], ROWS[:7]))
     assert len(joined) == 307
 
 
 def test_places_that_would_have_one_name_keep_their_own_arrays():
     nest = {"a": {"b": np.zeros(3)}, "a.b": np.ones(3), 1: np.full((3, 2), 2), "1": np.full(3, 3)}
-    (x,) = ps.from_arrays(nest)[:]
+    (x,) = hr.from_arrays(nest)[:]
     assert x["a"]["b"].tolist() == [0, 0, 0]
     assert x["a.b"].tolist() == [1, 1, 1]
     assert x[1].shape == (3, 2)
@@ -352,14 +352,14 @@ def test_places_that_would_have_one_name_keep_their_own_arrays():
 )
 def test_columns_that_hold_no_numbers_are_refused_with_the_way_out(series, words):
     with refused(TypeNotSupportedError, words):
-        ps.from_arrays(series)
+        hr.from_arrays(series)
 
 
 def test_sparse_matrices_in_other_byte_order_are_read():
     matrix = scipy.sparse.random_array((20, 5), density=0.5, rng=0).tocsr()
     swapped = matrix.copy()
     swapped.data = swapped.data.astype(">f8")
-    (x,) = ps.from_arrays(swapped)[:]
+    (x,) = hr.from_arrays(swapped)[:]
     assert (x == matrix.toarray()).all()
 
 
@@ -367,7 +367,7 @@ def test_every_version_of_the_format_is_read(tmp_path):
     for version in ((1, 0), (2, 0), (3, 0)):
         with (tmp_path / "x.npy").open("wb") as file:
             np.lib.format.write_array(file, ROWS, version=version)
-        (x,) = ps.from_arrays(tmp_path / "x.npy")[:]
+        (x,) = hr.from_arrays(tmp_path / "x.npy")[:]
         assert (x == ROWS).all()
 
 
@@ -377,13 +377,13 @@ def test_a_list_of_files_is_told_to_be_several_inputs(tmp_path):
         files.append(str(tmp_path / f"{number}.npy"))
         np.save(files[-1], np.zeros(4))
     with pytest.raises(ShapeError, match=r"several inputs, here 30 .* from_sequence") as caught:
-        ps.from_arrays(files, np.zeros(30))
+        hr.from_arrays(files, np.zeros(30))
     assert len(str(caught.value)) < 800
 
 
 def test_a_part_that_is_left_out_beside_others_is_refused():
     with refused(OptionError, "sample_weight.1 is None", "np.ones"):
-        ps.from_arrays(ROWS, (ROWS, ROWS), [np.ones(len(ROWS)), None])
+        hr.from_arrays(ROWS, (ROWS, ROWS), [np.ones(len(ROWS)), None])
 
     with refused(OptionError, "sample_weight has nothing for q"):
-        ps.from_arrays(ROWS, {"p": ROWS, "q": ROWS}, {"p": np.ones(len(ROWS))})
+        hr.from_arrays(ROWS, {"p": ROWS, "q": ROWS}, {"p": np.ones(len(ROWS))})

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import DataError, OptionError
+import headrace as hr
+from headrace.errors import DataError, OptionError
 
 N = 203
 
@@ -29,7 +29,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(images):
-    return ps.from_hdf5(images[0], x="image", y="label")
+    return hr.from_hdf5(images[0], x="image", y="label")
 
 
 rows = st.integers(-N, N - 1)
@@ -84,7 +84,7 @@ def test_a_loop_over_samples_ends(data):
 def test_structures_reach_the_user_as_they_were_said(images):
     """Lists as tuples, dicts as dicts, weights third."""
     path, image = images
-    data = ps.from_hdf5(
+    data = hr.from_hdf5(
         path, x={"photo": "image", "age": "nested/age"}, y=["label"], sample_weight="weight"
     )
     x, y, weight = data[3:5]
@@ -98,7 +98,7 @@ def test_structures_reach_the_user_as_they_were_said(images):
 
 def test_without_y_a_sample_is_a_tuple_of_x(images):
     """(x,), as Keras takes it."""
-    data = ps.from_hdf5(images[0], x="image")
+    data = hr.from_hdf5(images[0], x="image")
     assert isinstance(data[0], tuple)
     assert len(data[0]) == len(data[:3]) == 1
 
@@ -117,7 +117,7 @@ def test_spec_names_fields_and_their_places(data):
 def test_start_and_end_limit_the_rows(images, start, end):
     """As a slice would."""
     path, image = images
-    data = ps.from_hdf5(path, x="image", start=start, end=end)
+    data = hr.from_hdf5(path, x="image", start=start, end=end)
     assert np.array_equal(data[:][0], image[start:end])
 
 
@@ -193,7 +193,7 @@ def test_splits_of_splits_and_concats_read_the_right_rows(data, images):
     """Selections compose, also across data sets."""
     train, _ = data.split(0.7, seed=0)
     a, b = train.split(0.5, seed=1)
-    both = ps.concat(b, a.take(7), data)
+    both = hr.concat(b, a.take(7), data)
     labels = np.concatenate([b[:][1], a[:7][1], np.arange(N)])
     assert len(both) == len(labels)
     x, y = both[::-3]
@@ -206,9 +206,9 @@ def test_splits_of_splits_and_concats_read_the_right_rows(data, images):
 def test_concat_refuses_different_fields(data, images):
     """Names, shapes and dtypes must agree."""
     with pytest.raises(OptionError, match="equal fields"):
-        ps.concat(data, ps.from_hdf5(images[0], x="image"))
+        hr.concat(data, hr.from_hdf5(images[0], x="image"))
     with pytest.raises(OptionError, match="map"):
-        ps.concat(data, data.map(lambda x, y: (x, y)))
+        hr.concat(data, data.map(lambda x, y: (x, y)))
 
 
 def test_map_changes_batches_and_samples(data, images):
@@ -278,7 +278,7 @@ def test_only_reads_only_those_fields(data, images, tmp_path):
     assert np.concatenate([x for (x,) in loader]).tolist() == list(range(N))
     assert loader.report().bytes_read <= N * 8
     assert list(loader.report().paths) == ["label"]
-    both = ps.concat(labels, ps.from_hdf5(images[0], x="label"))
+    both = hr.concat(labels, hr.from_hdf5(images[0], x="label"))
     assert sum(len(x) for (x,) in both.batch(50)) == 2 * N
     with pytest.raises(OptionError, match="at least one"):
         data.only()
@@ -287,9 +287,9 @@ def test_only_reads_only_those_fields(data, images, tmp_path):
 def test_empty_parts_join_without_trace(data):
     """What a split left empty adds nothing."""
     nothing = data.split(0.5, seed=0)[0].take(0).take(0)
-    assert ps.concat(nothing, data)[:][1].tolist() == list(range(N))
-    assert sum(len(y) for _, y in ps.concat(nothing, data, nothing).batch(50)) == N
-    assert len(ps.concat(nothing, nothing)) == 0
+    assert hr.concat(nothing, data)[:][1].tolist() == list(range(N))
+    assert sum(len(y) for _, y in hr.concat(nothing, data, nothing).batch(50)) == N
+    assert len(hr.concat(nothing, nothing)) == 0
 
 
 def test_a_data_set_survives_pickling(data):
@@ -303,8 +303,8 @@ def test_a_data_set_survives_pickling(data):
 def test_x_may_be_left_out_where_there_is_no_choice(images, tmp_path):
     """Else the error lists the choices."""
     with pytest.raises(KeyError, match="image, nested/age, weight"):
-        ps.from_hdf5(images[0], y="label")
+        hr.from_hdf5(images[0], y="label")
     with h5py.File(tmp_path / "two.h5", "w") as file:
         file["a"], file["b"] = np.zeros(4), np.ones(4)
-    assert ps.from_hdf5(tmp_path / "two.h5", y="b").spec.x == "a"
-    assert ps.open(tmp_path / "two.h5", y="b").spec.x == "a"
+    assert hr.from_hdf5(tmp_path / "two.h5", y="b").spec.x == "a"
+    assert hr.open(tmp_path / "two.h5", y="b").spec.x == "a"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import penstock
+import headrace
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = Path(penstock.__file__).parent
+PACKAGE = Path(headrace.__file__).parent
 BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
@@ -90,20 +90,20 @@ def examples():
 @pytest.mark.filterwarnings("ignore:.*is kept for old code:FutureWarning")
 @pytest.mark.parametrize("code, path", list(examples()))
 def test_examples_in_docstrings_run(cats, code, path):
-    """With the names of the module, and the usual ones: ps, np, data, train, model, loader."""
+    """With the names of the module, and the usual ones: hr, np, data, train, model, loader."""
     import keras
 
-    import penstock as ps
+    import headrace as hr
 
-    module = ".".join(("penstock", *path.relative_to(PACKAGE).with_suffix("").parts))
+    module = ".".join(("headrace", *path.relative_to(PACKAGE).with_suffix("").parts))
     names = dict(vars(__import__(module.removesuffix(".__init__"), fromlist=["_"])))
-    data = ps.from_hdf5("cats.h5", x="image", y="label")
+    data = hr.from_hdf5("cats.h5", x="image", y="label")
     train, val = data.split(0.8, seed=0)
     model = keras.Sequential(
         [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]
     )
     model.compile("sgd", "mse")
-    names |= {"ps": ps, "np": np, "data": data, "train": train, "val": val, "model": model}
+    names |= {"hr": hr, "np": np, "data": data, "train": train, "val": val, "model": model}
     x, y = data[:100]
     names |= {"x_train": x, "y_train": y, "table": {"age": np.ones(1500)}}
     np.save("photos.npy", data[:][0])
@@ -130,14 +130,14 @@ def test_links_lead_somewhere(page):
 
 def test_every_public_function_has_an_example():
     """What a user may call shows how."""
-    public = [penstock.from_hdf5, penstock.from_arrays, penstock.from_sequence, penstock.open]
-    public += [penstock.HDF5Matrix, penstock.fit_generator, penstock.evaluate_generator]
-    public += [penstock.predict_generator, penstock.concat, penstock.create]
-    public += [penstock.pack, penstock.verify]
-    public += [penstock.Dataset, penstock.Dataset.split, penstock.Dataset.map]
-    public += [penstock.Dataset.batch, penstock.Loader.state_dict]
-    public += [penstock.stats, penstock.adapt, penstock.Stats, penstock.Stats.to_json]
-    public += [penstock.Stats.plot, penstock.Stats.class_weight]
-    public += [penstock.Stats.normalization, penstock.Stats.rescaling]
+    public = [headrace.from_hdf5, headrace.from_arrays, headrace.from_sequence, headrace.open]
+    public += [headrace.HDF5Matrix, headrace.fit_generator, headrace.evaluate_generator]
+    public += [headrace.predict_generator, headrace.concat, headrace.create]
+    public += [headrace.pack, headrace.verify]
+    public += [headrace.Dataset, headrace.Dataset.split, headrace.Dataset.map]
+    public += [headrace.Dataset.batch, headrace.Loader.state_dict]
+    public += [headrace.stats, headrace.adapt, headrace.Stats, headrace.Stats.to_json]
+    public += [headrace.Stats.plot, headrace.Stats.class_weight]
+    public += [headrace.Stats.normalization, headrace.Stats.rescaling]
     for item in public:
         assert "```python" in item.__doc__, item

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock import forks, matrix
-from penstock.errors import PenstockError
-from penstock.loading.view import View
-from penstock.sources import file as file_module
-from penstock.sources import opened
-from penstock.sources.ahead import ReadAhead
+import headrace as hr
+from headrace import forks, matrix
+from headrace.errors import HeadraceError
+from headrace.loading.view import View
+from headrace.sources import file as file_module
+from headrace.sources import opened
+from headrace.sources.ahead import ReadAhead
 from tests import sequences
 
 pytestmark = [
@@ -68,7 +68,7 @@ def gives_all(loader):
 def refuses(iterator):
     try:
         next(iterator)
-    except PenstockError as error:
+    except HeadraceError as error:
         return "before the process forked" in str(error)
     return False
 
@@ -97,7 +97,7 @@ class Batches:
 
 def a_loader(tmp_path):
     np.save(tmp_path / "x.npy", IDS)
-    return ps.from_arrays(tmp_path / "x.npy").batch(32, shuffle=True, seed=0, memory="30kB")
+    return hr.from_arrays(tmp_path / "x.npy").batch(32, shuffle=True, seed=0, memory="30kB")
 
 
 def a_loader_s(name):
@@ -122,30 +122,30 @@ def an_iterator(tmp_path, stack):
 
 
 def an_iterator_of_items(tmp_path, stack):
-    iterator = ps.from_sequence(Batches()).stream()
+    iterator = hr.from_sequence(Batches()).stream()
     stack.callback(iterator.close)
     next(iterator)
     return iterator._taking, lambda: refuses(iterator)
 
 
 def what_keeps_items_and_ends_of_epochs_apart(tmp_path, stack):
-    loader = ps.from_sequence(Batches())
+    loader = hr.from_sequence(Batches())
     return loader._gate._changed, lambda: gives_all(loader)
 
 
 def an_item_in_the_making(tmp_path, stack):
-    loader = ps.from_sequence(Batches())
+    loader = hr.from_sequence(Batches())
     return loader._gate.inside(object(), "batch 0"), lambda: gives_all(loader)
 
 
 def worker_processes(tmp_path, stack):
-    loader = ps.from_sequence(sequences.Numbers(), processes=True, workers=1)
+    loader = hr.from_sequence(sequences.Numbers(), processes=True, workers=1)
     stack.callback(loader.close)
 
     def ask():
         try:
             next(iter(loader))
-        except PenstockError as error:
+        except HeadraceError as error:
             return "belong to the process" in str(error)
         return False
 
@@ -165,7 +165,7 @@ def a_file_whose_reads_move_it(tmp_path, stack):
 
 
 def slices_of_an_object(tmp_path, stack):
-    data = ps.from_arrays(Lazy())
+    data = hr.from_arrays(Lazy())
     (member,) = data._view.parts[0].source._members
     return member.source._lock, lambda: np.array_equal(data[:][0], IDS)
 
@@ -176,25 +176,25 @@ def what_is_read_ahead(tmp_path, stack):
 
 
 def the_datasets_of_matrices(tmp_path, stack):
-    with ps.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
         writer.write((IDS,))
 
     def read():
-        return np.array_equal(ps.HDF5Matrix(tmp_path / "a.h5", "x")[:], IDS)
+        return np.array_equal(hr.HDF5Matrix(tmp_path / "a.h5", "x")[:], IDS)
 
     return matrix._sources._opening, read
 
 
 def rows_being_written(tmp_path, stack):
-    writer = stack.enter_context(ps.create(tmp_path / "a.h5", {"x": "int64"}))
+    writer = stack.enter_context(hr.create(tmp_path / "a.h5", {"x": "int64"}))
     writer.write((IDS,))
     return writer._store._lock, lambda: len(writer) == len(IDS)
 
 
 def a_property_that_is_worked_out_once(tmp_path, stack):
-    data = ps.from_arrays(IDS)
+    data = hr.from_arrays(IDS)
     lock = vars(View)["_offsets"].lock
-    return lock, lambda: len(ps.concat(data, data)) == 1000
+    return lock, lambda: len(hr.concat(data, data)) == 1000
 
 
 HELD = [
@@ -245,7 +245,7 @@ def test_an_owner_that_is_gone_is_forgotten():
     assert len(forks._owners) == before
 
 
-PACKAGE = Path(ps.__file__).parent
+PACKAGE = Path(hr.__file__).parent
 
 REFUSED_IN_A_CHILD = {
     "loading/prefetch.py",

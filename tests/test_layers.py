@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import penstock
+import headrace
 
-PACKAGE = Path(penstock.__file__).parent
+PACKAGE = Path(headrace.__file__).parent
 ROOT = Path(__file__).parents[1]
 
 # From the ground up; a layer imports from those below it, and boxes of one layer not each other.
@@ -53,18 +53,18 @@ def modules():
 
 
 def boxes_imported(path):
-    """The boxes of penstock that a file imports, wherever in the file."""
+    """The boxes of headrace that a file imports, wherever in the file."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module]
-            if node.module == "penstock":
-                names = [f"penstock.{alias.name}" for alias in node.names]
+            if node.module == "headrace":
+                names = [f"headrace.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
             parts = name.split(".")
-            if parts[0] == "penstock" and len(parts) > 1:
+            if parts[0] == "headrace" and len(parts) > 1:
                 yield parts[1]
 
 
@@ -120,16 +120,16 @@ def test_the_map_names_every_file():
 
 def test_public_names_are_those_that_can_be_imported():
     """`__all__` is what the package offers."""
-    offered = {name for name in vars(penstock) if not name.startswith("_")}
+    offered = {name for name in vars(headrace) if not name.startswith("_")}
     modules_inside = {path.stem for path in PACKAGE.iterdir()} - {"errors"}
-    assert set(penstock.__all__) == offered - modules_inside | {"open"}
-    for name in penstock.__all__:
-        assert getattr(penstock, name).__doc__
+    assert set(headrace.__all__) == offered - modules_inside | {"open"}
+    for name in headrace.__all__:
+        assert getattr(headrace, name).__doc__
 
 
-def test_importing_penstock_is_light():
+def test_importing_headrace_is_light():
     """No Keras, no backend, no HDF5 until they are needed."""
-    code = "import sys, penstock; print(*sys.modules)"
+    code = "import sys, headrace; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     heavy = {

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.cli import main
-from penstock.errors import MemoryBudgetError
-from penstock.loading import columns
+import headrace as hr
+from headrace.cli import main
+from headrace.errors import MemoryBudgetError
+from headrace.loading import columns
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # advice about the shuffle
 
@@ -41,7 +41,7 @@ def write(path, form):
             chunks = (chunk, width) if chunk else (True if compression else None)
             values = np.arange(rows * width, dtype="uint16").reshape(rows, width)
             file.create_dataset(f"f{number}", data=values, chunks=chunks, compression=compression)
-    return ps.from_hdf5(path, x=[f"f{number}" for number in range(len(fields))])
+    return hr.from_hdf5(path, x=[f"f{number}" for number in range(len(fields))])
 
 
 def check(call, times):
@@ -86,7 +86,7 @@ def test_batch(tmp_path, form, size, shuffle, workers, more):
 def test_stats(tmp_path, form, workers, more):
     """`stats` takes it; with any number of workers."""
     data = write(tmp_path / "data.h5", form)
-    check(lambda memory: ps.stats(data, memory=memory, workers=workers), more)
+    check(lambda memory: hr.stats(data, memory=memory, workers=workers), more)
 
 
 @settings(max_examples=25)
@@ -96,7 +96,7 @@ def test_verify(tmp_path, form, workers, more):
     """`verify` names what is enough for all fields before it reads the first."""
     write(tmp_path / "data.h5", form)
     path = tmp_path / "data.h5"
-    check(lambda memory: ps.verify(path, memory=memory, workers=workers), more)
+    check(lambda memory: hr.verify(path, memory=memory, workers=workers), more)
 
 
 @settings(max_examples=25)
@@ -120,7 +120,7 @@ def test_pack(tmp_path, form, options, more):
     def call(memory):
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        made = ps.pack(data, out / "packed", **options, memory=memory)
+        made = hr.pack(data, out / "packed", **options, memory=memory)
         assert len(made) == len(data)
 
     check(call, more)
@@ -130,7 +130,7 @@ def test_refused_pack_leaves_nothing_behind(tmp_path):
     """Memory is looked at before anything is written."""
     data = write(tmp_path / "data.h5", (64, [(3, 8, "gzip")]))
     with pytest.raises(MemoryBudgetError):
-        ps.pack(data, tmp_path / "out", memory=1, shard_size="1kB")
+        hr.pack(data, tmp_path / "out", memory=1, shard_size="1kB")
     assert [path.name for path in tmp_path.iterdir()] == ["data.h5"]
 
 
@@ -168,8 +168,8 @@ def test_splits_say_how_a_chunk_gets_smaller(tmp_path, monkeypatch):
     """A chunk that this process may not hold is named, with the way out."""
     data = write(tmp_path / "data.h5", (2000, [(1, 2000, "gzip")]))
     monkeypatch.setattr(columns, "MEMORY", 1000)
-    monkeypatch.setattr("penstock.resources.memory_limit", lambda: 10_000)
-    monkeypatch.setattr("penstock.resources._FEW_BYTES", 0)
+    monkeypatch.setattr("headrace.resources.memory_limit", lambda: 10_000)
+    monkeypatch.setattr("headrace.resources._FEW_BYTES", 0)
     with pytest.raises(MemoryBudgetError, match=r"'f0', whose chunks are large.* Pack") as caught:
         data.filter(lambda f0: f0[:, 0] < 10)
     assert caught.value.least is None

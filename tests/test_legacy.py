@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from penstock.errors import BatchTimeoutError
-from penstock.legacy import _ReadAhead
+from headrace.errors import BatchTimeoutError
+from headrace.legacy import _ReadAhead
 
 
 def test_a_generator_that_hangs_is_found_out_and_left_behind():

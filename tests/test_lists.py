@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import DataError
-from penstock.lists import array_of
+import headrace as hr
+from headrace.errors import DataError
+from headrace.lists import array_of
 from tests.bad_input.refusal import refused
 
 whole = st.one_of(
@@ -32,7 +32,7 @@ def test_numbers_stay_what_they_are_or_are_refused(numbers):
 def test_hashes_are_keys_as_they_are():
     """Beyond int64, where NumPy's floats would make one of two."""
     hashes = [2**63 + 5, 2**63 + 900, 2**63 + 5, 3, 4, 7]
-    data = ps.from_arrays(np.arange(6))
+    data = hr.from_arrays(np.arange(6))
     for by in (hashes, [[value] for value in hashes]):
         found = [part[:][0].tolist() for part in data.split(0.5, by=by)]
         array = [part[:][0].tolist() for part in data.split(0.5, by=np.array(hashes, "u8"))]
@@ -44,14 +44,14 @@ def test_hashes_are_keys_as_they_are():
 def test_hashes_are_written_as_they_are(tmp_path):
     """Whole batches, and rows by themselves."""
     hashes = [14695981039346656037, 1099511628211, 2**64 - 1, 0]
-    with ps.create(tmp_path / "a.h5", {"id": "uint64"}, length=6) as w:
+    with hr.create(tmp_path / "a.h5", {"id": "uint64"}, length=6) as w:
         w.write({"id": hashes})
         w["id"][4:6] = [2**63 + 1, 1]
         with refused(DataError, "9007199254740993", "one dtype"):
             w["id"][0:2] = [2**53 + 1, 0.5]
         with refused(DataError, "one dtype"):
             w["id"][0:2] = [-1, 2**63]
-    assert ps.open(tmp_path / "a.h5")[:][0].tolist() == [*hashes, 2**63 + 1, 1]
+    assert hr.open(tmp_path / "a.h5")[:][0].tolist() == [*hashes, 2**63 + 1, 1]
 
 
 @pytest.mark.parametrize("fields", [{"x": "S4"}, {"x": "int32"}])
@@ -59,14 +59,14 @@ def test_text_is_not_made_of_numbers(tmp_path, fields):
     """`numpy.asarray([1, "a"])` would be text."""
     with (
         refused(DataError, "mixes text"),
-        ps.create(tmp_path / "a.h5", fields) as w,
+        hr.create(tmp_path / "a.h5", fields) as w,
     ):
         w.write({"x": [1, "a"]})
 
 
 def test_masks_are_not_dropped():
     """In keys, classes, filters, and in what a filter returns."""
-    data = ps.from_arrays(np.arange(4))
+    data = hr.from_arrays(np.arange(4))
     masked = np.ma.array([1, 2, 3, 1], mask=[0, 1, 0, 0])
     tries = [
         lambda: data.split(by=masked),

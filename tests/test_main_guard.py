@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from penstock.loading.items import guard
+from headrace.loading.items import guard
 from tests.test_sequence_processes import environment
 
 HEAD = """
-import penstock as ps
+import headrace as hr
 from tests.sequences import Numbers
 print("runs", flush=True)
 """
-SEQUENCE = "loader = ps.from_sequence(Numbers(), workers=2, processes=True)\n"
+SEQUENCE = "loader = hr.from_sequence(Numbers(), workers=2, processes=True)\n"
 
 
 def run(script, *arguments):
@@ -31,7 +31,7 @@ FIT = """
 import keras
 model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
 model.compile(keras.optimizers.SGD(1e-6), "mse")
-history = ps.fit_generator(model, Numbers(), workers=2, use_multiprocessing=True, verbose=0,
+history = hr.fit_generator(model, Numbers(), workers=2, use_multiprocessing=True, verbose=0,
                            validation_data=Numbers())
 print(len(history.history["loss"]), len(history.history["val_loss"]))
 """
@@ -101,7 +101,7 @@ def test_guards_are_seen_in_every_form(tmp_path, form, guarded):
     script = tmp_path / "train.py"
     call = "print(guard._unguarded_line(), flush=True)"
     body = form.format(call) if guarded else form.format("pass") + f"\n{call}"
-    script.write_text(f"from penstock.loading.items import guard\n{body}\n")
+    script.write_text(f"from headrace.loading.items import guard\n{body}\n")
     done = run(script)
     line = len(script.read_text().splitlines())
     assert done.stdout.split() == (["None"] if guarded else [str(line)]), done.stderr

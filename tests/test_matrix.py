@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock import matrix as matrices
-from penstock.errors import DataError, FieldNotFoundError, MissingFileError, OptionError
+import headrace as hr
+from headrace import matrix as matrices
+from headrace.errors import DataError, FieldNotFoundError, MissingFileError, OptionError
 from tests.bad_input.refusal import refused
 from tests.files import gzip, images, write
 
@@ -28,17 +28,17 @@ def path(tmp_path):
 def label(tmp_path_factory):
     """Rows 10 to 49 of labels that are twice the row number."""
     path = write(tmp_path_factory.mktemp("matrix") / "cats.h5", label=np.arange(60) * 2)
-    return ps.HDF5Matrix(path, "label", 10, 50)
+    return hr.HDF5Matrix(path, "label", 10, 50)
 
 
 def test_it_looks_like_an_array(path):
-    matrix = ps.HDF5Matrix(path, "image", start=10, end=50)
+    matrix = hr.HDF5Matrix(path, "image", start=10, end=50)
     part = IMAGES[10:50]
     assert len(matrix) == 40
     for name in ("shape", "dtype", "ndim", "size", "nbytes"):
         assert getattr(matrix, name) == getattr(part, name), name
     assert (matrix.start, matrix.end) == (10, 50)
-    assert ps.HDF5Matrix(path, "image").shape == IMAGES.shape
+    assert hr.HDF5Matrix(path, "image").shape == IMAGES.shape
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_it_looks_like_an_array(path):
     ids=repr,
 )
 def test_indices_read_what_numpy_reads(path, index):
-    matrix = ps.HDF5Matrix(path, "image", start=10, end=50)
+    matrix = hr.HDF5Matrix(path, "image", start=10, end=50)
     expected = IMAGES[10:50][index]
     assert matrix[index].dtype == expected.dtype
     assert np.array_equal(matrix[index], expected)
@@ -72,7 +72,7 @@ def test_rows_outside_are_no_rows(label, index):
 
 
 def test_the_normalizer_is_applied_to_what_is_read(path):
-    matrix = ps.HDF5Matrix(path, "image", 10, 50, normalizer=lambda x: x.mean(-1) / 255)
+    matrix = hr.HDF5Matrix(path, "image", 10, 50, normalizer=lambda x: x.mean(-1) / 255)
     assert matrix.shape == (40, 4, 4)
     assert matrix.dtype == np.float64
     assert matrix.nbytes == 40 * 16 * 8
@@ -91,23 +91,23 @@ def test_it_is_never_made_an_array_by_itself(label):
 
 
 def test_matrices_of_one_dataset_share_its_index(path, tmp_path):
-    train = ps.HDF5Matrix(path, "image", end=40)
-    test = ps.HDF5Matrix(str(path), "image", start=40)
+    train = hr.HDF5Matrix(path, "image", end=40)
+    test = hr.HDF5Matrix(str(path), "image", start=40)
     assert train._source is test._source
     # A file of that name that was written since then is another one.
     write(tmp_path / "new.h5", image=IMAGES[::-1])
     (tmp_path / "new.h5").replace(path)
-    assert (ps.HDF5Matrix(path, "image")[:] == IMAGES[::-1]).all()
+    assert (hr.HDF5Matrix(path, "image")[:] == IMAGES[::-1]).all()
 
 
 def test_nothing_is_kept_of_matrices_that_are_gone(path):
     before = len(matrices._sources._opened)
-    ps.HDF5Matrix(path, "image")
+    hr.HDF5Matrix(path, "image")
     assert len(matrices._sources._opened) == before
 
 
 def test_it_can_be_closed(path):
-    with ps.HDF5Matrix(path, "image") as matrix:
+    with hr.HDF5Matrix(path, "image") as matrix:
         assert (matrix[:3] == IMAGES[:3]).all()
     matrix.close()
     for use in (lambda: matrix[0], lambda: matrices.dataset_of(matrix, None, None)):
@@ -125,7 +125,7 @@ def read(matrix):
 
 
 def test_it_goes_to_other_processes(path):
-    matrix = ps.HDF5Matrix(path, "label", 10, 50, halved)
+    matrix = hr.HDF5Matrix(path, "label", 10, 50, halved)
     matrix[0]
     copy = pickle.loads(pickle.dumps(matrix))
     assert copy[[3, 1]].tolist() == [13, 11]
@@ -134,7 +134,7 @@ def test_it_goes_to_other_processes(path):
 
 
 def test_many_threads_read_at_once(path):
-    matrix = ps.HDF5Matrix(path, "image")
+    matrix = hr.HDF5Matrix(path, "image")
 
     def check(seed):
         rows = np.random.default_rng(seed).integers(0, 60, 20)
@@ -159,21 +159,21 @@ def test_many_threads_read_at_once(path):
 def test_what_cannot_be_meant_is_refused(path, arguments, error, words):
     name, *others = arguments
     with refused(error, words):
-        ps.HDF5Matrix(path.parent / name, *others)
+        hr.HDF5Matrix(path.parent / name, *others)
 
 
 def test_an_open_file_is_refused_with_advice(path):
     with h5py.File(path) as file, refused(OptionError, "Give its path"):
-        ps.HDF5Matrix(file, "image")
+        hr.HDF5Matrix(file, "image")
 
 
 def test_an_error_names_the_matrix(path):
-    text = repr(ps.HDF5Matrix(path, "image", 10, 50))
+    text = repr(hr.HDF5Matrix(path, "image", 10, 50))
     assert text == "<HDF5Matrix 'image', rows 10 to 49>"
 
 
 def test_everything_is_read_by_the_idioms_of_h5py(path):
-    matrix = ps.HDF5Matrix(path, "label", end=7)
+    matrix = hr.HDF5Matrix(path, "label", end=7)
     for all_of_it in (..., ()):
         assert (matrix[all_of_it] == matrix[:]).all()
 
@@ -182,11 +182,11 @@ def test_everything_is_read_by_the_idioms_of_h5py(path):
 def test_what_is_no_index_of_rows_is_refused(path, index):
     """NumPy means columns by the second of two, or nothing."""
     with pytest.raises(IndexError, match="Expected rows as an index"):
-        ps.HDF5Matrix(path, "image")[index]
+        hr.HDF5Matrix(path, "image")[index]
 
 
 def test_it_is_never_compared_element_by_element(path):
-    label, other = ps.HDF5Matrix(path, "label"), ps.HDF5Matrix(path, "label")
+    label, other = hr.HDF5Matrix(path, "label"), hr.HDF5Matrix(path, "label")
     assert label == label
     for value in (1, 1.5, np.int64(1), np.ones(3), other):
         with pytest.raises(TypeError, match="Compare rows that were read"):
@@ -205,6 +205,6 @@ def test_it_is_never_compared_element_by_element(path):
     ],
 )
 def test_normalizers_that_give_no_rows_are_errors(path, normalizer, words):
-    matrix = ps.HDF5Matrix(path, "image", normalizer=normalizer)
+    matrix = hr.HDF5Matrix(path, "image", normalizer=normalizer)
     with refused(DataError, words):
         matrix[:5]

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock import cli, resources
-from penstock.errors import MemoryBudgetError
-from penstock.resources import Limit
+import headrace as hr
+from headrace import cli, resources
+from headrace.errors import MemoryBudgetError
+from headrace.resources import Limit
 from tests.loading.helpers import STORAGE, dataset
 
 ROWS, WIDTH = 20_000, 4_096  # 82 MB that take little room on disk
@@ -43,7 +43,7 @@ def limited(monkeypatch):
 def test_a_budget_above_the_limit_is_refused(blocks, limited):
     """The error says what would be held, the limit, and what fits."""
     limited(60_000_000, 45_500_000)
-    data = ps.from_hdf5(blocks, x="x")
+    data = hr.from_hdf5(blocks, x="x")
     expected = r"held in memory, and the memory limit of its cgroup.* allows 60\.0 MB"
     with pytest.raises(MemoryBudgetError, match=expected + r".*memory='45MB'"):
         data.batch(32, shuffle=True, memory="1GB")
@@ -53,7 +53,7 @@ def test_a_budget_above_the_limit_is_refused(blocks, limited):
 def test_a_budget_above_what_is_free_is_warned_of(blocks, limited):
     """Others may give memory back."""
     limited(200_000_000, 45_500_000)
-    data = ps.from_hdf5(blocks, x="x")
+    data = hr.from_hdf5(blocks, x="x")
     with pytest.warns(UserWarning, match=r"cgroup.* leaves 45\.5 MB now.*memory='45MB'"):
         loader = data.batch(32, shuffle=True, memory="1GB")
     assert len(next(iter(loader))[0]) == 32
@@ -66,16 +66,16 @@ def test_a_budget_that_is_never_used_in_full_is_taken(tmp_path, limited, shuffle
     rows = 2_000 if shuffle else ROWS
     np.save(tmp_path / "x.npy", np.zeros((rows, WIDTH), "u1"))
     memory = "1GB" if shuffle else "70MB"
-    loader = ps.from_arrays(tmp_path / "x.npy").batch(32, shuffle=shuffle, memory=memory)
+    loader = hr.from_arrays(tmp_path / "x.npy").batch(32, shuffle=shuffle, memory=memory)
     assert sum(len(x) for (x,) in loader) == rows
 
 
 def test_pack_and_slices_refuse_it_too(blocks, limited, tmp_path):
     """And leave nothing behind."""
     limited(60_000_000, 60_000_000)
-    data = ps.from_hdf5(blocks, x="x")
+    data = hr.from_hdf5(blocks, x="x")
     with pytest.raises(MemoryBudgetError, match=r"allows 60\.0 MB"):
-        ps.pack(data, tmp_path / "out.h5", memory="1GB", shuffle=True, seed=0)
+        hr.pack(data, tmp_path / "out.h5", memory="1GB", shuffle=True, seed=0)
     assert [path.name for path in tmp_path.iterdir()] == ["blocks.h5"]
     with pytest.raises(MemoryBudgetError, match=r"this process may take 60\.0 MB"):
         data[:]
@@ -114,10 +114,10 @@ def test_no_more_is_held_than_was_said(make_images, storage, shuffle, memory):
 
 SCRIPT = """
 import resource, sys, warnings
-import penstock as ps
-from penstock.errors import MemoryBudgetError
-from penstock.resources import memory_limits
-data = ps.from_hdf5(sys.argv[1], x="x")
+import headrace as hr
+from headrace.errors import MemoryBudgetError
+from headrace.resources import memory_limits
+data = hr.from_hdf5(sys.argv[1], x="x")
 if sys.argv[2] != "cgroup":
     number, label = {"v": (resource.RLIMIT_AS, "VmSize"), "d": (resource.RLIMIT_DATA, "VmData")}[
         sys.argv[2]
@@ -172,7 +172,7 @@ V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 @pytest.fixture
 def group():
     """A cgroup that allows 200 MB: the command that runs another one within it."""
-    made = (V1 if V1.is_dir() else V2) / f"penstock-test-{os.getpid()}"
+    made = (V1 if V1.is_dir() else V2) / f"headrace-test-{os.getpid()}"
     limit = "memory.limit_in_bytes" if V1.is_dir() else "memory.max"
     try:
         made.mkdir()

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.tables import MOST_ROWS, html_table
+import headrace as hr
+from headrace.tables import MOST_ROWS, html_table
 
 BAD = "<script>alert('a & b')</script>"
 
@@ -39,14 +39,14 @@ def data(tmp_path):
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["a"] = np.arange(600, dtype="uint8").reshape(200, 3)
         file["label"] = np.arange(200) % 2
-    return ps.from_hdf5(tmp_path / "data.h5", x="a", y="label")
+    return hr.from_hdf5(tmp_path / "data.h5", x="a", y="label")
 
 
 def test_reprs_are_one_short_line(data, tmp_path):
     """What matters, in the names of arguments; lists of fields end after a few."""
     loader = data.batch(32, shuffle=True, seed=3, memory="1MB", workers=2)
-    stats = ps.stats(data)
-    with ps.create(tmp_path / "new.h5", {"a": ((), "float32")}) as writer:
+    stats = hr.stats(data)
+    with hr.create(tmp_path / "new.h5", {"a": ((), "float32")}) as writer:
         writer.write(np.zeros(4, "float32"))
         written = repr(writer)
     expected = {
@@ -64,8 +64,8 @@ def test_reprs_are_one_short_line(data, tmp_path):
         repr(stats["label"]): "<FieldStats of label () int64, 200 values: mean 0.5, std 0.5, "
         "0 to 1>",
         repr(stats["a"].channels[0].histogram): "<Histogram of 200 values in 200 bins>",
-        repr(ps.verify(tmp_path / "data.h5")): f"<Verification of {tmp_path / 'data.h5'}: ok>",
-        repr(ps.from_sequence([1, 2], workers=1)): "<ItemLoader of list: shuffle=False, "
+        repr(hr.verify(tmp_path / "data.h5")): f"<Verification of {tmp_path / 'data.h5'}: ok>",
+        repr(hr.from_sequence([1, 2], workers=1)): "<ItemLoader of list: shuffle=False, "
         "workers=1 threads>",
         written: f"<Writer of {tmp_path / 'new.h5'}, 4 rows so far: a () float32>",
     }
@@ -87,10 +87,10 @@ def test_a_report_is_one_line_too(data):
 
 def test_many_fields_are_counted():
     """Four of them are shown."""
-    data = ps.from_arrays({f"f{i}": np.zeros(3) for i in range(1000)})
+    data = hr.from_arrays({f"f{i}": np.zeros(3) for i in range(1000)})
     assert repr(data).count("float64") == repr(data.spec).count("float64") == 4
     assert "and 996 more" in repr(data)
-    assert len(repr(ps.stats(data))) < 200
+    assert len(repr(hr.stats(data))) < 200
     assert len(Cells(data._repr_html_()).cells) < 5 * MOST_ROWS
 
 
@@ -103,9 +103,9 @@ def test_notebooks_get_tables(data, tmp_path):
         (data, [f"Dataset of 200 samples, {size}", "x", "a", "(3,)", "uint8"]),
         (data.map(lambda x, y: (x, y)), [f"Dataset of 200 samples, {size}, mapped, before map()"]),
         (data.spec, ["Samples of 11 bytes", "y", "label", "()", "int64"]),
-        (ps.stats(data), ["Statistics of 200 samples", "uint8 (3,)", "mean", "  [2]", "0.5"]),
+        (hr.stats(data), ["Statistics of 200 samples", "uint8 (3,)", "mean", "  [2]", "0.5"]),
         (loader.report(), ["Report of a loader", "200 in 7 batches, 1 epochs", "shuffle"]),
-        (ps.verify(tmp_path / "data.h5"), ["ok"]),
+        (hr.verify(tmp_path / "data.h5"), ["ok"]),
     ]
     for thing, cells in shown:
         found = Cells(thing._repr_html_())
@@ -118,9 +118,9 @@ def test_names_from_files_are_text(tmp_path):
     name = BAD.replace("/", "|") + "\x1b[31m"
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file[name] = np.arange(200) % 2
-    data = ps.from_hdf5(tmp_path / "data.h5", x=name)
+    data = hr.from_hdf5(tmp_path / "data.h5", x=name)
     loader = data.batch(32, memory="1MB")
-    things = (data, data.spec, ps.stats(data), loader.report(), ps.verify(tmp_path / "data.h5"))
+    things = (data, data.spec, hr.stats(data), loader.report(), hr.verify(tmp_path / "data.h5"))
     for thing in things:
         html = thing._repr_html_()
         assert "<script" not in html
@@ -128,7 +128,7 @@ def test_names_from_files_are_text(tmp_path):
         assert any("<script>alert('a & b')<|script>\\x1b[31m" in cell for cell in Cells(html).cells)
         assert repr(thing).isprintable()
     assert repr(loader).isprintable()
-    assert repr(ps.stats(data)[name]).isprintable()
+    assert repr(hr.stats(data)[name]).isprintable()
 
 
 def test_a_long_table_ends():

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock import resources
-from penstock.errors import OptionError
+from headrace import resources
+from headrace.errors import OptionError
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_cpus_follow_the_affinity_of_the_process():
     """A process that is pinned to one CPU gets one worker."""
     code = (
         "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]);"
-        "from penstock.resources import cpu_count; print(cpu_count())"
+        "from headrace.resources import cpu_count; print(cpu_count())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"

@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 
-import penstock as ps
-from penstock.errors import DataError, OptionError
+import headrace as hr
+from headrace.errors import DataError, OptionError
 from tests import sequences
 from tests.bad_input.refusal import refused
 
@@ -14,7 +14,7 @@ from tests.bad_input.refusal import refused
 def test_the_end_of_an_epoch_is_told_where_the_object_is_used(processes):
     """Its own shuffle then holds for the next epoch, in every copy."""
     items = sequences.Shuffled()
-    loader = ps.from_sequence(items, workers=2, processes=processes, seed=3)
+    loader = hr.from_sequence(items, workers=2, processes=processes, seed=3)
     epochs = [np.concatenate(sequences.labels(loader)).tolist() for _ in range(4)]
     assert all(sorted(epoch) == list(range(60)) for epoch in epochs)
     assert epochs[0] == list(range(60))
@@ -24,7 +24,7 @@ def test_the_end_of_an_epoch_is_told_where_the_object_is_used(processes):
 
 def test_an_epoch_that_was_broken_off_has_an_end_as_well():
     items = sequences.Shuffled()
-    loader = ps.from_sequence(items)
+    loader = hr.from_sequence(items)
     next(iter(loader))
     assert items.ends == 0
     list(loader)
@@ -33,7 +33,7 @@ def test_an_epoch_that_was_broken_off_has_an_end_as_well():
 
 @sequences.BOTH
 def test_the_beginning_of_an_epoch_is_told_where_the_object_is_used(processes):
-    loader = ps.from_sequence(sequences.Opening(), workers=1, processes=processes)
+    loader = hr.from_sequence(sequences.Opening(), workers=1, processes=processes)
     loader.peek()
     for epoch in (1, 2):
         assert {label for y in sequences.labels(loader) for label in y} == {epoch}
@@ -41,7 +41,7 @@ def test_the_beginning_of_an_epoch_is_told_where_the_object_is_used(processes):
 
 def test_an_epoch_that_was_only_begun_ahead_has_no_end():
     items = sequences.Shuffled()
-    loader = ps.from_sequence(items, workers=1)
+    loader = hr.from_sequence(items, workers=1)
     stream = loader.stream(epochs=None)
     for _ in range(8):
         next(stream)
@@ -52,7 +52,7 @@ def test_an_epoch_that_was_only_begun_ahead_has_no_end():
 
 def test_no_more_is_made_than_will_be_taken():
     items = sequences.Shuffled()
-    stream = ps.from_sequence(items, workers=1).stream(epochs=None, most=10)
+    stream = hr.from_sequence(items, workers=1).stream(epochs=None, most=10)
     for _ in range(10):
         next(stream)
     stream.close()
@@ -61,7 +61,7 @@ def test_no_more_is_made_than_will_be_taken():
 
 def test_the_epoch_asked_for_comes_also_after_one_that_was_broken_off():
     def loader():
-        return ps.from_sequence(sequences.Numbers(), shuffle=True, seed=0)
+        return hr.from_sequence(sequences.Numbers(), shuffle=True, seed=0)
 
     broken, whole = loader(), loader()
     next(iter(broken))
@@ -91,7 +91,7 @@ def test_an_epoch_ends_while_nothing_is_being_made():
             ended.set()
 
     items = Watching()
-    loader = ps.from_sequence(items, workers=1)
+    loader = hr.from_sequence(items, workers=1)
     stream = iter(loader)
     next(stream)
     assert inside.wait(60)
@@ -107,12 +107,12 @@ def test_an_epoch_ends_while_nothing_is_being_made():
 
 
 def test_a_loop_that_another_one_overtook_is_an_error_if_orders_would_mix():
-    plain = ps.from_sequence(sequences.Numbers())
+    plain = hr.from_sequence(sequences.Numbers())
     first, second = iter(plain), iter(plain)
     found = [y.tolist() for (_, y), _ in zip(first, second, strict=True)]
     assert found == sequences.labels(plain)
     items = sequences.Shuffled()
-    loader = ps.from_sequence(items)
+    loader = hr.from_sequence(items)
     first, second = iter(loader), iter(loader)
     next(first)
     next(second)
@@ -132,7 +132,7 @@ def test_an_object_that_is_empty_now_is_an_error():
 
         ended = False
 
-    loader = ps.from_sequence(Emptied())
+    loader = hr.from_sequence(Emptied())
     assert len(list(loader)) == 8
     with refused(DataError, "has length 0 now"):
         list(loader)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import DataError, ReadError
+import headrace as hr
+from headrace.errors import DataError, ReadError
 from tests import misbehaving
 from tests.bad_input.refusal import refused
 from tests.sequences import BOTH
@@ -32,7 +32,7 @@ ARRIVES = [
 @pytest.mark.filterwarnings("ignore:A worker process .* could not make the error again")
 def test_every_error_of_an_object_arrives_and_the_worker_works_on(processes):
     """As itself where it can, else as a `ReadError` that says the same and names the batch."""
-    loader = ps.from_sequence(misbehaving.Raising(), workers=1, processes=processes)
+    loader = hr.from_sequence(misbehaving.Raising(), workers=1, processes=processes)
     for index, (error, kinds) in enumerate(zip(misbehaving.ERRORS, ARRIVES, strict=True)):
         kind = kinds[processes]
         with pytest.raises(Exception) as caught:  # noqa: PT011 - looked at below
@@ -66,12 +66,12 @@ def test_a_sample_that_is_unlike_the_others_is_named(processes, shuffle, value, 
     items = misbehaving.OneIsNone(13, value)
     options = {"batch_size": 6, "workers": 1, "shuffle": shuffle, "seed": 4}
     order = np.concatenate(
-        [y for _, y in ps.from_sequence(misbehaving.OneIsNone(99, None), **options)]
+        [y for _, y in hr.from_sequence(misbehaving.OneIsNone(99, None), **options)]
     ).tolist()
     batch = order.index(13) // 6
     first = order[batch * 6]
     with pytest.raises(DataError) as caught:
-        list(ps.from_sequence(items, processes=processes, **options))
+        list(hr.from_sequence(items, processes=processes, **options))
     message = str(caught.value)
     assert f"batch {batch}" in message
     assert "13" in message
@@ -83,10 +83,10 @@ def test_a_sample_that_is_unlike_the_others_is_named(processes, shuffle, value, 
 def test_a_batch_in_shuffled_order_is_named_with_its_item(processes):
     """The third batch of an epoch may be made from item 13."""
     options = {"workers": 1, "shuffle": True, "seed": 4}
-    order = [y[0] for _, y in ps.from_sequence(Batches(99), **options)]
+    order = [y[0] for _, y in hr.from_sequence(Batches(99), **options)]
     assert order != sorted(order)
     with refused(DataError, f"Batch {order.index(13)} (item 13) is None"):
-        list(ps.from_sequence(Batches(13), processes=processes, **options))
+        list(hr.from_sequence(Batches(13), processes=processes, **options))
 
 
 class Batches(misbehaving.OneIsNone):

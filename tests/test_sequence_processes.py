@@ -12,22 +12,22 @@ import numpy as np
 import psutil
 import pytest
 
-import penstock as ps
-from penstock.errors import OptionError, ProcessesError, ReadError
-from penstock.loading.items import processes as pool
+import headrace as hr
+from headrace.errors import OptionError, ProcessesError, ReadError
+from headrace.loading.items import processes as pool
 from tests import sequences
 from tests.bad_input.refusal import refused
 
 
 def test_copies_that_went_different_ways_are_an_error():
-    loader = ps.from_sequence(sequences.Apart(), workers=2, processes=True)
+    loader = hr.from_sequence(sequences.Apart(), workers=2, processes=True)
     with refused(OptionError, "copies of the object in different states"):
         list(loader)
 
 
 def test_random_numbers_do_not_depend_on_the_number_of_processes():
     def noise(workers, seed):
-        loader = ps.from_sequence(sequences.Noisy(), workers=workers, processes=True, seed=seed)
+        loader = hr.from_sequence(sequences.Noisy(), workers=workers, processes=True, seed=seed)
         return [[x.tolist() for x, _ in loader] for _ in range(2)]
 
     one = noise(1, 5)
@@ -38,26 +38,26 @@ def test_random_numbers_do_not_depend_on_the_number_of_processes():
 
 
 def test_errors_that_do_not_pickle_arrive_as_text():
-    loader = ps.from_sequence(sequences.FailingBadly(), processes=True)
+    loader = hr.from_sequence(sequences.FailingBadly(), processes=True)
     with pytest.raises(ReadError, match="Unspeakable: a lock is in it"):
         list(loader)
 
 
 def test_an_object_that_cannot_be_made_in_a_worker_is_an_error():
     with pytest.raises(RuntimeError, match="no second one"):
-        ps.from_sequence(sequences.Unmakeable(), processes=True)
+        hr.from_sequence(sequences.Unmakeable(), processes=True)
 
 
 def test_an_object_that_does_not_pickle_is_refused_with_advice():
     items = sequences.Numbers()
     items.lock = threading.Lock()
     with refused(ProcessesError, "does not pickle", "attribute 'lock'", "leave processes=True out"):
-        ps.from_sequence(items, processes=True)
-    assert len(sequences.labels(ps.from_sequence(items))) == 8
+        hr.from_sequence(items, processes=True)
+    assert len(sequences.labels(hr.from_sequence(items))) == 8
 
 
 def test_large_batches_come_through_shared_memory_and_stay_as_they_are():
-    loader = ps.from_sequence(sequences.Large(), workers=2, processes=True, max_queue_size=3)
+    loader = hr.from_sequence(sequences.Large(), workers=2, processes=True, max_queue_size=3)
     kept = list(loader) + list(loader)
     for index, (x, y) in enumerate(kept):
         assert (x["a"] == index % 12).all()
@@ -73,7 +73,7 @@ def test_without_shared_memory_batches_come_through_pipes(monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     before = blocks()
-    loader = ps.from_sequence(sequences.Large(), workers=1, processes=True, max_queue_size=2)
+    loader = hr.from_sequence(sequences.Large(), workers=1, processes=True, max_queue_size=2)
     with pytest.warns(UserWarning, match=r"no shared memory .*--shm-size"):
         batches = list(loader)
     assert all((x["a"] == index).all() for index, (x, _) in enumerate(batches))
@@ -86,14 +86,14 @@ def processes_of(loader):
 
 def blocks(pid=None):
     """Names of blocks of shared memory that a process made; this one, if it is not given."""
-    return {path.name for path in Path("/dev/shm").glob(f"penstock-{pid or os.getpid()}-*")}
+    return {path.name for path in Path("/dev/shm").glob(f"headrace-{pid or os.getpid()}-*")}
 
 
 @pytest.mark.parametrize("how", ["dropped", "closed", "broken off", "busy"])
 def test_workers_and_their_memory_are_gone_when_the_loader_is(how):
     before = blocks()
     items = sequences.Hurried() if how == "busy" else sequences.Large()
-    loader = ps.from_sequence(items, workers=2, processes=True)
+    loader = hr.from_sequence(items, workers=2, processes=True)
     workers = processes_of(loader)
     stream = iter(loader)
     next(stream)
@@ -111,9 +111,9 @@ def test_workers_and_their_memory_are_gone_when_the_loader_is(how):
 
 
 SCRIPT = """
-import penstock as ps
+import headrace as hr
 from tests.sequences import Large
-loader = ps.from_sequence(Large(), workers=2, processes=True)
+loader = hr.from_sequence(Large(), workers=2, processes=True)
 print(sum(len(y) for _, y in loader), flush=True)
 """
 ROOT = Path(__file__).parents[1]
@@ -129,7 +129,7 @@ def test_a_program_that_is_killed_leaves_no_workers_and_no_memory(tmp_path):
     script = tmp_path / "script.py"
     lines = "\n".join("    " + line for line in SCRIPT.strip().splitlines()[2:])
     script.write_text(
-        "import os, penstock as ps\nfrom tests.sequences import Large\n"
+        "import os, headrace as hr\nfrom tests.sequences import Large\n"
         f"if __name__ == '__main__':\n{lines}\n    os.kill(os.getpid(), 9)\n"
     )
     started = subprocess.Popen(
@@ -152,14 +152,14 @@ def test_the_object_is_pickled_once(monkeypatch):
         return right(value, *arguments, **options)
 
     monkeypatch.setattr(pool.pickle, "dumps", count)
-    loader = ps.from_sequence(sequences.Numbers(), workers=3, processes=True)
+    loader = hr.from_sequence(sequences.Numbers(), workers=3, processes=True)
     list(loader)
     list(loader)
     assert pickled.count(sequences.Numbers) == 1
 
 
 def test_notes_of_copies_may_differ():
-    loader = ps.from_sequence(sequences.Noting(), workers=2, processes=True)
+    loader = hr.from_sequence(sequences.Noting(), workers=2, processes=True)
     assert sequences.labels(loader) == sequences.labels(loader)
 
 
@@ -167,7 +167,7 @@ def test_notes_of_copies_may_differ():
 def test_long_requests_and_many_of_them_do_not_block_each_other(workers):
     """Ten times what a pipe holds."""
     options = {"batch_size": 4000, "workers": workers, "max_queue_size": 50}
-    loader = ps.from_sequence(sequences.Long(), processes=True, **options)
+    loader = hr.from_sequence(sequences.Long(), processes=True, **options)
     found = np.concatenate([x.ravel() for (x,) in loader])
     assert (found == np.arange(400_000)).all()
 
@@ -175,23 +175,23 @@ def test_long_requests_and_many_of_them_do_not_block_each_other(workers):
 def test_memory_of_batches_that_grow_is_let_go_of():
     sizes = [size for k in range(1, 25) for size in (k << 18, 100)]
     before = blocks()
-    loader = ps.from_sequence(sequences.Growing(sizes), workers=1, processes=True)
+    loader = hr.from_sequence(sequences.Growing(sizes), workers=1, processes=True)
     for index, (x,) in enumerate(loader):
         assert len(x) == sizes[index]
         assert (x == index % 251).all()
     (worker,) = processes_of(loader)
-    assert len({m.path for m in worker.memory_maps() if "penstock-" in m.path}) == 1
+    assert len({m.path for m in worker.memory_maps() if "headrace-" in m.path}) == 1
     loader.close()
     assert blocks() <= before
 
 
 FORKED = """
 import os
-import penstock as ps
-from penstock.errors import ReadError
+import headrace as hr
+from headrace.errors import ReadError
 from tests.sequences import Numbers
 if __name__ == "__main__":
-    loader = ps.from_sequence(Numbers(), workers=1, processes=True)
+    loader = hr.from_sequence(Numbers(), workers=1, processes=True)
     child = os.fork()
     if not child:
         try:
@@ -214,15 +214,15 @@ def test_a_forked_process_is_told_that_the_workers_are_not_its_own(tmp_path):
 
 def test_errors_that_cannot_be_made_again_say_what_they_said():
     with refused(ReadError, "Demanding: this and that", "making batch 0"):
-        list(ps.from_sequence(sequences.FailingTwice(), workers=1, processes=True))
+        list(hr.from_sequence(sequences.FailingTwice(), workers=1, processes=True))
 
 
 SLEEPER = """
 import psutil, sys
-import penstock as ps
+import headrace as hr
 from tests.sequences import Sleeping
 if __name__ == "__main__":
-    loader = ps.from_sequence(Sleeping(), workers=2, processes={processes})
+    loader = hr.from_sequence(Sleeping(), workers=2, processes={processes})
     stream = iter(loader)
     stream._begin()
     stream._fill()
@@ -247,9 +247,9 @@ def test_a_program_that_ends_waits_for_no_batch(tmp_path, processes):
 
 def test_programs_without_a_file_are_told_what_processes_need():
     code = (
-        "import penstock as ps\n"
+        "import headrace as hr\n"
         "class A:\n    __len__ = lambda self: 3\n    __getitem__ = lambda self, i: i\n"
-        "ps.from_sequence(A(), processes=True)"
+        "hr.from_sequence(A(), processes=True)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "Put the class into a file" in done.stderr.strip().splitlines()[-1]

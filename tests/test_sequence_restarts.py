@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-import penstock as ps
-from penstock.errors import BatchTimeoutError, OptionError, ReadError
+import headrace as hr
+from headrace.errors import BatchTimeoutError, OptionError, ReadError
 from tests import misbehaving, sequences
 from tests.bad_input.refusal import refused
 from tests.test_sequence_processes import blocks, environment, processes_of
@@ -30,10 +30,10 @@ def epochs_of(loader, count=3):
 def test_batches_of_processes_that_end_are_made_again_and_stay_the_same(tmp_path):
     """Order, content, random numbers, and the object's own shuffles; said once, and counted."""
     options = {"processes": True, "workers": 2, "seed": 3, "shuffle": True}
-    expected = epochs_of(ps.from_sequence(misbehaving.Dying(tmp_path, {}), **options))
+    expected = epochs_of(hr.from_sequence(misbehaving.Dying(tmp_path, {}), **options))
     ways = {1: "KILL", 2: "exit0", 3: "exit3", 4: "TERM", 6: "SEGV"}
     items = misbehaving.Dying(tmp_path, ways, epoch=2)
-    loader = ps.from_sequence(items, **options)
+    loader = hr.from_sequence(items, **options)
     with pytest.warns(UserWarning, match=r"worker process .* while making batch \d") as said:
         found = epochs_of(loader)
     assert found == expected
@@ -45,8 +45,8 @@ def test_batches_of_processes_that_end_are_made_again_and_stay_the_same(tmp_path
 
 
 def test_a_process_that_was_killed_while_it_waited_is_started_again():
-    loader = ps.from_sequence(sequences.Shuffled(), workers=1, processes=True, seed=0)
-    expected = epochs_of(ps.from_sequence(sequences.Shuffled(), workers=1, processes=True, seed=0))
+    loader = hr.from_sequence(sequences.Shuffled(), workers=1, processes=True, seed=0)
+    expected = epochs_of(hr.from_sequence(sequences.Shuffled(), workers=1, processes=True, seed=0))
     found = epochs_of(loader, 2)
     (victim,) = processes_of(loader)
     victim.kill()
@@ -60,15 +60,15 @@ def test_a_process_that_was_killed_while_it_waited_is_started_again():
 @RESTARTED
 def test_a_process_that_ends_while_an_epoch_ends_is_brought_to_the_same_order(tmp_path):
     options = {"processes": True, "workers": 2, "seed": 0}
-    loader = ps.from_sequence(misbehaving.DyingBetween(tmp_path), **options)
-    assert epochs_of(loader) == epochs_of(ps.from_sequence(sequences.Shuffled(), **options))
+    loader = hr.from_sequence(misbehaving.DyingBetween(tmp_path), **options)
+    assert epochs_of(loader) == epochs_of(hr.from_sequence(sequences.Shuffled(), **options))
     assert loader.report().restarts == 1
 
 
 INTERRUPTED = """
 import os, signal, sys, threading, time
 from pathlib import Path
-import penstock as ps
+import headrace as hr
 from tests import misbehaving, sequences
 from tests.test_sequence_restarts import epochs_of
 
@@ -76,7 +76,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = Path(sys.argv[1])
     options = {"processes": True, "workers": 1, "seed": 0}
-    loader = ps.from_sequence(misbehaving.Interruptible(folder), **options)
+    loader = hr.from_sequence(misbehaving.Interruptible(folder), **options)
 
     def interrupt():
         while not (folder / "waits").exists():
@@ -89,7 +89,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("interrupted")
     (folder / "go on").touch()
-    undisturbed = epochs_of(ps.from_sequence(sequences.Shuffled(), **options))
+    undisturbed = epochs_of(hr.from_sequence(sequences.Shuffled(), **options))
     print(epochs_of(loader, 2) == undisturbed[1:])
 """
 
@@ -121,7 +121,7 @@ def test_an_end_of_an_epoch_that_was_interrupted_is_not_told_twice(tmp_path):
 def test_a_batch_that_ends_its_process_again_and_again_is_an_error(tmp_path, way, retries, words):
     """It names the batch, the cause and the way out; the other batches can be had."""
     items = misbehaving.Dying(tmp_path, {3: way}, times=100)
-    loader = ps.from_sequence(items, workers=1, processes=True, retries=retries)
+    loader = hr.from_sequence(items, workers=1, processes=True, retries=retries)
     stream = iter(loader)
     assert [next(stream)[1][0] for _ in range(3)] == [0, 8, 16]
     with refused(ReadError, *words, f"retries={retries}"):
@@ -133,7 +133,7 @@ def test_a_batch_that_ends_its_process_again_and_again_is_an_error(tmp_path, way
 @RESTARTED
 def test_a_crash_shows_where_the_process_stood(tmp_path):
     items = misbehaving.Dying(tmp_path, {3: "SEGV"}, times=9)
-    loader = ps.from_sequence(items, workers=1, processes=True, retries=0)
+    loader = hr.from_sequence(items, workers=1, processes=True, retries=0)
     with pytest.raises(ReadError, match="SIGSEGV") as caught:
         list(loader)
     assert "misbehaving.py" in caught.value.__notes__[0]
@@ -153,7 +153,7 @@ def test_a_process_that_cannot_be_started_again_is_an_error_and_no_loop(
     tmp_path, later, kind, words
 ):
     items = misbehaving.MadeOnce(tmp_path, later)
-    loader = ps.from_sequence(items, workers=1, processes=True)
+    loader = hr.from_sequence(items, workers=1, processes=True)
     with pytest.raises(kind, match=words):
         next(iter(loader))
     assert loader.report().restarts <= 2
@@ -162,7 +162,7 @@ def test_a_process_that_cannot_be_started_again_is_an_error_and_no_loop(
 @RESTARTED
 def test_an_order_that_a_new_process_cannot_repeat_is_an_error(tmp_path):
     """It would hand out rows twice, and others never."""
-    loader = ps.from_sequence(misbehaving.Drifting(tmp_path), workers=1, processes=True)
+    loader = hr.from_sequence(misbehaving.Drifting(tmp_path), workers=1, processes=True)
     assert len(list(loader)) == 8
     with refused(OptionError, "on_epoch_end() left", "started again", "uses nowhere else"):
         list(loader)
@@ -174,7 +174,7 @@ HANGS = ["wait", "compute", "hold_the_lock", "stop"]
 @pytest.mark.parametrize("how", HANGS)
 def test_a_process_that_hangs_is_found_out_and_shows_where_it_stands(how):
     """Whatever it waits for; it is killed, and another takes its place."""
-    loader = ps.from_sequence(misbehaving.Hanging(how), workers=1, processes=True, timeout=1)
+    loader = hr.from_sequence(misbehaving.Hanging(how), workers=1, processes=True, timeout=1)
     (hung,) = processes_of(loader)
     with pytest.raises(BatchTimeoutError) as caught:
         loader[0]
@@ -191,7 +191,7 @@ def test_a_process_that_hangs_is_found_out_and_shows_where_it_stands(how):
 
 
 def test_an_end_of_an_epoch_that_hangs_is_found_out():
-    loader = ps.from_sequence(misbehaving.HangingBetween(), workers=1, processes=True, timeout=1)
+    loader = hr.from_sequence(misbehaving.HangingBetween(), workers=1, processes=True, timeout=1)
     with refused(BatchTimeoutError, "On_epoch_end takes longer than 1 s", "on_epoch_end()"):
         list(loader)
 
@@ -218,7 +218,7 @@ class WaitsAndShuffles(Waits):
 def test_a_thread_that_hangs_is_found_out_and_left_behind(kind):
     """The batches before it come, the loop does not wait for it, and later loops say so as well."""
     items = kind()
-    loader = ps.from_sequence(items, workers=2, timeout=1)
+    loader = hr.from_sequence(items, workers=2, timeout=1)
     try:
         stream = iter(loader)
         assert [next(stream)[1][0] for _ in range(3)] == [0, 8, 16]
@@ -246,7 +246,7 @@ def test_slow_batches_and_errors_of_their_own_are_no_hangs():
             return super().__getitem__(index)
 
     with pytest.raises(TimeoutError, match="its own") as caught:
-        list(ps.from_sequence(Own(), workers=1, timeout=60))
+        list(hr.from_sequence(Own(), workers=1, timeout=60))
     assert not isinstance(caught.value, BatchTimeoutError)
 
 
@@ -258,12 +258,12 @@ def test_slow_batches_and_errors_of_their_own_are_no_hangs():
 def test_limits_that_cannot_be_meant_are_refused(options):
     (name,) = options
     with refused(OptionError, f"Expected {name} to be"):
-        ps.from_sequence(sequences.Numbers(), **options)
+        hr.from_sequence(sequences.Numbers(), **options)
 
 
 def open_things():
     """Descriptors, children, our threads and blocks of shared memory."""
-    threads = {t for t in threading.enumerate() if t.name.startswith("penstock-worker")}
+    threads = {t for t in threading.enumerate() if t.name.startswith("headrace-worker")}
     descriptors = {path.name for path in Path("/proc/self/fd").iterdir()}
     children = set(psutil.Process().children())
     return {"threads": threads, "children": children, "blocks": blocks(), "fds": descriptors}
@@ -279,7 +279,7 @@ def left_since(before):
 @RESTARTED
 def test_nothing_stays_after_each_failure(tmp_path):
     """No process, thread, descriptor or shared memory."""
-    list(ps.from_sequence(sequences.Large(), workers=1, processes=True))  # starts what stays
+    list(hr.from_sequence(sequences.Large(), workers=1, processes=True))  # starts what stays
     failing = [
         misbehaving.Raising(),
         misbehaving.Dying(tmp_path, {3: "KILL"}, times=9),
@@ -291,19 +291,19 @@ def test_nothing_stays_after_each_failure(tmp_path):
     for items in failing:
         workers = 1 + isinstance(items, sequences.Apart)
         options = {"workers": workers, "retries": 1, "timeout": 1}
-        loader = ps.from_sequence(items, processes=True, **options)
+        loader = hr.from_sequence(items, processes=True, **options)
         with contextlib.suppress(Exception):  # other tests look at them
             for _ in range(2):
                 list(loader)
         loader.close()
         assert not any(left_since(before).values()), left_since(before)
     with pytest.raises(RuntimeError, match="no second one"):
-        ps.from_sequence(sequences.Unmakeable(), workers=2, processes=True)
+        hr.from_sequence(sequences.Unmakeable(), workers=2, processes=True)
     assert not any(left_since(before).values()), left_since(before)
 
 
 def test_reports_of_threads():
-    loader = ps.from_sequence(sequences.Numbers(), workers=2)
+    loader = hr.from_sequence(sequences.Numbers(), workers=2)
     list(loader)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock import staging
-from penstock.errors import (
+import headrace as hr
+from headrace import staging
+from headrace.errors import (
     DiskFullError,
     LockedFileError,
     MissingFileError,
     OptionError,
     WriteError,
 )
-from penstock.staging import Staging, check_room, staging_folder, write_errors
+from headrace.staging import Staging, check_room, staging_folder, write_errors
 from tests.bad_input.refusal import refused
 
 
@@ -243,8 +243,8 @@ def test_a_link_stays_a_link(tmp_path):
 
 OTHER = """
 import sys
-from penstock.errors import LockedFileError
-from penstock.staging import Staging
+from headrace.errors import LockedFileError
+from headrace.staging import Staging
 try:
     with Staging(sys.argv[1]) as made:
         made.path.write_text("other")
@@ -315,7 +315,7 @@ def test_room_is_looked_for(tmp_path):
     check_room(tmp_path / "a", 10**18, 10**18 - 10)
 
 
-@pytest.mark.parametrize("write", [ps.pack, ps.create], ids=["pack", "create"])
+@pytest.mark.parametrize("write", [hr.pack, hr.create], ids=["pack", "create"])
 @pytest.mark.parametrize(
     "name, kind, words",
     [
@@ -329,9 +329,9 @@ def test_room_is_looked_for(tmp_path):
 )
 def test_what_cannot_be_a_name_is_refused(tmp_path, write, name, kind, words):
     """Before anything is made; the system's own words come with the path."""
-    what = ps.from_arrays(np.arange(3)) if write is ps.pack else {"x": "f4"}
+    what = hr.from_arrays(np.arange(3)) if write is hr.pack else {"x": "f4"}
     path = f"{tmp_path}/{name}" if name and isinstance(name, str) else name
-    arguments = (what, path) if write is ps.pack else (path, what)
+    arguments = (what, path) if write is hr.pack else (path, what)
     with refused(kind, words):
         write(*arguments)
     assert names(tmp_path) == []
@@ -339,11 +339,11 @@ def test_what_cannot_be_a_name_is_refused(tmp_path, write, name, kind, words):
 
 def test_what_lies_in_the_way_of_a_note_is_named(tmp_path):
     """As a folder of its name."""
-    (tmp_path / ".a.penstock" / "progress.json").mkdir(parents=True)
-    data = ps.from_arrays(np.arange(3))
+    (tmp_path / ".a.headrace" / "progress.json").mkdir(parents=True)
+    data = hr.from_arrays(np.arange(3))
     for options in ({}, {"shuffle": True}):
         with refused(WriteError, "progress.json", str(tmp_path / "a")):
-            ps.pack(data, tmp_path / "a", shard_size=8, resume=True, **options)
+            hr.pack(data, tmp_path / "a", shard_size=8, resume=True, **options)
     (tmp_path / "b" / "manifest.json").mkdir(parents=True)
     with refused(WriteError, "manifest.json", str(tmp_path / "b")):
-        ps.pack(data, tmp_path / "b", shard_size=8, overwrite=True)
+        hr.pack(data, tmp_path / "b", shard_size=8, overwrite=True)

@@ -77,7 +77,7 @@ class Contestant:
         needs: Libraries to import, besides NumPy and h5py.
         layouts: The files that it reads in the read benchmark; none for those of other parts.
         slow: Stops after a number of batches instead of a whole epoch.
-        role: "penstock", "peer" or "ceiling" (what no loader can beat).
+        role: "headrace", "peer" or "ceiling" (what no loader can beat).
         in_ram: Reads arrays in memory; the file only fills them.
         heavy: Its libraries take seconds to import.
     """
@@ -106,19 +106,19 @@ CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
         Contestant(
-            "Penstock shuffle=True",
-            "penstock_loader:open_shuffled",
+            "Headrace shuffle=True",
+            "headrace_loader:open_shuffled",
             shuffle="best the layout allows",
-            needs=("penstock",),
-            role="penstock",
+            needs=("headrace",),
+            role="headrace",
         ),
         Contestant(
-            'Penstock shuffle="exact"',
-            "penstock_loader:open_exact",
+            'Headrace shuffle="exact"',
+            "headrace_loader:open_exact",
             shuffle="exact",
-            needs=("penstock",),
+            needs=("headrace",),
             layouts=("contiguous",),
-            role="penstock",
+            role="headrace",
         ),
         Contestant(
             "h5py fancy indexing",
@@ -177,21 +177,21 @@ CONTESTANTS = {
             role="ceiling",
         ),
         Contestant(
-            "Penstock from_arrays",
-            "penstock_loader:open_arrays",
+            "Headrace from_arrays",
+            "headrace_loader:open_arrays",
             shuffle="exact",
-            needs=("penstock",),
+            needs=("headrace",),
             layouts=(),
-            role="penstock",
+            role="headrace",
             in_ram=True,
         ),
         Contestant(
-            "Penstock from_arrays, .npy",
-            "penstock_loader:open_npy",
+            "Headrace from_arrays, .npy",
+            "headrace_loader:open_npy",
             shuffle="exact",
-            needs=("penstock",),
+            needs=("headrace",),
             layouts=(),
-            role="penstock",
+            role="headrace",
         ),
         Contestant(
             "Keras, arrays",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import MemoryBudgetError, OptionError
+import headrace as hr
+from headrace.errors import MemoryBudgetError, OptionError
 from tests.bad_input.refusal import IMAGES, refused
 from tests.files import images, write
 
@@ -18,30 +18,30 @@ from tests.files import images, write
 )
 def test_rows_out_of_range_are_refused(cats, start, end):
     with refused(OptionError, "start < end <= 50", f"start={start}, end={end}"):
-        ps.from_hdf5(cats, x="image", start=start, end=end)
+        hr.from_hdf5(cats, x="image", start=start, end=end)
 
 
 @pytest.mark.parametrize("value", [1.5, "10", True, np.array([1, 2]), 3.0])
 def test_rows_that_are_no_numbers_are_refused(cats, value):
     with refused(OptionError, "Expected start to be an integer"):
-        ps.from_hdf5(cats, x="image", start=value)
+        hr.from_hdf5(cats, x="image", start=value)
     with refused(OptionError, "Expected end to be an integer"):
-        ps.from_hdf5(cats, x="image", end=value)
+        hr.from_hdf5(cats, x="image", end=value)
 
 
 def test_numpys_integers_are_rows_too(cats):
-    assert len(ps.from_hdf5(cats, x="image", start=np.int64(10), end=np.int32(20))) == 10
+    assert len(hr.from_hdf5(cats, x="image", start=np.int64(10), end=np.int32(20))) == 10
 
 
 def test_weights_without_targets_are_refused(cats):
     with refused(OptionError, "sample_weight= needs y="):
-        ps.from_hdf5(cats, x="image", sample_weight="label")
+        hr.from_hdf5(cats, x="image", sample_weight="label")
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, 32.0, "32", None, True])
 def test_a_batch_size_that_is_none_is_refused(cats, size):
     with refused(OptionError, "Expected batch_size to be an integer >= 1", repr(size)):
-        ps.from_hdf5(cats, x="image").batch(size)
+        hr.from_hdf5(cats, x="image").batch(size)
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,16 @@ def test_a_batch_size_that_is_none_is_refused(cats, size):
 )
 def test_other_options_are_checked(cats, option, value, part):
     with refused(OptionError, part):
-        ps.from_hdf5(cats, x="image").batch(8, **{option: value})
+        hr.from_hdf5(cats, x="image").batch(8, **{option: value})
 
 
 def test_unknown_keywords_are_refused(cats):
     with pytest.raises(TypeError, match="fields"):
-        ps.from_hdf5(cats, fields="image")
+        hr.from_hdf5(cats, fields="image")
     with pytest.raises(TypeError, match="fields"):
-        ps.open(cats, fields="image")
+        hr.open(cats, fields="image")
     with pytest.raises(TypeError, match="shufle"):
-        ps.from_hdf5(cats, x="image").batch(8, shufle=True)
+        hr.from_hdf5(cats, x="image").batch(8, shufle=True)
 
 
 @pytest.mark.parametrize(
@@ -98,47 +98,47 @@ def test_unknown_keywords_are_refused(cats):
 )
 def test_splits_that_do_not_add_up_are_refused(cats, sizes, part):
     with refused(OptionError, part):
-        ps.from_hdf5(cats, x="image").split(*sizes)
+        hr.from_hdf5(cats, x="image").split(*sizes)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "a", True])
 def test_a_split_needs_a_seed_of_its_kind(cats, seed):
     with refused(OptionError, "seed", repr(seed)):
-        ps.from_hdf5(cats, x="image").split(0.5, seed=seed)
+        hr.from_hdf5(cats, x="image").split(0.5, seed=seed)
 
 
 @pytest.mark.parametrize("n", [-1, 1.5, "3", None, True])
 def test_take_needs_a_number_of_rows(cats, n):
     with refused(OptionError, "take", repr(n)):
-        ps.from_hdf5(cats, x="image").take(n)
+        hr.from_hdf5(cats, x="image").take(n)
 
 
 @pytest.mark.parametrize("index", [50, -51, [0, 50], 1.5, "image", [1.5], [[1]], (0, 1), None])
 def test_what_is_no_row_is_an_index_error(cats, index):
     with pytest.raises(IndexError, match=r"out of range for 50 rows|Expected|Received"):
-        ps.from_hdf5(cats, x="image")[index]
+        hr.from_hdf5(cats, x="image")[index]
 
 
 def test_a_data_set_without_rows_cannot_be_batched(cats):
     with refused(OptionError, "no rows"):
-        ps.from_hdf5(cats, x="image").take(0).batch(8)
+        hr.from_hdf5(cats, x="image").take(0).batch(8)
 
 
 def test_dropping_the_only_batch_is_refused(cats):
     with refused(OptionError, "drop_remainder=True", "50 rows", "64"):
-        ps.from_hdf5(cats, x="image").batch(64, drop_remainder=True)
+        hr.from_hdf5(cats, x="image").batch(64, drop_remainder=True)
 
 
 @pytest.mark.parametrize("other", [{"x": "label"}, {"x": "image", "y": "label"}])
 def test_joining_different_data_says_in_what(cats, other):
     with refused(OptionError, "equal fields", "label"):
-        ps.concat(ps.from_hdf5(cats, x="image"), ps.from_hdf5(cats, **other))
+        hr.concat(hr.from_hdf5(cats, x="image"), hr.from_hdf5(cats, **other))
 
 
 @pytest.mark.parametrize("what", [(), (5,), ([1, 2],)])
 def test_joining_what_is_no_data_is_refused(what):
     with refused(OptionError, "data set"):
-        ps.concat(*what)
+        hr.concat(*what)
 
 
 # Too little memory.
@@ -176,7 +176,7 @@ def layouts(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore:shuffle=True mixes", "ignore:shuffle='exact'")
 def test_the_least_memory_that_is_named_works(layouts, layout, batch, shuffle, y, workers):
     """One byte less does not, and the epoch stays within it."""
-    data = ps.from_hdf5(layouts / f"{layout}.h5", x="x", y=y)
+    data = hr.from_hdf5(layouts / f"{layout}.h5", x="x", y=y)
     options = {"batch_size": batch, "shuffle": shuffle, "workers": workers, "seed": 0}
     with pytest.raises(MemoryBudgetError) as caught:
         data.batch(memory=1, **options)
@@ -195,4 +195,4 @@ def test_the_least_memory_that_is_named_works(layouts, layout, batch, shuffle, y
 def test_memory_below_one_chunk_names_the_chunk(path):
     write(path, image={"data": IMAGES, "chunks": (50, 4, 4, 3), "compression": "gzip"})
     with refused(MemoryBudgetError, "the largest block holds 50 rows", "memory="):
-        ps.from_hdf5(path, x="image").batch(2, shuffle=True, memory=500)
+        hr.from_hdf5(path, x="image").batch(2, shuffle=True, memory=500)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from h5py import h5d, h5s, h5t, h5z
 
-import penstock as ps
-from penstock.errors import (
+import headrace as hr
+from headrace.errors import (
     DataError,
     FieldNotFoundError,
     MissingDependencyError,
@@ -34,31 +34,31 @@ from tests.files import create, write
 def test_a_missing_field_is_named_with_the_near_ones(cats, name, near):
     all_there = "It holds: image, label, meta/age."
     with refused(FieldNotFoundError, repr(name), str(cats), f"Did you mean {near}", all_there):
-        ps.from_hdf5(cats, x="image", y=name)
+        hr.from_hdf5(cats, x="image", y=name)
 
 
 @pytest.mark.parametrize("name", ["", "zebra", "image/x", "nope/image", "meta/../image"])
 def test_a_missing_field_lists_what_is_there(cats, name):
     with refused(FieldNotFoundError, repr(name), "It holds: image, label, meta/age."):
-        ps.from_hdf5(cats, x=name)
+        hr.from_hdf5(cats, x=name)
 
 
 def test_a_long_list_is_cut(path):
     write(path, **{f"field{n}": [n] for n in range(50)})
     with refused(FieldNotFoundError, "field19", "and 30 more"):
-        ps.from_hdf5(path, x="zebra")
+        hr.from_hdf5(path, x="zebra")
 
 
 def test_an_empty_file_has_no_field(path):
     h5py.File(path, "w").close()
     with refused(FieldNotFoundError, "It holds no datasets."):
-        ps.from_hdf5(path, x="image")
+        hr.from_hdf5(path, x="image")
 
 
 @pytest.mark.parametrize("name", ["meta", "meta/", "/meta", "."])
 def test_a_group_lists_its_datasets(cats, name):
     with refused(FieldNotFoundError, f"{name!r} in '{cats}' is a group", "age"):
-        ps.from_hdf5(cats, x=name)
+        hr.from_hdf5(cats, x=name)
 
 
 def test_a_group_of_nothing_says_so(path):
@@ -66,26 +66,26 @@ def test_a_group_of_nothing_says_so(path):
         file.create_group("empty")
         file["type"] = np.dtype("f4")
     with refused(FieldNotFoundError, "is a group", "It is empty"):
-        ps.from_hdf5(path, x="empty")
+        hr.from_hdf5(path, x="empty")
     with refused(FieldNotFoundError, "is a named type"):
-        ps.from_hdf5(path, x="type")
+        hr.from_hdf5(path, x="type")
 
 
 def test_without_x_the_choice_is_listed(cats):
     with refused(FieldNotFoundError, str(cats), "x=", "image, label, meta/age"):
-        ps.from_hdf5(cats)
+        hr.from_hdf5(cats)
 
 
 @pytest.mark.parametrize("x", [[], {}, ()])
 def test_an_x_of_no_fields_is_refused(cats, x):
     with refused(OptionError, "x="):
-        ps.from_hdf5(cats, x=x)
+        hr.from_hdf5(cats, x=x)
 
 
 @pytest.mark.parametrize("x", [5, b"image", ["image", None], {"a": 1.5}, IMAGES])
 def test_a_name_that_is_no_text_is_refused(cats, x):
     with refused(OptionError, "Expected x=", "name"):
-        ps.from_hdf5(cats, x=x)
+        hr.from_hdf5(cats, x=x)
 
 
 def test_links_inside_the_file_are_followed(cats):
@@ -95,7 +95,7 @@ def test_links_inside_the_file_are_followed(cats):
         file["meta/up"] = h5py.SoftLink("age")
         file["hard"] = file["meta/age"]
     for name in ("soft", "group/age", "meta/up", "hard", "/meta/age", "meta//age/"):
-        (ages,) = ps.from_hdf5(cats, x=name)[:]
+        (ages,) = hr.from_hdf5(cats, x=name)[:]
         assert (ages == np.arange(50)).all()
 
 
@@ -104,9 +104,9 @@ def test_links_to_nothing_and_in_circles_are_named(cats):
         file["dead"] = h5py.SoftLink("/meta/gone")
         file["circle"] = h5py.SoftLink("/circle")
     with refused(DataError, "'dead'", "'/meta/gone', which is not there", "image, label"):
-        ps.from_hdf5(cats, x="dead")
+        hr.from_hdf5(cats, x="dead")
     with refused(DataError, "'circle'", "in a circle"):
-        ps.from_hdf5(cats, x="circle")
+        hr.from_hdf5(cats, x="circle")
 
 
 def test_what_is_missing_behind_a_link_is_not_the_link(cats):
@@ -115,9 +115,9 @@ def test_what_is_missing_behind_a_link_is_not_the_link(cats):
         file["chain"] = h5py.SoftLink("/group")
         file["broken"] = h5py.SoftLink("/chain/gone/x")
     with refused(FieldNotFoundError, "'chain/aeg'", "It holds: image, label, meta/age."):
-        ps.from_hdf5(cats, x="chain/aeg")
+        hr.from_hdf5(cats, x="chain/aeg")
     with refused(DataError, "'broken/age'", "'/chain/gone/x', which is not there"):
-        ps.from_hdf5(cats, x="broken/age")
+        hr.from_hdf5(cats, x="broken/age")
 
 
 # Data that lie elsewhere.
@@ -131,14 +131,14 @@ def test_links_into_other_files_are_refused(cats, tmp_path, name):
         file["other"] = h5py.ExternalLink("dogs.h5", "/")
         file["soft"] = h5py.SoftLink("/other/image")
     with refused(DataError, repr(name), str(cats), "'dogs.h5'", "Open that file instead"):
-        ps.from_hdf5(cats, x=name)
+        hr.from_hdf5(cats, x=name)
 
 
 def test_external_storage_is_refused(path):
     with h5py.File(path, "w") as file:
         file.create_dataset("image", data=IMAGES, external=[("/etc/passwd", 0, IMAGES.nbytes)])
     with refused(DataError, "'image'", str(path), "external storage", "h5repack"):
-        ps.from_hdf5(path, x="image")
+        hr.from_hdf5(path, x="image")
 
 
 def test_missing_virtual_sources_are_an_error(path):
@@ -147,7 +147,7 @@ def test_missing_virtual_sources_are_an_error(path):
     with h5py.File(path, "w") as file:
         file.create_virtual_dataset("image", layout)
     with refused(DataError, "'image'", str(path), "gone.h5' is missing", "fill values"):
-        ps.from_hdf5(path, x="image")
+        hr.from_hdf5(path, x="image")
 
 
 # Types and shapes that a model cannot take.
@@ -156,13 +156,13 @@ def test_missing_virtual_sources_are_an_error(path):
 def test_variable_length_strings_say_what_to_do(path):
     write(path, text=["a", "bcd"])
     with refused(TypeNotSupportedError, "'text'", str(path), "variable-length strings", "vocabul"):
-        ps.from_hdf5(path, x="text")
+        hr.from_hdf5(path, x="text")
 
 
 def test_variable_length_arrays_say_what_to_do(path):
     write(path, ragged={"shape": (3,), "dtype": h5py.vlen_dtype("f4")})
     with refused(TypeNotSupportedError, "'ragged'", str(path), "variable-length arrays", "Pad"):
-        ps.from_hdf5(path, x="ragged")
+        hr.from_hdf5(path, x="ragged")
 
 
 @pytest.mark.parametrize("kind", [h5py.Reference, h5py.RegionReference])
@@ -170,40 +170,40 @@ def test_references_are_refused(path, kind):
     dtype = h5py.ref_dtype if kind is h5py.Reference else h5py.regionref_dtype
     write(path, refs={"shape": (3,), "dtype": dtype})
     with refused(TypeNotSupportedError, "'refs'", str(path), "references", "Leave the field out"):
-        ps.from_hdf5(path, x="refs")
+        hr.from_hdf5(path, x="refs")
 
 
 def test_compounds_with_strings_in_them_are_refused(path):
     dtype = np.dtype([("id", "i4"), ("name", h5py.string_dtype())])
     write(path, people={"shape": (3,), "dtype": dtype})
     with refused(TypeNotSupportedError, "'people'", str(path), "variable length", "of its own"):
-        ps.from_hdf5(path, x="people")
+        hr.from_hdf5(path, x="people")
 
 
 def test_types_that_numpy_does_not_know_are_refused(path):
     with h5py.File(path, "w") as file:
         h5d.create(file.id, b"time", h5t.UNIX_D32LE, h5s.create_simple((4,)))
     with refused(TypeNotSupportedError, "'time'", str(path), "NumPy has no type", "Convert"):
-        ps.from_hdf5(path, x="time")
+        hr.from_hdf5(path, x="time")
 
 
 def test_a_scalar_is_refused(path):
     write(path, version=3)
     with refused(ShapeError, "'version'", str(path), "scalar", "leave it out"):
-        ps.from_hdf5(path, x="version")
+        hr.from_hdf5(path, x="version")
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 4), (5, 0), (5, 0, 3)])
 def test_empty_data_are_refused(path, shape):
     write(path, image=np.empty(shape))
     with refused(ShapeError, "'image'", str(path), f"empty: its shape is {shape}", "Write"):
-        ps.from_hdf5(path, x="image")
+        hr.from_hdf5(path, x="image")
 
 
 def test_a_dataset_without_data_is_refused(path):
     write(path, image=h5py.Empty("f4"))
     with refused(ShapeError, "'image'", str(path), "empty", "Leave it out"):
-        ps.from_hdf5(path, x="image")
+        hr.from_hdf5(path, x="image")
 
 
 def test_unequal_lengths_name_each(path):
@@ -211,7 +211,7 @@ def test_unequal_lengths_name_each(path):
     lengths = "'image' has 50, 'label' has 49, 'weight' has 50"
     for end in (None, 50):
         with refused(ShapeError, str(path), lengths, "choose other fields", "end=49"):
-            ps.from_hdf5(path, x="image", y="label", sample_weight="weight", end=end)
+            hr.from_hdf5(path, x="image", y="label", sample_weight="weight", end=end)
 
 
 def test_an_unknown_filter_names_its_number_and_a_package(path):
@@ -226,4 +226,4 @@ def test_an_unknown_filter_names_its_number_and_a_package(path):
         made.id.write_direct_chunk((0, 0, 0, 0), b"filtered", filter_mask=0)
     way_out = ("32020 (VBZ)", "pip install vbz-h5py-plugin", "h5repack")
     with refused(MissingDependencyError, "'image'", str(path), *way_out):
-        ps.from_hdf5(path, x="image")
+        hr.from_hdf5(path, x="image")

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import (
+import headrace as hr
+from headrace.errors import (
     FileFormatError,
     LockedFileError,
     MissingFileError,
@@ -30,60 +30,60 @@ from tests.files import as_nobody, write
 
 def test_a_missing_file_is_named_with_the_near_ones(cats, tmp_path):
     with refused(MissingFileError, str(tmp_path / "cat.h5"), "Did you mean 'cats.h5'?"):
-        ps.from_hdf5(tmp_path / "cat.h5", x="image")
+        hr.from_hdf5(tmp_path / "cat.h5", x="image")
 
 
 def test_a_missing_folder_is_named(tmp_path):
     with refused(MissingFileError, "no folder", str(tmp_path / "nowhere")):
-        ps.from_hdf5(tmp_path / "nowhere" / "cats.h5")
+        hr.from_hdf5(tmp_path / "nowhere" / "cats.h5")
 
 
 def test_a_path_into_a_file_says_how_to_name_a_dataset(cats):
     with refused(MissingFileError, f"{str(cats)!r} is a file", "x="):
-        ps.from_hdf5(cats / "image")
+        hr.from_hdf5(cats / "image")
 
 
 def test_a_url_says_to_download_it():
     with refused(MissingFileError, "https://example.org/cats.h5", "download it first"):
-        ps.from_hdf5("https://example.org/cats.h5")
+        hr.from_hdf5("https://example.org/cats.h5")
 
 
 def test_a_pattern_without_files_says_what_is_there(cats, tmp_path):
     with refused(MissingFileError, "No file matches", "dog*.h5", "holds: cats.h5."):
-        ps.from_hdf5(tmp_path / "dog*.h5")
+        hr.from_hdf5(tmp_path / "dog*.h5")
 
 
 def test_a_link_to_nothing_is_missing(tmp_path):
     (tmp_path / "link.h5").symlink_to(tmp_path / "gone.h5")
     with refused(MissingFileError, "gone.h5"):
-        ps.from_hdf5(tmp_path / "link.h5")
+        hr.from_hdf5(tmp_path / "link.h5")
 
 
 def test_a_folder_is_no_file(cats, tmp_path):
     with refused(FileFormatError, f"{str(tmp_path)!r} is a folder", "It holds: cats.h5."):
-        ps.from_hdf5(tmp_path)
+        hr.from_hdf5(tmp_path)
 
 
 @pytest.mark.parametrize("path", [None, 5, "", "a\0b", {"a.h5"}, ["a.h5"]])
 def test_what_is_no_path_is_refused(path):
     with refused(OptionError, "Expected the path of an HDF5 file", f"Received: {path!r}"):
-        ps.from_hdf5([path], x="image")
+        hr.from_hdf5([path], x="image")
 
 
 def test_no_path_is_refused():
     with refused(OptionError, "at least one path"):
-        ps.from_hdf5([], x="image")
+        hr.from_hdf5([], x="image")
 
 
 def test_an_open_file_says_to_give_its_path(cats):
     with h5py.File(cats, "r") as file:
         for received in (file, file["meta"], file["image"]):
             with refused(OptionError, "an open <HDF5", "file.filename"):
-                ps.from_hdf5(received, x="image")
+                hr.from_hdf5(received, x="image")
 
 
 def test_bytes_are_a_path_too(cats):
-    assert len(ps.from_hdf5(os.fsencode(cats), x="image")) == 50
+    assert len(hr.from_hdf5(os.fsencode(cats), x="image")) == 50
 
 
 def npz():
@@ -135,28 +135,28 @@ CONTENT = {
 def test_a_file_of_another_format_says_what_it_looks_like(path, looks):
     path.write_bytes(CONTENT[looks])
     with refused(FileFormatError, str(path), "no HDF5 file: it looks like", looks.strip()):
-        ps.from_hdf5(path, x="image")
+        hr.from_hdf5(path, x="image")
     with refused(FileFormatError, looks.strip()):
-        ps.open(path)
+        hr.open(path)
 
 
 def test_a_file_of_numpy_is_no_hdf5_file_and_can_be_opened(path):
     path.write_bytes(npy())
     with refused(FileFormatError, str(path), "no HDF5 file: it looks like a NumPy .npy file"):
-        ps.from_hdf5(path, x="image")
-    assert (ps.open(path)[:][0] == np.load(io.BytesIO(npy()))).all()
+        hr.from_hdf5(path, x="image")
+    assert (hr.open(path)[:][0] == np.load(io.BytesIO(npy()))).all()
 
 
 def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with refused(FileFormatError, "a device or a pipe"):
-        ps.from_hdf5(tmp_path / "pipe")
+        hr.from_hdf5(tmp_path / "pipe")
 
 
 def test_a_truncated_file_says_so(cats):
     os.truncate(cats, 3000)
     with refused(FileFormatError, str(cats), "truncated: it has 3000 bytes", "download it again"):
-        ps.from_hdf5(cats, x="image")
+        hr.from_hdf5(cats, x="image")
 
 
 def test_a_damaged_header_says_so(cats):
@@ -164,7 +164,7 @@ def test_a_damaged_header_says_so(cats):
         file.seek(8)
         file.write(b"\xff" * 30)
     with refused(FileFormatError, str(cats), "damaged", "libhdf5 says"):
-        ps.from_hdf5(cats, x="image")
+        hr.from_hdf5(cats, x="image")
 
 
 # Files that may not be opened now.
@@ -173,10 +173,10 @@ def test_a_damaged_header_says_so(cats):
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user numbers")
 def test_a_file_without_permission_says_so(open_folder):
     cats = write(open_folder / "cats.h5", image=IMAGES)
-    ps.from_hdf5(cats, x="image")
+    hr.from_hdf5(cats, x="image")
     cats.chmod(stat.S_IWUSR)
     with as_nobody(), refused(NoPermissionError, "No permission", str(cats), "Ask its owner"):
-        ps.from_hdf5(cats, x="image")
+        hr.from_hdf5(cats, x="image")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no user numbers")
@@ -185,7 +185,7 @@ def test_a_folder_without_permission_says_so(open_folder):
     open_folder.chmod(0)
     try:
         with as_nobody(), refused(NoPermissionError, "No permission", str(cats)):
-            ps.from_hdf5(cats, x="image")
+            hr.from_hdf5(cats, x="image")
     finally:
         open_folder.chmod(0o755)
 
@@ -199,8 +199,8 @@ with h5py.File(sys.argv[1], "r+") as file:
 
 WITHOUT_LOCKS = """
 import sys
-import penstock as ps
-print(len(ps.from_hdf5(sys.argv[1], x="image")))
+import headrace as hr
+print(len(hr.from_hdf5(sys.argv[1], x="image")))
 """
 
 
@@ -210,7 +210,7 @@ def test_a_file_that_another_process_writes_is_locked(cats):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout.readline() == b"open\n"
         with refused(LockedFileError, str(cats), "another process", "HDF5_USE_FILE_LOCKING=FALSE"):
-            ps.from_hdf5(cats, x="image")
+            hr.from_hdf5(cats, x="image")
         done = subprocess.run(
             [sys.executable, "-c", WITHOUT_LOCKS, str(cats)],
             env={**os.environ, "HDF5_USE_FILE_LOCKING": "FALSE"},
@@ -219,7 +219,7 @@ def test_a_file_that_another_process_writes_is_locked(cats):
         )
         assert done.stdout == b"50\n"
         writer.communicate()
-    assert len(ps.from_hdf5(cats, x="image")) == 50
+    assert len(hr.from_hdf5(cats, x="image")) == 50
 
 
 def test_a_file_that_this_process_writes_is_refused(cats):
@@ -228,8 +228,8 @@ def test_a_file_that_this_process_writes_is_refused(cats):
         h5py.File(cats, "r+"),
         refused(LockedFileError, str(cats), "open for writing in this process", "Close it"),
     ):
-        ps.from_hdf5(cats, x="image")
-    assert len(ps.from_hdf5(cats, x="image")) == 50
+        hr.from_hdf5(cats, x="image")
+    assert len(hr.from_hdf5(cats, x="image")) == 50
 
 
 CRASH = """
@@ -244,4 +244,4 @@ os._exit(0)
 def test_a_file_whose_writer_died_says_so(path):
     subprocess.run([sys.executable, "-c", CRASH, str(path)], check=True)
     with refused(LockedFileError, str(path), "marked as open for writing", "h5clear"):
-        ps.from_hdf5(path, x="image")
+        hr.from_hdf5(path, x="image")

@@ -26,8 +26,8 @@ def record(quick):
 def test_quick_run_measures_every_light_contestant(record):
     names = {run["contestant"] for run in record["read"]["runs"]}
     assert names >= {
-        "Penstock shuffle=True",
-        'Penstock shuffle="exact"',
+        "Headrace shuffle=True",
+        'Headrace shuffle="exact"',
         "h5py fancy indexing",
         "h5py slices in order",
         "NumPy take from RAM",
@@ -170,7 +170,7 @@ def test_targets_compare_medians_and_rounds():
             for number, speed in enumerate(speeds)
         ]
 
-    ours = runs("Penstock shuffle=True", [250, 200, 240])
+    ours = runs("Headrace shuffle=True", [250, 200, 240])
     theirs = runs("h5py slices in order", [100, 100, 80])
     (outcome,) = outcomes({"read": {"read": {"runs": ours + theirs}}})
     assert (outcome.ratio, outcome.low, outcome.high) == (2.4, 2.0, 3.0)

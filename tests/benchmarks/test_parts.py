@@ -47,10 +47,10 @@ def test_files_that_were_not_asked_for_are_listed(part):
 def test_each_shape_is_measured_beside_its_ceiling(part):
     measured = {(run["layout"], run["contestant"]) for run in part("shapes")["runs"]}
     assert measured == {
-        ("4B-gzip", "Penstock shuffle=True"),
+        ("4B-gzip", "Headrace shuffle=True"),
         ("4B-gzip", "ceiling: read and decode"),
         ("4B-gzip", "NumPy take from RAM"),
-        ("64B-contiguous", "Penstock shuffle=True"),
+        ("64B-contiguous", "Headrace shuffle=True"),
         ("64B-contiguous", "NumPy take from RAM"),
     }
 
@@ -127,7 +127,7 @@ def test_cold_target_compares_each_round_with_the_slower_of_disk_and_decoder():
 
     about = {"layout": "gzip", "cache": "cold"}
     runs = [
-        *runs_of([90, 80, 90], contestant="Penstock shuffle=True", **about),
+        *runs_of([90, 80, 90], contestant="Headrace shuffle=True", **about),
         *runs_of([500, 80, 400], contestant="disk in order", **about),
         *runs_of([100, 100, 100], contestant="decoder alone", **about),
     ]
@@ -139,7 +139,7 @@ def test_cold_target_compares_each_round_with_the_slower_of_disk_and_decoder():
 def test_unaligned_target_is_a_ratio_of_times():
     from benchmarks.targets import outcomes
 
-    about = {"contestant": "Penstock shuffle=True", "cache": "warm"}
+    about = {"contestant": "Headrace shuffle=True", "cache": "warm"}
     runs = runs_of([100], layout="aligned", **about) + runs_of([80], layout="unaligned", **about)
     (outcome,) = outcomes({"unaligned": {"unaligned": {"runs": runs}}})
     assert outcome.ratio == 1.25
@@ -177,7 +177,7 @@ def test_every_old_loader_does_the_same_work_in_every_way(ways):
 def test_arrays_and_processes_are_judged(ways):
     records, page = ways
     assert records["arrays"]["failed"] == records["processes"]["failed"] == []
-    assert "| arrays: Penstock from_arrays / NumPy take from RAM " in page
+    assert "| arrays: Headrace from_arrays / NumPy take from RAM " in page
     assert "| processes: batches of 0.8 MB, GB/s " in page
     assert "| HDF5 slices: from_hdf5 " in page
 
@@ -187,7 +187,7 @@ def test_packing_is_compared_with_reading_and_writing_alone(ways):
     part = records["pack"]
     assert part["failed"] == []
     measured = {(run["case"], run["way"]) for run in part["runs"]}
-    alone = ("read alone", "write alone", "Penstock pack")
+    alone = ("read alone", "write alone", "Headrace pack")
     assert measured == {
         *(("gzip to contiguous", way) for way in (*alone, "h5py, by hand")),
         *(("arrays to zstd", way) for way in alone),
@@ -207,7 +207,7 @@ def test_writing_is_compared_with_the_system_alone(ways):
     assert {run["case"] for run in part["runs"]} == {"row by row"}
     assert len({run["way"] for run in part["runs"]}) == 5
     assert part["skipped"] == {"batches": "not asked for"}
-    assert "| row by row: Penstock create, length= " in page
+    assert "| row by row: Headrace create, length= " in page
 
 
 @pytest.fixture(scope="module")
@@ -226,9 +226,9 @@ def test_every_library_finds_the_same_numbers(summed_up):
     assert outcome["failed"] == []
     measured = {(run["case"], run["way"]) for run in outcome["runs"]}
     for case in ("gzip images", "float32 table"):
-        assert {(case, "Penstock stats"), (case, "NumPy, array in RAM")} <= measured
+        assert {(case, "Headrace stats"), (case, "NumPy, array in RAM")} <= measured
     assert ("dask.array over h5py" in outcome["missing"]) == (find_spec("dask") is None)
-    assert "| stats: float32 table: Penstock stats / NumPy, array in RAM " in page
+    assert "| stats: float32 table: Headrace stats / NumPy, array in RAM " in page
 
 
 @pytest.mark.parametrize("name, error", [("mean", 0.001), ("max", 0.001), ("quantiles", 0.1)])

@@ -1,4 +1,4 @@
-"""A small file, and functions to run `penstock` in this process or in one of its own."""
+"""A small file, and functions to run `headrace` in this process or in one of its own."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from penstock.cli import main
+from headrace.cli import main
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def no_terminal(monkeypatch):
 
 
 @pytest.fixture
-def penstock(capsys):
+def headrace(capsys):
     """Runs the command in this process: exit code, stdout, stderr."""
 
     def run(*arguments):
@@ -65,4 +65,4 @@ def process():
 def command():
     """The installed console script."""
     suffix = ".exe" if sys.platform == "win32" else ""
-    return str(Path(sysconfig.get_path("scripts")) / f"penstock{suffix}")
+    return str(Path(sysconfig.get_path("scripts")) / f"headrace{suffix}")

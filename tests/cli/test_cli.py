@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.cli import main
+from headrace.cli import main
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_help_goes_to_stdout_and_fits_the_terminal(capsys, monkeypatch, command)
         main([*command, "--help"])
     assert not end.value.code
     text = capsys.readouterr().out
-    assert text.startswith(" ".join(["usage: penstock", *command]))
+    assert text.startswith(" ".join(["usage: headrace", *command]))
     assert max(map(len, text.splitlines())) <= 80
     for code in (0, 1, 2):
         assert re.search(rf"^  {code}  +\w", text, re.MULTILINE) or command == ("completion",)
@@ -34,14 +34,14 @@ def test_help_goes_to_stdout_and_fits_the_terminal(capsys, monkeypatch, command)
 
 def test_version(process):
     """`--version` gives the installed version."""
-    assert process("--version").stdout == f"penstock {importlib.metadata.version('penstock')}\n"
+    assert process("--version").stdout == f"headrace {importlib.metadata.version('headrace')}\n"
 
 
 def test_help_imports_neither_keras_nor_a_backend():
     """The command starts quickly, and works where no backend is installed."""
     code = (
         "import json, sys\n"
-        "from penstock.cli import main\n"
+        "from headrace.cli import main\n"
         "try:\n    main(['fit', '--help'])\n"
         "except SystemExit:\n    pass\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))\n"
@@ -57,13 +57,13 @@ def test_help_imports_neither_keras_nor_a_backend():
         ([], "required: COMMAND"),
         (["train"], "no command 'train'"),
         (["inof"], "no command 'inof'. Did you mean info?"),
-        (["-v"], "penstock --help"),
+        (["-v"], "headrace --help"),
         (["fit"], "required: FILE"),
-        (["fit", "{file}", "--epoch", "3"], "penstock fit has no option --epoch. Did you mean"),
-        (["fit", "{file}", "--epoch=3"], "Did you mean --epochs? See: penstock fit --help"),
-        (["fit", "{file}", "--zzz"], "no option --zzz. See: penstock fit --help"),
+        (["fit", "{file}", "--epoch", "3"], "headrace fit has no option --epoch. Did you mean"),
+        (["fit", "{file}", "--epoch=3"], "Did you mean --epochs? See: headrace fit --help"),
+        (["fit", "{file}", "--zzz"], "no option --zzz. See: headrace fit --help"),
         (["fit", "{file}", "more.h5"], "'more.h5' is one argument too many"),
-        (["pack", "{file}"], "See: penstock pack --help"),
+        (["pack", "{file}"], "See: headrace pack --help"),
         (["fit", "{file}", "--epochs", "0"], "expected 1 or more, received 0"),
         (["fit", "{file}", "--batch-size", "many"], "--batch-size"),
         (["fit", "{file}", "--seed", "-1"], "expected 0 to"),
@@ -99,11 +99,11 @@ def test_help_imports_neither_keras_nor_a_backend():
         (["fit", "{file}", "--x", "image", "--y", "label", "--model", "model"], "file.py:function"),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(penstock, file, arguments, words):
+def test_wrong_use_is_one_line_and_exit_code_2(headrace, file, arguments, words):
     """Each mistake is named in one line on stderr, before any training."""
-    code, out, err = penstock(*[argument.format(file=file) for argument in arguments])
+    code, out, err = headrace(*[argument.format(file=file) for argument in arguments])
     assert (code, out) == (2, "")
-    assert err.startswith("penstock: error: ")
+    assert err.startswith("headrace: error: ")
     assert err.count("\n") == 1
     assert words in err
     # Python's way to name an argument, but for calls that are written out.
@@ -111,16 +111,16 @@ def test_wrong_use_is_one_line_and_exit_code_2(penstock, file, arguments, words)
 
 
 def test_python_runs_the_package(file):
-    """`python -m penstock` is the command."""
+    """`python -m headrace` is the command."""
     done = subprocess.run(
-        [sys.executable, "-m", "penstock", "inof"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "headrace", "inof"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("penstock: error: There is no command 'inof'.")
+    assert done.stderr.startswith("headrace: error: There is no command 'inof'.")
 
 
-def test_warnings_are_plain_lines_in_the_words_of_the_command(penstock, file, tmp_path):
-    """Those of Penstock speak of options; a function of the user's has its own words."""
+def test_warnings_are_plain_lines_in_the_words_of_the_command(headrace, file, tmp_path):
+    """Those of Headrace speak of options; a function of the user's has its own words."""
     # As in a process of its own; here warnings are errors.
     warnings.simplefilter("default")
     (tmp_path / "mine.py").write_text(
@@ -130,33 +130,33 @@ def test_warnings_are_plain_lines_in_the_words_of_the_command(penstock, file, tm
         "    return image\n"
     )
     arguments = ("pack", file, tmp_path / "o.h5", "--x", "image", "--map")
-    code, _, err = penstock(*arguments, f"{tmp_path}/mine.py:prepare", "--quiet")
+    code, _, err = headrace(*arguments, f"{tmp_path}/mine.py:prepare", "--quiet")
     assert code == 0
-    assert set(err.splitlines()) == {"penstock: warning: seed=3 is odd"}
+    assert set(err.splitlines()) == {"headrace: warning: seed=3 is odd"}
     few = ("--memory", "30kB", "--batch-size", "16", "--validation", "none", "--model", "no.keras")
-    _, _, err = penstock("fit", file, "--x", "image", "--y", "label", *few)
+    _, _, err = headrace("fit", file, "--x", "image", "--y", "label", *few)
     warning, error = err.splitlines()
-    assert warning.startswith("penstock: warning: --shuffle yes mixes too little here")
+    assert warning.startswith("headrace: warning: --shuffle yes mixes too little here")
     assert re.search(r"What helps: --memory \d+MB, or a file", warning)
-    assert error.startswith("penstock: error: ")
+    assert error.startswith("headrace: error: ")
 
 
-def test_debug_shows_where(penstock):
+def test_debug_shows_where(headrace):
     """`--debug` adds the traceback."""
-    code, _, err = penstock("fit", "no.h5", "--debug")
+    code, _, err = headrace("fit", "no.h5", "--debug")
     assert code == 2
     assert "Traceback" in err
-    assert "penstock: error: " in err.splitlines()[-1]
+    assert "headrace: error: " in err.splitlines()[-1]
 
 
-def test_failure_at_work_is_exit_code_1(penstock, file, tmp_path):
+def test_failure_at_work_is_exit_code_1(headrace, file, tmp_path):
     """What goes wrong in the user's own function is a failure, and says whose."""
     (tmp_path / "broken.py").write_text("def build():\n    raise RuntimeError('out of\\n luck')\n")
     name = f"{tmp_path}/broken.py:build"
-    code, _, err = penstock("fit", file, "--x", "image", "--y", "label", "--model", name)
+    code, _, err = headrace("fit", file, "--x", "image", "--y", "label", "--model", name)
     assert code == 1
     [line] = err.splitlines()
-    assert line.startswith("penstock: error: RuntimeError: out of luck (raised by ")
+    assert line.startswith("headrace: error: RuntimeError: out of luck (raised by ")
     assert "--debug" in line
 
 
@@ -170,7 +170,7 @@ def test_a_backend_that_is_not_installed_is_exit_code_1(process, file):
     done = process("fit", file, "--x", "image", "--y", "label", env=env)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
-    assert f'pip install "penstock[{missing[0]}]"' in line
+    assert f'pip install "headrace[{missing[0]}]"' in line
 
 
 def _is_installed(module):
@@ -181,7 +181,7 @@ def test_ctrl_c_is_exit_code_130(file, tmp_path):
     """Ctrl-C ends the training at once, in one line, and saves nothing."""
     out = tmp_path / "model.keras"
     arguments = ["fit", file, "--x", "image", "--y", "label", "--epochs", "100000", "--out", out]
-    script = Path(sysconfig.get_path("scripts")) / "penstock"
+    script = Path(sysconfig.get_path("scripts")) / "headrace"
     process = subprocess.Popen(
         [str(script), *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -194,7 +194,7 @@ def test_ctrl_c_is_exit_code_130(file, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "penstock: interrupted\n"
+    assert err == "headrace: interrupted\n"
     assert not list(tmp_path.glob("*.keras"))
 
 

@@ -1,20 +1,20 @@
-"""What a shell completes after `penstock completion`, asked of the shell itself."""
+"""What a shell completes after `headrace completion`, asked of the shell itself."""
 
 import shlex
 import subprocess
 
 import pytest
 
-from penstock.cli import make_parser
-from penstock.cli.parser import commands_of, options_of
+from headrace.cli import make_parser
+from headrace.cli.parser import commands_of, options_of
 
 
 @pytest.fixture
-def script(penstock):
+def script(headrace):
     """The script of a shell."""
 
     def made(shell):
-        code, out, err = penstock("completion", shell)
+        code, out, err = headrace("completion", shell)
         assert (code, err) == (0, "")
         return out
 
@@ -24,17 +24,17 @@ def script(penstock):
 @pytest.mark.parametrize(
     "line, expected",
     [
-        ("penstock fi", ["fit"]),
-        ("penstock ", ["info", "fit", "pack", "stats", "verify", "completion", "--help"]),
-        ("penstock fit --ep", ["--epochs"]),
-        ("penstock fit cats.h5 --x image --shuf", ["--shuffle"]),
-        ("penstock fit --shuffle ", ["yes", "exact", "batch", "no"]),
-        ("penstock fit --shuffle e", ["exact"]),
-        ("penstock pack --shuffle --c", ["--compression", "--chunk"]),
-        ("penstock completion z", ["zsh"]),
-        ("penstock fit ca", []),
-        ("penstock fit --out ", []),
-        ("penstock unknown --x", []),
+        ("headrace fi", ["fit"]),
+        ("headrace ", ["info", "fit", "pack", "stats", "verify", "completion", "--help"]),
+        ("headrace fit --ep", ["--epochs"]),
+        ("headrace fit cats.h5 --x image --shuf", ["--shuffle"]),
+        ("headrace fit --shuffle ", ["yes", "exact", "batch", "no"]),
+        ("headrace fit --shuffle e", ["exact"]),
+        ("headrace pack --shuffle --c", ["--compression", "--chunk"]),
+        ("headrace completion z", ["zsh"]),
+        ("headrace fit ca", []),
+        ("headrace fit --out ", []),
+        ("headrace unknown --x", []),
     ],
 )
 def test_bash_completes(script, line, expected):
@@ -42,7 +42,7 @@ def test_bash_completes(script, line, expected):
     words = line.split(" ")
     asked = (
         f"{script('bash')}\nCOMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}\n"
-        '_penstock; printf "%s\\n" "${COMPREPLY[@]}"'
+        '_headrace; printf "%s\\n" "${COMPREPLY[@]}"'
     )
     done = subprocess.run(
         ["/bin/bash", "--norc", "-c", asked],
@@ -53,7 +53,7 @@ def test_bash_completes(script, line, expected):
     )
     assert done.stderr == ""
     assert set(expected) <= set(done.stdout.split())
-    assert len(done.stdout.split()) == len(expected) or line == "penstock "
+    assert len(done.stdout.split()) == len(expected) or line == "headrace "
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

@@ -1,4 +1,4 @@
-"""`penstock fit` from a file to a trained model and its summary."""
+"""`headrace fit` from a file to a trained model and its summary."""
 
 import json
 import re
@@ -8,20 +8,20 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 
 IMAGES = ("--x", "image", "--y", "label", "--seed", "0", "--batch-size", "32")
 VECTORS = ("--x", "vector", *IMAGES[2:])
 
 
 @pytest.fixture
-def fit(penstock, file):
-    """Runs `penstock fit --json` on the file and gives the document."""
+def fit(headrace, file):
+    """Runs `headrace fit --json` on the file and gives the document."""
 
     def run(*arguments):
-        code, out, err = penstock("fit", file, "--json", *arguments)
+        code, out, err = headrace("fit", file, "--json", *arguments)
         assert code == 0
-        assert "penstock:" not in err
+        assert "headrace:" not in err
         return json.loads(out)
 
     return run
@@ -102,9 +102,9 @@ def test_a_drawn_seed_is_shown(fit):
     assert again["metrics"]["loss"] == pytest.approx(summary["metrics"]["loss"], rel=1e-4)
 
 
-def test_the_text_lines_up(penstock, file):
+def test_the_text_lines_up(headrace, file):
     """Without --json the summary is two columns, after Keras' own progress."""
-    code, out, err = penstock("fit", file, *IMAGES)
+    code, out, err = headrace("fit", file, *IMAGES)
     assert (code, err) == (0, "")
     assert "Epoch 1/1" not in out or out.index("Epoch 1/1") < out.index("samples")
     table = out[re.search(r"^samples  ", out, re.MULTILINE).start() :].splitlines()
@@ -116,9 +116,9 @@ def test_the_text_lines_up(penstock, file):
     )
 
 
-def test_quiet_prints_nothing(penstock, file):
+def test_quiet_prints_nothing(headrace, file):
     """--quiet leaves errors and warnings alone."""
-    assert penstock("fit", file, *VECTORS, "--quiet") == (0, "", "")
+    assert headrace("fit", file, *VECTORS, "--quiet") == (0, "", "")
 
 
 def test_saves_the_trained_model(fit, file, tmp_path):
@@ -128,7 +128,7 @@ def test_saves_the_trained_model(fit, file, tmp_path):
     summary = fit(*IMAGES, "--validation", file, "--out", out)
     assert summary["saved"] == str(out)
     model = keras.saving.load_model(out)
-    data = ps.from_hdf5(file, x="image", y="label")
+    data = hr.from_hdf5(file, x="image", y="label")
     scores = model.evaluate(data.batch(50), verbose=0, return_dict=True)
     assert scores["accuracy"] == pytest.approx(summary["metrics"]["val_accuracy"], abs=1e-3)
     assert {path.name for path in tmp_path.iterdir()} == {"model.keras", "corners.h5"}
@@ -153,18 +153,18 @@ def test_starts_with_a_compiled_model_that_was_never_trained(fit, tmp_path):
     assert fit(*IMAGES, "--model", tmp_path / "m.keras")["metrics"]["loss"] > 0
 
 
-def test_an_uncompiled_file_is_refused(penstock, file, tmp_path):
+def test_an_uncompiled_file_is_refused(headrace, file, tmp_path):
     """A model without a loss cannot be trained, and the error says what to do."""
     keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten()]).save(tmp_path / "m.keras")
-    code, _, err = penstock("fit", file, *IMAGES, "--model", tmp_path / "m.keras")
+    code, _, err = headrace("fit", file, *IMAGES, "--model", tmp_path / "m.keras")
     assert code == 2
     assert "model.compile" in err
 
 
-def test_a_file_that_is_no_model_is_refused(penstock, file, tmp_path):
+def test_a_file_that_is_no_model_is_refused(headrace, file, tmp_path):
     """Keras' complaint is passed on."""
     (tmp_path / "m.keras").write_text("no model")
-    code, _, err = penstock("fit", file, *IMAGES, "--model", tmp_path / "m.keras")
+    code, _, err = headrace("fit", file, *IMAGES, "--model", tmp_path / "m.keras")
     assert code == 2
     assert "Keras cannot load" in err
 
@@ -189,10 +189,10 @@ def test_trains_what_a_function_returns(fit, own_model, function):
     ],
 )
 def test_a_function_that_gives_no_compiled_model_is_refused(
-    penstock, file, own_model, function, words
+    headrace, file, own_model, function, words
 ):
     """The error names the function and what it should have returned."""
-    code, _, err = penstock("fit", file, *IMAGES, "--model", f"{own_model}:{function}")
+    code, _, err = headrace("fit", file, *IMAGES, "--model", f"{own_model}:{function}")
     assert code == 2
     assert words in err
 
@@ -224,12 +224,12 @@ def test_start_and_end_limit_the_rows(fit):
     assert summary["metrics"].keys() == {"loss", "accuracy"}
 
 
-def test_a_validation_file_of_another_shape_is_refused(penstock, file, tmp_path):
+def test_a_validation_file_of_another_shape_is_refused(headrace, file, tmp_path):
     """Shapes that differ are found before training."""
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as f:
         f["image"], f["label"] = np.zeros((5, 9, 9), "uint8"), np.zeros(5, "uint8")
-    code, _, err = penstock("fit", file, *IMAGES, "--validation", other)
+    code, _, err = headrace("fit", file, *IMAGES, "--validation", other)
     assert code == 2
     assert "(8, 8)" in err
     assert "(9, 9)" in err
@@ -257,10 +257,10 @@ def test_a_loss_that_is_not_finite_is_null_in_json(fit, file, tmp_path):
     assert summary["metrics"]["loss"] is None
 
 
-def test_a_model_file_that_exits_is_an_error(penstock, file, tmp_path):
+def test_a_model_file_that_exits_is_an_error(headrace, file, tmp_path):
     """Not a successful end of the command."""
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
-    code, out, err = penstock(
+    code, out, err = headrace(
         "fit", file, "--x", "image", "--y", "label", "--model", f"{tmp_path}/leaves.py:build"
     )
     assert (code, out) == (2, "")
@@ -270,14 +270,14 @@ def test_a_model_file_that_exits_is_an_error(penstock, file, tmp_path):
 def validation_rows(monkeypatch):
     """Notes the rows of the validation part of each split that is made."""
     made = []
-    split = ps.Dataset.split
+    split = hr.Dataset.split
 
     def noted(data, *sizes, **options):
         parts = split(data, *sizes, **options)
         made.append(parts[1])
         return parts
 
-    monkeypatch.setattr(ps.Dataset, "split", noted)
+    monkeypatch.setattr(hr.Dataset, "split", noted)
     return made
 
 
@@ -303,9 +303,9 @@ def test_rows_of_one_key_are_kept_together(fit, file, monkeypatch):
 
 
 @pytest.mark.parametrize("validation", ["none", "other.h5"])
-def test_how_to_split_is_refused_where_nothing_is_split(penstock, file, validation):
+def test_how_to_split_is_refused_where_nothing_is_split(headrace, file, validation):
     """Rather than ignored."""
     for option in ("--stratify", "--split-by"):
-        code, _, err = penstock("fit", file, *IMAGES, "--validation", validation, option, "label")
+        code, _, err = headrace("fit", file, *IMAGES, "--validation", validation, option, "label")
         assert code == 2
         assert "say how a share is drawn" in err

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.cli.output import check_output, published
-from penstock.errors import MissingFileError, OptionError
+from headrace.cli.output import check_output, published
+from headrace.errors import MissingFileError, OptionError
 
 
 def test_a_new_name_in_a_folder_is_fine(tmp_path):
@@ -37,8 +37,8 @@ def test_refuses_what_cannot_be_saved_to(tmp_path, name, error):
 WITHOUT_RIGHTS = """
 import os, sys
 from pathlib import Path
-from penstock.cli.output import check_output
-from penstock.errors import NoPermissionError
+from headrace.cli.output import check_output
+from headrace.errors import NoPermissionError
 if os.geteuid() == 0:  # root may write anywhere
     os.setuid(65534)
 try:

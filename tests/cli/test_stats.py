@@ -1,4 +1,4 @@
-"""`penstock stats` from files to a table, a document and a picture."""
+"""`headrace stats` from files to a table, a document and a picture."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import penstock as ps
+import headrace as hr
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def numbers(file):
     return file
 
 
-def test_all_fields_are_shown_by_default(penstock, numbers):
-    code, out, err = penstock("stats", numbers)
+def test_all_fields_are_shown_by_default(headrace, numbers):
+    code, out, err = headrace("stats", numbers)
     assert (code, err) == (0, "")
     assert out.startswith("400 samples, 7 fields\n\nfield ")
     with h5py.File(numbers) as f:
@@ -36,22 +36,22 @@ def test_all_fields_are_shown_by_default(penstock, numbers):
 
 
 @pytest.mark.parametrize("command", ["stats", "pack"])
-def test_what_cannot_be_a_field_is_named_with_the_way_out(penstock, tmp_path, command):
+def test_what_cannot_be_a_field_is_named_with_the_way_out(headrace, tmp_path, command):
     """A version number beside the samples."""
     with h5py.File(tmp_path / "in.h5", "w") as f:
         f["image"] = f["label"] = np.arange(5)
         f["version"] = 3
     words = (command, tmp_path / "in.h5", *[tmp_path / "out.h5"] * (command == "pack"))
-    code, out, err = penstock(*words)
+    code, out, err = headrace(*words)
     assert (code, out) == (2, "")
     assert "'version'" in err
     assert "name those that you want, with --x" in err
-    assert penstock(*words, "--x", "image", "--y", "label")[0] == 0
+    assert headrace(*words, "--x", "image", "--y", "label")[0] == 0
 
 
-def test_fields_rows_and_limits_are_chosen(penstock, numbers):
+def test_fields_rows_and_limits_are_chosen(headrace, numbers):
     arguments = ("--x", "image,score", "--y", "label", "--start", "5", "--end", "105", "--json")
-    code, out, _ = penstock("stats", numbers, *arguments, "--distinct", "50", "--workers", "2")
+    code, out, _ = headrace("stats", numbers, *arguments, "--distinct", "50", "--workers", "2")
     assert code == 0
     known = json.loads(out)
     assert (known["rows"], known["x"], known["y"]) == (100, ["image", "score"], "label")
@@ -64,30 +64,30 @@ def test_fields_rows_and_limits_are_chosen(penstock, numbers):
     assert label["classes"] == [{"value": i, "count": n} for i, n in enumerate(counts)]
 
 
-def test_the_document_is_that_of_python(penstock, numbers):
-    _, out, _ = penstock("stats", numbers, "--x", "vector", "--json", "--memory", "4MB")
-    assert out == ps.stats(ps.from_hdf5(numbers, x="vector")).to_json() + "\n"
+def test_the_document_is_that_of_python(headrace, numbers):
+    _, out, _ = headrace("stats", numbers, "--x", "vector", "--json", "--memory", "4MB")
+    assert out == hr.stats(hr.from_hdf5(numbers, x="vector")).to_json() + "\n"
 
 
-def test_several_files_are_one_data_set(penstock, numbers, tmp_path):
+def test_several_files_are_one_data_set(headrace, numbers, tmp_path):
     other = tmp_path / "more.h5"
     other.write_bytes(numbers.read_bytes())
-    _, out, _ = penstock("stats", numbers, other, "--x", "label", "--json")
+    _, out, _ = headrace("stats", numbers, other, "--x", "label", "--json")
     assert json.loads(out)["rows"] == 800
 
 
-def test_the_plot_is_written_beside_the_table(penstock, numbers, tmp_path):
+def test_the_plot_is_written_beside_the_table(headrace, numbers, tmp_path):
     target = tmp_path / "all.png"
-    code, out, _ = penstock("stats", numbers, "--plot", target)
+    code, out, _ = headrace("stats", numbers, "--plot", target)
     assert code == 0
     assert out.startswith("400 samples")
     with Image.open(target) as image:
         assert image.format == "PNG"
 
 
-def test_quiet_prints_nothing(penstock, numbers, tmp_path):
+def test_quiet_prints_nothing(headrace, numbers, tmp_path):
     target = tmp_path / "all.png"
-    assert penstock("stats", numbers, "--plot", target, "--quiet") == (0, "", "")
+    assert headrace("stats", numbers, "--plot", target, "--quiet") == (0, "", "")
     assert target.exists()
 
 
@@ -110,24 +110,24 @@ def test_a_pipe_that_shows_no_bars_gets_others(process, numbers):
         ([], "required: INPUT"),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(penstock, numbers, arguments, words):
-    code, out, err = penstock("stats", *[text.format(file=numbers) for text in arguments])
+def test_wrong_use_is_one_line_and_exit_code_2(headrace, numbers, arguments, words):
+    code, out, err = headrace("stats", *[text.format(file=numbers) for text in arguments])
     assert (code, out) == (2, "")
-    assert err.startswith("penstock: error: ")
+    assert err.startswith("headrace: error: ")
     assert err.count("\n") == 1
     assert words in err
 
 
-def test_a_plot_that_cannot_be_written_is_found_before_anything_is_read(penstock):
+def test_a_plot_that_cannot_be_written_is_found_before_anything_is_read(headrace):
     """The error is about the plot, although there is no such file."""
-    _, _, err = penstock("stats", "no.h5", "--plot", "all.jpg")
+    _, _, err = headrace("stats", "no.h5", "--plot", "all.jpg")
     assert "all.jpg" in err
 
 
-def test_the_keys_of_the_document_are_in_the_help(process, penstock, numbers):
+def test_the_keys_of_the_document_are_in_the_help(process, headrace, numbers):
     """`--help` names every key."""
     text = process("stats", "--help").stdout
-    _, out, _ = penstock("stats", numbers, "--json")
+    _, out, _ = headrace("stats", numbers, "--json")
     known = json.loads(out)
     for key in (*known, *known["fields"][0]):
         assert key in text

@@ -2,9 +2,9 @@
 
 import pytest
 
-from penstock.cli import make_parser
-from penstock.cli.parser import commands_of
-from penstock.cli.words import as_typed
+from headrace.cli import make_parser
+from headrace.cli.parser import commands_of
+from headrace.cli.words import as_typed
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_arguments_become_options(command, text, expected):
         "the file /data/memory=3/x.h5",
         "the file 'seed=1 and x=2.h5'",
         "run pack(data, 'a.h5', shuffle=True, seed=0)",
-        "run ps.pack(data, shuffle=True)",
+        "run hr.pack(data, shuffle=True)",
         "names= has no option here",
         "a --memory=3 and lr=0.1",
         "x == y, x<=3 and index=3",

@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 
-import penstock as ps
+import headrace as hr
 
 FIELDS = {"image": ((4, 4, 3), "uint8"), "label": "float32"}
 
@@ -16,7 +16,7 @@ def samples(start, count, shape=(4, 4, 3)):
 
 
 def check_file(path, expected):
-    """The datasets that plain h5py and Penstock read in a file are these arrays."""
+    """The datasets that plain h5py and Headrace read in a file are these arrays."""
     names = list(expected)
     with h5py.File(path, "r") as file:
         found = []
@@ -25,7 +25,7 @@ def check_file(path, expected):
         for name in names:
             assert file[name].dtype == expected[name].dtype
             np.testing.assert_array_equal(file[name][:], expected[name])
-    for name, array in zip(names, ps.from_hdf5(path, names)[:][0], strict=True):
+    for name, array in zip(names, hr.from_hdf5(path, names)[:][0], strict=True):
         np.testing.assert_array_equal(array, expected[name])
 
 

@@ -12,23 +12,23 @@ import warnings
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.creating import store as store_module
-from penstock.errors import (
+import headrace as hr
+from headrace.creating import store as store_module
+from headrace.errors import (
     DataError,
     LockedFileError,
     OptionError,
     StateError,
     WriteError,
 )
-from penstock.staging import WRITTEN, staging_folder
+from headrace.staging import WRITTEN, staging_folder
 from tests.bad_input.refusal import refused
 from tests.creating.helpers import FIELDS, check_file, names_in, samples
 
 
 def fail(path, rows, length=None, **options):
     """Writes some rows, and fails."""
-    with ps.create(path, FIELDS, length, **options) as writer:
+    with hr.create(path, FIELDS, length, **options) as writer:
         if rows:
             writer.write(samples(0, rows))
         raise KeyError("mine")
@@ -48,7 +48,7 @@ def test_after_an_exception_what_was_written_is_kept(tmp_path):
     (note,) = caught.value.__notes__
     assert "up to row 20, is kept: create(..., resume=True)" in note
     assert not (tmp_path / "a.h5").exists()
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 20
         writer.write((image[20:], label[20:]))
     check_file(tmp_path / "a.h5", {"image": image, "label": label})
@@ -69,14 +69,14 @@ def test_rows_that_are_missing_at_the_end_can_be_written_later(tmp_path, length)
     image, label = samples(0, 30)
 
     def write_some():
-        with ps.create(tmp_path / "a.h5", FIELDS, length) as writer:
+        with hr.create(tmp_path / "a.h5", FIELDS, length) as writer:
             writer["image"][0:30] = image
             writer["label"][0:20] = label[:20]
 
     with pytest.raises(DataError, match="lacks 10 of 30 rows, from row 20") as caught:
         write_some()
     assert "up to row 30, is kept" in caught.value.__notes__[0]
-    with ps.create(tmp_path / "a.h5", FIELDS, length, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, length, resume=True) as writer:
         assert list(writer["image"].missing()) == []
         (gap,) = writer["label"].missing()
         writer["label"][gap.start : gap.stop] = label[gap.start : gap.stop]
@@ -85,15 +85,15 @@ def test_rows_that_are_missing_at_the_end_can_be_written_later(tmp_path, length)
 
 def test_what_was_left_is_not_destroyed_without_a_word(tmp_path):
     """By `create`, or by `pack`; overwriting discards it."""
-    data = ps.from_arrays(np.arange(10))
+    data = hr.from_arrays(np.arange(10))
     stop(tmp_path / "a.h5")
     for make in (
-        lambda: ps.create(tmp_path / "a.h5", FIELDS),
-        lambda: ps.pack(data, tmp_path / "a.h5"),
+        lambda: hr.create(tmp_path / "a.h5", FIELDS),
+        lambda: hr.pack(data, tmp_path / "a.h5"),
     ):
         with refused(OptionError, "still there", "resume=True", "overwrite=True"):
             make()
-    with ps.create(tmp_path / "a.h5", FIELDS, overwrite=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, overwrite=True) as writer:
         assert len(writer) == 0
         writer.write(samples(5, 3))
     image, label = samples(5, 3)
@@ -105,22 +105,22 @@ def test_what_cannot_be_gone_on_with_is_removed(tmp_path):
     left = staging_folder(tmp_path / "a.h5")
     left.mkdir()
     (left / "9.raw").write_text("left")
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert "9.raw" not in names_in(left)
         writer.write(samples(0, 3))
 
 
 def test_to_go_on_with_nothing_is_to_begin(tmp_path):
     """So that a script can always say so."""
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 0
         writer.write(samples(0, 3))
     with refused(OptionError, "is there already"):
-        ps.create(tmp_path / "a.h5", FIELDS, resume=True)
+        hr.create(tmp_path / "a.h5", FIELDS, resume=True)
     stop(tmp_path / "a.h5", overwrite=True)
-    with ps.create(tmp_path / "a.h5", FIELDS, overwrite=True, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, overwrite=True, resume=True) as writer:
         assert len(writer) == 20
-    assert len(ps.from_hdf5(tmp_path / "a.h5", "image")) == 20
+    assert len(hr.from_hdf5(tmp_path / "a.h5", "image")) == 20
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_to_go_on_takes_the_same_file(tmp_path, options, what):
     stop(tmp_path / "a.h5")
     arguments = {"fields": FIELDS, **options}
     with refused(StateError, "cannot be gone on with", f"other {what}. Create it as before"):
-        ps.create(tmp_path / "a.h5", **arguments, resume=True)
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+        hr.create(tmp_path / "a.h5", **arguments, resume=True)
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 20
 
 
@@ -151,7 +151,7 @@ def test_what_was_left_is_there_or_it_is_said(tmp_path, length):
     os.truncate(file, file.stat().st_size - 1)
     why = "5000 rows of 'label' were noted" if length is None else "truncated file"
     with refused(StateError, "damaged", why, "overwrite=True"):
-        ps.create(tmp_path / "a.h5", FIELDS, length, resume=True)
+        hr.create(tmp_path / "a.h5", FIELDS, length, resume=True)
 
 
 @pytest.mark.parametrize("rows", [50, 5000])
@@ -166,7 +166,7 @@ def test_a_kill_in_the_midst_of_the_end_loses_nothing(tmp_path, monkeypatch, row
     def killed(*arguments):
         raise Killed
 
-    writer = ps.create(tmp_path / "a.h5", FIELDS)
+    writer = hr.create(tmp_path / "a.h5", FIELDS)
     writer.write((image, label))
     if moment == "finished":
         monkeypatch.setattr(writer._store.staging, "publish", killed)
@@ -177,11 +177,11 @@ def test_a_kill_in_the_midst_of_the_end_loses_nothing(tmp_path, monkeypatch, row
     assert (staging_folder(tmp_path / "a.h5") / WRITTEN).exists()
     assert (tmp_path / "a.h5").exists() == (moment == "published")
     if moment == "finished":
-        with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+        with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
             assert len(writer) == rows
     check_file(tmp_path / "a.h5", {"image": image, "label": label})
     # And what is left behind is no file that could be gone on with.
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True, overwrite=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True, overwrite=True) as writer:
         assert len(writer) == 0
         writer.write((image, label))
     assert names_in(tmp_path) == ["a.h5"]
@@ -189,19 +189,19 @@ def test_a_kill_in_the_midst_of_the_end_loses_nothing(tmp_path, monkeypatch, row
 
 def test_a_writer_that_nobody_closed_is_reported(tmp_path):
     """And what it wrote is kept, and free to go on with."""
-    writer = ps.create(tmp_path / "a.h5", FIELDS)
+    writer = hr.create(tmp_path / "a.h5", FIELDS)
     writer.write(samples(0, 20))
     holder = [writer]
     del writer
     with pytest.warns(ResourceWarning, match=r"a.h5 was not closed, and no file was made"):
         holder.clear()
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 20
 
 
 def test_a_column_keeps_its_writer(tmp_path):
     """Which may be the only thing that refers to it."""
-    column = ps.create(tmp_path / "a.h5", {"x": "int64"})["x"]
+    column = hr.create(tmp_path / "a.h5", {"x": "int64"})["x"]
     gc.collect()
     column[0:3] = [1, 2, 3]
     column._writer.close()
@@ -210,7 +210,7 @@ def test_a_column_keeps_its_writer(tmp_path):
 
 def test_a_writer_may_be_collected_in_the_thread_that_flushes(tmp_path, monkeypatch):
     """Which then ends, and lets go of the file, when it is through."""
-    writer = ps.create(tmp_path / "a.h5", FIELDS)
+    writer = hr.create(tmp_path / "a.h5", FIELDS)
     writer.write(samples(0, 20))
     store, ended = writer._store, threading.Event()
     release = store._release
@@ -229,15 +229,15 @@ def test_a_writer_may_be_collected_in_the_thread_that_flushes(tmp_path, monkeypa
     del writer
     store._flusher.note(1 << 26)
     assert ended.wait(60)
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 20
 
 
 FORGETS = """
 import sys
 import numpy as np
-import penstock as ps
-writer = ps.create(sys.argv[1], {"x": "int64"})
+import headrace as hr
+writer = hr.create(sys.argv[1], {"x": "int64"})
 writer.write(np.arange(1000))
 """
 
@@ -247,14 +247,14 @@ def test_a_script_that_forgets_to_close_keeps_its_rows(tmp_path):
     command = [sys.executable, "-W", "always", "-c", FORGETS, str(tmp_path / "a.h5")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "was not closed" in done.stderr
-    with ps.create(tmp_path / "a.h5", {"x": "int64"}, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": "int64"}, resume=True) as writer:
         assert len(writer) == 1000
     check_file(tmp_path / "a.h5", {"x": np.arange(1000)})
 
 
 def test_a_closed_writer_is_closed(tmp_path):
     """Closing it again does nothing, and nothing else is possible."""
-    with ps.create(tmp_path / "a.h5", FIELDS) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS) as writer:
         writer.write(samples(0, 3))
         writer.close()
         writer.close()
@@ -265,22 +265,22 @@ def test_a_closed_writer_is_closed(tmp_path):
         ):
             with refused(OptionError, "was closed"):
                 use()
-    assert len(ps.from_hdf5(tmp_path / "a.h5", "image")) == 3
+    assert len(hr.from_hdf5(tmp_path / "a.h5", "image")) == 3
 
 
 def test_a_file_has_one_writer(tmp_path):
     """Another one is told, in this process or in another."""
-    with ps.create(tmp_path / "a.h5", FIELDS) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS) as writer:
         for options in ({}, {"resume": True}, {"overwrite": True}):
             with refused(LockedFileError, "is being written at this moment", "not closed"):
-                ps.create(tmp_path / "a.h5", FIELDS, **options)
+                hr.create(tmp_path / "a.h5", FIELDS, **options)
         writer.write(samples(0, 3))
-    assert len(ps.from_hdf5(tmp_path / "a.h5", "image")) == 3
+    assert len(hr.from_hdf5(tmp_path / "a.h5", "image")) == 3
 
 
 def test_writers_are_not_sent_to_other_processes(tmp_path):
     """By a pickle."""
-    with ps.create(tmp_path / "a.h5", FIELDS) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS) as writer:
         for item in (writer, writer["label"]):
             with refused(OptionError, "cannot be pickled", "Use threads"):
                 pickle.dumps(item)
@@ -292,7 +292,7 @@ def test_writers_are_not_sent_to_other_processes(tmp_path):
 def test_writers_are_not_sent_to_other_processes_by_a_fork(tmp_path):
     """The child is refused, and harms nothing; the parent goes on."""
     image, label = samples(0, 20)
-    with ps.create(tmp_path / "a.h5", FIELDS) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS) as writer:
         writer.write((image[:10], label[:10]))
         child = os.fork()
         if not child:
@@ -313,7 +313,7 @@ def test_writers_are_not_sent_to_other_processes_by_a_fork(tmp_path):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
 def test_a_forked_child_does_not_keep_a_file_locked(tmp_path):
     """Which was closed by its parent, while the child lives on."""
-    writer = ps.create(tmp_path / "a.h5", FIELDS)
+    writer = hr.create(tmp_path / "a.h5", FIELDS)
     writer.write(samples(0, 3))
     reading, writing = os.pipe()
     child = os.fork()
@@ -323,7 +323,7 @@ def test_a_forked_child_does_not_keep_a_file_locked(tmp_path):
         os._exit(0)
     writer._store.abandon()
     writer._finalizer.detach()
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 3
     os.close(writing)
     assert os.waitpid(child, 0)[1] == 0
@@ -349,7 +349,7 @@ def test_rows_are_flushed_when_asked_and_by_themselves(tmp_path, monkeypatch):
             replace(*arguments)
             flushed.notify_all()
 
-    with ps.create(path, FIELDS) as writer:
+    with hr.create(path, FIELDS) as writer:
         writer.write(samples(0, 3))
         writer.flush()
         assert noted_rows(path) == 3
@@ -361,7 +361,7 @@ def test_rows_are_flushed_when_asked_and_by_themselves(tmp_path, monkeypatch):
 
 def test_what_fails_in_the_background_is_said(tmp_path, monkeypatch):
     """By the next call; nothing is noted after that, and nothing published."""
-    writer = ps.create(tmp_path / "a.h5", FIELDS)
+    writer = hr.create(tmp_path / "a.h5", FIELDS)
     writer.write(samples(0, 3))
     writer.flush()
 
@@ -377,5 +377,5 @@ def test_what_fails_in_the_background_is_said(tmp_path, monkeypatch):
         writer.flush()
     with refused(WriteError, "Input/output error"):
         writer.close()
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 3

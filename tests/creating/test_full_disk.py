@@ -8,8 +8,8 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import DiskFullError
+import headrace as hr
+from headrace.errors import DiskFullError
 from tests.bad_input.refusal import refused
 from tests.creating.helpers import check_file, names_in
 
@@ -22,7 +22,7 @@ def disk(tmp_path):
     """A folder with a disk of its own, of 4 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "penstock", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "headrace", str(folder)]
     if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("this user may not mount a disk")
     yield folder
@@ -54,7 +54,7 @@ def test_a_full_disk_loses_nothing_that_was_flushed(disk):
 
     def write():
         nonlocal flushed
-        with ps.create(disk / "a.h5", FIELDS, overwrite=True) as writer:
+        with hr.create(disk / "a.h5", FIELDS, overwrite=True) as writer:
             flushed = fill(writer)
             writer.write(rows(flushed, 100))
 
@@ -64,7 +64,7 @@ def test_a_full_disk_loses_nothing_that_was_flushed(disk):
     assert "resume=True" in caught.value.__notes__[0]
     assert (disk / "a.h5").read_text() == "old"
     (disk / "junk").unlink()
-    with ps.create(disk / "a.h5", FIELDS, overwrite=True, resume=True) as writer:
+    with hr.create(disk / "a.h5", FIELDS, overwrite=True, resume=True) as writer:
         assert len(writer) >= flushed
         writer.write(rows(len(writer), 300 - len(writer)))
     x, y = rows(0, 300)
@@ -79,7 +79,7 @@ def test_a_full_disk_keeps_rows_that_nobody_flushed(disk, length):
 
     def write():
         nonlocal written
-        with ps.create(disk / "a.h5", FIELDS, length) as writer:
+        with hr.create(disk / "a.h5", FIELDS, length) as writer:
             (disk / "junk").write_bytes(b"x" * (DISK_BYTES // 2))
             while True:
                 writer.write(rows(written, 7))
@@ -90,7 +90,7 @@ def test_a_full_disk_keeps_rows_that_nobody_flushed(disk, length):
     assert written > 100
     assert f"up to row {written}, is kept" in caught.value.__notes__[0]
     (disk / "junk").unlink()
-    with ps.create(disk / "a.h5", FIELDS, length, resume=True) as writer:
+    with hr.create(disk / "a.h5", FIELDS, length, resume=True) as writer:
         assert len(writer) == written
         writer.write(rows(written, 300 - written))
     x, y = rows(0, 300)
@@ -100,7 +100,7 @@ def test_a_full_disk_keeps_rows_that_nobody_flushed(disk, length):
 def test_a_writer_that_found_no_room_can_be_used_again(disk):
     """Without being closed and opened."""
     (disk / "junk").write_bytes(b"x" * (DISK_BYTES // 2))
-    with ps.create(disk / "a.h5", FIELDS) as writer:
+    with hr.create(disk / "a.h5", FIELDS) as writer:
         fill(writer)
         written = len(writer)
         (disk / "junk").unlink()
@@ -113,14 +113,14 @@ def test_no_room_at_the_end_loses_nothing(disk):
     """Where fields are copied: it can be closed later."""
     fields = {"x": ((1000,), "int64"), "z": ((1000,), "int64")}
     x, _ = rows(0, 150)
-    writer = ps.create(disk / "a.h5", fields)
+    writer = hr.create(disk / "a.h5", fields)
     writer.write((x, x))
     (disk / "junk").write_bytes(b"x" * (DISK_BYTES - 2 * x.nbytes - (1 << 18)))
     with refused(DiskFullError, "disk is full"):
         writer.close()
     assert not (disk / "a.h5").exists()
     (disk / "junk").unlink()
-    with ps.create(disk / "a.h5", fields, resume=True) as writer:
+    with hr.create(disk / "a.h5", fields, resume=True) as writer:
         assert len(writer) == 150
     check_file(disk / "a.h5", {"x": x, "z": x})
 
@@ -128,21 +128,21 @@ def test_no_room_at_the_end_loses_nothing(disk):
 def test_a_file_of_known_length_finds_out_before(disk):
     """Nothing is written for nothing."""
     with refused(DiskFullError, "left. Make room"):
-        ps.create(disk / "a.h5", FIELDS, length=1000)
+        hr.create(disk / "a.h5", FIELDS, length=1000)
     assert names_in(disk) == []
 
 
 LIMITED = """
 import resource, sys
 import numpy as np
-import penstock as ps
+import headrace as hr
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 try:
-    with ps.create(sys.argv[1], {"x": "int64"}, overwrite=True) as writer:
+    with hr.create(sys.argv[1], {"x": "int64"}, overwrite=True) as writer:
         writer.write(np.arange(100_000))
         writer.flush()
         writer.write(np.arange(100_000, 200_000))
-except ps.errors.WriteError as error:
+except hr.errors.WriteError as error:
     print(error, *error.__notes__)
 """
 
@@ -156,6 +156,6 @@ def test_a_file_that_may_not_grow_loses_nothing_that_was_flushed(tmp_path):
     assert "File too large" in done.stdout
     assert "up to row 100000, is kept" in done.stdout
     assert (tmp_path / "a.h5").read_text() == "old"
-    with ps.create(tmp_path / "a.h5", {"x": "int64"}, overwrite=True, resume=True) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": "int64"}, overwrite=True, resume=True) as writer:
         writer.write(np.arange(len(writer), 200_000))
     check_file(tmp_path / "a.h5", {"x": np.arange(200_000)})

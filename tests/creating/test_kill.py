@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import DataError
-from penstock.staging import staging_folder
+import headrace as hr
+from headrace.errors import DataError
+from headrace.staging import staging_folder
 from tests.creating.helpers import FIELDS, check_file, names_in, samples
 
 KILLS = 25
@@ -63,7 +63,7 @@ def rows_left(path, length, folder):
     folder.mkdir()
     copy = folder / path.name
     shutil.copytree(staging_folder(path), staging_folder(copy))
-    with ps.create(copy, FIELDS, length, resume=True) as writer:
+    with hr.create(copy, FIELDS, length, resume=True) as writer:
         found = len(writer)
         if not found:
             writer.write(samples(0, 1))
@@ -125,12 +125,12 @@ def test_a_kill_while_a_file_is_closed_loses_nothing(tmp_path, length):
             ends[there] += 1
             if there == "old":
                 assert end == signal.SIGKILL
-                with ps.create(path, FIELDS, length, overwrite=True, resume=True) as writer:
+                with hr.create(path, FIELDS, length, overwrite=True, resume=True) as writer:
                     assert len(writer) == FEW_ROWS
             check_file(path, {"image": image, "label": label})
             # Rows that were published are not said to be left.
             path.unlink()
-            with suppress(DataError), ps.create(path, FIELDS, length):
+            with suppress(DataError), hr.create(path, FIELDS, length):
                 pass
             assert names_in(tmp_path) == []
             step += 1 + step // 12
@@ -140,10 +140,10 @@ def test_a_kill_while_a_file_is_closed_loses_nothing(tmp_path, length):
 
 FORKED = """
 import os, signal, sys
-import penstock as ps
-from penstock.errors import DataError
+import headrace as hr
+from headrace.errors import DataError
 
-writer = ps.create(sys.argv[1], {"a": "i4"})
+writer = hr.create(sys.argv[1], {"a": "i4"})
 writer.write([1, 2])
 writer.flush()
 if not os.fork():
@@ -163,6 +163,6 @@ def test_a_child_of_a_killed_process_does_not_keep_a_file_locked(tmp_path):
         assert process.stdout.readline() == "forked\n"
         process.kill()
         process.wait()
-        with ps.create(tmp_path / "a.h5", {"a": "i4"}, resume=True) as writer:
+        with hr.create(tmp_path / "a.h5", {"a": "i4"}, resume=True) as writer:
             assert len(writer) == 2
-    assert ps.open(tmp_path / "a.h5")[:][0].tolist() == [1, 2]
+    assert hr.open(tmp_path / "a.h5")[:][0].tolist() == [1, 2]

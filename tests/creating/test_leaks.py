@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import penstock as ps
-from penstock.errors import OptionError, StateError, WriteError
-from penstock.staging import Staging, staging_folder
+import headrace as hr
+from headrace.errors import OptionError, StateError, WriteError
+from headrace.staging import Staging, staging_folder
 from tests.bad_input.refusal import refused
 from tests.creating.helpers import FIELDS, check_file, names_in, samples
 from tests.leaks import interrupted_at, open_files, threads_left
@@ -27,7 +27,7 @@ def test_too_many_open_files_are_said_and_closed_again(tmp_path):
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 30, hard))
     try:
         with refused(WriteError, "Too many open files", "a.h5"):
-            ps.create(tmp_path / "a.h5", MANY)
+            hr.create(tmp_path / "a.h5", MANY)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert open_files(tmp_path) == []
@@ -38,7 +38,7 @@ def test_too_many_open_files_are_said_and_closed_again(tmp_path):
 @pytest.mark.parametrize("length", [None, 9], ids=["growing", "fixed"])
 def test_a_damaged_leftover_is_not_held_open(tmp_path, length):
     """And stays, for whoever can make something of it."""
-    with suppress(RuntimeError), ps.create(tmp_path / "a.h5", FIELDS, length) as writer:
+    with suppress(RuntimeError), hr.create(tmp_path / "a.h5", FIELDS, length) as writer:
         writer.write(samples(0, 9))
         writer.flush()
         raise RuntimeError
@@ -46,7 +46,7 @@ def test_a_damaged_leftover_is_not_held_open(tmp_path, length):
     os.truncate(left / ("0.raw" if length is None else "new.h5"), 10)
     for _ in range(3):
         with refused(StateError, "damaged"):
-            ps.create(tmp_path / "a.h5", FIELDS, length, resume=True)
+            hr.create(tmp_path / "a.h5", FIELDS, length, resume=True)
     assert open_files(tmp_path) == []
     assert left.exists()
 
@@ -60,7 +60,7 @@ def test_a_writer_without_a_thread_leaves_nothing(tmp_path, monkeypatch, length)
 
     monkeypatch.setattr(threading.Thread, "start", fail)
     with pytest.raises(RuntimeError, match="can't start"):
-        ps.create(tmp_path / "a.h5", FIELDS, length)
+        hr.create(tmp_path / "a.h5", FIELDS, length)
     assert open_files(tmp_path) == []
     assert names_in(tmp_path) == []
 
@@ -76,7 +76,7 @@ def test_an_interrupt_at_any_moment_leaves_no_thread_and_no_open_file(tmp_path, 
     while True:
         with (
             interrupted_at(step) as where,
-            ps.create(path, FIELDS, length, overwrite=True) as writer,
+            hr.create(path, FIELDS, length, overwrite=True) as writer,
         ):
             writer.write((image[:10], label[:10]))
             writer.flush()
@@ -98,7 +98,7 @@ def test_an_interrupt_after_the_file_is_in_place_does_not_say_otherwise(tmp_path
     def interrupt(staging):
         raise KeyboardInterrupt
 
-    writer = ps.create(tmp_path / "a.h5", FIELDS)
+    writer = hr.create(tmp_path / "a.h5", FIELDS)
     writer.write(samples(0, 9))
     writer.flush()
     with monkeypatch.context() as patch:
@@ -106,10 +106,10 @@ def test_an_interrupt_after_the_file_is_in_place_does_not_say_otherwise(tmp_path
         with pytest.raises(KeyboardInterrupt) as caught:
             writer.close()
     assert not getattr(caught.value, "__notes__", [])
-    assert len(ps.from_hdf5(tmp_path / "a.h5", x="label")) == 9
+    assert len(hr.from_hdf5(tmp_path / "a.h5", x="label")) == 9
     with refused(OptionError, "is there already"):
-        ps.create(tmp_path / "a.h5", FIELDS, resume=True)
-    with ps.create(tmp_path / "a.h5", FIELDS, resume=True, overwrite=True) as writer:
+        hr.create(tmp_path / "a.h5", FIELDS, resume=True)
+    with hr.create(tmp_path / "a.h5", FIELDS, resume=True, overwrite=True) as writer:
         assert len(writer) == 0
         writer.write(samples(0, 2))
     assert names_in(tmp_path) == ["a.h5"]

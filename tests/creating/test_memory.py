@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 
 ROW = (1000, 250)
 MOST = 24 << 20
@@ -17,7 +17,7 @@ def test_writing_takes_no_memory_for_rows(tmp_path, length):
     source = np.memmap(tmp_path / "source", "float64", "w+", shape=(40, *ROW))
     source[:] = 7
     tracemalloc.start()
-    with ps.create(tmp_path / "a.h5", {"x": (ROW, "uint8"), "y": "int8"}, length) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": (ROW, "uint8"), "y": "int8"}, length) as writer:
         for start in range(0, 400, 40):
             writer["x"][start : start + 40] = source
         writer["x"][:] = np.uint8(7)
@@ -27,4 +27,4 @@ def test_writing_takes_no_memory_for_rows(tmp_path, length):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < MOST
-    assert (ps.from_hdf5(tmp_path / "a.h5", "x")[[0, 399]][0] == 7).all()
+    assert (hr.from_hdf5(tmp_path / "a.h5", "x")[[0, 399]][0] == 7).all()

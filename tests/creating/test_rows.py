@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.creating.rows import PAGE, RowSet
+from headrace.creating.rows import PAGE, RowSet
 
 NEAR = st.integers(0, 3).map(lambda page: page * PAGE)
 ROW = st.builds(lambda edge, by: max(0, edge + by), NEAR, st.integers(-9, 9))

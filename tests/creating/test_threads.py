@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.creating import store as store_module
+import headrace as hr
+from headrace.creating import store as store_module
 from tests.creating.helpers import FIELDS, check_file, samples
 
 THREADS = 8
@@ -39,7 +39,7 @@ def test_every_batch_of_every_thread_is_there_whole(tmp_path, length, monkeypatc
                 writer.flush()
         return written
 
-    with ps.create(tmp_path / "a.h5", FIELDS, length) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, length) as writer:
         told = {start: rows for written in in_threads(write) for start, rows in written.items()}
     image, label = samples(0, THREADS * 60 * 5)
     assert sorted(row for rows in told.values() for row in rows) == list(range(len(label)))
@@ -60,7 +60,7 @@ def test_threads_assign_rows_of_their_own(tmp_path, length):
             writer["image"][rows] = image[rows]
             writer["label"][start : start + 10] = label[start : start + 10]
 
-    with ps.create(tmp_path / "a.h5", FIELDS, length) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, length) as writer:
         in_threads(write)
     check_file(tmp_path / "a.h5", {"image": image, "label": label})
 
@@ -68,7 +68,7 @@ def test_threads_assign_rows_of_their_own(tmp_path, length):
 def test_a_flush_waits_for_rows_that_are_under_way(tmp_path, monkeypatch):
     """So that no hole is noted before rows that came later."""
     begun, go_on = threading.Event(), threading.Event()
-    with ps.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
         files = writer._store._files
         put = files.put
 
@@ -97,7 +97,7 @@ def test_a_flush_waits_for_rows_that_are_under_way(tmp_path, monkeypatch):
 def test_a_flush_is_not_kept_waiting_by_rows_that_come_later(tmp_path, monkeypatch):
     """They wait for it, so that threads which always write do not keep it from its turn."""
     begun, go_on, flushed = threading.Event(), threading.Event(), threading.Event()
-    with ps.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
         store = writer._store
         put = store._files.put
 
@@ -138,9 +138,9 @@ def test_a_flush_is_not_kept_waiting_by_rows_that_come_later(tmp_path, monkeypat
 def test_bytes_of_rows_whose_writing_failed_are_not_in_the_file(tmp_path, monkeypatch):
     """Not even behind its end."""
     batch = samples(0, 3000)
-    with ps.create(tmp_path / "good.h5", FIELDS) as writer:
+    with hr.create(tmp_path / "good.h5", FIELDS) as writer:
         writer.write(batch)
-    with ps.create(tmp_path / "a.h5", FIELDS) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS) as writer:
         writer.write(batch)
         put = writer._store._files.put
 
@@ -158,7 +158,7 @@ def test_bytes_of_rows_whose_writing_failed_are_not_in_the_file(tmp_path, monkey
 
 def test_rows_whose_writing_failed_leave_no_hole_at_the_end(tmp_path, monkeypatch):
     """The next batch takes their place; behind others, they are missing."""
-    with ps.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": "int64"}) as writer:
         writer.write([0, 1])
         put = writer._store._files.put
 
@@ -187,9 +187,9 @@ def test_nobody_writes_while_the_file_is_closed(tmp_path):
                 rows.append(writer.write([number] * 3))
                 if len(rows) > 50 and number == 0:
                     writer.close()
-        except ps.errors.OptionError as error:
+        except hr.errors.OptionError as error:
             return "was closed" in str(error)
 
-    writer = ps.create(tmp_path / "a.h5", {"x": "int64"})
+    writer = hr.create(tmp_path / "a.h5", {"x": "int64"})
     assert in_threads(write) == [True] * THREADS
-    assert len(ps.from_hdf5(tmp_path / "a.h5")) == 3 * len(rows)
+    assert len(hr.from_hdf5(tmp_path / "a.h5")) == 3 * len(rows)

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from penstock.creating import values as values_module
-from penstock.creating.values import rows_of_batch, values_for
-from penstock.errors import DataError, LossError, OptionError, ShapeError
-from penstock.spec import Field
+from headrace.creating import values as values_module
+from headrace.creating.values import rows_of_batch, values_for
+from headrace.errors import DataError, LossError, OptionError, ShapeError
+from headrace.spec import Field
 
 NUMBERS = ["bool", "int8", "uint8", "int32", "uint64", "float16", "float32", "float64", "complex64"]
 

@@ -1,4 +1,4 @@
-"""What is written is what is read: by h5py, and by Penstock; whatever the order of the writing."""
+"""What is written is what is read: by h5py, and by Headrace; whatever the order of the writing."""
 
 import h5py
 import numpy as np
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import DataError, FieldNotFoundError, LossError, OptionError, ShapeError
-from penstock.writing.hdf5 import ALIGNMENT
+import headrace as hr
+from headrace.errors import DataError, FieldNotFoundError, LossError, OptionError, ShapeError
+from headrace.writing.hdf5 import ALIGNMENT
 from tests.bad_input.refusal import refused
 from tests.creating.helpers import FIELDS, check_file, names_in, samples
 
@@ -19,7 +19,7 @@ FORMS = {"a/x": ((2, 3), "int16"), "y": "float64"}
 def test_batches_follow_each_other(tmp_path):
     """The rows of each are where the writer says."""
     image, label = samples(0, 100)
-    with ps.create(tmp_path / "a.h5", FIELDS) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS) as writer:
         assert len(writer) == 0
         assert writer.write({"label": label[:30], "image": image[:30]}) == range(30)
         assert writer.write((image[30:50], label[30:50])) == range(30, 50)
@@ -33,7 +33,7 @@ def test_batches_follow_each_other(tmp_path):
 def test_the_first_lines_of_every_tutorial(tmp_path):
     """Slices, single rows, Python numbers, and samples for many rows."""
     image, label = samples(0, 50)
-    with ps.create(tmp_path / "a.h5", FIELDS, length=50) as w:
+    with hr.create(tmp_path / "a.h5", FIELDS, length=50) as w:
         w["image"][:] = 0
         w["image"][10:20] = image[10:20]
         w["image"][3, ...] = image[3]
@@ -49,10 +49,10 @@ def test_the_first_lines_of_every_tutorial(tmp_path):
 def test_a_loader_can_be_written(tmp_path, make_images):
     """Its batches are those that `write` takes."""
     images = make_images(100)
-    data = ps.from_hdf5(images.path, "image", "label")
-    with ps.create(tmp_path / "a.h5", data.spec) as writer:
+    data = hr.from_hdf5(images.path, "image", "label")
+    with hr.create(tmp_path / "a.h5", data.spec) as writer:
         assert writer.write_all(data.batch(32)) == 100
-    again = ps.open(tmp_path / "a.h5")
+    again = hr.open(tmp_path / "a.h5")
     assert again.spec == data.spec
     for new, old in zip(again[:], data[:], strict=True):
         np.testing.assert_array_equal(new, old)
@@ -61,13 +61,13 @@ def test_a_loader_can_be_written(tmp_path, make_images):
 def test_a_file_knows_its_structure(tmp_path):
     """So that nobody has to name x and y."""
     names = {"a": "uint8", "b": "float32", "c": "int8", "d": "float32"}
-    with ps.create(tmp_path / "a.h5", names, x={"in": "a", "too": ["b"]}, y="c") as writer:
+    with hr.create(tmp_path / "a.h5", names, x={"in": "a", "too": ["b"]}, y="c") as writer:
         writer.write([[i, i + 1] for i in range(4)])
-    data = ps.open(tmp_path / "a.h5")
+    data = hr.open(tmp_path / "a.h5")
     assert (data.spec.x, data.spec.y) == ({"in": "a", "too": ("b",)}, "c")
-    with ps.create(tmp_path / "b.h5", names, x=..., y="c", sample_weight="d") as writer:
+    with hr.create(tmp_path / "b.h5", names, x=..., y="c", sample_weight="d") as writer:
         writer.write([[i, i + 1] for i in range(4)])
-    spec = ps.open(tmp_path / "b.h5").spec
+    spec = hr.open(tmp_path / "b.h5").spec
     assert (spec.x, spec.y, spec.sample_weight) == (("a", "b"), "c", "d")
 
 
@@ -97,7 +97,7 @@ def test_a_file_of_fixed_length_is_assigned_to_as_arrays_are(tmp_path_factory, s
     path = tmp_path_factory.mktemp("fixed") / "a.h5"
     truth = {"a/x": np.zeros((ROWS, 2, 3), "int16"), "y": np.zeros(ROWS)}
     written = {name: np.zeros(ROWS, bool) for name in truth}
-    with ps.create(path, FORMS, length=ROWS) as writer:
+    with hr.create(path, FORMS, length=ROWS) as writer:
         for number, step in enumerate(steps, 1):
             do(step, number, writer, truth)
             written[step[0]][step[1]] = True
@@ -121,7 +121,7 @@ def test_a_file_that_grows_holds_what_was_appended_and_assigned(tmp_path_factory
         more = np.zeros((max(0, length - len(array)), *array.shape[1:]), array.dtype)
         truth[name] = np.concatenate([array, more])
 
-    with ps.create(path, FORMS) as writer:
+    with hr.create(path, FORMS) as writer:
         for number in range(data.draw(st.integers(1, 5))):
             end = max(map(len, truth.values()))
             assert len(writer) == end
@@ -159,7 +159,7 @@ def test_all_dtypes_that_hdf5_keeps(tmp_path, dtype, length):
     raw = rng.integers(65, 67, (9, 4, *inner, base.itemsize), np.uint8)
     values = (raw % 2 if base.kind == "b" else raw).reshape(9, 4, -1).view(base)
     values = values.reshape(9, 4, *inner)
-    with ps.create(tmp_path / "a.h5", {"x": ((4,), dtype)}, length) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": ((4,), dtype)}, length) as writer:
         writer["x"][4:9] = values[4:]
         writer["x"][:4] = values[:4]
     with h5py.File(tmp_path / "a.h5", "r") as file:
@@ -170,7 +170,7 @@ def test_all_dtypes_that_hdf5_keeps(tmp_path, dtype, length):
 def test_one_field_takes_its_array(tmp_path):
     """In a tuple, in a dict, or as it is."""
     values = np.arange(12.0).reshape(6, 2)
-    with ps.create(tmp_path / "a.h5", {"x": ((2,), "float64")}) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": ((2,), "float64")}) as writer:
         writer.write(values[:1])
         writer.write((values[1:2],))
         writer.write({"x": values[2:4]})
@@ -184,7 +184,7 @@ def test_rows_lie_in_one_piece_that_begins_at_a_page(tmp_path, length, name):
     """And the same values make the same file, whenever they are written."""
     image, label = samples(0, 3000)
     for file in ("a.h5", "b.h5"):
-        with ps.create(tmp_path / file, {"label": "float32", name: FIELDS["image"]}, length) as w:
+        with hr.create(tmp_path / file, {"label": "float32", name: FIELDS["image"]}, length) as w:
             w.write({name: image, "label": label})
     with h5py.File(tmp_path / "a.h5", "r") as file:
         for dataset in (file[name], file["label"]):
@@ -198,7 +198,7 @@ def test_rows_of_the_largest_field_are_never_moved(tmp_path, names):
     """The file in which they were written is the one that is published."""
     image, label = samples(0, 3000)
     (name,) = names
-    with ps.create(tmp_path / "a.h5", {"label": "float32", name: FIELDS["image"]}) as writer:
+    with hr.create(tmp_path / "a.h5", {"label": "float32", name: FIELDS["image"]}) as writer:
         writer.write({name: image, "label": label})
         raw = (writer._store.staging.folder / "0.raw").stat().st_ino
     assert (tmp_path / "a.h5").stat().st_ino == raw
@@ -211,7 +211,7 @@ def test_a_file_grows_to_the_length_that_it_would_have_had(tmp_path):
     order = sorted(fields, key=lambda name: name != "weight")
     image, label = samples(0, 2000)
     for name, length in (("grown", None), ("fixed", 2000)):
-        with ps.create(tmp_path / name, {n: fields[n] for n in order}, length) as writer:
+        with hr.create(tmp_path / name, {n: fields[n] for n in order}, length) as writer:
             writer.write({"image": image, "weight": image.astype("float16"), "label": label})
     assert (tmp_path / "grown").read_bytes() == (tmp_path / "fixed").read_bytes()
 
@@ -219,7 +219,7 @@ def test_a_file_grows_to_the_length_that_it_would_have_had(tmp_path):
 @pytest.mark.parametrize("length", [None, 10])
 def test_rows_that_are_missing_are_named(tmp_path, length):
     """Nothing is published, and they can still be written."""
-    writer = ps.create(tmp_path / "a.h5", FIELDS, length)
+    writer = hr.create(tmp_path / "a.h5", FIELDS, length)
     image, label = samples(0, 10)
     writer["image"][:4] = image[:4]
     writer["image"][6:10] = image[6:]
@@ -240,7 +240,7 @@ def test_rows_that_are_missing_are_named(tmp_path, length):
 def test_a_file_without_rows_is_not_made(tmp_path, length):
     """Nobody could read it."""
     kind = ShapeError if length is None else DataError
-    writer = ps.create(tmp_path / "a.h5", FIELDS, length)
+    writer = hr.create(tmp_path / "a.h5", FIELDS, length)
     with pytest.raises(kind, match=r"cannot be made without rows|lacks 3 of 3 rows"):
         writer.__exit__(None, None, None)
     assert names_in(tmp_path) == []
@@ -249,7 +249,7 @@ def test_a_file_without_rows_is_not_made(tmp_path, length):
 def test_a_fixed_length_has_an_end(tmp_path):
     """A batch beyond it is refused as a whole, and says how much is left."""
     image, label = samples(0, 10)
-    with ps.create(tmp_path / "a.h5", FIELDS, length=10) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS, length=10) as writer:
         writer.write((image[:7], label[:7]))
         with refused(ShapeError, "The batch has 4 rows", "has 3 of its 10 left"):
             writer.write((image[:4], label[:4]))
@@ -263,7 +263,7 @@ def test_a_fixed_length_has_an_end(tmp_path):
 def test_batches_that_do_not_fit_are_refused_as_a_whole(tmp_path):
     """And what came before and comes after is written."""
     image, label = samples(0, 10)
-    with ps.create(tmp_path / "a.h5", FIELDS) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS) as writer:
         writer.write((image[:5], label[:5]))
         with refused(ShapeError, "image has 3", "label has 2"):
             writer.write((image[:3], label[:2]))
@@ -294,7 +294,7 @@ def test_batches_that_do_not_fit_are_refused_as_a_whole(tmp_path):
 
 def test_a_writer_says_what_it_is(tmp_path):
     """To a person at a prompt."""
-    with ps.create(tmp_path / "a.h5", FIELDS) as writer:
+    with hr.create(tmp_path / "a.h5", FIELDS) as writer:
         writer.write(samples(0, 3))
         assert "3 rows so far: image (4, 4, 3) uint8, label () float32" in repr(writer)
         assert "'label'" in repr(writer["label"])
@@ -307,7 +307,7 @@ def test_scattered_rows_of_a_large_file(tmp_path):
     """In blocks: a permutation of more rows than are looked at together."""
     n = 150_000
     values = np.random.default_rng(0).permutation(n)
-    with ps.create(tmp_path / "a.h5", {"x": "int64"}, length=n) as writer:
+    with hr.create(tmp_path / "a.h5", {"x": "int64"}, length=n) as writer:
         writer["x"][::2] = values[::2]
         writer["x"][np.arange(n - 1, 0, -2)] = values[::-1][::2]
     check_file(tmp_path / "a.h5", {"x": values})

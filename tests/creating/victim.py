@@ -12,8 +12,8 @@ import sys
 
 import numpy as np
 
-import penstock as ps
-from penstock.creating import store
+import headrace as hr
+from headrace.creating import store
 from tests.creating.helpers import FIELDS, samples
 
 
@@ -31,7 +31,7 @@ def write(path, length, seed, rows, seconds, close=False, die_at=0):
     """
     rng = np.random.default_rng(seed)
     store.SECONDS = seconds
-    with ps.create(path, FIELDS, length, overwrite=True, resume=True) as writer:
+    with hr.create(path, FIELDS, length, overwrite=True, resume=True) as writer:
         say("process", os.getpid())
         while len(writer) < rows or not close:
             if rng.random() < 0.5 and len(writer):

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from penstock.resources import parse_bytes
+from headrace.resources import parse_bytes
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "digits.py"
 

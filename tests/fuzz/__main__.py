@@ -1,7 +1,7 @@
 """Damages HDF5 files at random, has processes read them, and says what came of it.
 
 `python -m tests.fuzz --seconds 3600 --seed 7`. Input number i depends on the seed and on i alone.
-What must come of a damaged file is an error of Penstock's, or the values that h5py reads. Anything
+What must come of a damaged file is an error of Headrace's, or the values that h5py reads. Anything
 else is a finding, which is kept with all that is needed to run it again. A process that dies is
 none where h5py alone dies of the same file: that is libhdf5's own.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from penstock.resources import cpu_count
+from headrace.resources import cpu_count
 from tests.fuzz import corpus
 from tests.fuzz.mutate import flip_data, mutate
 
@@ -128,7 +128,7 @@ class Fuzzer:
     def __init__(self, seed, findings):
         self._seed = seed
         self._findings = findings
-        self._folder = Path(tempfile.mkdtemp(prefix="penstock-fuzz-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="headrace-fuzz-"))
         self._files = corpus.make(self._folder)
         self._lock = threading.Lock()
         self._next = 0
@@ -200,7 +200,7 @@ class Fuzzer:
         return job, f"{seed.name}: {', '.join(kinds)}"
 
     def _again(self, job, outcome, phase):
-        """Tells a fault of libhdf5 by itself from one of Penstock."""
+        """Tells a fault of libhdf5 by itself from one of Headrace."""
         if phase == "compare":
             return f"own {outcome}", phase
         # What is read by address is not read by libhdf5.

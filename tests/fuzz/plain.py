@@ -1,4 +1,4 @@
-"""Opens a file with h5py alone, and looks at all of it: what crashes here is no fault of Penstock.
+"""Opens a file with h5py alone, and looks at all of it: what crashes here is no fault of Headrace.
 
 `python -m tests.fuzz.plain FILE`, or with `samples` behind it to read those as well.
 """
@@ -16,7 +16,7 @@ ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError, O
 
 
 def look(path, samples):
-    """Does with h5py what Penstock has it do."""
+    """Does with h5py what Headrace has it do."""
     try:
         with h5py.File(path, "r") as file:
             names = ["data", *_names(file)]

@@ -15,10 +15,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-import penstock as ps
-from penstock.errors import PenstockError
-from penstock.sources import value_bytes
-from penstock.sources.hdf5 import list_datasets
+import headrace as hr
+from headrace.errors import HeadraceError
+from headrace.sources import value_bytes
+from headrace.sources.hdf5 import list_datasets
 from tests.files import libhdf5
 
 # libhdf5 would use memory again that it has: what it makes up would be what it read last.
@@ -53,7 +53,7 @@ def judge(path, names, values, checked):
     """
     try:
         listed = list_datasets(path)[:5]
-    except PenstockError as error:
+    except HeadraceError as error:
         _check_message(error)
         listed = []
     outcomes = {"refused": "no dataset"}
@@ -69,8 +69,8 @@ def judge(path, names, values, checked):
 def _judge_dataset(path, name, before, checked):
     _say("open")
     try:
-        data = ps.from_hdf5(path, x=name)
-    except PenstockError as error:
+        data = hr.from_hdf5(path, x=name)
+    except HeadraceError as error:
         _check_message(error)
         return "refused", _short(error)
     row_bytes = max(1, data.spec.nbytes)
@@ -85,7 +85,7 @@ def _judge_dataset(path, name, before, checked):
     _perturb(0x33)
     try:
         ours = data[rows][0]
-    except PenstockError as error:
+    except HeadraceError as error:
         _check_message(error)
         return "error", _short(error)
     kept = before is not None and _same(ours, before)
@@ -181,7 +181,7 @@ def _epoch(data, expected):
     try:
         loader = data.batch(7, shuffle=True, seed=0, memory=1 << 22, workers=2)
         got = [batch[0] for batch in loader] if expected is not None else []
-    except PenstockError as error:
+    except HeadraceError as error:
         _check_message(error)
         return "error", _short(error)
     if expected is not None:

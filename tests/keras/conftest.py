@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.keras.helpers import N
 
 
@@ -28,4 +28,4 @@ def images(tmp_path):
 
 @pytest.fixture
 def data(images):
-    return ps.from_hdf5(images, x="image", y="label")
+    return hr.from_hdf5(images, x="image", y="label")

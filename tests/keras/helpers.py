@@ -44,7 +44,7 @@ def small_model(outputs=3):
 def no_threads_stay():
     """Threads whose iterator the collector finds, of this test or of one before, end."""
     gc.collect()
-    threads = [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    threads = [t for t in threading.enumerate() if t.name.startswith("headrace")]
     for thread in threads:
         thread.join(10)
     assert [thread.name for thread in threads if thread.is_alive()] == []

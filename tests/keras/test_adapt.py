@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import DataError, OptionError, ShapeError
-from penstock.statistics import scan
+import headrace as hr
+from headrace.errors import DataError, OptionError, ShapeError
+from headrace.statistics import scan
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None,
@@ -43,7 +43,7 @@ def test_normalization_keeps_any_axes(axis, dtype):
     own = keras.layers.Normalization(axis=axis)
     own.adapt(array)
     layer = keras.layers.Normalization(axis=axis)
-    assert ps.adapt(layer, ps.from_arrays(array)) is layer
+    assert hr.adapt(layer, hr.from_arrays(array)) is layer
     same_weights(layer, own)
     outputs = [keras.ops.convert_to_numpy(one(array[:7])) for one in (layer, own)]
     np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
@@ -51,7 +51,7 @@ def test_normalization_keeps_any_axes(axis, dtype):
 
 def test_normalization_inverts_and_is_saved(tmp_path):
     array = normal((500, 6))
-    layer = ps.adapt(keras.layers.Normalization(invert=True), ps.from_arrays(array))
+    layer = hr.adapt(keras.layers.Normalization(invert=True), hr.from_arrays(array))
     model = keras.Sequential([keras.Input((6,)), layer])
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -63,26 +63,26 @@ def test_normalization_of_single_numbers():
     array = normal((2000, 1))[:, 0]
     own = keras.layers.Normalization(axis=None)
     own.adapt(array)
-    same_weights(ps.adapt(keras.layers.Normalization(axis=None), ps.from_arrays(array)), own)
+    same_weights(hr.adapt(keras.layers.Normalization(axis=None), hr.from_arrays(array)), own)
     with pytest.raises(OptionError, match="axis=None"):
-        ps.adapt(keras.layers.Normalization(), ps.from_arrays(array))
+        hr.adapt(keras.layers.Normalization(), hr.from_arrays(array))
 
 
 def test_normalization_keeps_the_spread_of_large_numbers():
     """Where float32, in which Keras would work, has lost it."""
     array = 1e9 + np.random.default_rng(0).random((3000, 2))
-    layer = ps.adapt(keras.layers.Normalization(), ps.from_arrays(array))
+    layer = hr.adapt(keras.layers.Normalization(), hr.from_arrays(array))
     np.testing.assert_allclose(layer.get_weights()[1], array.var(axis=0), rtol=1e-5)
 
 
 def test_a_built_layer_is_adapted_again_to_the_same_shape_only():
-    layer = ps.adapt(keras.layers.Normalization(), ps.from_arrays(normal((50, 3))))
+    layer = hr.adapt(keras.layers.Normalization(), hr.from_arrays(normal((50, 3))))
     array = normal((70, 3)) * 2
     own = keras.layers.Normalization()
     own.adapt(array)
-    same_weights(ps.adapt(layer, ps.from_arrays(array)), own)
+    same_weights(hr.adapt(layer, hr.from_arrays(array)), own)
     with pytest.raises(ShapeError, match=r"built for \(3,\) means"):
-        ps.adapt(layer, ps.from_arrays(normal((70, 4))))
+        hr.adapt(layer, hr.from_arrays(normal((70, 4))))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -90,10 +90,10 @@ def test_what_is_missing_is_not_learned(bad):
     """A mean of NaN would make NaN of every prediction; the statistics leave it out."""
     array = normal((2000, 3))
     array[1234, 1] = bad
-    data = ps.from_arrays(array)
-    with pytest.raises(DataError, match=r"ps\.stats\(data\)\.normalization\(\)"):
-        ps.adapt(keras.layers.Normalization(), data)
-    layer = ps.stats(data).normalization()
+    data = hr.from_arrays(array)
+    with pytest.raises(DataError, match=r"hr\.stats\(data\)\.normalization\(\)"):
+        hr.adapt(keras.layers.Normalization(), data)
+    layer = hr.stats(data).normalization()
     assert np.isfinite(keras.ops.convert_to_numpy(layer(array[:10]))).all()
 
 
@@ -119,7 +119,7 @@ def test_bins_are_equal_to_the_last_bit(rows, epsilon):
     ):
         own = own_bins(array, num_bins=5, epsilon=epsilon)
         layer = keras.layers.Discretization(num_bins=5, epsilon=epsilon)
-        ps.adapt(layer, ps.from_arrays(array), memory="1MB")
+        hr.adapt(layer, hr.from_arrays(array), memory="1MB")
         np.testing.assert_array_equal(layer.bin_boundaries, own.bin_boundaries)
         np.testing.assert_array_equal(layer.summary, own.summary)
 
@@ -128,24 +128,24 @@ def test_bins_are_equal_to_the_last_bit(rows, epsilon):
 def test_bins_are_used_in_all_output_modes(output_mode):
     array = normal((500, 4))
     options = {"num_bins": 6, "output_mode": output_mode}
-    layer = ps.adapt(keras.layers.Discretization(**options), ps.from_arrays(array))
+    layer = hr.adapt(keras.layers.Discretization(**options), hr.from_arrays(array))
     own = own_bins(array, **options)
     outputs = [keras.ops.convert_to_numpy(one(array[:20])) for one in (layer, own)]
     np.testing.assert_array_equal(*outputs)
-    assert ps.adapt(layer, ps.from_arrays(array * 2)).bin_boundaries != own.bin_boundaries
+    assert hr.adapt(layer, hr.from_arrays(array * 2)).bin_boundaries != own.bin_boundaries
 
 
 def test_missing_values_have_no_bin():
-    data = ps.from_arrays(np.array([1.0, np.nan, 2.0]))
+    data = hr.from_arrays(np.array([1.0, np.nan, 2.0]))
     with pytest.raises(DataError, match="NaN"):
-        ps.adapt(keras.layers.Discretization(num_bins=2), data)
+        hr.adapt(keras.layers.Discretization(num_bins=2), data)
 
 
 def check_lookup(make, array, look):
     """Both ways of adapting lead to the same vocabulary and the same outputs."""
     own = make()
     own.adapt(array)
-    layer = ps.adapt(make(), ps.from_arrays(array), workers=3)
+    layer = hr.adapt(make(), hr.from_arrays(array), workers=3)
     assert layer.get_vocabulary() == own.get_vocabulary()
     outputs = [np.asarray(keras.ops.convert_to_numpy(one(look))) for one in (layer, own)]
     np.testing.assert_array_equal(*outputs)
@@ -204,7 +204,7 @@ def test_words_of_texts_are_equal(output_mode, options):
 def test_a_given_vocabulary_is_not_learned_again():
     layer = keras.layers.StringLookup(vocabulary=["a"])
     with pytest.raises(OptionError, match="vocabulary"):
-        ps.adapt(layer, ps.from_arrays(WORDS))
+        hr.adapt(layer, hr.from_arrays(WORDS))
 
 
 @needs_tensorflow
@@ -216,27 +216,27 @@ def test_lookups_learn_from_what_they_look_up():
         (keras.layers.TextVectorization(), np.arange(3)),
     ):
         with pytest.raises(OptionError, match="learns from"):
-            ps.adapt(layer, ps.from_arrays(array))
+            hr.adapt(layer, hr.from_arrays(array))
 
 
 def test_a_field_is_chosen_by_name_or_is_the_only_x(data, images):
-    layer = ps.adapt(keras.layers.Normalization(), data)
+    layer = hr.adapt(keras.layers.Normalization(), data)
     with h5py.File(images) as file:
         image = file["image"][:]
         age = file["age"][:]
     np.testing.assert_allclose(layer.get_weights()[0], image.mean(axis=(0, 1, 2)), rtol=1e-5)
-    many = ps.from_hdf5(images, x=["image", "age"], y="label")
-    layer = ps.adapt(keras.layers.Normalization(axis=None), many, field="age")
+    many = hr.from_hdf5(images, x=["image", "age"], y="label")
+    layer = hr.adapt(keras.layers.Normalization(axis=None), many, field="age")
     np.testing.assert_allclose(layer.get_weights()[1], age.var(), rtol=1e-5)
     with pytest.raises(OptionError, match=r"2 x fields\. There are: image, age, label"):
-        ps.adapt(keras.layers.Normalization(), many)
+        hr.adapt(keras.layers.Normalization(), many)
     with pytest.raises(OptionError, match="no field 'old'"):
-        ps.adapt(keras.layers.Normalization(), many, field="old")
+        hr.adapt(keras.layers.Normalization(), many, field="old")
 
 
 def test_mapped_data_are_learned_as_they_reach_the_model(data):
     mapped = data.map(lambda x, y: (x.astype(np.float32) / 255, y))
-    layer = ps.adapt(keras.layers.Normalization(axis=None), mapped)
+    layer = hr.adapt(keras.layers.Normalization(axis=None), mapped)
     np.testing.assert_allclose(layer.get_weights()[0], (data[:][0] / 255).mean(), rtol=1e-5)
 
 
@@ -255,14 +255,14 @@ def test_mapped_data_are_learned_as_they_reach_the_model(data):
 )
 def test_layers_that_have_nothing_to_learn_are_refused(data, layer, words):
     with pytest.raises(OptionError, match=words):
-        ps.adapt(layer(), data)
+        hr.adapt(layer(), data)
 
 
 def test_text_has_no_mean():
     with pytest.raises(OptionError, match="learns from numbers"):
-        ps.adapt(keras.layers.Normalization(), ps.from_arrays(WORDS))
+        hr.adapt(keras.layers.Normalization(), hr.from_arrays(WORDS))
 
 
 def test_arrays_are_not_taken_for_data_sets():
     with pytest.raises(OptionError, match="from_arrays"):
-        ps.adapt(keras.layers.Normalization(), np.zeros((3, 3)))
+        hr.adapt(keras.layers.Normalization(), np.zeros((3, 3)))

@@ -12,7 +12,7 @@ INSTALLED = os.environ["KERAS_BACKEND"]
 OTHER = "torch" if INSTALLED != "torch" else "tensorflow"
 CHOOSE = """
 import json, os, sys, warnings
-from penstock.keras import backend
+from headrace.keras import backend
 for name in sys.argv[1].split(","):
     backend.BACKENDS[name] = "a_module_that_is_not_there"
 with warnings.catch_warnings(record=True) as caught:
@@ -81,12 +81,12 @@ def test_a_keras_backend_that_is_not_installed_is_an_error(choose):
     """The error names the extra to install and the backend that is there."""
     error = choose(backend=OTHER, missing=only(INSTALLED))["error"]
     assert error.startswith("MissingDependencyError")
-    assert f'pip install "penstock[{OTHER}]"' in error
+    assert f'pip install "headrace[{OTHER}]"' in error
     assert f"KERAS_BACKEND={INSTALLED}" in error
 
 
 def test_a_backend_unknown_here_is_left_to_keras(choose):
-    """Keras may know backends that Penstock does not."""
+    """Keras may know backends that Headrace does not."""
     assert choose(backend="openvino")["chosen"] == "openvino"
 
 
@@ -126,21 +126,21 @@ def test_no_backend_at_all_is_an_error_with_the_way_out(choose):
     """The error names the extras."""
     error = choose(missing=("jax", "torch", "tensorflow"))["error"]
     assert error.startswith("MissingDependencyError")
-    assert 'pip install "penstock[jax]"' in error
+    assert 'pip install "headrace[jax]"' in error
 
 
 def test_an_imported_keras_is_believed():
     """Once Keras is imported, its backend is the answer."""
     import keras
 
-    from penstock.keras.backend import choose_backend
+    from headrace.keras.backend import choose_backend
 
     assert choose_backend() == keras.config.backend() == INSTALLED
 
 
 FIRST = """
 import importlib.util, os
-import penstock
+import headrace
 importlib.util.find_spec("keras")
 print(os.environ.get("KERAS_BACKEND"))
 import keras
@@ -148,7 +148,7 @@ print(keras.backend.backend())
 """
 
 
-def test_keras_takes_the_backend_that_is_there_if_penstock_comes_first(tmp_path):
+def test_keras_takes_the_backend_that_is_there_if_headrace_comes_first(tmp_path):
     """Where nobody names one, and TensorFlow, which Keras would take, is not installed.
 
     Only then: to look whether Keras is there settles nothing.

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import penstock as ps
-from penstock.errors import DataError, OptionError
-from penstock.keras.baseline import build, moments
+import headrace as hr
+from headrace.errors import DataError, OptionError
+from headrace.keras.baseline import build, moments
 
 # Without uint64, which Keras does not know on PyTorch.
 INTEGERS = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"]
@@ -24,7 +24,7 @@ def dataset(tmp_path):
     def make(x, y, name="data.h5"):
         with h5py.File(tmp_path / name, "w") as file:
             file["x"], file["y"] = x, y
-        return ps.from_hdf5(tmp_path / name, x="x", y="y")
+        return hr.from_hdf5(tmp_path / name, x="x", y="y")
 
     return make
 
@@ -168,7 +168,7 @@ def test_regression_of_several_targets(dataset):
     ],
 )
 def test_survives_saving(dataset, tmp_path, x, y):
-    """A saved and loaded baseline predicts the same, without Penstock's help."""
+    """A saved and loaded baseline predicts the same, without Headrace's help."""
     targets = np.arange(8) % 2 if y == "int" else np.arange(8) / 3
     data = dataset(x, targets)
     model = build(data)
@@ -207,7 +207,7 @@ def test_refuses_several_inputs(tmp_path):
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["a"], file["b"], file["y"] = X, X, np.arange(20)
     with pytest.raises(OptionError, match=r"one x field.*a, b.*--model"):
-        build(ps.from_hdf5(tmp_path / "data.h5", x=["a", "b"], y="y"))
+        build(hr.from_hdf5(tmp_path / "data.h5", x=["a", "b"], y="y"))
 
 
 def test_refuses_data_without_y(tmp_path):
@@ -215,7 +215,7 @@ def test_refuses_data_without_y(tmp_path):
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["a"] = X
     with pytest.raises(OptionError, match="one y field"):
-        build(ps.from_hdf5(tmp_path / "data.h5", x="a"))
+        build(hr.from_hdf5(tmp_path / "data.h5", x="a"))
 
 
 @given(

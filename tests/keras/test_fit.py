@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.keras.helpers import N, Recorder, no_threads_stay, small_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
@@ -39,7 +39,7 @@ def test_predictions_come_in_row_order(data, shuffle):
     predicted = model.predict(data.batch(32, shuffle=shuffle, memory="60kB"), verbose=0)
     assert predicted.shape == (N, 3)
     assert np.allclose(predicted, from_arrays, atol=1e-5)
-    without_y = ps.concat(data, data).map(lambda x, y: x).batch(50)
+    without_y = hr.concat(data, data).map(lambda x, y: x).batch(50)
     assert np.allclose(model.predict(without_y, verbose=0)[N:], from_arrays, atol=1e-5)
 
 
@@ -124,7 +124,7 @@ def test_class_weight_equals_class_weight_on_arrays(data, where):
 
 def test_sample_weight_reaches_the_loss(images):
     """Equal to fit from arrays."""
-    data = ps.from_hdf5(images, x="image", y="label", sample_weight="weight")
+    data = hr.from_hdf5(images, x="image", y="label", sample_weight="weight")
     x, y, weight = data[:]
     model = small_model()
     expected = model.evaluate(x, y, sample_weight=weight, batch_size=N, verbose=0)
@@ -143,7 +143,7 @@ def test_several_inputs_and_outputs(images, kind):
     model = keras.Model([photo, age], outputs)
     losses = ["sparse_categorical_crossentropy", "mse"]
     model.compile("sgd", {"kind": losses[0], "years": losses[1]} if named else losses)
-    data = ps.from_hdf5(
+    data = hr.from_hdf5(
         images,
         x={"photo": "image", "age": "age"} if named else ["image", "age"],
         y={"kind": "label", "years": "age"} if named else ["label", "age"],
@@ -205,7 +205,7 @@ def test_without_the_adapter_fit_still_works(data):
     """A Keras that moved the function that is wrapped: a plain PyDataset is left."""
     from keras.src.trainers import data_adapters
 
-    from penstock.keras import insides
+    from headrace.keras import insides
 
     wrapped = data_adapters.get_data_adapter
     data_adapters.get_data_adapter = insides.get_data_adapter
@@ -220,14 +220,14 @@ def test_without_the_adapter_fit_still_works(data):
 SCRIPT = """
 import sys, warnings
 warnings.simplefilter("ignore")
-import penstock as ps
-loader = ps.from_hdf5(sys.argv[1], x="image", y="label").batch(32)
+import headrace as hr
+loader = hr.from_hdf5(sys.argv[1], x="image", y="label").batch(32)
 assert "keras" not in sys.modules
 import keras
 model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
 model.compile("sgd", "sparse_categorical_crossentropy")
 print(len(model.fit(loader, epochs=2, verbose=0).history["loss"]))
-other = ps.from_hdf5(sys.argv[1], x="image", y="label").batch(32)
+other = hr.from_hdf5(sys.argv[1], x="image", y="label").batch(32)
 print(isinstance(other, keras.utils.PyDataset))
 """
 

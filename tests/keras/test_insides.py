@@ -5,8 +5,8 @@ import warnings
 import keras
 import pytest
 
-from penstock.keras import connect, insides
-from penstock.keras.adapter import LoaderAdapter
+from headrace.keras import connect, insides
+from headrace.keras.adapter import LoaderAdapter
 
 
 def test_this_keras_has_everything():

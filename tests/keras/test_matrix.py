@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock import HDF5Matrix
-from penstock.errors import OptionError, ShapeError
+import headrace as hr
+from headrace import HDF5Matrix
+from headrace.errors import OptionError, ShapeError
 from tests.bad_input.refusal import refused
 from tests.keras.helpers import N, small_model
 
@@ -58,7 +58,7 @@ def test_rows_that_need_more_than_the_usual_memory_get_it(parts, monkeypatch):
     _, _, x, _ = parts
     model = small_model()
     expected = model.predict(x[:], verbose=0)
-    monkeypatch.setattr("penstock.keras.connect.default_memory", lambda: 1000)
+    monkeypatch.setattr("headrace.keras.connect.default_memory", lambda: 1000)
     assert np.allclose(model.predict(x, batch_size=16, verbose=0), expected, atol=1e-5)
 
 
@@ -74,7 +74,7 @@ def test_training_equals_training_on_the_rows_in_their_order(images, shuffle):
     model.set_weights(start)
     keras.utils.set_random_seed(5)
     seed = int(np.random.randint(2**31 - 1))  # noqa: NPY002 - as fit draws it
-    data = ps.from_hdf5(images, x="image", y="label")
+    data = hr.from_hdf5(images, x="image", y="label")
     loader = data.batch(32, shuffle=shuffle, seed=seed)
     for _ in range(2):
         for batch in loader:
@@ -180,8 +180,8 @@ import sys
 import threading
 from pathlib import Path
 import h5py, keras, numpy as np
-from penstock import HDF5Matrix
-from penstock.sources.file import File
+from headrace import HDF5Matrix
+from headrace.sources.file import File
 
 read = 0
 def count(function):

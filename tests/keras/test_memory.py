@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def rows(tmp_path):
 
 def test_tensors_outlive_their_batches(rows):
     """A backend may go on using the memory of an array that the program has let go of."""
-    loader = ps.from_hdf5(rows, x="rows").batch(32, memory="2MB")
+    loader = hr.from_hdf5(rows, x="rows").batch(32, memory="2MB")
     tensors = [keras.ops.convert_to_tensor(x) for (x,) in loader]
     values = np.concatenate([keras.ops.convert_to_numpy(tensor) for tensor in tensors])
     assert (values == np.arange(2000)[:, None]).all()
@@ -29,5 +29,5 @@ def test_tensors_outlive_their_batches(rows):
 def test_predictions_are_those_of_each_row(rows):
     """Row by row, in row order, with memory that is used again while the model computes."""
     model = keras.Sequential([keras.Input((800,)), keras.layers.Lambda(lambda x: x[:, :1])])
-    loader = ps.from_hdf5(rows, x="rows").batch(32, memory="2MB")
+    loader = hr.from_hdf5(rows, x="rows").batch(32, memory="2MB")
     assert (model.predict(loader, verbose=0)[:, 0] == np.arange(2000)).all()

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.sequences import Numbers
 
 
@@ -46,4 +46,4 @@ def test_a_sequence_without_its_bases_constructor_needs_no_change():
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(1e-6), "mse")
-    model.fit(ps.from_sequence(Old(), workers=2), verbose=0)
+    model.fit(hr.from_sequence(Old(), workers=2), verbose=0)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.files import gzip, write
 
 
@@ -15,7 +15,7 @@ def data(tmp_path):
     label = np.repeat([0, 1], 400)
     vector = (rng.random((800, 6)) + 2 * label[:, None]).astype("f4")
     path = write(tmp_path / "in.h5", vector=gzip(vector, 16), label=label)
-    return ps.from_hdf5(path, x={"v": "vector"}, y="label")
+    return hr.from_hdf5(path, x={"v": "vector"}, y="label")
 
 
 def trained(data):
@@ -31,7 +31,7 @@ def trained(data):
 @pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"shard_size": 5000}])
 def test_packed_data_train_as_the_original(data, tmp_path, options):
     """The same weights, to the last bit; the structure is known."""
-    packed = ps.pack(data, tmp_path / "out", **options)
+    packed = hr.pack(data, tmp_path / "out", **options)
     ours, accuracy = trained(packed)
     theirs, _ = trained(data)
     assert accuracy > 0.75
@@ -41,7 +41,7 @@ def test_packed_data_train_as_the_original(data, tmp_path, options):
 
 def test_a_shuffled_file_trains_in_its_own_order(data, tmp_path):
     """Without any shuffle: batches hold both classes."""
-    packed = ps.pack(data, tmp_path / "out.h5", shuffle=True, seed=0)
+    packed = hr.pack(data, tmp_path / "out.h5", shuffle=True, seed=0)
     shares = [y.mean() for _, y in packed.batch(80)]
     assert 0.25 < min(shares) < max(shares) < 0.75
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2, activation="softmax")])

@@ -5,8 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import OptionError
+import headrace as hr
+from headrace.errors import OptionError
 from tests.keras.helpers import N, Recorder, small_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
@@ -22,15 +22,15 @@ def test_a_type_that_pytorch_lacks_is_named(data):
 
 def test_class_weight_beside_sample_weight_is_refused(images):
     """As Keras refuses it."""
-    data = ps.from_hdf5(images, x="image", y="label", sample_weight="weight")
+    data = hr.from_hdf5(images, x="image", y="label", sample_weight="weight")
     with pytest.raises(OptionError, match="class_weight alone"):
         small_model().fit(data.batch(32), class_weight={0: 2.0}, verbose=0)
 
 
 def test_a_forgotten_y_is_named(images):
     """In training, evaluation and validation, instead of a loss of None inside Keras."""
-    data = ps.from_hdf5(images, x="image", y="label")
-    bare = ps.from_hdf5(images, x="image")
+    data = hr.from_hdf5(images, x="image", y="label")
+    bare = hr.from_hdf5(images, x="image")
     with pytest.raises(OptionError, match=r"fit\(\) .* these batches have x alone.*y="):
         small_model().fit(bare.batch(32), verbose=0)
     with pytest.raises(OptionError, match=r"evaluate\(\) .* these batches have x alone.*y="):
@@ -41,7 +41,7 @@ def test_a_forgotten_y_is_named(images):
 
 def test_a_model_that_needs_no_y_is_trained_without(images):
     """One with a loss of its own, and one that makes its own steps."""
-    data = ps.from_hdf5(images, x="image").map(lambda x: x / np.float32(255))
+    data = hr.from_hdf5(images, x="image").map(lambda x: x / np.float32(255))
 
     class Small(keras.layers.Layer):
         def call(self, x):
@@ -64,7 +64,7 @@ def test_a_model_that_needs_no_y_is_trained_without(images):
 
 def two_targets(images, **options):
     names = {"x": "image", "y": {"kind": "label", "age": "age"}}
-    return ps.from_hdf5(images, **names, **options)
+    return hr.from_hdf5(images, **names, **options)
 
 
 def test_class_weight_for_several_targets_is_refused(images):
@@ -159,7 +159,7 @@ def test_text_is_refused_before_training(tmp_path):
     with h5py.File(tmp_path / "text.h5", "w") as file:
         file["name"] = np.array([b"cat", b"dog"] * 50)
         file["label"] = np.zeros(100)
-    data = ps.from_hdf5(tmp_path / "text.h5", x="name", y="label")
+    data = hr.from_hdf5(tmp_path / "text.h5", x="name", y="label")
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     with pytest.raises(TypeError, match="numbers"):

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import penstock as ps
-from penstock.errors import OptionError
+import headrace as hr
+from headrace.errors import OptionError
 from tests import tutorials
 from tests.bad_input.refusal import refused
 from tests.keras.helpers import N, Recorder, no_threads_stay
@@ -80,7 +80,7 @@ def test_the_loaders_of_the_tutorials_train_evaluate_and_predict(
     train, val, shape, loss = tutorial(images, arrays, tmp_path)
     model = model_for(shape, loss)
     options = {"workers": 2, "processes": processes}
-    train, val = ps.from_sequence(train, **options), ps.from_sequence(val, **options)
+    train, val = hr.from_sequence(train, **options), hr.from_sequence(val, **options)
     recorder = Recorder()
     history = model.fit(
         train, validation_data=val, epochs=12, verbose=0, callbacks=[recorder]
@@ -104,7 +104,7 @@ def column_model():
 def test_training_equals_training_on_the_batches_one_by_one(processes):
     model = column_model()
     start = model.get_weights()
-    model.fit(ps.from_sequence(Numbers(), processes=processes), epochs=2, verbose=0)
+    model.fit(hr.from_sequence(Numbers(), processes=processes), epochs=2, verbose=0)
     fitted = model.get_weights()
     model.set_weights(start)
     for _, index in itertools.product(range(2), range(8)):
@@ -116,18 +116,18 @@ def test_training_equals_training_on_the_batches_one_by_one(processes):
 def test_an_end_for_each_epoch_of_fit_and_none_for_evaluating():
     items, val = Shuffled(), Shuffled()
     model = column_model()
-    model.fit(ps.from_sequence(items), epochs=3, validation_data=ps.from_sequence(val), verbose=0)
+    model.fit(hr.from_sequence(items), epochs=3, validation_data=hr.from_sequence(val), verbose=0)
     assert items.ends == 3
     assert val.ends == 0
-    model.evaluate(ps.from_sequence(val), verbose=0)
-    model.predict(ps.from_sequence(val), verbose=0)
+    model.evaluate(hr.from_sequence(val), verbose=0)
+    model.predict(hr.from_sequence(val), verbose=0)
     assert val.ends == 0
     no_threads_stay()
 
 
 def test_steps_that_are_no_whole_epochs_use_each_batch_once_an_epoch():
     items = Shuffled()
-    loader = ps.from_sequence(items, workers=1)
+    loader = hr.from_sequence(items, workers=1)
     column_model().fit(loader, epochs=4, steps_per_epoch=5, verbose=0)
     # 20 of 8 batches an epoch: two epochs, half a third, and what was made ahead of it.
     assert sorted(items.asked[:16]) == sorted([*range(8)] * 2)
@@ -146,19 +146,19 @@ def test_class_weights_count():
     results = []
     for weights in (None, {0: 0.0, 1: 5.0}):
         model.set_weights(start)
-        model.fit(ps.from_sequence(Classes()), class_weight=weights, verbose=0)
+        model.fit(hr.from_sequence(Classes()), class_weight=weights, verbose=0)
         results.append(model.get_weights()[0])
     assert not np.allclose(*results, atol=1e-6)
 
 
 def test_an_error_in_a_batch_ends_fit_with_it():
     with pytest.raises(Exception, match="the third"):
-        column_model().fit(ps.from_sequence(Failing()), verbose=0)
+        column_model().fit(hr.from_sequence(Failing()), verbose=0)
 
 
 def test_arguments_that_belong_elsewhere_are_refused():
     model = column_model()
-    loader = ps.from_sequence(Numbers())
+    loader = hr.from_sequence(Numbers())
     with refused(OptionError, "y= was given"):
         model.fit(loader, np.zeros(60))
     with refused(OptionError, "come as they are made"):
@@ -182,8 +182,8 @@ def generator(epochs=None):
 def test_fit_generator_takes_every_old_argument(use_multiprocessing):
     items = Shuffled()
     recorder = Recorder()
-    with pytest.warns(FutureWarning, match=r"model\.fit\(ps\.from_sequence\(generator, workers=2"):
-        history = ps.fit_generator(
+    with pytest.warns(FutureWarning, match=r"model\.fit\(hr\.from_sequence\(generator, workers=2"):
+        history = hr.fit_generator(
             column_model(),
             items,
             steps_per_epoch=None,
@@ -208,7 +208,7 @@ def test_fit_generator_takes_every_old_argument(use_multiprocessing):
 def test_a_plain_generator_is_read_ahead_by_one_thread():
     model = column_model()
     start = model.get_weights()
-    history = ps.fit_generator(
+    history = hr.fit_generator(
         model,
         generator(),
         8,
@@ -220,11 +220,11 @@ def test_a_plain_generator_is_read_ahead_by_one_thread():
     assert len(history["val_loss"]) == 2
     fitted = model.get_weights()
     model.set_weights(start)
-    model.fit(ps.from_sequence(Numbers()), epochs=2, verbose=0)
+    model.fit(hr.from_sequence(Numbers()), epochs=2, verbose=0)
     for a, b in zip(fitted, model.get_weights(), strict=True):
         assert np.allclose(a, b, atol=1e-5)
     for thread in threading.enumerate():
-        if thread.name == "penstock-generator":
+        if thread.name == "headrace-generator":
             thread.join(10)
             assert not thread.is_alive()
 
@@ -232,14 +232,14 @@ def test_a_plain_generator_is_read_ahead_by_one_thread():
 @pytest.mark.filterwarnings("ignore:.*is kept for old code:FutureWarning")
 def test_evaluate_and_predict_generator():
     model = column_model()
-    loader = ps.from_sequence(Numbers())
+    loader = hr.from_sequence(Numbers())
     expected = model.evaluate(loader, verbose=0)
-    assert ps.evaluate_generator(model, Numbers(), workers=2) == pytest.approx(expected)
-    assert ps.evaluate_generator(model, generator(1), steps=8) == pytest.approx(expected)
+    assert hr.evaluate_generator(model, Numbers(), workers=2) == pytest.approx(expected)
+    assert hr.evaluate_generator(model, generator(1), steps=8) == pytest.approx(expected)
     predicted = model.predict(loader, verbose=0)
     assert predicted.shape == (60, 1)
-    assert np.allclose(ps.predict_generator(model, Numbers(), workers=0), predicted, atol=1e-6)
-    assert np.allclose(ps.predict_generator(model, generator(1), steps=8), predicted, atol=1e-6)
+    assert np.allclose(hr.predict_generator(model, Numbers(), workers=0), predicted, atol=1e-6)
+    assert np.allclose(hr.predict_generator(model, generator(1), steps=8), predicted, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*is kept for old code:FutureWarning")
@@ -247,11 +247,11 @@ def test_what_a_generator_cannot_do_is_refused_with_the_reason():
     model = column_model()
     for options in ({"workers": 2}, {"use_multiprocessing": True}):
         with refused(OptionError, "one after the other", "__getitem__"):
-            ps.fit_generator(model, generator(), 8, **options)
+            hr.fit_generator(model, generator(), 8, **options)
     with refused(OptionError, "steps_per_epoch= is needed"):
-        ps.fit_generator(model, generator())
+        hr.fit_generator(model, generator())
     with refused(OptionError, "steps= is needed"):
-        ps.predict_generator(model, generator())
+        hr.predict_generator(model, generator())
 
 
 @pytest.mark.filterwarnings("ignore:.*is kept for old code:FutureWarning")
@@ -261,9 +261,9 @@ class TestHabits:
     def test_steps_are_rounded_up(self):
         recorder = Recorder()
         model = column_model()
-        ps.fit_generator(model, generator(), 60 / 8, epochs=2, verbose=0, callbacks=[recorder])
+        hr.fit_generator(model, generator(), 60 / 8, epochs=2, verbose=0, callbacks=[recorder])
         assert recorder.steps == [8, 8]
-        assert ps.predict_generator(model, generator(), np.ceil(60 / 8)).shape == (60, 1)
+        assert hr.predict_generator(model, generator(), np.ceil(60 / 8)).shape == (60, 1)
 
     def test_objects_that_are_iterators_as_well_are_asked_by_index(self):
         """As those of ImageDataGenerator are."""
@@ -276,7 +276,7 @@ class TestHabits:
                 raise AssertionError
 
         recorder = Recorder()
-        ps.fit_generator(column_model(), Flow(), workers=2, verbose=0, callbacks=[recorder])
+        hr.fit_generator(column_model(), Flow(), workers=2, verbose=0, callbacks=[recorder])
         assert recorder.steps == [8]
 
     def test_class_weights_count_for_generators(self):
@@ -293,35 +293,35 @@ class TestHabits:
                 return x, y % 2
 
         weights = {0: 0.0, 1: 5.0}
-        ps.fit_generator(model, classes(), 8, class_weight=weights, verbose=0)
+        hr.fit_generator(model, classes(), 8, class_weight=weights, verbose=0)
         one = model.get_weights()[0]
         model.set_weights(start)
-        ps.fit_generator(model, Classes(), class_weight=weights, shuffle=False, verbose=0)
+        hr.fit_generator(model, Classes(), class_weight=weights, shuffle=False, verbose=0)
         assert np.allclose(one, model.get_weights()[0], atol=1e-6)
 
     def test_a_generator_can_be_used_again_after_a_call(self):
         slow = (batch for batch in generator() if not time.sleep(0.02))
         for _ in range(3):
-            ps.fit_generator(column_model(), slow, 2, verbose=0, max_queue_size=1)
+            hr.fit_generator(column_model(), slow, 2, verbose=0, max_queue_size=1)
         assert len(next(slow)) == 2
 
     def test_a_seed_of_keras_repeats_the_order(self):
         def order():
             items = Shuffled()
             keras.utils.set_random_seed(3)
-            ps.fit_generator(column_model(), items, verbose=0)
+            hr.fit_generator(column_model(), items, verbose=0)
             return items.asked
 
         assert order() == order()
 
     def test_arguments_of_2016_are_refused_with_those_of_today(self):
         with refused(OptionError, "nb_epoch= is not known: today it is epochs"):
-            ps.fit_generator(column_model(), Numbers(), nb_epoch=2)
+            hr.fit_generator(column_model(), Numbers(), nb_epoch=2)
 
 
 def test_steps_that_are_no_number_of_batches_are_refused_with_the_way_out():
     with refused(OptionError, "steps_per_epoch", "math.ceil"):
-        column_model().fit(ps.from_sequence(Numbers()), steps_per_epoch=7.5)
+        column_model().fit(hr.from_sequence(Numbers()), steps_per_epoch=7.5)
 
 
 def test_batches_may_be_of_different_widths_where_the_model_allows_it():
@@ -341,7 +341,7 @@ def test_batches_may_be_of_different_widths_where_the_model_allows_it():
         ]
     )
     model.compile("sgd", "sparse_categorical_crossentropy")
-    loader = ps.from_sequence(Padded())
+    loader = hr.from_sequence(Padded())
     model.fit(loader, validation_data=loader, verbose=0)
     model.evaluate(loader, verbose=0)
     assert model.predict(loader, verbose=0).shape == (16, 2)
@@ -349,7 +349,7 @@ def test_batches_may_be_of_different_widths_where_the_model_allows_it():
 
 def test_two_fits_of_whole_epochs_end_as_many():
     items = Shuffled()
-    loader = ps.from_sequence(items, workers=1)
+    loader = hr.from_sequence(items, workers=1)
     model = column_model()
     for ends in (2, 4):
         model.fit(loader, steps_per_epoch=8, epochs=2, verbose=0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.keras.helpers import N, Recorder, small_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 @pytest.fixture
 def skewed(images):
     """Class 0 in all rows but a few."""
-    data = ps.from_hdf5(images, x="image", y="label")
+    data = hr.from_hdf5(images, x="image", y="label")
     rows = np.arange(N)
     return data.filter(lambda label, row: (label == 0) | (row < 40), "label", rows)
 

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.keras.adapter import LoaderAdapter
-from penstock.keras.insides import Call, PartialBatchList
+import headrace as hr
+from headrace.keras.adapter import LoaderAdapter
+from headrace.keras.insides import Call, PartialBatchList
 from tests.keras.helpers import N, Recorder, small_model
 
 pytestmark = [
@@ -105,7 +105,7 @@ def test_batches_of_a_sequence_are_put_together():
             x = np.full((4 - (index == 4), 2), index)
             return x, x[:, 0]
 
-    items = list(several(ps.from_sequence(Numbers(), workers=1), 2))
+    items = list(several(hr.from_sequence(Numbers(), workers=1), 2))
     assert [type(item) for item in items] == [tuple, tuple, PartialBatchList]
     assert same(items, [Numbers()[i] for i in range(5)])
 

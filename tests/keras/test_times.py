@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.keras.helpers import small_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
@@ -83,7 +83,7 @@ def test_a_sequence_has_times_as_well():
         def __getitem__(self, index):
             return np.zeros((8, 4, 4, 3), np.float32), np.zeros(8)
 
-    loader = ps.from_sequence(Numbers(), workers=1)
+    loader = hr.from_sequence(Numbers(), workers=1)
     small_model().fit(loader, epochs=2, verbose=0, callbacks=[Slow()])
     times = loader._timing.epoch_seconds
     assert len(times) == 2

@@ -2,7 +2,7 @@
 
 import threading
 
-import penstock as ps
+import headrace as hr
 
 SMALL = 40_000  # bytes: several windows for the files of `make_images`
 
@@ -17,7 +17,7 @@ STORAGE = {
 
 def dataset(images, **kwargs):
     """Images with their label and id as y."""
-    return ps.from_hdf5(images.path, x="image", y=["label", "id"], **kwargs)
+    return hr.from_hdf5(images.path, x="image", y=["label", "id"], **kwargs)
 
 
 def ids_of(loader):
@@ -27,4 +27,4 @@ def ids_of(loader):
 
 def threads():
     """The loaders' threads that are alive."""
-    return [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    return [t for t in threading.enumerate() if t.name.startswith("headrace")]

@@ -10,7 +10,7 @@ from tests.loading.helpers import dataset
 
 @pytest.mark.parametrize("memory, batch_size", [(40_000, 32), (300_000, 100)])
 def test_a_weak_shuffle_names_memory_that_mixes(make_images, memory, batch_size):
-    """With it, and with three quarters of it as `penstock fit` gives, there is no warning."""
+    """With it, and with three quarters of it as `headrace fit` gives, there is no warning."""
     data = dataset(make_images(20_000))
     with pytest.warns(UserWarning, match="shuffle=True mixes too little") as caught:
         data.batch(batch_size, shuffle=True, seed=0, memory=memory)
@@ -18,7 +18,7 @@ def test_a_weak_shuffle_names_memory_that_mixes(make_images, memory, batch_size)
     text = str(caught[0].message)
     assert "of about 16 neighbouring rows at a time" in text
     assert f"for batches of {batch_size}." in text
-    assert "penstock pack FILE.h5 MIXED.h5 --shuffle" in text
+    assert "headrace pack FILE.h5 MIXED.h5 --shuffle" in text
     megabytes = int(re.search(r"memory='(\d+)MB'", text)[1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -28,7 +28,7 @@ def test_a_weak_shuffle_names_memory_that_mixes(make_images, memory, batch_size)
 
 def test_memory_that_this_process_may_not_use_is_not_named(make_images, monkeypatch):
     """Then only the file can be changed."""
-    monkeypatch.setattr("penstock.loading.advice.memory_limit", lambda: 50_000)
+    monkeypatch.setattr("headrace.loading.advice.memory_limit", lambda: 50_000)
     with pytest.warns(UserWarning, match="What helps: more memory, or a file"):
         dataset(make_images(20_000)).batch(32, shuffle=True, memory=40_000)
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import MemoryBudgetError, OptionError, StateError
+import headrace as hr
+from headrace.errors import MemoryBudgetError, OptionError, StateError
 from tests.loading.helpers import SMALL, STORAGE
 
 pytestmark = [
@@ -19,7 +19,7 @@ SHUFFLES = [True, False, "batch", "exact"]
 
 def balanced(images, **options):
     """Classes of 1, 2 and 97 of 100 rows, in equal shares."""
-    data = ps.from_hdf5(images.path, x="image", y="id")
+    data = hr.from_hdf5(images.path, x="image", y="id")
     classes = np.minimum(images.id % 100, 3)
     classes[classes == 2] = 1
     classes[classes == 3] = 2
@@ -105,7 +105,7 @@ def test_another_budget_keeps_the_saved_windows(make_images):
 def test_a_position_of_other_samples_is_refused(make_images):
     """Other shares, another seed or length, or each row once."""
     images = make_images(300)
-    plain = ps.from_hdf5(images.path, x="image", y="id")
+    plain = hr.from_hdf5(images.path, x="image", y="id")
     state = loader_of(images).state_dict()
     assert len(json.dumps(state)) < 400
     others = [
@@ -166,7 +166,7 @@ def test_a_class_in_a_few_blocks_is_in_every_batch(make_images):
     """Half of the samples lie in one block of 64: batches are mixed all the same."""
     images = make_images(6400)
     classes = np.repeat([0, 1], [16, 6384])
-    data = ps.from_hdf5(images.path, x="image", y="id").balance(classes)
+    data = hr.from_hdf5(images.path, x="image", y="id").balance(classes)
     loader = data.batch(32, shuffle=True, seed=0, memory="100kB")
     assert loader.report().shuffle["mode"] == "windows"
     shares = np.array([np.mean(classes[y] == 0) for _, y in loader])

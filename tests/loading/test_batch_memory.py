@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.loading.memory import SMALLEST, BatchMemory
-from penstock.loading.timing import Ledger
-from penstock.spec import Field
+import headrace as hr
+from headrace.loading.memory import SMALLEST, BatchMemory
+from headrace.loading.timing import Ledger
+from headrace.spec import Field
 
 ROWS = 64
 FIELDS = [Field("x", (16, 16, 3), np.dtype(np.uint8)), Field("y", (), np.dtype(np.int64))]
@@ -110,7 +110,7 @@ def path(tmp_path_factory):
 )
 def test_what_is_kept_does_not_change(path, field, batch_size, every, keep, memory):
     """A consumer that keeps some batches for a while, and slices of some for good."""
-    loader = ps.from_hdf5(path, x=field).batch(batch_size, shuffle=True, seed=1, memory=memory)
+    loader = hr.from_hdf5(path, x=field).batch(batch_size, shuffle=True, seed=1, memory=memory)
     slices, recent, seen = [], [], []
     for number, (x,) in enumerate(loader):
         assert (x == x[:, :1]).all()
@@ -132,7 +132,7 @@ def test_small_batches_are_made_together_and_fail_apart(path):
             raise ValueError("row 1000")
         return x
 
-    iterator = iter(ps.from_hdf5(path, x="contiguous").map(fail_at).batch(1, memory="64MB"))
+    iterator = iter(hr.from_hdf5(path, x="contiguous").map(fail_at).batch(1, memory="64MB"))
     for row in range(1000):
         assert next(iterator)[0][0, 0] == row
     with pytest.raises(ValueError, match="row 1000"):

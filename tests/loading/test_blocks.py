@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import MemoryBudgetError
-from penstock.loading import budget
+import headrace as hr
+from headrace.errors import MemoryBudgetError
+from headrace.loading import budget
 from tests.loading.helpers import STORAGE, dataset, ids_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
@@ -33,7 +33,7 @@ def run_epoch(loader):
 
 def test_aligned_fields_decode_nothing_twice(tmp_path):
     path = chunked(tmp_path / "aligned.h5", x=16, y=16)
-    loader = ps.from_hdf5(path, x="x", y="y").batch(32, shuffle=True, seed=0, memory="3MB")
+    loader = hr.from_hdf5(path, x="x", y="y").batch(32, shuffle=True, seed=0, memory="3MB")
     run_epoch(loader)
     assert loader.report().repeated == 0
     assert "repeated" not in str(loader.report())
@@ -42,7 +42,7 @@ def test_aligned_fields_decode_nothing_twice(tmp_path):
 def test_repeats_are_counted(tmp_path):
     """What is fetched in an epoch beyond the file is what the report says was repeated."""
     path = chunked(tmp_path / "crooked.h5", x=16, y=25)
-    loader = ps.from_hdf5(path, x="x", y="y").batch(32, shuffle=True, seed=0, memory="3MB")
+    loader = hr.from_hdf5(path, x="x", y="y").batch(32, shuffle=True, seed=0, memory="3MB")
     run_epoch(loader)
     report = loader.report()
     with h5py.File(path) as file:
@@ -57,7 +57,7 @@ def test_repeats_are_counted(tmp_path):
 def test_blocks_are_read_together_where_that_saves_decoding(tmp_path, monkeypatch, heights):
     """With enough memory to mix well, little is decoded twice; and less than block by block."""
     path = chunked(tmp_path / "crooked.h5", **heights)
-    data = ps.from_hdf5(path, x="x", y="y")
+    data = hr.from_hdf5(path, x="x", y="y")
 
     def repeated(batch_size):
         loader = data.batch(batch_size, shuffle=True, seed=0, memory="9MB")
@@ -75,7 +75,7 @@ def test_blocks_are_read_together_where_that_saves_decoding(tmp_path, monkeypatc
 def test_the_blocks_read_together_are_part_of_the_position(tmp_path):
     """Another budget, which would read others together, goes on with those of the saved epoch."""
     path = chunked(tmp_path / "crooked.h5", x=16, y=25)
-    data = ps.from_hdf5(path, x="x", y="y")
+    data = hr.from_hdf5(path, x="x", y="y")
     loader = data.batch(8, shuffle=True, seed=3, memory="9MB")
     whole = [x[:, 0].tolist() for x, _ in data.batch(8, shuffle=True, seed=3, memory="9MB")]
     iterator = iter(loader)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock as ps
+import headrace as hr
 
 selections = st.lists(st.lists(st.booleans(), min_size=1, max_size=120), min_size=1, max_size=4)
 
@@ -13,10 +13,10 @@ selections = st.lists(st.lists(st.booleans(), min_size=1, max_size=120), min_siz
 def test_each_part_has_the_rows_of_its_number(masks, count, data):
     """In their order; rows of other numbers are left out."""
     sources = [
-        ps.from_arrays(np.arange(len(mask)) + 1000 * i).filter(np.array(mask))
+        hr.from_arrays(np.arange(len(mask)) + 1000 * i).filter(np.array(mask))
         for i, mask in enumerate(masks)
     ]
-    joined = ps.concat(*sources)
+    joined = hr.concat(*sources)
     rows = joined[:][0] if len(joined) else np.empty(0, np.int64)
     codes = np.array(
         data.draw(st.lists(st.integers(-2, count + 2), min_size=len(rows), max_size=len(rows))),

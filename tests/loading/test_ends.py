@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.loading.helpers import SMALL, dataset, threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
@@ -77,7 +77,7 @@ def test_an_error_names_file_field_and_rows(make_images):
         file.seek(info.byte_offset + 20)
         file.write(b"\xff" * 100)
     loader = dataset(images).batch(32, shuffle=True, memory=SMALL, seed=0)
-    with pytest.raises(ps.errors.ReadError) as caught:
+    with pytest.raises(hr.errors.ReadError) as caught:
         list(loader)
     message = str(caught.value)
     assert "images.h5" in message
@@ -113,13 +113,13 @@ def test_a_stop_iteration_in_a_map_function_is_an_error(make_images):
     def stop(x, y):
         raise StopIteration
 
-    with pytest.raises(ps.errors.DataError, match="StopIteration"):
+    with pytest.raises(hr.errors.DataError, match="StopIteration"):
         list(dataset(make_images(100)).map(stop).batch(32))
 
 
 def test_running_out_of_memory_in_a_thread_is_an_error_not_a_hang(make_images, monkeypatch):
     """An allocation that fails where batches are begun."""
-    from penstock.loading.memory import BatchMemory
+    from headrace.loading.memory import BatchMemory
 
     def fail(self, rows):
         raise MemoryError("no room")
@@ -133,8 +133,8 @@ def test_running_out_of_memory_in_a_thread_is_an_error_not_a_hang(make_images, m
 COLLECT = """
 import sys, threading, time, warnings
 warnings.simplefilter("ignore")
-import penstock as ps
-loader = ps.from_hdf5(sys.argv[1], x="image").batch(4, shuffle=True, memory=40_000, workers=4)
+import headrace as hr
+loader = hr.from_hdf5(sys.argv[1], x="image").batch(4, shuffle=True, memory=40_000, workers=4)
 class Cycle:
     pass
 deadline = time.monotonic() + 4
@@ -163,7 +163,7 @@ def test_loops_in_two_threads_share_what_stays_in_memory(tmp_path):
     with h5py.File(path, "w") as file:
         file.create_dataset("x", data=values, chunks=(64, 4), compression="gzip")
     for _ in range(5):
-        loader = ps.from_hdf5(path, x="x").batch(100, shuffle=False, memory="10MB", workers=2)
+        loader = hr.from_hdf5(path, x="x").batch(100, shuffle=False, memory="10MB", workers=2)
         with ThreadPoolExecutor(2) as pool:
             loops = list(pool.map(list, [loader, loader]))
         for loop in (*loops, list(loader)):
@@ -174,15 +174,15 @@ def test_loops_in_two_threads_share_what_stays_in_memory(tmp_path):
 FORK = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
-import penstock as ps
-loader = ps.from_hdf5(sys.argv[1], x="image").batch(32, memory=40_000)
+import headrace as hr
+loader = hr.from_hdf5(sys.argv[1], x="image").batch(32, memory=40_000)
 iterator = iter(loader)
 next(iterator)
 child = os.fork()
 if child == 0:
     try:
         next(iterator)
-    except ps.PenstockError:
+    except hr.HeadraceError:
         os._exit(0 if len(list(loader)) == 32 else 2)
     os._exit(1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(list(iterator)))
@@ -201,7 +201,7 @@ def test_a_thread_that_cannot_be_started_is_an_error_and_leaves_nothing(
     make_images, monkeypatch, started
 ):
     """The next loop finds the fields that stay in memory free to be filled."""
-    loader = ps.from_hdf5(make_images().path, x="image", y="id").batch(32, workers=4)
+    loader = hr.from_hdf5(make_images().path, x="image", y="id").batch(32, workers=4)
     start, count = threading.Thread.start, itertools.count()
 
     def fail(thread):
@@ -219,8 +219,8 @@ def test_a_thread_that_cannot_be_started_is_an_error_and_leaves_nothing(
 
 INTERRUPT = """
 import os, signal, sys, threading, time
-import penstock as ps
-loader = ps.from_hdf5(sys.argv[1], x="image", y="id").batch(32, workers=4, memory="1MB")
+import headrace as hr
+loader = hr.from_hdf5(sys.argv[1], x="image", y="id").batch(32, workers=4, memory="1MB")
 
 def strike(delay):
     time.sleep(delay)
@@ -238,7 +238,7 @@ for number in range(60):
     thread.join()
 deadline = time.monotonic() + 10
 while time.monotonic() < deadline:
-    left = [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    left = [t for t in threading.enumerate() if t.name.startswith("headrace")]
     if not left:
         break
     time.sleep(0.05)
@@ -256,8 +256,8 @@ def test_interrupts_at_any_moment_leave_no_threads(make_images):
 FORK_WHILE_LOADING = """
 import os, sys
 import numpy as np
-import penstock as ps
-loader = ps.from_hdf5(sys.argv[1], x="image", y="id").batch(32, workers=2)
+import headrace as hr
+loader = hr.from_hdf5(sys.argv[1], x="image", y="id").batch(32, workers=2)
 loader._resident._loading.acquire()  # as a thread does that fills it
 child = os.fork()
 if not child:
@@ -275,6 +275,6 @@ def test_a_fork_while_others_fill_what_stays_in_memory(make_images):
 
 
 def test_a_loader_does_not_pickle_and_says_what_does(make_images):
-    loader = ps.from_hdf5(make_images().path, x="image").batch(32)
+    loader = hr.from_hdf5(make_images().path, x="image").batch(32)
     with pytest.raises(TypeError, match=r"Pickle the data set, and call batch\(\)"):
         pickle.dumps(loader)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import MemoryBudgetError, OptionError
+import headrace as hr
+from headrace.errors import MemoryBudgetError, OptionError
 from tests.loading.helpers import SMALL, STORAGE, dataset, ids_of
 
 NUMBERS = itertools.count()
@@ -164,7 +164,7 @@ def test_fields_of_different_chunk_sizes_stay_side_by_side(
             values = np.arange(n * max(1, np.prod(shape, dtype=int)), dtype=np.int32)
             options = {"chunks": (min(rows, n), *shape), "compression": "gzip"}
             file.create_dataset(name, data=values.reshape(n, *shape), **options)
-    data = ps.from_hdf5(path, x=["a", "b"], y="c")
+    data = hr.from_hdf5(path, x=["a", "b"], y="c")
     with pytest.raises(MemoryBudgetError) as caught:
         data.batch(batch_size, shuffle=shuffle, memory=1)
     least = int(str(caught.value).rsplit("memory=", 1)[1].rstrip("."))

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import BatchTimeoutError, OptionError
+import headrace as hr
+from headrace.errors import BatchTimeoutError, OptionError
 from tests.bad_input.refusal import refused
 
 
@@ -30,7 +30,7 @@ def test_a_map_function_that_hangs_is_found_out(let_go, workers):
             let_go.wait()
         return x
 
-    loader = ps.from_arrays(np.arange(80)).map(stuck).batch(8, workers=workers, timeout=1)
+    loader = hr.from_arrays(np.arange(80)).map(stuck).batch(8, workers=workers, timeout=1)
     stream = iter(loader)
     with pytest.raises(BatchTimeoutError) as caught:
         list(stream)
@@ -61,7 +61,7 @@ def test_a_read_that_hangs_is_found_out(let_go):
             return np.arange(80)[index]
 
     armed = threading.Event()
-    loader = ps.from_arrays(Remote()).batch(8, workers=2, timeout=1)
+    loader = hr.from_arrays(Remote()).batch(8, workers=2, timeout=1)
     armed.set()
     with pytest.raises(BatchTimeoutError, match=r"It stands in __getitem__\(\)"):
         next(iter(loader))
@@ -74,16 +74,16 @@ def test_jobs_that_are_slow_one_by_one_are_no_hang():
         time.sleep(0.02)
         return x
 
-    loader = ps.from_arrays(np.arange(800)).map(slow).batch(8, workers=1, timeout=1.5)
+    loader = hr.from_arrays(np.arange(800)).map(slow).batch(8, workers=1, timeout=1.5)
     assert sum(len(x) for (x,) in loader) == 800
 
 
 SCRIPT = """
-import threading, numpy as np, penstock as ps
-from penstock.errors import BatchTimeoutError
+import threading, numpy as np, headrace as hr
+from headrace.errors import BatchTimeoutError
 def stuck(x):
     threading.Event().wait()
-loader = ps.from_arrays(np.arange(80)).map(stuck).batch(8, workers=2, timeout=0.5)
+loader = hr.from_arrays(np.arange(80)).map(stuck).batch(8, workers=2, timeout=0.5)
 try:
     list(loader)
 except BatchTimeoutError as error:
@@ -99,4 +99,4 @@ def test_a_program_whose_map_function_hangs_can_end():
 @pytest.mark.parametrize("timeout", [0, -3, float("nan"), "10", True])
 def test_limits_that_cannot_be_meant_are_refused(timeout):
     with refused(OptionError, "Expected timeout to be a number of seconds"):
-        ps.from_arrays(np.arange(8)).batch(4, timeout=timeout)
+        hr.from_arrays(np.arange(8)).batch(4, timeout=timeout)

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import MemoryBudgetError
-from penstock.loading import Batches, held
+import headrace as hr
+from headrace.errors import MemoryBudgetError
+from headrace.loading import Batches, held
 from tests.files import write
 from tests.loading.helpers import STORAGE, dataset, ids_of
 
@@ -84,7 +84,7 @@ def test_a_batch_larger_than_the_data_is_one_batch(make_images):
 def test_many_threads_stay_within_the_budget(make_images, storage, shuffle, workers):
     """Every order on every read path, also evaluated in row order, also over two sources."""
     images = make_images(2000, **STORAGE[storage])
-    for data in (dataset(images), ps.concat(dataset(images), dataset(images).take(500))):
+    for data in (dataset(images), hr.concat(dataset(images), dataset(images).take(500))):
         loader = data.batch(64, shuffle=shuffle, seed=0, memory=60_000, workers=workers)
         list(loader)
         list(Batches(loader, in_row_order=True))
@@ -143,7 +143,7 @@ def test_idle_threads_hold_nothing(tmp_path):
         x={"data": np.zeros(rows, "u1"), "chunks": (16_384,), "compression": "gzip"},
     )
     budget = 2_400_000
-    loader = ps.from_hdf5(path, x="x").batch(1024, shuffle=True, memory=budget, workers=8)
+    loader = hr.from_hdf5(path, x="x").batch(1024, shuffle=True, memory=budget, workers=8)
     stream = iter(loader)
     next(stream)
     tracemalloc.start()
@@ -163,7 +163,7 @@ def test_numbers_of_rows_do_not_outgrow_the_budget(tmp_path, memory):
         tmp_path / "x.h5",
         x={"data": np.zeros(rows, "u1"), "chunks": (16_384,), "compression": "gzip"},
     )
-    loader = ps.from_hdf5(path, x="x").batch(1024, shuffle=True, memory=memory, workers=4)
+    loader = hr.from_hdf5(path, x="x").batch(1024, shuffle=True, memory=memory, workers=4)
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     assert sum(len(x) for (x,) in loader) == rows
@@ -179,7 +179,7 @@ def test_large_chunks_do_not_take_the_threads_away(tmp_path):
         x={"data": np.zeros((20_000, 512), "u1"), "chunks": (1000, 512), "compression": "gzip"},
     )
     for memory in (6_000_000, 8_000_000):
-        loader = ps.from_hdf5(path, x="x").batch(32, shuffle=True, memory=memory, workers=2)
+        loader = hr.from_hdf5(path, x="x").batch(32, shuffle=True, memory=memory, workers=2)
         assert not loader.report().resident
         assert loader.report().workers == 2
 
@@ -195,7 +195,7 @@ def test_each_block_of_a_resident_field_is_read_once(tmp_path, monkeypatch):
         mask={"data": image[:, :4], "chunks": (50, 4), "compression": "gzip"},
         label={"data": np.arange(rows), "chunks": (rows,), "compression": "gzip"},
     )
-    loader = ps.from_hdf5(path, x=["image", "mask"], y="label").batch(256, memory="50MB")
+    loader = hr.from_hdf5(path, x=["image", "mask"], y="label").batch(256, memory="50MB")
     for (x, mask), y in loader:
         assert (x == image[y]).all()
         assert (mask == image[y, :4]).all()

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import OptionError
+import headrace as hr
+from headrace.errors import OptionError
 from tests.loading.helpers import dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
@@ -50,7 +50,7 @@ def test_class_weight_becomes_sample_weight(make_images, form):
     def shape(x, y):
         return x, {"numbers": y, "column": y[:, None], "one-hot": np.eye(10)[y]}[form]
 
-    data = ps.from_hdf5(images.path, x="image", y="label").map(shape)
+    data = hr.from_hdf5(images.path, x="image", y="label").map(shape)
     for _, y, weight in data.batch(32, class_weight={0: 2.0, 3: 0.5}):
         classes = y.argmax(-1) if form == "one-hot" else y.reshape(-1)
         expected = np.where(classes == 0, 2.0, np.where(classes == 3, 0.5, 1.0))
@@ -62,7 +62,7 @@ def test_class_weight_needs_one_y(make_images):
     """Refused where it has no meaning."""
     images = make_images(100)
     with pytest.raises(OptionError, match="x alone"):
-        list(ps.from_hdf5(images.path, x="image").batch(32, class_weight={0: 2}))
+        list(hr.from_hdf5(images.path, x="image").batch(32, class_weight={0: 2}))
     with pytest.raises(OptionError, match="y has 2 here"):
         list(dataset(images).batch(32, class_weight={0: 2}))
 

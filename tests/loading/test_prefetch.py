@@ -10,14 +10,14 @@ import time
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.loading.helpers import SMALL, threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 def loader_of(images, fn=None, **options):
-    data = ps.from_hdf5(images.path, x="image", y="id")
+    data = hr.from_hdf5(images.path, x="image", y="id")
     if fn:
         data = data.map(fn)
     return data.batch(16, **{"shuffle": True, "seed": 0, "memory": SMALL, **options})
@@ -26,12 +26,12 @@ def loader_of(images, fn=None, **options):
 SCRIPT = """
 import sys, threading, time, warnings
 warnings.simplefilter("ignore")
-import penstock as ps
+import headrace as hr
 from tests.loading.helpers import SMALL, threads
 def slow(x, y):
     time.sleep(0.02)
     return x, y
-loader = ps.from_hdf5(sys.argv[1], x="image", y="id").map(slow).batch(4, memory=40_000)
+loader = hr.from_hdf5(sys.argv[1], x="image", y="id").map(slow).batch(4, memory=40_000)
 iterator = iter(loader)
 next(iterator)
 {rest}
@@ -45,7 +45,7 @@ try:
     time.sleep(600)
 except KeyboardInterrupt:
     del iterator
-    print(sum(t.name.startswith("penstock") for t in threading.enumerate()))
+    print(sum(t.name.startswith("headrace") for t in threading.enumerate()))
 """
 
 

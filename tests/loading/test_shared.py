@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import PenstockError
+import headrace as hr
+from headrace.errors import HeadraceError
 from tests.loading.helpers import threads
 
 ROWS, BATCH = 3000, 8
@@ -34,14 +34,14 @@ class Items:
 
 
 def arrays_loader(made=None, rows=ROWS):
-    data = ps.from_arrays(IDS[:rows])
+    data = hr.from_arrays(IDS[:rows])
     if made:
         data = data.map(lambda x: (made(x), x)[1])
     return data.batch(BATCH, shuffle=True, seed=1, memory="60kB", workers=2)
 
 
 def items_loader(made=None):
-    return ps.from_sequence(Items(made), workers=2, shuffle=True, seed=1)
+    return hr.from_sequence(Items(made), workers=2, shuffle=True, seed=1)
 
 
 LOADERS = pytest.mark.parametrize("make", [arrays_loader, items_loader])
@@ -123,7 +123,7 @@ def test_closing_ends_a_thread_that_waits(make):
         if make is items_loader:
             closing.join()
         go_on.set()
-        with pytest.raises(PenstockError, match=r"closed|stopped"):
+        with pytest.raises(HeadraceError, match=r"closed|stopped"):
             waiting.result(20)
         closing.join()
     with pytest.raises(StopIteration):
@@ -142,7 +142,7 @@ def test_closing_at_any_moment_ends_every_thread(make):
             try:
                 for _ in iterator:
                     taken.release()
-            except PenstockError as error:
+            except HeadraceError as error:
                 assert "Start a new one" in str(error)  # noqa: PT017 - in a thread
                 return "closed"
             return "ended"
@@ -165,7 +165,7 @@ def test_a_map_function_that_asks_its_own_loader_for_batches_is_an_error(of):
 
     asked["loader"] = arrays_loader(ask)
     asked["iterator"] = iter(asked["loader"])
-    with pytest.raises(PenstockError, match=r"loader of its own.*without this map\(\)"):
+    with pytest.raises(HeadraceError, match=r"loader of its own.*without this map\(\)"):
         next(asked["iterator"])
     assert threads() == []
 
@@ -195,7 +195,7 @@ def test_a_signal_handler_that_asks_for_a_batch_gets_an_error(make):
     iterator = iter(make(strike))
     before = signal.signal(signal.SIGUSR1, ask)
     try:
-        with pytest.raises(PenstockError, match="while it is fetching one"):
+        with pytest.raises(HeadraceError, match="while it is fetching one"):
             next(iterator)
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -243,25 +243,25 @@ def failing_map(memory):
     def fail(x):
         raise ValueError("too large")
 
-    return ps.from_arrays(IDS).map(fail).batch(BATCH, memory=memory, workers=2)
+    return hr.from_arrays(IDS).map(fail).batch(BATCH, memory=memory, workers=2)
 
 
 def failing_reads(memory):
-    return ps.from_arrays(Slices(ROWS // 2)).batch(BATCH, memory=memory, workers=2)
+    return hr.from_arrays(Slices(ROWS // 2)).batch(BATCH, memory=memory, workers=2)
 
 
 def failing_exit(memory):
     def leave(x):
         raise SystemExit("too large")
 
-    return ps.from_arrays(IDS).map(leave).batch(BATCH, memory=memory, workers=2)
+    return hr.from_arrays(IDS).map(leave).batch(BATCH, memory=memory, workers=2)
 
 
 def failing_items(memory):
     def fail(index):
         raise ValueError("too large")
 
-    return ps.from_sequence(Items(fail), workers=2)
+    return hr.from_sequence(Items(fail), workers=2)
 
 
 @pytest.mark.parametrize("memory", ["10MB", 800_000], ids=["all kept", "windows"])
@@ -273,7 +273,7 @@ def test_memory_is_free_once_an_error_is_forgotten(make, memory):
     try:
         loader = make(memory)
         alive = weakref.ref(loader)
-        with contextlib.suppress(ValueError, SystemExit, PenstockError):
+        with contextlib.suppress(ValueError, SystemExit, HeadraceError):
             all_of(loader)
         del loader
         assert_threads_end()

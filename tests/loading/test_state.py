@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import MemoryBudgetError, StateError
+import headrace as hr
+from headrace.errors import MemoryBudgetError, StateError
 from tests.loading.helpers import SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore:shuffle=True mixes:UserWarning")
 
 
 def loader_of(images, batch_size=32, memory=SMALL, **options):
-    data = ps.from_hdf5(images.path, x="image", y="id")
+    data = hr.from_hdf5(images.path, x="image", y="id")
     return data.batch(batch_size, memory=memory, **{"shuffle": True, "seed": 4, **options})
 
 
@@ -142,7 +142,7 @@ def test_other_data_are_refused(make_images):
     state = loader_of(images).state_dict()
     with pytest.raises(StateError, match="number of rows"):
         loader_of(make_images(301, "b.h5")).load_state_dict(state)
-    data = ps.from_hdf5(images.path, x="image", y="id")
+    data = hr.from_hdf5(images.path, x="image", y="id")
     one, other = (data.split(0.5, seed=s)[0].batch(32) for s in (0, 1))
     with pytest.raises(StateError, match="fingerprint"):
         other.load_state_dict(one.state_dict())
@@ -151,10 +151,10 @@ def test_other_data_are_refused(make_images):
 def test_other_blocks_are_refused(make_images, monkeypatch):
     """Read another way, the same file has other blocks, and an epoch under way other windows."""
     images = make_images(20_000, chunks=(16, 4, 4, 3))
-    monkeypatch.setenv("PENSTOCK_HDF5", "h5py")
+    monkeypatch.setenv("HEADRACE_HDF5", "h5py")
     loader = loader_of(images, memory="500kB")
     next(iter(loader))
-    monkeypatch.delenv("PENSTOCK_HDF5")
+    monkeypatch.delenv("HEADRACE_HDF5")
     with pytest.raises(StateError, match="blocks"):
         loader_of(images, memory="500kB").load_state_dict(loader.state_dict())
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.order import (
+from headrace.order import (
     Draw,
     Drawn,
     DrawnRows,

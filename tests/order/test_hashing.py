@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.order import stream_key, unit_hashes
+from headrace.order import stream_key, unit_hashes
 
 KEY = stream_key(0, "test")
 WHOLE = ["i1", "i2", ">i4", "i8", "u1", ">u2", "u4", "u8", "f2", "f4", ">f8", "f8"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.order.indexing import rows_of
+from headrace.order.indexing import rows_of
 
 N = 10
 NUMBER = st.integers(-N, N - 1)

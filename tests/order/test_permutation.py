@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.order import Permutation, Permutations, stream_key
+from headrace.order import Permutation, Permutations, stream_key
 
 
 @given(n=st.integers(0, 20_000), seed=st.integers(0, 2**63))

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.order import Listed, Marks, Span, Subset
+from headrace.order import Listed, Marks, Span, Subset
 
 some = st.lists(st.booleans(), min_size=1, max_size=400).map(np.array)
 few = st.integers(100, 2000).flatmap(

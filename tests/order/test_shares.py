@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.order import Ranks, largest_remainder, shares_of_classes
+from headrace.order import Ranks, largest_remainder, shares_of_classes
 
 counts = st.lists(st.integers(0, 40), min_size=1, max_size=30).map(np.array)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.order import RowOrder, SequentialOrder, WindowOrder, batch_edges
+from headrace.order import RowOrder, SequentialOrder, WindowOrder, batch_edges
 
 
 @st.composite

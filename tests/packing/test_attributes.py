@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from h5py import h5a, h5s, h5t
 
-import penstock as ps
-from penstock.errors import ChangedFileError
+import headrace as hr
+from headrace.errors import ChangedFileError
 from tests.bad_input.refusal import refused
 from tests.files import images, write
 
@@ -23,10 +23,10 @@ def test_what_is_noted_beside_fields_is_kept(tmp_path, size):
         file["label"].attrs.update(notes)
         file["label"].attrs["other"] = file["image"].ref
         file["image"].attrs["crc32"] = 7
-    data = ps.from_hdf5(path, x="image", y="label")
+    data = hr.from_hdf5(path, x="image", y="label")
     with pytest.warns(UserWarning, match="attributes.*image: crc32.*label: other"):
-        ps.pack(data, tmp_path / "out", shard_size=size)
-    ps.pack(data.map(lambda x, y: (x, y)), tmp_path / "mapped.h5")
+        hr.pack(data, tmp_path / "out", shard_size=size)
+    hr.pack(data.map(lambda x, y: (x, y)), tmp_path / "mapped.h5")
     with h5py.File(tmp_path / "out" / "shard-00001.h5" if size else tmp_path / "out") as file:
         found = dict(file["label"].attrs)
         found.pop("crc32", None)
@@ -36,7 +36,7 @@ def test_what_is_noted_beside_fields_is_kept(tmp_path, size):
         assert found["ids"].tolist() == [0, 1, 2]
     with h5py.File(tmp_path / "mapped.h5") as file:
         assert set(file["y"].attrs) == {"crc32"}
-    ps.pack(ps.open(tmp_path / "out"), tmp_path / "again", shard_size=48 * 100)
+    hr.pack(hr.open(tmp_path / "out"), tmp_path / "again", shard_size=48 * 100)
     with h5py.File(tmp_path / "again" / "shard-00000.h5") as file:
         assert file["label"].attrs.keys() == notes.keys()
 
@@ -52,22 +52,22 @@ def test_what_is_noted_beside_files_and_groups_is_kept(tmp_path, size):
         file["cats"].attrs["camera"] = "old"
         file["cats/of"].attrs["year"] = 1999
         noted = dict(file.attrs)
-    data = ps.from_hdf5(tmp_path / "in.h5", x="image", y="cats/of/label")
+    data = hr.from_hdf5(tmp_path / "in.h5", x="image", y="cats/of/label")
     for number in range(2):  # what was packed is packed again
         out = tmp_path / f"out{number}"
-        data = ps.pack(data, out, shard_size=size)
+        data = hr.pack(data, out, shard_size=size)
         with h5py.File(out / "shard-00001.h5" if size else out) as file:
             found = dict(file.attrs)
-            assert found.pop("penstock")
+            assert found.pop("headrace")
             assert found == noted
             assert dict(file["cats"].attrs) == {"camera": "old"}
             assert dict(file["cats/of"].attrs) == {"year": 1999}
-    ps.pack(data, tmp_path / "moved.h5", names={"cats/of/label": "cats/label"})
+    hr.pack(data, tmp_path / "moved.h5", names={"cats/of/label": "cats/label"})
     with h5py.File(tmp_path / "moved.h5") as file:
         assert dict(file["cats"].attrs) == {"camera": "old"}
-    ps.pack(data.map(lambda x, y: (x, y)), tmp_path / "mapped.h5")
+    hr.pack(data.map(lambda x, y: (x, y)), tmp_path / "mapped.h5")
     with h5py.File(tmp_path / "mapped.h5") as file:
-        assert set(file.attrs) == {"penstock"}
+        assert set(file.attrs) == {"headrace"}
 
 
 ODD = {
@@ -103,13 +103,13 @@ def test_attributes_stay_what_they_are(tmp_path):
             item.attrs.create("not text", [b"a\xffb"], dtype=h5py.string_dtype())
             for i in range(1500):
                 item.attrs[f"k{i}"] = i
-    ps.pack(ps.from_hdf5(tmp_path / "in.h5", "x"), tmp_path / "out.h5")
-    assert ps.verify(tmp_path / "out.h5").ok
-    ps.pack(ps.open(tmp_path / "out.h5"), tmp_path / "again.h5")
+    hr.pack(hr.from_hdf5(tmp_path / "in.h5", "x"), tmp_path / "out.h5")
+    assert hr.verify(tmp_path / "out.h5").ok
+    hr.pack(hr.open(tmp_path / "out.h5"), tmp_path / "again.h5")
     with h5py.File(tmp_path / "in.h5") as old, h5py.File(tmp_path / "again.h5") as new:
         for before, after in ((old, new), (old["x"], new["x"])):
             names = set(attribute_names(before))
-            assert names == set(attribute_names(after)) - {b"crc32", b"penstock"}
+            assert names == set(attribute_names(after)) - {b"crc32", b"headrace"}
             for name in names:
                 one, other = h5a.open(before.id, name), h5a.open(after.id, name)
                 assert one.get_type().equal(other.get_type())
@@ -119,7 +119,7 @@ def test_attributes_stay_what_they_are(tmp_path):
             assert h5py.check_enum_dtype(after.attrs.get_id("kind").dtype) == {"cat": 0, "dog": 1}
     with h5py.File(tmp_path / "out.h5", "r+") as file:
         file.attrs.create("kind", 1, dtype=h5py.enum_dtype({"dog": 0, "cat": 1}, basetype="u1"))
-    assert ps.verify(tmp_path / "out.h5").problems == (
+    assert hr.verify(tmp_path / "out.h5").problems == (
         "/: its attribute 'kind' is not what was written",
     )
 
@@ -138,7 +138,7 @@ def test_what_libraries_note_for_themselves_is_not_kept(tmp_path):
         file["axis"] = np.arange(len(LABELS))
         file["axis"].make_scale("axis")
         file["x"].dims[0].attach_scale(file["axis"])
-    ps.pack(ps.from_hdf5(tmp_path / "in.h5", ["x", "axis"]), tmp_path / "out.h5")
+    hr.pack(hr.from_hdf5(tmp_path / "in.h5", ["x", "axis"]), tmp_path / "out.h5")
     with h5py.File(tmp_path / "out.h5") as file:
         assert set(file["x"].attrs) == {"unit", "crc32"}
         assert set(file["axis"].attrs) == {"crc32"}
@@ -147,8 +147,8 @@ def test_what_libraries_note_for_themselves_is_not_kept(tmp_path):
 def test_attributes_of_another_file_are_not_taken(tmp_path):
     """The file was replaced after the data set was made; nothing is written."""
     path = write(tmp_path / "in.h5", x=LABELS)
-    data = ps.from_hdf5(path, "x")
+    data = hr.from_hdf5(path, "x")
     write(tmp_path / "other.h5", x=LABELS).rename(path)
     with refused(ChangedFileError, "in.h5"):
-        ps.pack(data, tmp_path / "out.h5")
+        hr.pack(data, tmp_path / "out.h5")
     assert [item.name for item in tmp_path.iterdir()] == ["in.h5"]

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.files import gzip, images, write
 
 N = 3000
@@ -18,9 +18,9 @@ SHARD = 776 * ROWS
 
 SCRIPT = """
 import os, sys, threading
-import penstock as ps
-from penstock.packing.output import Folder, OneFile
-from penstock.packing.shuffling import _Stretches
+import headrace as hr
+from headrace.packing.output import Folder, OneFile
+from headrace.packing.shuffling import _Stretches
 
 folder, kind, mode, where, count = sys.argv[1:]
 
@@ -49,13 +49,13 @@ def fn(x, y):
     say(int(y[0]))
     return x, y
 
-data = ps.from_hdf5(f"{folder}/in.h5", x="image", y="id").map(fn)
+data = hr.from_hdf5(f"{folder}/in.h5", x="image", y="id").map(fn)
 options = {"compression": "gzip", "chunk": 7680, "workers": 2, "memory": "500kB", "overwrite": True}
 if kind != "file":
     options |= {"shard_size": SHARD, "resume": mode == "resume"}
 if kind == "shuffled shards":
     options |= {"shuffle": True, "seed": 3}
-ps.pack(data, f"{folder}/out", **options)
+hr.pack(data, f"{folder}/out", **options)
 """.replace("SHARD", str(SHARD))
 
 
@@ -103,15 +103,15 @@ def contents(folder):
 
 def test_a_killed_pack_leaves_the_old_file(folder):
     """Wherever it is killed; the next one removes what it left."""
-    ps.pack(ps.from_arrays(np.arange(10)), folder / "out")
+    hr.pack(hr.from_arrays(np.arange(10)), folder / "out")
     old = (folder / "out").read_bytes()
     for count in (1, 30, N // 10):
         kill(folder, "file", "piece", count)
         assert (folder / "out").read_bytes() == old
-        assert (folder / ".out.penstock").is_dir()
+        assert (folder / ".out.headrace").is_dir()
     run(folder, "file")
-    assert ps.verify(folder / "out").ok
-    assert np.array_equal(ps.open(folder / "out")[:][0], IMAGES)
+    assert hr.verify(folder / "out").ok
+    assert np.array_equal(hr.open(folder / "out")[:][0], IMAGES)
     assert sorted(path.name for path in folder.iterdir()) == ["in.h5", "out"]
 
 
@@ -120,7 +120,7 @@ def test_killed_again_and_again_the_result_is_the_same(folder, kind):
     """Byte for byte, as if it had run through; the old shards are there until the end."""
     run(folder, kind)
     expected = contents(folder / "out")
-    ps.pack(ps.from_arrays(np.arange(10)), folder / "out", shard_size=30, overwrite=True)
+    hr.pack(hr.from_arrays(np.arange(10)), folder / "out", shard_size=30, overwrite=True)
     old = contents(folder / "out")
     if kind == "shuffled shards":
         kill(folder, kind, "first pass", 2)
@@ -136,7 +136,7 @@ def test_killed_again_and_again_the_result_is_the_same(folder, kind):
 def test_shards_that_are_there_are_not_made_again(folder):
     """What is mapped after the stop is what is still to be written, and what is looked at first."""
     kill(folder, "shards", "note", 4)
-    done = len(list((folder / ".out.penstock" / "new").iterdir())) * ROWS
+    done = len(list((folder / ".out.headrace" / "new").iterdir())) * ROWS
     assert done >= 3 * ROWS
     mapped = run(folder, "shards", resume=True)
     again = [row for row in mapped if row < done - ROWS]
@@ -147,8 +147,8 @@ def test_shards_that_are_there_are_not_made_again(folder):
 LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import penstock as ps
-data = ps.from_hdf5(f"{sys.argv[1]}/in.h5", x="image", y="id")
+import headrace as hr
+data = hr.from_hdf5(f"{sys.argv[1]}/in.h5", x="image", y="id")
 options = {} if sys.argv[2] == "file" else {"shard_size": "5MB"}
 if sys.argv[2] == "gzip":
     options = {"compression": "gzip", "chunk": 7680}
@@ -156,15 +156,15 @@ if sys.argv[2] == "scratch":
     options = {"compression": "gzip", "chunk": 7680, "shuffle": True, "memory": "500kB"}
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 try:
-    ps.pack(data, f"{sys.argv[1]}/out", overwrite=True, **options)
-except ps.errors.WriteError as error:
+    hr.pack(data, f"{sys.argv[1]}/out", overwrite=True, **options)
+except hr.errors.WriteError as error:
     print(error)
 import gc, os, threading
 from pathlib import Path
 gc.collect()
-left = [t.name for t in threading.enumerate() if t.name.startswith("penstock")]
+left = [t.name for t in threading.enumerate() if t.name.startswith("headrace")]
 for link in Path("/proc/self/fd").iterdir():
-    if os.path.islink(link) and ".out.penstock" in os.readlink(link):
+    if os.path.islink(link) and ".out.headrace" in os.readlink(link):
         left.append(os.readlink(link))
 if left:
     print("left behind:", left)
@@ -174,8 +174,8 @@ if left:
 PUBLISHED = """
 import os, sys
 from pathlib import Path
-import penstock as ps
-from penstock import staging
+import headrace as hr
+from headrace import staging
 
 folder = Path(sys.argv[1])
 sync = staging._fsync
@@ -186,38 +186,38 @@ def die(path):
         os.kill(os.getpid(), 9)
 
 staging._fsync = die
-data = ps.from_hdf5(folder / "in.h5", x="image", y="id")
-ps.pack(data, folder / "out", shard_size=SHARD, overwrite=True, resume=True)
+data = hr.from_hdf5(folder / "in.h5", x="image", y="id")
+hr.pack(data, folder / "out", shard_size=SHARD, overwrite=True, resume=True)
 """.replace("SHARD", str(SHARD))
 
 
 @pytest.mark.parametrize("before", ["nothing", "other rows", "the same rows"])
 def test_killed_when_all_was_in_place_nothing_is_lost(folder, before):
     """What is there is not made again, and neither taken for what was there before."""
-    data = ps.from_hdf5(folder / "in.h5", x="image", y="id")
+    data = hr.from_hdf5(folder / "in.h5", x="image", y="id")
     if before != "nothing":
         old = data if before == "the same rows" else data.map(lambda x, y: (x, y + 1))
-        ps.pack(old, folder / "out", shard_size=SHARD)
+        hr.pack(old, folder / "out", shard_size=SHARD)
     assert subprocess.run([sys.executable, "-c", PUBLISHED, str(folder)], check=False).returncode
-    assert (folder / ".out.penstock").is_dir()
+    assert (folder / ".out.headrace").is_dir()
     times = {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
-    packed = ps.pack(data, folder / "out", shard_size=SHARD, overwrite=True, resume=True)
+    packed = hr.pack(data, folder / "out", shard_size=SHARD, overwrite=True, resume=True)
     assert np.array_equal(packed[:][1], np.arange(N))
-    assert ps.verify(folder / "out").ok
+    assert hr.verify(folder / "out").ok
     assert {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()} == times
     assert sorted(path.name for path in folder.iterdir()) == ["in.h5", "out"]
 
 
 def test_what_was_there_before_is_not_taken_for_new(folder):
     """Where the new shards were put in its place, and then removed."""
-    data = ps.from_hdf5(folder / "in.h5", x="image", y="id")
+    data = hr.from_hdf5(folder / "in.h5", x="image", y="id")
     # In more shards than there will be: none of them may be left among the new ones.
-    ps.pack(data.map(lambda x, y: (x, y + 1)), folder / "out", shard_size=SHARD // 3)
+    hr.pack(data.map(lambda x, y: (x, y + 1)), folder / "out", shard_size=SHARD // 3)
     subprocess.run([sys.executable, "-c", PUBLISHED, str(folder)], check=False)
     shutil.rmtree(folder / "out")
-    packed = ps.pack(data, folder / "out", shard_size=SHARD, resume=True)
+    packed = hr.pack(data, folder / "out", shard_size=SHARD, resume=True)
     assert np.array_equal(packed[:][1], np.arange(N))
-    found = ps.verify(folder / "out")
+    found = hr.verify(folder / "out")
     assert found.ok
     assert not found.remarks
 
@@ -226,15 +226,15 @@ def test_what_was_there_before_is_not_taken_for_new(folder):
 def test_a_file_system_that_takes_no_more_leaves_the_old_data(folder, kind):
     """A limit on the size of files: the error says what could not be written."""
     size = 30 if kind == "shards" else None
-    ps.pack(ps.from_arrays(np.arange(10)), folder / "out", shard_size=size)
+    hr.pack(hr.from_arrays(np.arange(10)), folder / "out", shard_size=size)
     command = [sys.executable, "-c", LIMITED, str(folder), kind]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "could not be written" in done.stdout, done.stderr
     assert "is as it was" in done.stdout
     assert done.stdout.count("\n") == 1
-    assert ps.verify(folder / "out").ok
-    assert len(ps.open(folder / "out")) == 10
-    assert kind == "shards" or not (folder / ".out.penstock").exists()
+    assert hr.verify(folder / "out").ok
+    assert len(hr.open(folder / "out")) == 10
+    assert kind == "shards" or not (folder / ".out.headrace").exists()
 
 
 def test_ctrl_c_ends_it_and_leaves_nothing(folder):

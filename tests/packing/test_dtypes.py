@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import penstock as ps
-from penstock.errors import LossError
+import headrace as hr
+from headrace.errors import LossError
 from tests.bad_input.refusal import refused
 from tests.files import images
 
@@ -32,7 +32,7 @@ LABELS = np.arange(300)
 )
 def test_a_dtype_that_holds_every_value_is_taken(tmp_path, values, dtype):
     """Judged by the values, not by the types."""
-    packed = ps.pack(ps.from_arrays(values), tmp_path / "out.h5", dtype=dtype)
+    packed = hr.pack(hr.from_arrays(values), tmp_path / "out.h5", dtype=dtype)
     (x,) = packed[:]
     assert x.dtype == np.dtype(dtype)
     assert np.array_equal(x, values, equal_nan=values.dtype.kind == "f")
@@ -70,11 +70,11 @@ def test_a_value_that_a_dtype_cannot_hold_is_an_error(tmp_path, value, source, d
     values = np.zeros(50_000, source)
     values[43_210] = value
     with refused(LossError, "Row 43210", "'x' holds", "allow_loss=True"):
-        ps.pack(ps.from_arrays(values), tmp_path / "out.h5", dtype=dtype)
+        hr.pack(hr.from_arrays(values), tmp_path / "out.h5", dtype=dtype)
     assert list(tmp_path.iterdir()) == []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ps.pack(ps.from_arrays(values), tmp_path / "out.h5", dtype=dtype, allow_loss=True)
+        hr.pack(hr.from_arrays(values), tmp_path / "out.h5", dtype=dtype, allow_loss=True)
 
 
 @given(st.data())
@@ -83,14 +83,14 @@ def test_no_cast_changes_a_value(tmp_path, draws):
     numbers = st.one_of(hnp.integer_dtypes(endianness="="), hnp.floating_dtypes(endianness="="))
     source, target = draws.draw(numbers), draws.draw(numbers)
     values = draws.draw(hnp.arrays(source, 20))
-    data = ps.from_arrays(values)
+    data = hr.from_arrays(values)
     kept = [_kept(value, target) for value in values]
     if all(kept):
-        packed = ps.pack(data, tmp_path / "a.h5", dtype=target, overwrite=True)
+        packed = hr.pack(data, tmp_path / "a.h5", dtype=target, overwrite=True)
         assert [_exactly(v) for v in packed[:][0]] == [_exactly(v) for v in values]
     else:
         with pytest.raises(LossError) as caught:
-            ps.pack(data, tmp_path / "a.h5", dtype=target, overwrite=True)
+            hr.pack(data, tmp_path / "a.h5", dtype=target, overwrite=True)
         assert caught.value.row == kept.index(False)
 
 
@@ -115,8 +115,8 @@ def test_a_random_order_names_the_row_of_the_data(tmp_path):
     values = np.arange(60_000)
     for memory in ("10MB", "100kB"):
         with refused(LossError, "Row 256: 'x' holds 256"):
-            ps.pack(
-                ps.from_arrays(np.where(values == 256, 256, 0)),
+            hr.pack(
+                hr.from_arrays(np.where(values == 256, 256, 0)),
                 tmp_path / "out.h5",
                 dtype="u1",
                 shuffle=True,
@@ -129,7 +129,7 @@ def test_a_random_order_names_the_row_of_the_data(tmp_path):
 
 def test_dtypes_can_be_given_field_by_field(tmp_path):
     """Others keep theirs."""
-    data = ps.from_arrays(IMAGES, LABELS)
-    packed = ps.pack(data, tmp_path / "out.h5", dtype={"y": "i4"})
+    data = hr.from_arrays(IMAGES, LABELS)
+    packed = hr.pack(data, tmp_path / "out.h5", dtype={"y": "i4"})
     assert packed.spec["y"].dtype == "i4"
     assert packed.spec["x"].dtype == "u1"

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import OptionError
+import headrace as hr
+from headrace.errors import OptionError
 from tests.bad_input.refusal import refused
 
 ROWS = np.arange(4000, dtype="u1").reshape(1000, 4)
@@ -49,7 +49,7 @@ def path(tmp_path):
 
 def from_dataset(path, mode="r", make=lambda dataset: dataset):
     file = h5py.File(path, mode)
-    return ps.from_arrays(make(file["image"]))
+    return hr.from_arrays(make(file["image"]))
 
 
 def virtual(path):
@@ -67,19 +67,19 @@ def linked(path):
 
 
 SOURCES = {
-    "from_hdf5": lambda path: ps.from_hdf5(path, x="image"),
-    "a few rows": lambda path: ps.from_hdf5(path, x="image").take(10),
-    "mapped": lambda path: ps.from_hdf5(path, x="image").map(lambda x: x + 1),
-    "concat": lambda path: ps.concat(ps.from_arrays(ROWS), from_dataset(path)),
+    "from_hdf5": lambda path: hr.from_hdf5(path, x="image"),
+    "a few rows": lambda path: hr.from_hdf5(path, x="image").take(10),
+    "mapped": lambda path: hr.from_hdf5(path, x="image").map(lambda x: x + 1),
+    "concat": lambda path: hr.concat(hr.from_arrays(ROWS), from_dataset(path)),
     "h5py dataset": from_dataset,
     "h5py dataset that may be written to": lambda path: from_dataset(path, "r+"),
-    "beside an array": lambda path: ps.from_arrays(h5py.File(path)["image"], np.arange(1000)),
-    "HDF5Matrix": lambda path: ps.from_arrays(ps.HDF5Matrix(path, "image")),
+    "beside an array": lambda path: hr.from_arrays(h5py.File(path)["image"], np.arange(1000)),
+    "HDF5Matrix": lambda path: hr.from_arrays(hr.HDF5Matrix(path, "image")),
     "object around an open file": lambda path: from_dataset(path, make=Sliced),
-    "object that says its files": lambda path: ps.from_arrays(Named(path)),
-    "virtual dataset": lambda path: ps.from_hdf5(virtual(path), x="image"),
+    "object that says its files": lambda path: hr.from_arrays(Named(path)),
+    "virtual dataset": lambda path: hr.from_hdf5(virtual(path), x="image"),
     "open virtual dataset": lambda path: from_dataset(virtual(path), "r+"),
-    "external link": lambda path: ps.from_hdf5(linked(path), x="image", allow_external=True),
+    "external link": lambda path: hr.from_hdf5(linked(path), x="image", allow_external=True),
 }
 
 
@@ -94,29 +94,29 @@ def test_an_hdf5_file_is_not_packed_over(path, tmp_path, kind, name):
     before = path.read_bytes()
     for options in ({}, {"shard_size": "1kB"}):
         with refused(OptionError, "a.h5", "a file that is read", "another name"):
-            ps.pack(data, tmp_path / name, overwrite=True, **options)
+            hr.pack(data, tmp_path / name, overwrite=True, **options)
     assert path.read_bytes() == before
-    assert len(ps.pack(data, tmp_path / "new.h5")) == len(data)
+    assert len(hr.pack(data, tmp_path / "new.h5")) == len(data)
 
 
 def npz(folder):
     np.savez(folder / "in.npz", a=ROWS, b=np.arange(3))
-    return folder / "in.npz", lambda path: ps.from_arrays(path / "a")
+    return folder / "in.npz", lambda path: hr.from_arrays(path / "a")
 
 
 def npy(folder):
     np.save(folder / "in.npy", ROWS)
-    return folder / "in.npy", ps.from_arrays
+    return folder / "in.npy", hr.from_arrays
 
 
 def npy_in_columns(folder):
     np.save(folder / "in.npy", np.asfortranarray(ROWS))
-    return folder / "in.npy", ps.from_arrays
+    return folder / "in.npy", hr.from_arrays
 
 
 def mapped(folder, mode="r"):
     np.save(folder / "in.npy", ROWS)
-    return folder / "in.npy", lambda path: ps.from_arrays(np.load(path, mmap_mode=mode)[5:])
+    return folder / "in.npy", lambda path: hr.from_arrays(np.load(path, mmap_mode=mode)[5:])
 
 
 def mapped_for_writing(folder):
@@ -125,7 +125,7 @@ def mapped_for_writing(folder):
 
 def view_of_mapped(folder):
     np.save(folder / "in.npy", ROWS)
-    return folder / "in.npy", lambda path: ps.from_arrays(
+    return folder / "in.npy", lambda path: hr.from_arrays(
         np.asarray(np.load(path, mmap_mode="c"))[::2].T.T
     )
 
@@ -134,7 +134,7 @@ def external_storage(folder):
     np.arange(9000, dtype="u1").tofile(folder / "in.raw")
     with h5py.File(folder / "x.h5", "w") as file:
         file.create_dataset("image", ROWS.shape, "u1", external=[(folder / "in.raw", 0, 4000)])
-    return folder / "in.raw", lambda path: ps.from_hdf5(
+    return folder / "in.raw", lambda path: hr.from_hdf5(
         path.with_name("x.h5"), x="image", allow_external=True
     )
 
@@ -155,52 +155,52 @@ def test_another_file_is_not_packed_over(tmp_path, make):
     before = path.read_bytes()
     data = read(path)
     with refused(OptionError, path.name, "a file that is read"):
-        ps.pack(data, path, overwrite=True)
+        hr.pack(data, path, overwrite=True)
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("target", ["shards", "shards/shard-00003.h5", "link"])
 def test_shards_are_not_packed_over(path, tmp_path, target):
     """Neither the folder nor a part of it."""
-    ps.pack(ps.from_hdf5(path, x="image"), tmp_path / "shards", shard_size="1kB")
+    hr.pack(hr.from_hdf5(path, x="image"), tmp_path / "shards", shard_size="1kB")
     (tmp_path / "link").symlink_to("shards")
     size = {} if target.endswith(".h5") else {"shard_size": "1kB"}
     with refused(OptionError, "shard-0000", "a file that is read"):
-        ps.pack(ps.open(tmp_path / "shards").take(900), tmp_path / target, overwrite=True, **size)
-    assert ps.verify(tmp_path / "shards").ok
-    assert len(ps.open(tmp_path / "shards")) == 1000
+        hr.pack(hr.open(tmp_path / "shards").take(900), tmp_path / target, overwrite=True, **size)
+    assert hr.verify(tmp_path / "shards").ok
+    assert len(hr.open(tmp_path / "shards")) == 1000
 
 
 def test_what_was_read_of_a_stopped_pack_is_not_removed(path, tmp_path):
     """Shards that are salvaged from the hidden folder of the same output."""
-    ps.pack(ps.from_hdf5(path, x="image"), tmp_path / "out", shard_size="1kB")
-    (tmp_path / ".out.penstock").mkdir()
-    left = (tmp_path / "out").rename(tmp_path / ".out.penstock" / "new")
+    hr.pack(hr.from_hdf5(path, x="image"), tmp_path / "out", shard_size="1kB")
+    (tmp_path / ".out.headrace").mkdir()
+    left = (tmp_path / "out").rename(tmp_path / ".out.headrace" / "new")
     with refused(OptionError, "would be removed", "where", "is made"):
-        ps.pack(ps.from_hdf5(left / "*.h5", x="image"), tmp_path / "out", shard_size="1kB")
-    assert len(ps.open(left)) == 1000
+        hr.pack(hr.from_hdf5(left / "*.h5", x="image"), tmp_path / "out", shard_size="1kB")
+    assert len(hr.open(left)) == 1000
 
 
 def test_what_came_into_a_folder_of_shards_meanwhile_stays(path, tmp_path):
     """Packing may take hours."""
-    data = ps.from_hdf5(path, x="image")
-    ps.pack(data, tmp_path / "out", shard_size="1kB")
+    data = hr.from_hdf5(path, x="image")
+    hr.pack(data, tmp_path / "out", shard_size="1kB")
 
     def write_notes(x):
         (tmp_path / "out" / "notes.md").write_text("mine")
         return x
 
     with refused(OptionError, "did not put there: notes.md"):
-        ps.pack(data.map(write_notes), tmp_path / "out", shard_size="1kB", overwrite=True)
+        hr.pack(data.map(write_notes), tmp_path / "out", shard_size="1kB", overwrite=True)
     assert (tmp_path / "out" / "notes.md").read_text() == "mine"
-    assert len(ps.open(tmp_path / "out")) == 1000
+    assert len(hr.open(tmp_path / "out")) == 1000
 
 
 def test_a_loader_is_not_written_over_its_own_file(path, tmp_path):
     """By create; where rows are written one by one, nobody knows what they come from."""
-    loader = ps.from_hdf5(path, x="image").batch(100)
+    loader = hr.from_hdf5(path, x="image").batch(100)
     before = path.read_bytes()
-    writer = ps.create(path, {"image": ((4,), "u1")}, overwrite=True)
+    writer = hr.create(path, {"image": ((4,), "u1")}, overwrite=True)
     with refused(OptionError, "a.h5", "a file that is read"), writer:
         writer.write_all(loader)
     assert path.read_bytes() == before

@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import DiskFullError, MemoryBudgetError, WriteError
-from penstock.packing import shuffling
-from penstock.packing.run import Scratch
+import headrace as hr
+from headrace.errors import DiskFullError, MemoryBudgetError, WriteError
+from headrace.packing import shuffling
+from headrace.packing.run import Scratch
 from tests.bad_input.refusal import refused
 from tests.files import gzip, images, write
 from tests.leaks import interrupted_at, open_files, threads_left
@@ -29,7 +29,7 @@ KINDS = {
 def data(tmp_path):
     """A gzip file of images, which a small memory cannot read in random order."""
     path = write(tmp_path / "in.h5", x=gzip(IMAGES, 100))
-    return ps.from_hdf5(path, x="x")
+    return hr.from_hdf5(path, x="x")
 
 
 def names(folder):
@@ -43,20 +43,20 @@ def test_an_interrupt_at_any_moment_leaves_no_thread_and_no_open_file(data, tmp_
 
     At one call in so many of those that write, the first ones among them.
     """
-    ps.pack(data, tmp_path / "out", **KINDS[kind])
+    hr.pack(data, tmp_path / "out", **KINDS[kind])
     before = threading.enumerate()
     step, interrupts = 1, 0
     while True:
         with interrupted_at(step) as where:
-            ps.pack(data, tmp_path / "out", overwrite=True, **KINDS[kind])
+            hr.pack(data, tmp_path / "out", overwrite=True, **KINDS[kind])
         if not where:
             break
         assert threads_left(before) == [], where
-        assert open_files(tmp_path / ".out.penstock") == [], where
+        assert open_files(tmp_path / ".out.headrace") == [], where
         step += 1 + step // 7
         interrupts += 1
     assert interrupts > 20
-    assert ps.verify(tmp_path / "out").ok
+    assert hr.verify(tmp_path / "out").ok
     assert names(tmp_path) == ["in.h5", "out"]
 
 
@@ -66,30 +66,30 @@ def test_a_pack_without_threads_leaves_nothing(data, tmp_path, monkeypatch, kind
     start = threading.Thread.start
 
     def fail(thread):
-        if thread.name.startswith("penstock-flush"):
+        if thread.name.startswith("headrace-flush"):
             raise RuntimeError("can't start new thread")
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", fail)
     with pytest.raises(RuntimeError, match="can't start"):
-        ps.pack(data, tmp_path / "out", **KINDS[kind])
+        hr.pack(data, tmp_path / "out", **KINDS[kind])
     assert threads_left() == []
-    assert open_files(tmp_path / ".out.penstock") == []
+    assert open_files(tmp_path / ".out.headrace") == []
     assert names(tmp_path) == ["in.h5"]
 
 
 def test_a_refusal_leaves_no_hidden_folder(tmp_path):
     """Of shards as well, before any of them is there."""
     path = write(tmp_path / "in.h5", x=gzip(np.zeros((20_000, 300), "u1"), 100))
-    data = ps.from_hdf5(path, x="x")
+    data = hr.from_hdf5(path, x="x")
     options = {"shard_size": "1MB", "memory": "1MB", "shuffle": True, "seed": 1}
     for resume in (False, True):
         with refused(MemoryBudgetError, "The least that works"):
-            ps.pack(data, tmp_path / "out", resume=resume, **options)
+            hr.pack(data, tmp_path / "out", resume=resume, **options)
         assert names(tmp_path) == ["in.h5"]
-    huge = ps.from_arrays(np.broadcast_to(np.zeros(1000, "u1"), (10**12, 1000)))
+    huge = hr.from_arrays(np.broadcast_to(np.zeros(1000, "u1"), (10**12, 1000)))
     with refused(DiskFullError, "left"):
-        ps.pack(huge, tmp_path / "out", shard_size="1GB")
+        hr.pack(huge, tmp_path / "out", shard_size="1GB")
     assert names(tmp_path) == ["in.h5"]
 
 
@@ -101,13 +101,13 @@ def test_an_error_before_the_first_shard_leaves_no_hidden_folder(tmp_path):
             raise ValueError("no good")
         return x
 
-    for row, left in ((1, ["bad.npy"]), (2900, [".out.penstock", "bad.npy"])):
+    for row, left in ((1, ["bad.npy"]), (2900, [".out.headrace", "bad.npy"])):
         bad = IMAGES.copy()
         bad[row // 1000 * 1000 :] = 255
         np.save(tmp_path / "bad.npy", bad)
         with pytest.raises(ValueError, match="no good"):
-            ps.pack(
-                ps.from_arrays(tmp_path / "bad.npy").map(fail), tmp_path / "out", shard_size="60kB"
+            hr.pack(
+                hr.from_arrays(tmp_path / "bad.npy").map(fail), tmp_path / "out", shard_size="60kB"
             )
         assert names(tmp_path) == left
 
@@ -126,6 +126,6 @@ def test_a_failure_of_scratch_files_names_what_is_packed(data, tmp_path, monkeyp
     else:
         monkeypatch.setattr(shuffling, "write_at", fail)
     with refused(WriteError, "Input/output error", str(tmp_path / "out")):
-        ps.pack(data, tmp_path / "out", **KINDS["two passes"])
+        hr.pack(data, tmp_path / "out", **KINDS["two passes"])
     assert threads_left() == []
     assert names(tmp_path) == ["in.h5"]

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import MemoryBudgetError
+import headrace as hr
+from headrace.errors import MemoryBudgetError
 from tests.bad_input.refusal import refused
 from tests.files import gzip, images, write
 
@@ -15,13 +15,13 @@ from tests.files import gzip, images, write
 def data(tmp_path):
     """A gzip file of images and labels."""
     path = write(tmp_path / "in.h5", image=gzip(images(300), 7), label=np.arange(300))
-    return ps.from_hdf5(path, x="image", y="label")
+    return hr.from_hdf5(path, x="image", y="label")
 
 
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_memory_stays_within_the_budget(make_images, tmp_path, compression):
     """What NumPy allocates, as tracemalloc sees it: in order, and shuffled in two passes."""
-    data = ps.from_hdf5(make_images(200_000).path, x="image", y=["label", "id"])
+    data = hr.from_hdf5(make_images(200_000).path, x="image", y=["label", "id"])
     memory = 4_000_000
     chunk = "50kB" if compression else None
     domain = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
@@ -36,7 +36,7 @@ def test_memory_stays_within_the_budget(make_images, tmp_path, compression):
 
         tracemalloc.start()
         try:
-            ps.pack(data.map(look), tmp_path / "out.h5", memory=memory, overwrite=True, **options)
+            hr.pack(data.map(look), tmp_path / "out.h5", memory=memory, overwrite=True, **options)
         finally:
             tracemalloc.stop()
         assert len(peaks) > 10
@@ -46,7 +46,7 @@ def test_memory_stays_within_the_budget(make_images, tmp_path, compression):
 def test_too_little_memory_says_so(data, tmp_path):
     """Nothing is left behind."""
     with refused(MemoryBudgetError, "memory="):
-        ps.pack(data, tmp_path / "out.h5", memory=3000)
+        hr.pack(data, tmp_path / "out.h5", memory=3000)
     assert [path.name for path in tmp_path.iterdir()] == ["in.h5"]
 
 
@@ -63,9 +63,9 @@ def test_too_little_memory_says_so(data, tmp_path):
 def test_what_is_said_to_be_enough_is_enough(data, tmp_path, options):
     """And not far too much."""
     with pytest.raises(MemoryBudgetError) as caught:
-        ps.pack(data, tmp_path / "out", memory=1000, **options)
+        hr.pack(data, tmp_path / "out", memory=1000, **options)
     assert "1.0 kB of memory is too little" in str(caught.value)
     enough = caught.value.least
-    ps.pack(data, tmp_path / "out", memory=enough, **options)
+    hr.pack(data, tmp_path / "out", memory=enough, **options)
     with pytest.raises(MemoryBudgetError):
-        ps.pack(data, tmp_path / "other", memory=enough // 2, **options)
+        hr.pack(data, tmp_path / "other", memory=enough // 2, **options)

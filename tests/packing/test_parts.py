@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import FieldNotFoundError, OptionError
+import headrace as hr
+from headrace.errors import FieldNotFoundError, OptionError
 from tests.bad_input.refusal import refused
 from tests.files import images, write
 
@@ -16,19 +16,19 @@ LABELS = np.arange(300)
 def test_fields_that_are_no_part_go_along(tmp_path, size):
     """A key to split by, under its name or a new one."""
     path = write(tmp_path / "in.h5", image=IMAGES, label=LABELS % 2, user=LABELS // 7, w=LABELS)
-    whole = ps.from_hdf5(path, ["image", "user", "w"], "label")
+    whole = hr.from_hdf5(path, ["image", "user", "w"], "label")
     parts = {"x": "image", "y": "label", "names": {"image": "photo"}}
-    packed = ps.pack(whole, tmp_path / "out", shard_size=size, **parts)
+    packed = hr.pack(whole, tmp_path / "out", shard_size=size, **parts)
     assert packed.spec.parts == ("photo", "label")
-    assert ps.verify(tmp_path / "out").ok
+    assert hr.verify(tmp_path / "out").ok
     one, other = packed.split(0.5, by="user")
     assert not set(one[:][1]) - {0, 1}
     assert len(one) + len(other) == 300
-    again = ps.open(tmp_path / "out", "photo", "label", sample_weight="w")
+    again = hr.open(tmp_path / "out", "photo", "label", sample_weight="w")
     assert again[:][2].tolist() == LABELS.tolist()
-    named = ps.pack(whole, tmp_path / "dict.h5", x={"a": "image"}, y=["label"], sample_weight=["w"])
+    named = hr.pack(whole, tmp_path / "dict.h5", x={"a": "image"}, y=["label"], sample_weight=["w"])
     assert named.spec.parts == ({"a": "image"}, ("label",), ("w",))
-    left = ps.pack(whole, tmp_path / "left.h5", y="user")
+    left = hr.pack(whole, tmp_path / "left.h5", y="user")
     assert left.spec.parts == (("image", "w", "label"), "user")
 
 
@@ -41,13 +41,13 @@ def test_fields_that_are_no_part_go_along(tmp_path, size):
     ],
 )
 def test_parts_that_are_no_fields_are_refused(tmp_path, parts, error, words):
-    data = ps.from_hdf5(write(tmp_path / "in.h5", image=IMAGES, label=LABELS), "image", "label")
+    data = hr.from_hdf5(write(tmp_path / "in.h5", image=IMAGES, label=LABELS), "image", "label")
     with refused(error, *words):
-        ps.pack(data, tmp_path / "out.h5", **parts)
+        hr.pack(data, tmp_path / "out.h5", **parts)
     assert not (tmp_path / "out.h5").exists()
 
 
 def test_ways_around_to_a_dataset_give_it_its_plain_name(tmp_path):
     path = write(tmp_path / "in.h5", **{"g/image": IMAGES, "label": LABELS})
-    packed = ps.pack(ps.from_hdf5(path, "/g/image", "./label"), tmp_path / "out.h5")
+    packed = hr.pack(hr.from_hdf5(path, "/g/image", "./label"), tmp_path / "out.h5")
     assert packed.spec.parts == ("g/image", "label")

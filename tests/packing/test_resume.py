@@ -6,10 +6,10 @@ import threading
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.cli.function import load_function
-from penstock.errors import OptionError, StateError
-from penstock.packing import output
+import headrace as hr
+from headrace.cli.function import load_function
+from headrace.errors import OptionError, StateError
+from headrace.packing import output
 from tests.bad_input.refusal import refused
 from tests.files import write
 
@@ -34,12 +34,12 @@ def stop(monkeypatch, data, target, **options):
     with monkeypatch.context() as patch:
         patch.setattr(output.Folder, "_note", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            ps.pack(data, target, shard_size=SIZE, **options)
-    assert list((target.parent / f".{target.name}.penstock" / "new").glob("shard-*"))
+            hr.pack(data, target, shard_size=SIZE, **options)
+    assert list((target.parent / f".{target.name}.headrace" / "new").glob("shard-*"))
 
 
 def resume(data, target, **options):
-    return ps.pack(data, target, shard_size=SIZE, resume=True, **options)[:][0]
+    return hr.pack(data, target, shard_size=SIZE, resume=True, **options)[:][0]
 
 
 def test_a_map_function_that_was_edited_is_not_taken_for_the_old_one(monkeypatch, path, tmp_path):
@@ -48,7 +48,7 @@ def test_a_map_function_that_was_edited_is_not_taken_for_the_old_one(monkeypatch
     def prepare(x):
         return x * 2
 
-    data = ps.from_hdf5(path, x="x")
+    data = hr.from_hdf5(path, x="x")
     stop(monkeypatch, data.map(prepare), tmp_path / "out")
     old = prepare
 
@@ -63,7 +63,7 @@ def test_a_map_function_that_was_edited_is_not_taken_for_the_old_one(monkeypatch
 def test_a_function_in_a_file_is_compared_as_well(monkeypatch, path, tmp_path):
     """As `--map file.py:function` names one."""
     file = tmp_path / "own.py"
-    data = ps.from_hdf5(path, x="x")
+    data = hr.from_hdf5(path, x="x")
 
     def mapped(text):
         file.write_text(text)
@@ -86,7 +86,7 @@ def test_functions_that_cannot_be_compared_need_a_version(monkeypatch, path, tmp
             with lock:
                 return x * factor
 
-        return ps.from_hdf5(path, x="x").map(fn)
+        return hr.from_hdf5(path, x="x").map(fn)
 
     stop(monkeypatch, mapped(2), tmp_path / "out")
     with refused(StateError, "'fn'", "a lock", "version= (--map-version)"):
@@ -102,7 +102,7 @@ def test_functions_that_cannot_be_compared_need_a_version(monkeypatch, path, tmp
 
 def test_a_filter_that_was_edited_is_not_taken_for_the_old_one(monkeypatch, path, tmp_path):
     """The rows that it keeps count, however many they are."""
-    data = ps.from_hdf5(path, x="x")
+    data = hr.from_hdf5(path, x="x")
     stop(monkeypatch, data.filter(lambda x: x % 2 == 0), tmp_path / "out")
     with refused(StateError, "other data"):
         resume(data.filter(lambda x: x % 2 == 1), tmp_path / "out")
@@ -118,7 +118,7 @@ def test_a_file_that_was_written_to_meanwhile_is_noticed(monkeypatch, path, tmp_
     np.save(tmp_path / "in.npy", values)
 
     def data():
-        return ps.from_hdf5(file, x="x") if kind == "hdf5" else ps.from_arrays(file)
+        return hr.from_hdf5(file, x="x") if kind == "hdf5" else hr.from_arrays(file)
 
     stop(monkeypatch, data(), tmp_path / "out")
     with file.open("r+b") as opened:

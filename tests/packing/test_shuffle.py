@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.order import Permutation, stream_key
-from penstock.packing import shuffling
+import headrace as hr
+from headrace.order import Permutation, stream_key
+from headrace.packing import shuffling
 from tests.files import gzip, images, write
 
 N = 5000
@@ -18,7 +18,7 @@ IMAGES = images(N)
 def data(tmp_path_factory):
     """A gzip file of images and row numbers."""
     path = tmp_path_factory.mktemp("shuffle") / "in.h5"
-    return ps.from_hdf5(write(path, image=gzip(IMAGES, 64), id=np.arange(N)), x="image", y="id")
+    return hr.from_hdf5(write(path, image=gzip(IMAGES, 64), id=np.arange(N)), x="image", y="id")
 
 
 def expected(data, seed):
@@ -31,12 +31,12 @@ def expected(data, seed):
 def test_the_order_is_that_of_an_exact_shuffle(data, tmp_path, memory, compression):
     """Whether everything fits in memory or goes through files, in few or many stretches."""
     chunk = "1kB" if compression else None
-    packed = ps.pack(
+    packed = hr.pack(
         data,
         tmp_path / "out.h5",
         shuffle=True,
         seed=7,
-        memory=memory if compression else max(memory, "3MB", key=ps.resources.parse_bytes),
+        memory=memory if compression else max(memory, "3MB", key=hr.resources.parse_bytes),
         compression=compression,
         chunk=chunk,
     )
@@ -53,9 +53,9 @@ def test_it_goes_through_files_where_it_has_to(data, tmp_path, monkeypatch):
         shuffling.Scratch, "fill", lambda self, advance: filled.append(fill(self, advance))
     )
     options = {"shuffle": True, "seed": 7, "compression": "gzip", "chunk": "2kB"}
-    ps.pack(data, tmp_path / "a.h5", memory="50MB", **options)
+    hr.pack(data, tmp_path / "a.h5", memory="50MB", **options)
     assert not filled
-    ps.pack(data, tmp_path / "b.h5", memory="80kB", workers=3, **options)
+    hr.pack(data, tmp_path / "b.h5", memory="80kB", workers=3, **options)
     assert filled
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5"]
@@ -69,7 +69,7 @@ def test_map_functions_run_once_a_row(data, tmp_path):
         seen.extend(y.tolist())
         return x, y
 
-    ps.pack(
+    hr.pack(
         data.map(note),
         tmp_path / "out.h5",
         shuffle=True,
@@ -88,14 +88,14 @@ def test_the_seed_decides(data, tmp_path):
     """Drawn where none is given, and noted in the file."""
     orders = set()
     for number in range(3):
-        packed = ps.pack(data, tmp_path / f"{number}.h5", shuffle=True)
+        packed = hr.pack(data, tmp_path / f"{number}.h5", shuffle=True)
         orders.add(tuple(packed.only("id")[:][0].tolist()))
     assert len(orders) == 3
 
 
 def test_any_run_of_rows_is_mixed(data, tmp_path):
     """Neighbours in the file were anywhere before: distances as of a uniform permutation."""
-    packed = ps.pack(
+    packed = hr.pack(
         data,
         tmp_path / "out.h5",
         shuffle=True,
@@ -113,17 +113,17 @@ def test_any_run_of_rows_is_mixed(data, tmp_path):
 def test_no_warning_about_mixing_and_a_bound_of_one(data, tmp_path):
     """The file says that its rows are mixed already; not for those in the order of the data."""
     options = {"compression": "gzip", "chunk": "10kB"}
-    mixed = ps.pack(data, tmp_path / "a.h5", shuffle=True, seed=0, **options)
-    plain = ps.pack(data, tmp_path / "b.h5", **options)
+    mixed = hr.pack(data, tmp_path / "a.h5", shuffle=True, seed=0, **options)
+    plain = hr.pack(data, tmp_path / "b.h5", **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = mixed.batch(64, shuffle=True, memory="150kB").report()
         assert report.shuffle["variance_bound"] == 1.0
         mixed.split(0.8, seed=0)[0].batch(64, shuffle=True, memory="150kB")
-    with pytest.warns(UserWarning, match="penstock pack .* --shuffle"):
+    with pytest.warns(UserWarning, match="headrace pack .* --shuffle"):
         plain.batch(64, shuffle=True, memory="150kB")
     with pytest.warns(UserWarning, match="shuffle=True mixes"):
-        ps.concat(mixed, plain).batch(64, shuffle=True, memory="150kB")
+        hr.concat(mixed, plain).batch(64, shuffle=True, memory="150kB")
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 4095, 4096, 100_003])

@@ -11,10 +11,10 @@ import time
 import warnings
 from pathlib import Path
 
-import penstock as ps
-from penstock.errors import PenstockError
-from penstock.resources import peak_rss
-from penstock.sources.hdf5 import list_datasets
+import headrace as hr
+from headrace.errors import HeadraceError
+from headrace.resources import peak_rss
+from headrace.sources.hdf5 import list_datasets
 
 MEMORY = 2 << 30
 """Bytes of address space that may be taken besides what is there at the start."""
@@ -29,7 +29,7 @@ def tried(outcomes, step, function):
     """Calls a function, and notes what came of it."""
     try:
         result = function()
-    except (PenstockError, MemoryError) as error:
+    except (HeadraceError, MemoryError) as error:
         outcomes[step] = [type(error).__name__, str(error)]
         return None
     outcomes[step] = ["fine", repr(result)[:200]]
@@ -48,7 +48,7 @@ def look(path):
     before = peak_rss()
     outcomes = {}
     tried(outcomes, "list", lambda: len(list_datasets(path)))
-    data = tried(outcomes, "open", lambda: ps.from_hdf5(path, x="x"))
+    data = tried(outcomes, "open", lambda: hr.from_hdf5(path, x="x"))
     if data is not None:
         outcomes["path"] = [data._view.paths()["x"].path, data._view.paths()["x"].reason]
         tried(outcomes, "first", lambda: total(data[0]))

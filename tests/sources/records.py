@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from penstock.sources.hdf5 import HDF5Source
+from headrace.sources.hdf5 import HDF5Source
 
 HIT = np.dtype([("t", "<f4"), ("xy", ">i2", (2,))])
 JET = np.dtype([("pt", ">f8"), ("hits", HIT, (3,)), ("tag", "S3")])
@@ -68,7 +68,7 @@ def opened(path, names, way):
     """A source that reads through h5py if it is told to."""
     with pytest.MonkeyPatch.context() as patch:
         if way == "h5py":
-            patch.setenv("PENSTOCK_HDF5", "h5py")
+            patch.setenv("HEADRACE_HDF5", "h5py")
         return HDF5Source(path, names)
 
 

@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 
-from penstock.sources import empty_arrays, run_reads
+from headrace.sources import empty_arrays, run_reads
 from tests.files import create, images
 
 IMAGES = images(64, (16, 16, 3))

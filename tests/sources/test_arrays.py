@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from penstock.sources.arrays import array_source
-from penstock.sources.beside import Beside, Member
-from penstock.testing import SourceTests
+from headrace.sources.arrays import array_source
+from headrace.sources.beside import Beside, Member
+from headrace.testing import SourceTests
 from tests.sources.array_forms import FORMS, IMAGES, LABELS, TABLE, Sliced
 
 

@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import ChangedFileError
-from penstock.sources.arrays import array_source
-from penstock.sources.hdf5 import HDF5Source
+import headrace as hr
+from headrace.errors import ChangedFileError
+from headrace.sources.arrays import array_source
+from headrace.sources.hdf5 import HDF5Source
 from tests.files import write
 from tests.sources.storage import IMAGES, STORAGE, read
 
@@ -188,7 +188,7 @@ def test_an_epoch_over_a_file_that_is_rewritten_ends_in_an_error(tmp_path):
     seen = []
 
     def epoch():
-        for (x,) in ps.from_arrays(path).batch(50, shuffle=True, seed=1, memory="60kB"):
+        for (x,) in hr.from_arrays(path).batch(50, shuffle=True, seed=1, memory="60kB"):
             if len(seen) == 20:
                 let_the_clock_move(path)
                 times = path.stat().st_atime_ns, path.stat().st_mtime_ns
@@ -211,7 +211,7 @@ def test_a_copy_with_other_times_resumes(tmp_path, name):
     _, path = SOURCES[name](tmp_path / "first")
 
     def loader(path):
-        data = ps.from_arrays(path) if name == "npy" else ps.from_hdf5(path, x="image")
+        data = hr.from_arrays(path) if name == "npy" else hr.from_hdf5(path, x="image")
         return data.batch(8, shuffle=True, seed=0)
 
     first = loader(path)

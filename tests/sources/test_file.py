@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from penstock.errors import ChangedFileError, MissingFileError, NoPermissionError, ReadError
-from penstock.sources import file as file_module
-from penstock.sources import opened
-from penstock.sources.file import File
+from headrace.errors import ChangedFileError, MissingFileError, NoPermissionError, ReadError
+from headrace.sources import file as file_module
+from headrace.sources import opened
+from headrace.sources.file import File
 from tests.files import as_nobody
 
 LONG_AGO = 10**18
@@ -218,8 +218,8 @@ def test_a_small_file_is_sampled_too(tmp_path):
 SHRINKING = """
 import os, sys
 import numpy as np
-from penstock.errors import ChangedFileError, ReadError
-from penstock.sources.file import File
+from headrace.errors import ChangedFileError, ReadError
+from headrace.sources.file import File
 from tests.files import as_nobody
 
 path, offsets = sys.argv[1], np.arange(0, 1 << 20, 4096)

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from penstock.sources import file as file_module
-from penstock.sources import opened
-from penstock.sources.hdf5 import HDF5Source, library
-from penstock.testing import check_reads
+from headrace.sources import file as file_module
+from headrace.sources import opened
+from headrace.sources.hdf5 import HDF5Source, library
+from headrace.testing import check_reads
 from tests.files import images, write
 
 pytestmark = [

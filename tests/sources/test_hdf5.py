@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from penstock.sources.hdf5 import HDF5Source
-from penstock.testing import SourceTests
+from headrace.sources.hdf5 import HDF5Source
+from headrace.testing import SourceTests
 from tests.sources import zoo_filters as zoo
 
 

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import ChangedFileError, MissingFileError
-from penstock.sources.hdf5 import HDF5Source, opening
-from penstock.sources.hdf5.opening import open_file
+import headrace as hr
+from headrace.errors import ChangedFileError, MissingFileError
+from headrace.sources.hdf5 import HDF5Source, opening
+from headrace.sources.hdf5.opening import open_file
 from tests.files import damage, gzip, write
 from tests.sources.storage import IMAGES, STORAGE, read
 
@@ -100,7 +100,7 @@ def data(request, path):
     """A data set of many rows, and a loader's arguments that leave most of them in the file."""
     write(path, image={"data": MANY, **STORAGE[request.param]})
     os.utime(path, ns=(10**18, 10**18))
-    return ps.from_hdf5(path, x="image"), {"memory": "600kB", "workers": 2}
+    return hr.from_hdf5(path, x="image"), {"memory": "600kB", "workers": 2}
 
 
 @pytest.mark.parametrize("change", [shorten, empty, append, rewrite])
@@ -141,11 +141,11 @@ def test_an_epoch_over_a_file_that_is_replaced_is_one_version_or_an_error(
 SURVIVE = """
 import os, sys
 import numpy as np
-from penstock.errors import ChangedFileError
-from penstock.sources import empty_arrays, run_reads
-from penstock.sources import hdf5
-from penstock.sources.hdf5 import HDF5Source
-from penstock.sources.hdf5.opening import open_file
+from headrace.errors import ChangedFileError
+from headrace.sources import empty_arrays, run_reads
+from headrace.sources import hdf5
+from headrace.sources.hdf5 import HDF5Source
+from headrace.sources.hdf5.opening import open_file
 
 for path in sys.argv[1:]:
     content = open(path, "rb").read()

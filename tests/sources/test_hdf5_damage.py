@@ -8,14 +8,14 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import (
+import headrace as hr
+from headrace.errors import (
     FileFormatError,
     ReadError,
 )
-from penstock.sources import empty_arrays, run_reads
-from penstock.sources.hdf5 import HDF5Source
-from penstock.sources.hdf5.pipeline import Pipeline
+from headrace.sources import empty_arrays, run_reads
+from headrace.sources.hdf5 import HDF5Source
+from headrace.sources.hdf5.pipeline import Pipeline
 from tests.files import damage, gzip, images, overwrite, store_chunk, write
 from tests.fuzz import checksum
 from tests.sources.storage import IMAGES, STORAGE, WHOLE, read
@@ -46,9 +46,9 @@ def test_data_around_a_damaged_chunk_trains(path):
     """What the error says to do works."""
     write(path, image=gzip(IMAGES))
     damage(path, "image", 5)
-    before = ps.from_hdf5(path, x="image", end=40)
-    after = ps.from_hdf5(path, x="image", start=48)
-    got = [x for (x,) in ps.concat(before, after).batch(7)]
+    before = hr.from_hdf5(path, x="image", end=40)
+    after = hr.from_hdf5(path, x="image", start=48)
+    got = [x for (x,) in hr.concat(before, after).batch(7)]
     assert (np.concatenate(got) == np.delete(IMAGES, np.s_[40:48], axis=0)).all()
 
 
@@ -56,7 +56,7 @@ def test_the_loader_relays_the_error(path):
     write(path, image=gzip(IMAGES))
     damage(path, "image", 5)
     with pytest.raises(ReadError, match=r"Rows 40 to 47 of 'image'"):
-        list(ps.from_hdf5(path).batch(8, shuffle=True, workers=2))
+        list(hr.from_hdf5(path).batch(8, shuffle=True, workers=2))
 
 
 def test_a_checksum_that_fails_is_an_error(path):
@@ -141,7 +141,7 @@ def test_repairs_are_counted(path):
     source = HDF5Source(path, ["x"])
     rows = np.arange(24)
     assert run_reads(source.reads(rows, empty_arrays(source.fields, 24))).repaired == 1
-    loader = ps.from_hdf5(path).batch(8)
+    loader = hr.from_hdf5(path).batch(8)
     list(loader)
     assert loader.report().repaired == 1
 

@@ -9,13 +9,13 @@ import h5py
 import numpy as np
 import pytest
 
-from penstock.errors import (
+from headrace.errors import (
     ChangedFileError,
     FileFormatError,
-    PenstockError,
+    HeadraceError,
     ReadError,
 )
-from penstock.sources.hdf5 import HDF5Source, list_datasets
+from headrace.sources.hdf5 import HDF5Source, list_datasets
 from tests.files import images, overwrite, write
 from tests.fuzz import checksum
 from tests.sources.storage import IMAGES, WHOLE, read
@@ -54,9 +54,9 @@ CUT = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from penstock.errors import PenstockError
-from penstock.sources import empty_arrays, run_reads, value_bytes
-from penstock.sources.hdf5 import HDF5Source
+from headrace.errors import HeadraceError
+from headrace.sources import empty_arrays, run_reads, value_bytes
+from headrace.sources.hdf5 import HDF5Source
 
 path = Path(sys.argv[1])
 content = path.read_bytes()
@@ -75,14 +75,14 @@ for size in range(0, len(content), 1000):
         path.write_bytes(cut)
         try:
             source = HDF5Source(path, ["image"])
-        except PenstockError as error:
+        except HeadraceError as error:
             assert "data.h5" in str(error), error
             continue
         for start in range(0, source.length, 8):
             out = empty_arrays(source.fields, 8)
             try:
                 run_reads(source.reads(rows[start : start + 8], out))
-            except PenstockError as error:
+            except HeadraceError as error:
                 assert "'image'" in str(error), error
                 continue
             read += 1
@@ -143,9 +143,9 @@ MUTATE = """
 import sys
 from pathlib import Path
 import numpy as np
-from penstock.errors import PenstockError
-from penstock.sources import empty_arrays, run_reads
-from penstock.sources.hdf5 import HDF5Source
+from headrace.errors import HeadraceError
+from headrace.sources import empty_arrays, run_reads
+from headrace.sources.hdf5 import HDF5Source
 from tests.files import mutate
 
 path = Path(sys.argv[1])
@@ -161,7 +161,7 @@ for seed in range(int(sys.argv[2])):
                     np.arange(source.length), empty_arrays(source.fields, source.length)
                 ))
                 source.fingerprint()
-        except PenstockError as error:
+        except HeadraceError as error:
             refused += 1
             assert str(path) in str(error), error
 print(refused)
@@ -170,7 +170,7 @@ print(refused)
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 def test_random_damage_raises_no_other_errors(path, libver):
-    """Every error is Penstock's own, and names the file."""
+    """Every error is Headrace's own, and names the file."""
     with h5py.File(path, "w", libver=libver) as file:
         file["contiguous"] = images(20)
         file.create_dataset("raw", data=images(20), chunks=(4, 4, 4, 3))
@@ -183,7 +183,7 @@ def test_random_damage_raises_no_other_errors(path, libver):
     assert int(done.stdout) > 20
 
 
-def test_a_file_that_cannot_be_closed_for_damage_is_an_error_of_penstock(path):
+def test_a_file_that_cannot_be_closed_for_damage_is_an_error_of_headrace(path):
     """An address of a heap leads libhdf5 to change the file when it closes it."""
     with h5py.File(path, "w", libver="latest") as file:
         for number in range(30):
@@ -198,7 +198,7 @@ def test_a_file_that_cannot_be_closed_for_damage_is_an_error_of_penstock(path):
         list_datasets(path)
 
 
-def test_every_error_is_a_penstock_error():
+def test_every_error_is_a_headrace_error():
     """What the tests above expect can all be caught in one way."""
     assert issubclass(ChangedFileError, ReadError)
-    assert issubclass(ReadError, PenstockError)
+    assert issubclass(ReadError, HeadraceError)

@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import ChangedFileError, DataError, FieldNotFoundError, MissingFileError
-from penstock.sources import empty_arrays, run_reads
-from penstock.sources.hdf5 import HDF5Source
-from penstock.testing import SourceTests
+import headrace as hr
+from headrace.errors import ChangedFileError, DataError, FieldNotFoundError, MissingFileError
+from headrace.sources import empty_arrays, run_reads
+from headrace.sources.hdf5 import HDF5Source
+from headrace.testing import SourceTests
 from tests.bad_input.refusal import refused
 from tests.files import create, gzip, images, write
 
@@ -112,10 +112,10 @@ class TestExternalRecords(SourceTests):
 def test_external_storage_needs_trust(path, elsewhere):
     store(path, IMAGES, (elsewhere / "a", 0, IMAGES.nbytes))
     with refused(DataError, "'image'", "external storage", "allow_external=True if you trust"):
-        ps.from_hdf5(path, x="image")
-    (got,) = ps.from_hdf5(path, x="image", allow_external=True)[:]
+        hr.from_hdf5(path, x="image")
+    (got,) = hr.from_hdf5(path, x="image", allow_external=True)[:]
     assert (got == IMAGES).all()
-    assert (ps.open(path, x="image", allow_external=True)[:][0] == IMAGES).all()
+    assert (hr.open(path, x="image", allow_external=True)[:][0] == IMAGES).all()
 
 
 def test_a_missing_external_file_is_an_error(path, elsewhere):
@@ -170,9 +170,9 @@ def test_the_environment_may_name_the_folder(path, elsewhere, monkeypatch):
         there.chdir(elsewhere)
         file.create_dataset("image", data=IMAGES, external=[("raw", 0, IMAGES.nbytes)])
     code = (
-        "import os, sys, penstock as ps\n"
+        "import os, sys, headrace as hr\n"
         "os.chdir('/')\n"
-        "print(ps.from_hdf5(sys.argv[1], x='image', allow_external=True)[:][0].sum())"
+        "print(hr.from_hdf5(sys.argv[1], x='image', allow_external=True)[:][0].sum())"
     )
     for prefix in (str(elsewhere), "${ORIGIN}/../elsewhere"):
         done = subprocess.run(
@@ -250,8 +250,8 @@ class TestExternalLinks(SourceTests):
 @pytest.mark.parametrize("name", ["rows", "group/gzip", "soft", "table['id']"])
 def test_external_links_need_trust(linked, name):
     with refused(DataError, "a link into another file", "b.h5'", "allow_external=True if you tru"):
-        ps.from_hdf5(linked, x=name)
-    assert len(ps.from_hdf5(linked, x=name, y="id", allow_external=True)) == 40
+        hr.from_hdf5(linked, x=name)
+    assert len(hr.from_hdf5(linked, x=name, y="id", allow_external=True)) == 40
 
 
 def test_a_link_to_a_missing_file_names_it(linked, elsewhere):
@@ -351,5 +351,5 @@ def test_a_source_elsewhere_that_libhdf5_reads_is_watched(path, folder, elsewher
 
 @pytest.mark.parametrize("value", [1, "yes", None])
 def test_trust_is_true_or_false(path, value):
-    with refused(ps.errors.OptionError, "allow_external", repr(value)):
-        ps.from_hdf5(path, x="image", allow_external=value)
+    with refused(hr.errors.OptionError, "allow_external", repr(value)):
+        hr.from_hdf5(path, x="image", allow_external=value)

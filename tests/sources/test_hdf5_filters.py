@@ -19,12 +19,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from penstock.errors import ReadError
-from penstock.sources import value_bytes
-from penstock.sources.hdf5 import HDF5Source, decoding
-from penstock.sources.hdf5.decoding import ChunkError
-from penstock.sources.hdf5.filters import filters_of
-from penstock.sources.hdf5.pipeline import MOST_BYTES, Pipeline
+from headrace.errors import ReadError
+from headrace.sources import value_bytes
+from headrace.sources.hdf5 import HDF5Source, decoding
+from headrace.sources.hdf5.decoding import ChunkError
+from headrace.sources.hdf5.filters import filters_of
+from headrace.sources.hdf5.pipeline import MOST_BYTES, Pipeline
 from tests.files import (
     COMPRESSORS,
     FILTERS,

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
-from penstock.errors import (
+from headrace.errors import (
     FileFormatError,
-    PenstockError,
+    HeadraceError,
     ReadError,
 )
-from penstock.sources.hdf5 import HDF5Source, limits
+from headrace.sources.hdf5 import HDF5Source, limits
 from tests.files import deflate, gzip, images, shuffle, write
 from tests.sources.hostile_files import declare, refused
 from tests.sources.storage import read
@@ -172,7 +172,7 @@ def test_a_chunk_over_the_head_of_the_file_is_damage(path):
     assert content.count(key) == 1
     path.write_bytes(content.replace(key, bytes(8)))
     source = HDF5Source(path, ["x"])
-    with pytest.raises(PenstockError, match=r"Rows 16 to 23 of 'x'"):
+    with pytest.raises(HeadraceError, match=r"Rows 16 to 23 of 'x'"):
         read(source)
     assert (read(source, np.arange(16)) == images(40)[:16]).all()
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from h5py import h5d, h5g, h5o, h5p, h5s, h5t
 
-import penstock as ps
-from penstock.cli import main
-from penstock.errors import (
+import headrace as hr
+from headrace.cli import main
+from headrace.errors import (
     DataError,
     FieldNotFoundError,
-    PenstockError,
+    HeadraceError,
 )
-from penstock.sources.hdf5 import HDF5Source, finding, list_datasets
+from headrace.sources.hdf5 import HDF5Source, finding, list_datasets
 from tests.files import images, write
 from tests.sources.hostile_files import refused
 
@@ -54,7 +54,7 @@ def test_very_many_names_are_cut_off(path, monkeypatch, libver):
         list_datasets(path)
     with pytest.raises(FieldNotFoundError, match="no field 'y'"):
         HDF5Source(path, ["y"])
-    assert ps.from_hdf5(path, x="many/000500")[:][0].tolist() == [0, 1, 2, 3, 4]
+    assert hr.from_hdf5(path, x="many/000500")[:][0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_groups_that_contain_themselves_are_listed_once(path):
@@ -67,7 +67,7 @@ def test_groups_that_contain_themselves_are_listed_once(path):
         file["there"] = h5py.SoftLink("/back")
         file["back"] = h5py.SoftLink("/there")
     assert list_datasets(path) == ["a/b/x"]
-    assert ps.from_hdf5(path, x="a/b/up/b/up/root/z")[:][0].tolist() == [0, 1, 2, 3, 4]
+    assert hr.from_hdf5(path, x="a/b/up/b/up/root/z")[:][0].tolist() == [0, 1, 2, 3, 4]
     for name in ("soft", "there"):
         with pytest.raises(DataError, match=r"circle|links"):
             HDF5Source(path, [name])
@@ -90,13 +90,13 @@ def test_names_of_a_file_do_not_reach_the_terminal_as_they_are(path):
     write(path, **{EVIL: images(4), f"g/{EVIL}": images(4), "plain": np.arange(3)})
     messages = []
     for names in (["nope"], ["g"], [EVIL, "plain"]):
-        with pytest.raises(PenstockError) as caught:
+        with pytest.raises(HeadraceError) as caught:
             HDF5Source(path, names)
         messages.append(str(caught.value))
-    with pytest.raises(PenstockError) as caught:
-        ps.from_hdf5(path)
+    with pytest.raises(HeadraceError) as caught:
+        hr.from_hdf5(path)
     messages.append(str(caught.value))
-    data = ps.from_hdf5(path, x=EVIL)
+    data = hr.from_hdf5(path, x=EVIL)
     loader = data.batch(2)
     messages += [repr(data), str(data.spec), *str(loader.report()).splitlines()]
     for message in messages:
@@ -108,7 +108,7 @@ def test_names_that_are_no_utf_8_are_listed_and_refused_in_words(path):
     with h5py.File(path, "w") as file:
         file[b"caf\xe9"] = np.arange(3)
     (name,) = list_datasets(path)
-    with pytest.raises(PenstockError) as caught:
+    with pytest.raises(HeadraceError) as caught:
         HDF5Source(path, [name])
     assert str(caught.value).isprintable()
 
@@ -154,7 +154,7 @@ def test_virtual_datasets_in_virtual_datasets_without_end_are_refused(look, path
 
 
 def test_very_many_pieces_of_a_virtual_dataset_are_refused(path, monkeypatch):
-    from penstock.sources.hdf5 import virtual as module
+    from headrace.sources.hdf5 import virtual as module
 
     monkeypatch.setattr(module, "MOST_MAPPINGS", 100)
     with h5py.File(path, "w", libver="latest") as file:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from h5py import h5d, h5s, h5t, h5z
 
-import penstock as ps
-from penstock.errors import (
+import headrace as hr
+from headrace.errors import (
     FieldNotFoundError,
     TypeNotSupportedError,
 )
-from penstock.sources.hdf5 import HDF5Source, filters
+from headrace.sources.hdf5 import HDF5Source, filters
 from tests.files import shuffle
 from tests.fuzz import checksum
 from tests.sources.hostile_files import declare, refused
@@ -99,7 +99,7 @@ def test_compound_values_that_h5py_mixes_up_are_read_one_by_one(path):
     with pytest.raises(TypeNotSupportedError, match=r"mixes them up\. Name .* \"x\['a'\]\""):
         HDF5Source(path, ["x"])
     for name in "ab":
-        assert ps.from_hdf5(path, x=f"x['{name}']")[:][0].tolist() == values[name].tolist()
+        assert hr.from_hdf5(path, x=f"x['{name}']")[:][0].tolist() == values[name].tolist()
 
 
 def test_compound_values_of_a_thousand_members_open(look, path):

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from h5py import h5d
 
-import penstock as ps
-from penstock.errors import FileFormatError
-from penstock.sources.hdf5 import HDF5Source, index
+import headrace as hr
+from headrace.errors import FileFormatError
+from headrace.sources.hdf5 import HDF5Source, index
 from tests.files import gzip, images, write
 from tests.sources.storage import read
 
@@ -151,7 +151,7 @@ def test_hard_links_share_an_index(path, read_indexes):
 
 def test_parts_of_a_data_set_share_an_index(path, read_indexes):
     write(path, x=gzip(images()))
-    data = ps.from_hdf5(path)
+    data = hr.from_hdf5(path)
     parts = [*data.split(0.5, seed=0), *data.split(0.5), data.take(3)]
     assert sum(len(list(part.batch(5))) for part in parts)
     assert len(read_indexes) == 1

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.errors import DataError, ReadError
-from penstock.sources.hdf5 import HDF5Source
-from penstock.testing import SourceTests, check_any_order, check_reads
+from headrace.errors import DataError, ReadError
+from headrace.sources.hdf5 import HDF5Source
+from headrace.testing import SourceTests, check_any_order, check_reads
 from tests.files import damage, gzip, write
 from tests.sources.storage import read
 from tests.sources.virtual_forms import FORMS, IMAGES, WAYS, by_address, records

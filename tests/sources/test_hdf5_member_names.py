@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import DataError, FieldNotFoundError, TypeNotSupportedError
+import headrace as hr
+from headrace.errors import DataError, FieldNotFoundError, TypeNotSupportedError
 from tests.bad_input.refusal import refused
 from tests.files import damage, write
 from tests.sources.records import PERSON, events
@@ -23,7 +23,7 @@ def test_a_dataset_of_that_name_comes_first(tmp_path):
         tmp_path / "a.h5",
         **{"table": events(5), "table['id']": np.arange(5), "a['b']": events(5)},
     )
-    data = ps.from_hdf5(tmp_path / "a.h5", x=["table['id']", "table['good']", "a['b']['id']"])
+    data = hr.from_hdf5(tmp_path / "a.h5", x=["table['id']", "table['good']", "a['b']['id']"])
     assert (data[:][0][0] == np.arange(5)).all()
     assert (data[:][0][2] == events(5)["id"]).all()
 
@@ -33,7 +33,7 @@ def test_groups_and_links_lead_to_tables(tmp_path):
     with h5py.File(tmp_path / "a.h5", "a") as file:
         file["last"] = h5py.SoftLink("/run/1")
     for name in ("run/1/table['id']", "last/table['id']", "/run/1/table/['id']"):
-        assert (ps.from_hdf5(tmp_path / "a.h5", x=name)[:][0] == events(5)["id"]).all()
+        assert (hr.from_hdf5(tmp_path / "a.h5", x=name)[:][0] == events(5)["id"]).all()
 
 
 @pytest.mark.parametrize(
@@ -59,33 +59,33 @@ def test_groups_and_links_lead_to_tables(tmp_path):
 )
 def test_a_member_that_is_not_there_lists_those_that_are(table, name, parts):
     with refused(FieldNotFoundError, str(table), *parts):
-        ps.from_hdf5(table, x=name)
+        hr.from_hdf5(table, x=name)
 
 
 def test_a_whole_table_with_unusable_members_names_the_usable(tmp_path):
     write(tmp_path / "a.h5", people={"shape": (3,), "dtype": PERSON})
     usable = "Name the members that are usable: \"people['age']\", \"people['height']\"."
     with refused(TypeNotSupportedError, "'people'", "of variable length", usable):
-        ps.from_hdf5(tmp_path / "a.h5", x="people")
+        hr.from_hdf5(tmp_path / "a.h5", x="people")
     with refused(TypeNotSupportedError, "people['name']", "variable-length strings"):
-        ps.from_hdf5(tmp_path / "a.h5", x="people['name']")
+        hr.from_hdf5(tmp_path / "a.h5", x="people['name']")
     with refused(TypeNotSupportedError, "people['friends']", "variable-length arrays"):
-        ps.from_hdf5(tmp_path / "a.h5", x="people['friends']")
+        hr.from_hdf5(tmp_path / "a.h5", x="people['friends']")
     with refused(TypeNotSupportedError, "people['address']", "people['address']['number']"):
-        ps.from_hdf5(tmp_path / "a.h5", x="people['address']")
+        hr.from_hdf5(tmp_path / "a.h5", x="people['address']")
 
 
 def test_a_member_of_a_group_is_refused(tmp_path):
     write(tmp_path / "a.h5", **{"run/table": events(5)})
     with refused(FieldNotFoundError, "'run' in", "is a group", "run/table"):
-        ps.from_hdf5(tmp_path / "a.h5", x="run['table']")
+        hr.from_hdf5(tmp_path / "a.h5", x="run['table']")
 
 
 def test_damage_names_the_table(tmp_path):
     write(tmp_path / "a.h5", table={"data": events(56), "chunks": (7,), "compression": "gzip"})
     damage(tmp_path / "a.h5", "table", 3)
-    data = ps.from_hdf5(tmp_path / "a.h5", x=["table['id']", "table['pt']"])
-    with pytest.raises(ps.errors.ReadError, match=re.escape("Rows 21 to 27 of 'table' in")):
+    data = hr.from_hdf5(tmp_path / "a.h5", x=["table['id']", "table['pt']"])
+    with pytest.raises(hr.errors.ReadError, match=re.escape("Rows 21 to 27 of 'table' in")):
         data[:]
     assert (data[28:][0][0] == events(56)["id"][28:]).all()
 
@@ -94,4 +94,4 @@ def test_a_circle_of_links_is_found_before_members(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["circle"] = h5py.SoftLink("/circle")
     with refused(DataError, "circle"):
-        ps.from_hdf5(tmp_path / "a.h5", x="circle['a']")
+        hr.from_hdf5(tmp_path / "a.h5", x="circle['a']")

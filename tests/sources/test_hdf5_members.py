@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import FieldNotFoundError
-from penstock.sources.hdf5 import HDF5Source, library
-from penstock.sources.hdf5.pipeline import Pipeline
-from penstock.testing import SourceTests, check_any_order, check_reads
+import headrace as hr
+from headrace.errors import FieldNotFoundError
+from headrace.sources.hdf5 import HDF5Source, library
+from headrace.sources.hdf5.pipeline import Pipeline
+from headrace.testing import SourceTests, check_any_order, check_reads
 from tests.bad_input.refusal import refused
 from tests.files import write
 from tests.sources.records import EVENT, HIT, MEMBERS, PERSON, STORAGE, events, opened, oracle_of
@@ -156,7 +156,7 @@ def table(tmp_path):
 
 
 def test_names_reach_the_model_as_they_were_written(table):
-    data = ps.from_hdf5(
+    data = hr.from_hdf5(
         table, x={"id": "table['id']", "jet": 'table["jet"]["pt"]'}, y="table['weights']"
     )
     assert data.spec.x == {"id": "table['id']", "jet": 'table["jet"]["pt"]'}
@@ -166,7 +166,7 @@ def test_names_reach_the_model_as_they_were_written(table):
 
 
 def test_members_of_an_epoch_belong_together(table):
-    data = ps.from_hdf5(table, x=["table['id']", "table['jet']['tag']"], y="label")
+    data = hr.from_hdf5(table, x=["table['id']", "table['jet']['tag']"], y="label")
     for (ids, tags), rows in data.batch(7, shuffle=True, seed=0):
         assert (ids == events()["id"][rows]).all()
         assert (tags == events()["jet"]["tag"][rows]).all()
@@ -174,10 +174,10 @@ def test_members_of_an_epoch_belong_together(table):
 
 def test_a_target_from_a_table_does_not_make_the_table_the_input(table):
     """It would hold the target."""
-    assert ps.from_hdf5(table, y="table['id']").spec.x == "label"
+    assert hr.from_hdf5(table, y="table['id']").spec.x == "label"
     write(table, table=events())
     with refused(FieldNotFoundError, "is x?", "no datasets besides"):
-        ps.from_hdf5(table, y="table['id']")
+        hr.from_hdf5(table, y="table['id']")
 
 
 def test_a_record_is_decoded_once_for_all_its_members(tmp_path, monkeypatch):

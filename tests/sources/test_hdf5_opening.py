@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import ChangedFileError, LockedFileError, ReadError
-from penstock.sources import empty_arrays, run_reads
-from penstock.sources.hdf5 import HDF5Source, list_datasets, opening
-from penstock.testing import SourceTests, check_reads
+import headrace as hr
+from headrace.errors import ChangedFileError, LockedFileError, ReadError
+from headrace.sources import empty_arrays, run_reads
+from headrace.sources.hdf5 import HDF5Source, list_datasets, opening
+from headrace.testing import SourceTests, check_reads
 from tests.files import gzip, images, write
 
 IMAGES = images()
@@ -71,7 +71,7 @@ class TestThroughH5py(SourceTests):
 
     @pytest.fixture
     def source(self, path, monkeypatch):
-        monkeypatch.setenv("PENSTOCK_HDF5", "h5py")
+        monkeypatch.setenv("HEADRACE_HDF5", "h5py")
         return HDF5Source(path, list(EVERY))
 
     @pytest.fixture
@@ -80,7 +80,7 @@ class TestThroughH5py(SourceTests):
 
     def test_the_report_says_why(self, source):
         paths = set(source.paths().values())
-        assert {(p.path, p.reason) for p in paths} == {("h5py", "PENSTOCK_HDF5=h5py is set")}
+        assert {(p.path, p.reason) for p in paths} == {("h5py", "HEADRACE_HDF5=h5py is set")}
 
 
 def test_a_name_twice_is_one_field(path):
@@ -184,9 +184,9 @@ def test_writing_under_a_direct_source_is_noticed(path):
 OTHER_DRIVER = """
 import sys
 import numpy as np
-import penstock as ps
+import headrace as hr
 
-data = ps.from_hdf5(sys.argv[1], x=["gzip", "raw"])
+data = hr.from_hdf5(sys.argv[1], x=["gzip", "raw"])
 print({path.path for path in data._view.paths().values()}, data[:][0][1].sum())
 """
 
@@ -214,7 +214,7 @@ def test_a_file_that_declares_far_more_than_it_holds_opens(tmp_path):
     out = empty_arrays(source.fields, 3)
     run_reads(source.reads(rows, out))
     assert out["x"].tolist() == [9, 1, 9]
-    assert (ps.from_hdf5(tmp_path / "a.h5")[-1][0], len(ps.from_hdf5(tmp_path / "a.h5"))) == (
+    assert (hr.from_hdf5(tmp_path / "a.h5")[-1][0], len(hr.from_hdf5(tmp_path / "a.h5"))) == (
         9,
         2**40,
     )
@@ -250,7 +250,7 @@ def test_sources_that_fail_leave_no_descriptor(path, tmp_path):
             (path, ["label", "nope"]),
             (tmp_path / "bad.h5", ["x"]),
         ):
-            with pytest.raises(ps.PenstockError):
+            with pytest.raises(hr.HeadraceError):
                 HDF5Source(file, names)
     assert descriptors() <= before
 
@@ -265,7 +265,7 @@ def test_nothing_is_held_open_but_what_is_read(path):
 def test_a_data_set_reads_in_a_spawned_process(path):
     """Through pickle, with what is done to its rows."""
     data = (
-        ps.from_hdf5(path, x=["gzip", "scaleoffset"], y="label", start=5)
+        hr.from_hdf5(path, x=["gzip", "scaleoffset"], y="label", start=5)
         .split(0.5, seed=1)[0]
         .map(twice)
     )
@@ -287,9 +287,9 @@ def twice(x, y):
 INSIDE = """
 import sys, threading
 import h5py
-import penstock as ps
+import headrace as hr
 
-data = ps.from_hdf5(sys.argv[1], "x")
+data = hr.from_hdf5(sys.argv[1], "x")
 ended = threading.Event()
 
 def train():

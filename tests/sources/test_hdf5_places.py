@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from h5py import h5f, h5o, h5p
 
-import penstock as ps
-from penstock.errors import DataError, FieldNotFoundError, FileFormatError
-from penstock.sources.hdf5 import HDF5Source, list_datasets
-from penstock.testing import check_reads
+import headrace as hr
+from headrace.errors import DataError, FieldNotFoundError, FileFormatError
+from headrace.sources.hdf5 import HDF5Source, list_datasets
+from headrace.testing import check_reads
 from tests.bad_input.refusal import refused
 from tests.files import gzip, images, larger_chunk_trees, libhdf5, overwrite, write
 from tests.fuzz import checksum
@@ -126,7 +126,7 @@ def test_files_of_all_names_are_opened(tmp_path, name, monkeypatch):
     write(path, x={"data": IMAGES, "compression": "lzf"}, y=LABELS)
     monkeypatch.chdir(path.parent)
     for given in (path, str(path), name, Path(name), os.fsencode(name), f"./{name}"):
-        data = ps.from_hdf5(given, x="x", y="y")
+        data = hr.from_hdf5(given, x="x", y="y")
         assert (data[:][0] == IMAGES).all()
 
 
@@ -135,7 +135,7 @@ def test_a_path_in_bytes_that_are_no_text_is_opened(tmp_path):
     path = os.fsencode(tmp_path) + b"/\xff\xfe.h5"
     write(tmp_path / "a.h5", x={"data": IMAGES, "compression": "lzf"}, y=LABELS)
     os.rename(tmp_path / "a.h5", path)  # noqa: PTH104 - a path in bytes
-    assert (ps.from_hdf5(path, x="x", y="y")[:][0] == IMAGES).all()
+    assert (hr.from_hdf5(path, x="x", y="y")[:][0] == IMAGES).all()
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,13 @@ int flock(int descriptor, int operation) {
 
 READ = """
 import sys
-import penstock as ps
-from penstock.errors import DataError, FieldNotFoundError, FileFormatError
+import headrace as hr
+from headrace.errors import DataError, FieldNotFoundError, FileFormatError
 
 for name in ("rows", "a/b/c/gzip", "a/lzf"):
     try:
-        print(ps.from_hdf5(sys.argv[1], x=name)[:][0].sum())
-    except ps.PenstockError as error:
+        print(hr.from_hdf5(sys.argv[1], x=name)[:][0].sum())
+    except hr.HeadraceError as error:
         print(type(error).__name__, error)
 """
 

@@ -11,8 +11,8 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from penstock.errors import DataError, MissingDependencyError
-from penstock.sources.hdf5 import HDF5Source
+from headrace.errors import DataError, MissingDependencyError
+from headrace.sources.hdf5 import HDF5Source
 from tests.files import (
     FILTERS,
     create,
@@ -37,8 +37,8 @@ WITHOUT = """
 import json, sys
 sys.modules["hdf5plugin"] = None
 import numpy as np
-from penstock.errors import PenstockError
-from penstock.sources.hdf5 import HDF5Source
+from headrace.errors import HeadraceError
+from headrace.sources.hdf5 import HDF5Source
 from tests.sources.storage import read
 
 found = {}
@@ -46,7 +46,7 @@ for name in sys.argv[2:]:
     try:
         source = HDF5Source(sys.argv[1], [name])
         values = read(source)
-    except PenstockError as error:
+    except HeadraceError as error:
         found[name] = [type(error).__name__, str(error)]
     else:
         path = source.paths()[name]
@@ -113,9 +113,9 @@ def test_what_nobody_can_decode_names_filter_and_package(plugged, name, words):
 
 
 def test_the_slow_path_needs_the_plugin(plugged):
-    error, text = without_plugins(plugged, "zstd", PENSTOCK_HDF5="h5py")["zstd"]
+    error, text = without_plugins(plugged, "zstd", HEADRACE_HDF5="h5py")["zstd"]
     assert error == "MissingDependencyError"
-    for part in ("32015 (zstd)", "PENSTOCK_HDF5=h5py is set", "pip install hdf5plugin"):
+    for part in ("32015 (zstd)", "HEADRACE_HDF5=h5py is set", "pip install hdf5plugin"):
         assert part in text
 
 
@@ -166,7 +166,7 @@ def test_edge_chunks_as_long_as_raw_ones_are_not_taken_for_raw(path, skipped):
 
 IMPORTS = """
 import pickle, sys
-from penstock.sources.hdf5 import HDF5Source
+from headrace.sources.hdf5 import HDF5Source
 from tests.sources.storage import read
 
 source = HDF5Source(sys.argv[1], [sys.argv[2]])

@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from penstock.errors import DataError, FieldNotFoundError, PenstockError, ShapeError
-from penstock.sources import run_reads
-from penstock.sources.hdf5 import HDF5Source
+from headrace.errors import DataError, FieldNotFoundError, HeadraceError, ShapeError
+from headrace.sources import run_reads
+from headrace.sources.hdf5 import HDF5Source
 
 
 @pytest.fixture
@@ -70,5 +70,5 @@ def test_a_file_that_is_gone_is_named(file):
     """As wherever it is opened."""
     source = HDF5Source(file, ["x"])
     file.unlink()
-    with pytest.raises(PenstockError, match=r"a\.h5"):
+    with pytest.raises(HeadraceError, match=r"a\.h5"):
         source.select(["short"])

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import ReadError
-from penstock.sources.hdf5 import HDF5Source
+import headrace as hr
+from headrace.errors import ReadError
+from headrace.sources.hdf5 import HDF5Source
 from tests.files import FILTERS, create, encoded
 from tests.sources.storage import by_h5py, read
 
@@ -60,7 +60,7 @@ def test_what_the_plugin_of_libhdf5_refuses_is_read_beside_whole_chunks(path, na
 
 def test_an_epoch_over_a_short_last_chunk_has_all_rows(path):
     store_short(path, VALUES, [FILTERS["gzip"]])
-    got = [x for (x,) in ps.from_hdf5(path, x="x").batch(7, memory="60kB")]
+    got = [x for (x,) in hr.from_hdf5(path, x="x").batch(7, memory="60kB")]
     assert (np.concatenate(got) == VALUES).all()
 
 

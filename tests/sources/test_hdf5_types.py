@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
-from penstock.errors import TypeNotSupportedError
-from penstock.sources import value_bytes
-from penstock.sources.hdf5 import HDF5Source
-from penstock.testing import check_any_order, check_reads
+from headrace.errors import TypeNotSupportedError
+from headrace.sources import value_bytes
+from headrace.sources.hdf5 import HDF5Source
+from headrace.testing import check_any_order, check_reads
 from tests.bad_input.refusal import refused
 from tests.files import deflate, nbit, shuffle
 

@@ -4,12 +4,12 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock import cli
-from penstock.errors import FileFormatError
-from penstock.sources.hdf5 import HDF5Source
-from penstock.sources.hdf5.opening import damage_explained, open_file
-from penstock.sources.hdf5.survey import survey
+import headrace as hr
+from headrace import cli
+from headrace.errors import FileFormatError
+from headrace.sources.hdf5 import HDF5Source
+from headrace.sources.hdf5.opening import damage_explained, open_file
+from headrace.sources.hdf5.survey import survey
 
 VALUES = np.arange(20.0)
 
@@ -54,8 +54,8 @@ def attributes_of(path):
 def test_data_beside_an_attribute_of_a_later_version_are_read(path, place):
     of_a_later_version(path, place)
     for name in ("x", "group/y"):
-        assert (ps.from_hdf5(path, x=name)[:][0] == VALUES).all()
-    assert (ps.open(path, x="x")[:][0] == VALUES).all()
+        assert (hr.from_hdf5(path, x=name)[:][0] == VALUES).all()
+    assert (hr.open(path, x="x")[:][0] == VALUES).all()
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -71,7 +71,7 @@ def test_info_shows_that_attributes_cannot_be_read(path, place, capsys):
 
 def test_one_attribute_whose_value_is_damaged_does_not_hide_the_others(path):
     damaged_in_its_heap(path)
-    assert (ps.from_hdf5(path, x="x")[:][0] == VALUES).all()
+    assert (hr.from_hdf5(path, x="x")[:][0] == VALUES).all()
     said = attributes_of(path)["/"]
     assert said["unit"] == "7"
     assert said["note"].startswith("cannot be read: HDF5")
@@ -81,7 +81,7 @@ def test_pack_says_which_attributes_it_cannot_keep(path, tmp_path):
     """And keeps the others."""
     damaged_in_its_heap(path)
     with pytest.warns(UserWarning, match=r"unreadable, .*: /: note\."):
-        ps.pack(ps.from_hdf5(path, x="x"), tmp_path / "packed.h5")
+        hr.pack(hr.from_hdf5(path, x="x"), tmp_path / "packed.h5")
     with h5py.File(tmp_path / "packed.h5") as file:
         assert file.attrs["unit"] == 7
         assert "note" not in file.attrs
@@ -91,9 +91,9 @@ def test_pack_says_which_attributes_it_cannot_keep(path, tmp_path):
 def test_pack_goes_on_where_no_attribute_can_be_read(path, tmp_path, place):
     of_a_later_version(path, place)
     with pytest.warns(UserWarning, match=f"{place}: all 2 attributes"):
-        ps.pack(ps.from_hdf5(path, x="x"), tmp_path / "packed.h5")
-    assert (ps.from_hdf5(tmp_path / "packed.h5", x="x")[:][0] == VALUES).all()
-    assert ps.verify(tmp_path / "packed.h5").ok
+        hr.pack(hr.from_hdf5(path, x="x"), tmp_path / "packed.h5")
+    assert (hr.from_hdf5(tmp_path / "packed.h5", x="x")[:][0] == VALUES).all()
+    assert hr.verify(tmp_path / "packed.h5").ok
 
 
 def test_a_dataset_of_a_later_version_is_not_said_to_need_a_download(path):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from h5py import h5s
 
-import penstock as ps
-from penstock.errors import ChangedFileError, DataError, MissingFileError, ShapeError
-from penstock.sources import empty_arrays, run_reads
-from penstock.sources.hdf5 import HDF5Source
+import headrace as hr
+from headrace.errors import ChangedFileError, DataError, MissingFileError, ShapeError
+from headrace.sources import empty_arrays, run_reads
+from headrace.sources.hdf5 import HDF5Source
 from tests.files import create, gzip, images, write
 
 IMAGES = images(40)
@@ -306,7 +306,7 @@ def test_an_epoch_of_virtual_data(path, parts):
     join(path, *(part.name for part in parts))
     with h5py.File(path, "a") as file:
         file["id"] = np.arange(40)
-    data = ps.from_hdf5(path, x="image", y="id")
+    data = hr.from_hdf5(path, x="image", y="id")
     got = np.zeros(40, int)
     for x, y in data.batch(7, shuffle=True, seed=0):
         assert (x == IMAGES[y]).all()
@@ -329,7 +329,7 @@ def test_sources_are_looked_for_where_libhdf5_does(path, parts, monkeypatch):
         part.rename(inside / part.name)
     join(path, *(part.name for part in parts))
     refused(path, r"part-\d\.h5' is missing")
-    code = "import sys, penstock as ps; print(ps.from_hdf5(sys.argv[1], x='image')[:][0].sum())"
+    code = "import sys, headrace as hr; print(hr.from_hdf5(sys.argv[1], x='image')[:][0].sum())"
     for prefix in (str(inside), "${ORIGIN}/inside"):
         done = subprocess.run(
             [sys.executable, "-c", code, str(path)],

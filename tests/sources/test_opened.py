@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from penstock.errors import ChangedFileError, MissingFileError
-from penstock.sources import file as file_module
-from penstock.sources import opened
-from penstock.sources.file import File
-from penstock.sources.hdf5 import HDF5Source
-from penstock.testing import SourceTests, check_reads
+from headrace.errors import ChangedFileError, MissingFileError
+from headrace.sources import file as file_module
+from headrace.sources import opened
+from headrace.sources.file import File
+from headrace.sources.hdf5 import HDF5Source
+from headrace.testing import SourceTests, check_reads
 from tests.files import write
 from tests.sources.storage import IMAGES, STORAGE
 

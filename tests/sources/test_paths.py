@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.errors import MissingFileError, OptionError
-from penstock.sources.paths import find_files
+from headrace.errors import MissingFileError, OptionError
+from headrace.sources.paths import find_files
 
 
 @pytest.fixture

@@ -8,18 +8,18 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import (
+import headrace as hr
+from headrace.errors import (
+    HeadraceError,
     MissingFileError,
     OutOfMemoryError,
-    PenstockError,
     ReadError,
 )
-from penstock.resources import empty
-from penstock.sources import opened
-from penstock.sources.arrays import array_source
-from penstock.sources.hdf5 import HDF5Source
-from penstock.sources.hdf5.opening import damage_explained
+from headrace.resources import empty
+from headrace.sources import opened
+from headrace.sources.arrays import array_source
+from headrace.sources.hdf5 import HDF5Source
+from headrace.sources.hdf5.opening import damage_explained
 from tests.files import write
 from tests.sources.storage import IMAGES, STORAGE, read
 
@@ -112,7 +112,7 @@ def test_an_error_in_an_epoch_names_rows_and_keeps_its_number(tmp_path, failing,
     """Across threads."""
     SOURCES[name](tmp_path)
     (path,) = tmp_path.glob("data.*")
-    from_file = ps.from_arrays if path.suffix == ".npy" else ps.from_hdf5
+    from_file = hr.from_arrays if path.suffix == ".npy" else hr.from_hdf5
     data = from_file(path, x="image") if path.suffix == ".h5" else from_file({"image": path})
     failing("status")
     with pytest.raises(ReadError, match=r"ows \d+ to \d+ of ") as caught:
@@ -144,7 +144,7 @@ def test_metadata_that_the_disk_fails_to_give_are_not_damaged(path):
     write(path, **{"group/x": IMAGES})
     with h5py.File(path) as file:
         break_under_libhdf5(file)
-        with pytest.raises(PenstockError) as caught, damage_explained("'group/x'"):
+        with pytest.raises(HeadraceError) as caught, damage_explained("'group/x'"):
             list(file["group"])
     assert caught.value.errno == errno.EISDIR
     assert "damaged" not in str(caught.value)
@@ -162,7 +162,7 @@ def test_too_many_open_files(tmp_path, kind):
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
     try:
         with pytest.raises(ReadError, match=r"data\..*Too many open files.*ulimit -n") as caught:
-            ps.from_hdf5(path, x="image") if kind == "hdf5" else ps.from_arrays(path)
+            hr.from_hdf5(path, x="image") if kind == "hdf5" else hr.from_arrays(path)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert caught.value.errno == errno.EMFILE
@@ -171,7 +171,7 @@ def test_too_many_open_files(tmp_path, kind):
 def test_a_missing_file_has_the_system_s_number(tmp_path):
     """As `open` gives it."""
     with pytest.raises(MissingFileError) as caught:
-        ps.from_hdf5(tmp_path / "none.h5", x="x")
+        hr.from_hdf5(tmp_path / "none.h5", x="x")
     assert caught.value.errno == errno.ENOENT
 
 

@@ -5,7 +5,7 @@ import itertools
 import h5py
 import numpy as np
 
-import penstock as ps
+import headrace as hr
 
 N = 1003
 """Rows; a prime, so that nothing comes out even."""
@@ -37,7 +37,7 @@ def write(path, table):
 
 
 def contiguous(folder, table):
-    return ps.from_hdf5(write(folder / "flat.h5", table), x="id", y="label")
+    return hr.from_hdf5(write(folder / "flat.h5", table), x="id", y="label")
 
 
 def compressed(folder, table):
@@ -47,14 +47,14 @@ def compressed(folder, table):
             file.create_dataset(
                 name, data=values, chunks=(64, *values.shape[1:]), compression="gzip"
             )
-    return ps.from_hdf5(path, x="id", y="label")
+    return hr.from_hdf5(path, x="id", y="label")
 
 
 def one_chunk(folder, table):
     with h5py.File(folder / "one.h5", "w") as file:
         for name, values in table.items():
             file.create_dataset(name, data=values, chunks=values.shape, compression="gzip")
-    return ps.from_hdf5(folder / "one.h5", x="id", y="label")
+    return hr.from_hdf5(folder / "one.h5", x="id", y="label")
 
 
 def several_files(folder, table):
@@ -66,7 +66,7 @@ def several_files(folder, table):
             part[name] = part[name].astype(f"S{12 + number}")
         part["user"] = part["user"].astype(["i8", ">i4", "u2", "f4"][number])
         write(folder / f"shard{number}.h5", part)
-    return ps.from_hdf5(folder / "shard*.h5", x="id", y="label")
+    return hr.from_hdf5(folder / "shard*.h5", x="id", y="label")
 
 
 def virtual(folder, table):
@@ -78,7 +78,7 @@ def virtual(folder, table):
             half = len(values) // 2
             layout[:half], layout[half:] = source[:half], source[half:]
             file.create_virtual_dataset(name, layout)
-    return ps.from_hdf5(folder / "virtual.h5", x="id", y="label")
+    return hr.from_hdf5(folder / "virtual.h5", x="id", y="label")
 
 
 FORMS = [contiguous, compressed, one_chunk, several_files, virtual]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import OptionError, ShapeError
+import headrace as hr
+from headrace.errors import OptionError, ShapeError
 from tests.splits.tables import FORMS, columns, compressed, contiguous
 
 labels = st.lists(st.integers(0, 4), min_size=5, max_size=200).map(np.array)
@@ -23,7 +23,7 @@ def epoch(data, **options):
 @given(label=labels, length=st.one_of(st.none(), st.integers(5, 1000)))
 def test_an_epoch_has_each_class_equally_often(label, length):
     """To within one, and exactly as many samples as were asked for."""
-    data = ps.from_arrays(np.arange(len(label)), label).balance("y", length=length)
+    data = hr.from_arrays(np.arange(len(label)), label).balance("y", length=length)
     rows, found = epoch(data, shuffle=True)
     assert len(rows) == len(data) == (length or len(label))
     assert found.tolist() == label[rows].tolist()
@@ -36,7 +36,7 @@ def test_any_field_of_classes_will_do_wherever_it_lies(tmp_path, form, field):
     """Numbers, booleans, text and one-hot rows."""
     table = columns()
     classes = table[field].argmax(axis=1) if field == "one_hot" else table[field]
-    expected = epoch(ps.from_arrays(table["id"], table["label"]).balance(classes), shuffle=True)
+    expected = epoch(hr.from_arrays(table["id"], table["label"]).balance(classes), shuffle=True)
     rows, found = epoch(form(tmp_path, table).balance(field), shuffle=True)
     assert rows.tolist() == expected[0].tolist()
     assert found.tolist() == table["label"][rows].tolist()
@@ -57,7 +57,7 @@ def test_weights_are_shares_in_any_unit(tmp_path):
 def test_over_epochs_all_rows_of_a_class_come_equally_often():
     """What one epoch leaves out comes in the next ones."""
     label = np.repeat([0, 1], [20, 980])
-    loader = ps.from_arrays(np.arange(1000), label).balance("y", length=200).batch(50, shuffle=True)
+    loader = hr.from_arrays(np.arange(1000), label).balance("y", length=200).batch(50, shuffle=True)
     counts = np.zeros(1000, int)
     for number in range(1, 31):
         counts += np.bincount(np.concatenate([x for x, _ in loader]), minlength=1000)
@@ -120,7 +120,7 @@ def test_a_balanced_data_set_survives_pickling(tmp_path):
         lambda data: data.filter(lambda label: label > 2),
         lambda data: data.take(5),
         lambda data: data.balance("label"),
-        lambda data: ps.concat(data, data),
+        lambda data: hr.concat(data, data),
     ],
 )
 def test_what_needs_each_row_once_comes_before(tmp_path, use):
@@ -158,17 +158,17 @@ def test_shares_that_cannot_be_kept_are_refused(tmp_path, options, message):
 def test_nothing_cannot_be_balanced():
     """There is no class to draw from."""
     with pytest.raises(OptionError, match="no rows"):
-        ps.from_arrays(np.arange(3), np.arange(3)).take(0).balance("y")
+        hr.from_arrays(np.arange(3), np.arange(3)).take(0).balance("y")
 
 
 def test_soft_labels_are_refused():
     """They are of no class."""
     with pytest.raises(ShapeError, match="Row 0"):
-        ps.from_arrays(np.arange(3), np.full((3, 2), 0.5)).balance("y")
+        hr.from_arrays(np.arange(3), np.full((3, 2), 0.5)).balance("y")
 
 
 def test_weights_may_be_of_any_size():
     """Their sum may be more than the largest float."""
-    data = ps.from_arrays(np.arange(100), np.arange(100) % 3)
+    data = hr.from_arrays(np.arange(100), np.arange(100) % 3)
     _, label = epoch(data.balance("y", weights=dict.fromkeys(range(3), 1e308)))
     assert np.bincount(label).tolist() == [34, 33, 33]

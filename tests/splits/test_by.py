@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import (
+import headrace as hr
+from headrace.errors import (
     ChangedFileError,
     DataError,
     OptionError,
@@ -30,7 +30,7 @@ keys = st.lists(st.integers(-50, 50), min_size=1, max_size=300).map(np.array)
 )
 def test_no_key_is_on_two_sides(key, cuts, seed):
     """Parts are disjoint and complete, and rows keep their order."""
-    data = ps.from_arrays(np.arange(len(key)), key)
+    data = hr.from_arrays(np.arange(len(key)), key)
     found = [ids(part) for part in data.split(*cuts, by="y", seed=seed)]
     assert len(found) == len(cuts) + 1
     assert sorted(np.concatenate(found).tolist()) == list(range(len(key)))
@@ -47,7 +47,7 @@ def test_a_key_keeps_its_side_when_rows_come_and_go(key, data):
     dtype = data.draw(st.sampled_from(["i1", ">i2", "i8", "f4", ">f8"]))
 
     def sides(values):
-        parts = ps.from_arrays(np.arange(len(values)), values).split(0.5, 0.2, by="y")
+        parts = hr.from_arrays(np.arange(len(values)), values).split(0.5, 0.2, by="y")
         return {k: side for side, part in enumerate(parts) for k in part[:][1].tolist()}
 
     before, after = sides(key), sides(more.astype(dtype))
@@ -56,7 +56,7 @@ def test_a_key_keeps_its_side_when_rows_come_and_go(key, data):
 
 def test_a_larger_share_keeps_the_keys_it_has():
     """Whoever trained at 0.7 trains at 0.8 too."""
-    data = ps.from_arrays(np.arange(5000))
+    data = hr.from_arrays(np.arange(5000))
     small, large = (set(ids(data.split(s, by="x")[0]).tolist()) for s in (0.7, 0.8))
     assert small < large
 
@@ -67,7 +67,7 @@ def test_a_larger_share_keeps_the_keys_it_has():
 )
 def test_parts_have_about_their_shares_of_the_keys(key):
     """Within five standard deviations."""
-    parts = ps.from_arrays(np.arange(len(key))).split(0.7, 0.2, by=key)
+    parts = hr.from_arrays(np.arange(len(key))).split(0.7, 0.2, by=key)
     for part, share in zip(parts, (0.7, 0.2, 0.1), strict=True):
         assert abs(len(part) - share * 20_000) < 5 * np.sqrt(20_000 * share * (1 - share))
 
@@ -78,14 +78,14 @@ def test_any_field_of_keys_will_do_wherever_it_lies(tmp_path, form, field):
     """In files where types differ too; the side is that of the value."""
     table = columns()
     data = form(tmp_path, table)
-    expected = ps.from_arrays(table["id"]).split(0.6, by=table[field], seed=4)
+    expected = hr.from_arrays(table["id"]).split(0.6, by=table[field], seed=4)
     for part, other in zip(data.split(0.6, by=field, seed=4), expected, strict=True):
         assert ids(part).tolist() == ids(other).tolist()
 
 
 def test_the_seed_draws_other_sides():
     """Without one it is 0."""
-    data = ps.from_arrays(np.arange(3000))
+    data = hr.from_arrays(np.arange(3000))
     none, zero, one = (ids(data.split(0.5, by="x", seed=s)[0]).tolist() for s in (None, 0, 1))
     assert none == zero != one
 
@@ -93,7 +93,7 @@ def test_the_seed_draws_other_sides():
 def test_few_keys_may_leave_a_part_empty():
     """Better than to put a key on two sides; it is said, and there is nothing to batch then."""
     with pytest.warns(UserWarning, match="100% and 0%.*has 1 value.*No seed") as caught:
-        parts = ps.from_arrays(np.arange(50)).split(0.5, by=np.zeros(50))
+        parts = hr.from_arrays(np.arange(50)).split(0.5, by=np.zeros(50))
     assert caught[0].filename == __file__
     assert sorted(len(part) for part in parts) == [0, 50]
     with pytest.raises(OptionError, match="no rows"):
@@ -109,7 +109,7 @@ def test_text_is_the_same_in_code_points_bytes_and_padded():
         np.array([t.encode().ljust(20) for t in text]),
         np.array([t.encode() for t in text], "S40"),
     ]
-    data = ps.from_arrays(np.arange(100))
+    data = hr.from_arrays(np.arange(100))
     first, *others = (ids(data.split(0.5, by=form)[0]).tolist() for form in forms)
     assert 20 < len(first) < 80
     assert all(other == first for other in others)
@@ -140,7 +140,7 @@ def test_what_is_no_share_is_refused(tmp_path, sizes):
 def test_what_is_no_key_is_refused(values, error, message):
     """And says what is wrong."""
     with pytest.raises(error, match=message):
-        ps.from_arrays(np.arange(2)).split(0.5, by=values)
+        hr.from_arrays(np.arange(2)).split(0.5, by=values)
 
 
 # Parts that a field names.
@@ -194,7 +194,7 @@ def test_parts_by_name_need_no_seed_and_few_names(tmp_path):
 def test_a_thousand_parts_cost_four_bytes_a_row():
     """A bitmap for each would cost 250."""
     n = 200_000
-    parts = ps.from_arrays(np.zeros(n, np.uint8)).split(by=np.arange(n) % 1000)
+    parts = hr.from_arrays(np.zeros(n, np.uint8)).split(by=np.arange(n) % 1000)
     selections = [part._view.parts[0].selection for part in parts.values()]
     assert sum(selection._numbers.nbytes for selection in selections) == 4 * n
 
@@ -221,7 +221,7 @@ def test_a_field_of_another_length_is_refused(tmp_path):
 def test_names_that_look_alike_are_not_one():
     """Bytes that are no UTF-8 stay bytes, and no row is lost."""
     names = np.array([b"\xff", b"\xfe", b"\xff", b"\\xff", b"a"])
-    parts = ps.from_arrays(np.arange(5)).split(by=names)
+    parts = hr.from_arrays(np.arange(5)).split(by=names)
     found = {name: part[:][0].tolist() for name, part in parts.items()}
     assert found == {b"\xff": [0, 2], b"\xfe": [1], "\\xff": [3], "a": [4]}
 
@@ -231,7 +231,7 @@ def test_a_key_is_not_text_here_and_a_number_there(tmp_path):
     for name, key in (("a.h5", np.array([b"5", b"6"])), ("b.h5", np.array([5, 6]))):
         with h5py.File(tmp_path / name, "w") as file:
             file["x"], file["key"] = np.arange(2), key
-    data = ps.from_hdf5([tmp_path / "a.h5", tmp_path / "b.h5"], x="x")
+    data = hr.from_hdf5([tmp_path / "a.h5", tmp_path / "b.h5"], x="x")
     with pytest.raises(DataError, match="'key' holds text in some files, and numbers in others"):
         data.split(0.5, by="key")
 
@@ -241,14 +241,14 @@ def test_fields_that_are_cut_at_the_end_of_the_data_decide(tmp_path, x):
     """Whether those of the data set are all as long or not."""
     user = np.arange(500) // 7
     path = write(tmp_path / "in.h5", {"a": np.arange(100), "b": np.arange(90), "user": user})
-    data = ps.from_hdf5(path, x, end=70)
+    data = hr.from_hdf5(path, x, end=70)
     for part in data.split(0.5, by="user"):
         rows = np.ravel(part[:][0][0] if len(x) > 1 else part[:][0])
         other = np.setdiff1d(np.arange(70), rows)
         assert len(rows)
         assert not set(user[rows]) & set(user[other])
     with refused(ShapeError, "'b'", "90"):
-        ps.from_hdf5(path, "a", end=95).split(0.5, by="b")
+        hr.from_hdf5(path, "a", end=95).split(0.5, by="b")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_fields_that_are_cut_at_the_end_of_the_data_decide(tmp_path, x):
 def test_parts_far_from_their_shares_are_said(path, keys, sizes, words):
     """With what was asked for, what came and why; the seed that is named does what it says."""
     write(path, {"x": np.arange(1000), "k": keys})
-    data = ps.from_hdf5(path, x="x")
+    data = hr.from_hdf5(path, x="x")
     with pytest.warns(UserWarning, match="Splitting by 'k' made parts of") as caught:
         parts = data.split(*sizes, by="k")
     assert caught[0].filename == __file__
@@ -285,6 +285,6 @@ def test_parts_near_their_shares_are_not_said():
     """Within five percent of the rows."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first, second = ps.from_arrays(np.arange(5000)).split(0.8, by="x")
+        first, second = hr.from_arrays(np.arange(5000)).split(0.8, by="x")
     assert abs(len(first) / 5000 - 0.8) < 0.05
     assert len(first) + len(second) == 5000

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import DataError, FieldNotFoundError, OptionError
+import headrace as hr
+from headrace.errors import DataError, FieldNotFoundError, OptionError
 from tests.splits.tables import FORMS, N, columns, compressed, contiguous, ids
 
 
 @given(mask=st.lists(st.booleans(), min_size=1, max_size=300).map(np.array))
 def test_the_rows_that_are_kept_keep_their_order(mask):
     """Whether a function marks them or an array does."""
-    data = ps.from_arrays(np.arange(len(mask)), mask)
+    data = hr.from_arrays(np.arange(len(mask)), mask)
     for kept in (data.filter(lambda y: y), data.filter(mask), data.filter(lambda m: m, mask)):
         assert ids(kept).tolist() == np.flatnonzero(mask).tolist()
         assert len(kept) == mask.sum()
@@ -39,7 +39,7 @@ def test_slices_splits_and_filtered_data_sets_are_filtered_as_well(tmp_path, for
     """One after the other, and in a row with others."""
     table = columns()
     data = form(tmp_path, table)
-    some = ps.concat(data.split(0.5, seed=1)[1].filter(lambda user: user < 70), data.take(70))
+    some = hr.concat(data.split(0.5, seed=1)[1].filter(lambda user: user < 70), data.take(70))
     kept = some.filter(lambda fold: fold == 1)
     assert ids(kept).tolist() == [i for i in ids(some).tolist() if table["fold"][i] == 1]
 
@@ -47,7 +47,7 @@ def test_slices_splits_and_filtered_data_sets_are_filtered_as_well(tmp_path, for
 def test_rows_are_numbered_from_the_data_set_with_an_array_beside():
     """Its values are those of the same rows, however fields are read."""
     n = 400_000
-    data = ps.from_arrays(np.arange(n), np.arange(n) % 7)
+    data = hr.from_arrays(np.arange(n), np.arange(n) % 7)
     beside = np.arange(n) % 3
     kept = data.filter(lambda y, three: (y == 2) & (three == 1), "y", beside)
     assert ids(kept).tolist() == [i for i in range(n) if i % 7 == 2 and i % 3 == 1]
@@ -81,7 +81,7 @@ def test_a_filter_may_keep_nothing_or_everything(tmp_path):
     assert len(nothing) == 0
     assert len(nothing[:][0]) == 0
     assert len(nothing.filter(lambda label: label > 9)) == 0
-    assert ids(ps.concat(nothing, data)).tolist() == list(range(N))
+    assert ids(hr.concat(nothing, data)).tolist() == list(range(N))
     with pytest.raises(OptionError, match="no rows"):
         nothing.batch(4)
     assert ids(data.filter(lambda label: label < 9)).tolist() == list(range(N))
@@ -92,7 +92,7 @@ def test_a_filter_may_keep_nothing_or_everything(tmp_path):
 def test_a_filtered_data_set_is_shuffled_as_any(make_images, memory, mode):
     """Every row once, whatever the memory."""
     images = make_images(1200)
-    data = ps.from_hdf5(images.path, x="image", y="id").filter(lambda label: label != 0)
+    data = hr.from_hdf5(images.path, x="image", y="id").filter(lambda label: label != 0)
     loader = data.batch(16, shuffle=True, seed=0, memory=memory)
     assert loader.report().shuffle["mode"] == mode
     rows = np.concatenate([y for _, y in loader]).tolist()
@@ -108,7 +108,7 @@ def test_the_filter_of_a_mapped_data_set_goes_by_the_file(tmp_path):
 
 def test_parameters_with_defaults_are_no_fields():
     """They may hold what the function needs."""
-    data = ps.from_arrays(np.arange(10), np.arange(10))
+    data = hr.from_arrays(np.arange(10), np.arange(10))
     assert ids(data.filter(lambda y, least=7: y >= least)).tolist() == [7, 8, 9]
 
 
@@ -125,12 +125,12 @@ def test_parameters_with_defaults_are_no_fields():
 def test_what_is_no_mask_is_refused(keep, message):
     """And says what one looks like."""
     with pytest.raises(DataError, match=message):
-        ps.from_arrays(np.arange(10), np.arange(10)).filter(keep)
+        hr.from_arrays(np.arange(10), np.arange(10)).filter(keep)
 
 
 def test_the_error_says_which_rows_there_were():
     """Counted from the first row of the data set."""
-    data = ps.from_arrays(np.arange(300_000), np.arange(300_000))
+    data = hr.from_arrays(np.arange(300_000), np.arange(300_000))
     with pytest.raises(DataError, match="for rows 131072 to 262143"):
         data.filter(lambda y: y >= 0 if y[0] == 0 else y)
 
@@ -152,7 +152,7 @@ def test_the_error_says_which_rows_there_were():
 def test_a_filter_that_does_not_say_what_it_takes_is_refused(keep, fields, message):
     """Before anything is read."""
     with pytest.raises(OptionError, match=message):
-        ps.from_arrays(np.arange(10), np.arange(10)).filter(keep, *fields)
+        hr.from_arrays(np.arange(10), np.arange(10)).filter(keep, *fields)
 
 
 def test_an_unknown_field_is_named(tmp_path):
@@ -165,4 +165,4 @@ def test_an_error_of_the_function_comes_through_and_ends_the_reading(tmp_path):
     """As it is; the threads are gone."""
     with pytest.raises(ZeroDivisionError):
         contiguous(tmp_path, columns()).filter(lambda label: 1 / 0)
-    assert not [t for t in threading.enumerate() if t.name.startswith("penstock")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("headrace")]

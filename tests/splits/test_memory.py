@@ -8,8 +8,8 @@ import pytest
 CODE = """
 import sys
 import numpy as np
-import penstock as ps
-from penstock.resources import peak_rss
+import headrace as hr
+from headrace.resources import peak_rss
 
 n = 100_000_000
 
@@ -20,7 +20,7 @@ class Hollow:
     def __getitem__(self, rows):
         return (np.arange(rows.start, min(rows.stop, n)) >> 4 & 0xFF).astype(np.uint8)
 
-data = ps.from_arrays(Hollow())
+data = hr.from_arrays(Hollow())
 # What libraries take once, and threads for their stacks.
 [part.take(1) for part in data.take(10_000_000).split(0.8, seed=0, stratify="x")]
 before = peak_rss()

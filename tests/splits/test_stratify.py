@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock as ps
-from penstock.errors import DataError, OptionError, ShapeError, TypeNotSupportedError
+import headrace as hr
+from headrace.errors import DataError, OptionError, ShapeError, TypeNotSupportedError
 from tests.splits.tables import FORMS, N, columns, compressed, ids
 
 labels = st.lists(st.integers(0, 6), min_size=1, max_size=300).map(np.array)
@@ -24,7 +24,7 @@ def test_parts_are_disjoint_complete_and_in_order(label, sizes, seed):
     n = len(label)
     if isinstance(sizes[0], int) and sum(sizes) > n:
         sizes = (n,)
-    data = ps.from_arrays(np.arange(n), label)
+    data = hr.from_arrays(np.arange(n), label)
     parts = data.split(*sizes, seed=seed, stratify="y")
     found = [ids(part) for part in parts]
     assert sorted(np.concatenate(found).tolist()) == list(range(n))
@@ -43,7 +43,7 @@ def test_any_field_of_classes_will_do_wherever_it_lies(tmp_path, form, field):
     table = columns()
     data = form(tmp_path, table)
     classes = table[field].argmax(axis=1) if field == "one_hot" else table[field]
-    expected = ps.from_arrays(table["id"]).split(0.6, 0.3, seed=3, stratify=classes)
+    expected = hr.from_arrays(table["id"]).split(0.6, 0.3, seed=3, stratify=classes)
     parts = data.split(0.6, 0.3, seed=3, stratify=field)
     for part, other in zip(parts, expected, strict=True):
         assert ids(part).tolist() == ids(other).tolist()
@@ -54,8 +54,8 @@ def test_slices_splits_and_data_sets_in_a_row_are_split_as_well(tmp_path, form):
     """The classes are those of the rows that are there."""
     table = columns()
     data = form(tmp_path, table)
-    some = ps.concat(data.split(0.5, seed=1)[1], data.take(70), data.split(333)[1])
-    expected = ps.from_arrays(ids(some), some[:][1]).split(0.75, seed=0, stratify="y")
+    some = hr.concat(data.split(0.5, seed=1)[1], data.take(70), data.split(333)[1])
+    expected = hr.from_arrays(ids(some), some[:][1]).split(0.75, seed=0, stratify="y")
     for part, other in zip(some.split(0.75, seed=0, stratify="label"), expected, strict=True):
         assert ids(part).tolist() == ids(other).tolist()
 
@@ -63,7 +63,7 @@ def test_slices_splits_and_data_sets_in_a_row_are_split_as_well(tmp_path, form):
 def test_without_a_seed_the_first_rows_of_each_class_come_first():
     """As a split without classes takes the first rows."""
     label = np.array([0, 1, 0, 1, 0, 1, 0, 1])
-    first, last = ps.from_arrays(np.arange(8), label).split(0.5, stratify="y")
+    first, last = hr.from_arrays(np.arange(8), label).split(0.5, stratify="y")
     assert ids(first).tolist() == [0, 1, 2, 3]
     assert ids(last).tolist() == [4, 5, 6, 7]
 
@@ -89,7 +89,7 @@ def test_the_split_of_a_mapped_data_set_goes_by_the_file(tmp_path):
 def test_rare_classes_go_where_they_are_missed_least():
     """A class of one row is in one part, and the sizes stay."""
     label = np.array([0] * 98 + [1, 2])
-    train, val = ps.from_arrays(np.arange(100), label).split(0.9, seed=0, stratify="y")
+    train, val = hr.from_arrays(np.arange(100), label).split(0.9, seed=0, stratify="y")
     assert (len(train), len(val)) == (90, 10)
     assert np.bincount(train[:][1], minlength=3)[1:].tolist() == [1, 1]
 
@@ -110,7 +110,7 @@ def test_an_unknown_field_is_named_with_near_ones(tmp_path):
     with pytest.raises(KeyError, match=r"'lable' in .*Did you mean 'label'"):
         compressed(tmp_path, columns()).split(0.5, stratify="lable")
     with pytest.raises(KeyError, match=r"no field 'label' in the data set.*It holds: x, y"):
-        ps.from_arrays(np.arange(4), np.arange(4)).split(0.5, stratify="label")
+        hr.from_arrays(np.arange(4), np.arange(4)).split(0.5, stratify="label")
 
 
 @pytest.mark.parametrize(
@@ -127,13 +127,13 @@ def test_an_unknown_field_is_named_with_near_ones(tmp_path):
 def test_what_is_no_class_is_refused(values, error, message):
     """And says where, and what is wrong."""
     with pytest.raises(error, match=message):
-        ps.from_arrays(np.arange(4), values).split(0.5, seed=0, stratify="y")
+        hr.from_arrays(np.arange(4), values).split(0.5, seed=0, stratify="y")
 
 
 def test_too_many_classes_are_refused():
     """A number that varies freely is no class."""
     n = (1 << 16) + 1
-    data = ps.from_arrays(np.arange(n), np.random.default_rng(0).permutation(n))
+    data = hr.from_arrays(np.arange(n), np.random.default_rng(0).permutation(n))
     with pytest.raises(OptionError, match=r"more than 65,536 different values.*digitize"):
         data.split(0.5, seed=0, stratify="y")
     assert len(data.take(n - 1).split(0.5, seed=0, stratify="y")[0]) == (n - 1) // 2
@@ -145,7 +145,7 @@ def test_text_in_one_file_and_numbers_in_another_are_refused(tmp_path):
         with h5py.File(tmp_path / f"{number}.h5", "w") as file:
             file["x"], file["kind"] = np.arange(5), values
     with pytest.raises(DataError, match="text in some files"):
-        ps.from_hdf5(tmp_path / "*.h5", x="x").split(0.5, seed=0, stratify="kind")
+        hr.from_hdf5(tmp_path / "*.h5", x="x").split(0.5, seed=0, stratify="kind")
 
 
 def test_values_that_change_meanwhile_are_noticed():
@@ -161,7 +161,7 @@ def test_values_that_change_meanwhile_are_noticed():
             # Looked at for its type, counted, and read once more.
             return values + 3 * (self.passes == 3)
 
-    data = ps.from_arrays(Changing())
+    data = hr.from_arrays(Changing())
     with pytest.raises(DataError, match="changed while"):
         data.split(0.5, seed=0, stratify="x")
 
@@ -187,6 +187,6 @@ def test_the_row_of_an_error_is_counted_from_the_first():
     values = np.zeros(300_000)
     values[250_000] = np.nan
     with pytest.raises(DataError, match="row 250000"):
-        ps.from_arrays(np.arange(300_000), values).split(0.5, seed=0, stratify="y")
+        hr.from_arrays(np.arange(300_000), values).split(0.5, seed=0, stratify="y")
     with pytest.raises(DataError, match="row 250000"):
-        ps.from_arrays(np.arange(300_000)).split(0.5, by=values)
+        hr.from_arrays(np.arange(300_000)).split(0.5, by=values)

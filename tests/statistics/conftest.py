@@ -2,7 +2,7 @@
 
 import pytest
 
-from penstock.statistics import scan
+from headrace.statistics import scan
 
 
 @pytest.fixture

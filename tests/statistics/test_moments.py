@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from penstock.statistics.moments import Moments, moments_of
-from penstock.statistics.summary import of_moments
+from headrace.statistics.moments import Moments, moments_of
+from headrace.statistics.summary import of_moments
 
 TINY = 1e-150
 """Squares of smaller deviations are less than the smallest float."""

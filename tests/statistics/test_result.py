@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import penstock as ps
-from penstock.errors import (
+import headrace as hr
+from headrace.errors import (
     DataError,
     FieldNotFoundError,
     MissingDependencyError,
@@ -21,7 +21,7 @@ from penstock.errors import (
 
 
 def stats_of(x=None, y=None, **options):
-    return ps.stats(ps.from_arrays(np.arange(len(y)) if x is None else x, y), **options)
+    return hr.stats(hr.from_arrays(np.arange(len(y)) if x is None else x, y), **options)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_class_weights_are_balanced(form):
 
 def test_class_weights_are_taken_by_batch():
     label = np.array([0, 0, 0, 1])
-    data = ps.from_arrays(np.arange(4), label)
-    (batch,) = data.batch(4, class_weight=ps.stats(data).class_weight())
+    data = hr.from_arrays(np.arange(4), label)
+    (batch,) = data.batch(4, class_weight=hr.stats(data).class_weight())
     assert batch[2].tolist() == pytest.approx([2 / 3] * 3 + [2])
 
 
@@ -69,7 +69,7 @@ def test_what_are_no_labels_is_refused(y, field, error, words):
 
 def test_data_without_y_have_no_labels():
     with pytest.raises(OptionError, match="no y field"):
-        ps.stats(ps.from_arrays(np.arange(3))).class_weight()
+        hr.stats(hr.from_arrays(np.arange(3))).class_weight()
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ def everything():
         "city": np.array([f"A long name of a city, {i % 30}" for i in range(n)], "S40"),
         "complex": np.zeros((n, 2), np.complex64),
     }
-    data = ps.from_arrays(arrays, (rng.integers(0, 50, n), np.eye(3)[rng.integers(0, 3, n)]))
-    return ps.stats(data, distinct=100)
+    data = hr.from_arrays(arrays, (rng.integers(0, 50, n), np.eye(3)[rng.integers(0, 3, n)]))
+    return hr.stats(data, distinct=100)
 
 
 def test_the_document_is_strict_json(everything):
@@ -129,7 +129,7 @@ def test_histograms_are_those_of_the_values():
         (rng.integers(0, 10**7, 20_000), 0.02),
         (1e9 + rng.random(20_000), 0.05),
     ):
-        histogram = ps.stats(ps.from_arrays(values)).to_dict()["fields"][0]["histogram"]
+        histogram = hr.stats(hr.from_arrays(values)).to_dict()["fields"][0]["histogram"]
         counts, _ = np.histogram(values, histogram["edges"])
         wrong = np.abs(np.cumsum(counts - np.array(histogram["counts"]))).max()
         assert wrong <= off * len(values)
@@ -169,21 +169,21 @@ def test_balance_shows_shares_and_those_that_come_most():
 
 
 def test_numbers_far_from_zero_are_shown_with_all_their_digits():
-    text = str(ps.stats(ps.from_arrays(1.7e9 + np.arange(2000.0))))
+    text = str(hr.stats(hr.from_arrays(1.7e9 + np.arange(2000.0))))
     assert "1700001999" in text
     assert "1700000099" in text
     assert "577.4" in text
 
 
 def test_columns_without_entries_are_left_out():
-    head = str(ps.stats(ps.from_arrays(np.zeros((3, 4))))).splitlines()[2]
+    head = str(hr.stats(hr.from_arrays(np.zeros((3, 4))))).splitlines()[2]
     assert "missing" not in head
     assert "distinct" not in head
 
 
 def test_the_plot_is_a_picture_with_a_panel_for_each_field(everything, tmp_path):
     everything.plot(tmp_path / "all.png")
-    ps.stats(ps.from_arrays(np.arange(5))).plot(str(tmp_path / "one.PNG"))
+    hr.stats(hr.from_arrays(np.arange(5))).plot(str(tmp_path / "one.PNG"))
     sizes = []
     for name in ("all.png", "one.PNG"):
         with Image.open(tmp_path / name) as image:
@@ -250,13 +250,13 @@ def test_without_matplotlib_the_error_says_what_to_install(everything, tmp_path,
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingDependencyError, match=r"penstock\[plot\]"):
+    with pytest.raises(MissingDependencyError, match=r"headrace\[plot\]"):
         everything.plot(tmp_path / "all.png")
 
 
 def test_stats_are_a_mapping_of_fields(make_images):
     images = make_images(100)
-    found = ps.stats(ps.from_hdf5(images.path, x="image", y="label"))
+    found = hr.stats(hr.from_hdf5(images.path, x="image", y="label"))
     assert dict(found) == {"image": found["image"], "label": found["label"]}
     assert repr(found) == "<Stats of 100 samples: image, label>"
     assert (found.rows, found.spec.y) == (100, "label")
@@ -267,7 +267,7 @@ def test_stats_are_a_mapping_of_fields(make_images):
 def test_a_field_used_twice_is_looked_at_once(tmp_path):
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["x"] = np.arange(10)
-    found = ps.stats(ps.from_hdf5(tmp_path / "data.h5", x="x", y="x"))
+    found = hr.stats(hr.from_hdf5(tmp_path / "data.h5", x="x", y="x"))
     assert list(found) == ["x"]
     assert found.class_weight() == dict.fromkeys(range(10), 1.0)
 
@@ -295,7 +295,7 @@ def test_a_plot_does_not_take_the_place_of_the_data(tmp_path):
     """An HDF5 file may have any name."""
     with h5py.File(tmp_path / "data.png", "w") as file:
         file["x"] = np.arange(10.0)
-    stats = ps.stats(ps.from_hdf5(tmp_path / "data.png", x="x"))
+    stats = hr.stats(hr.from_hdf5(tmp_path / "data.png", x="x"))
     with pytest.raises(OptionError, match=r"data.png is a file that is read"):
         stats.plot(tmp_path / "data.png")
-    assert ps.verify(tmp_path / "data.png").ok
+    assert hr.verify(tmp_path / "data.png").ok

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import penstock as ps
-from penstock.errors import DataError, MemoryBudgetError, OptionError
-from penstock.statistics import field as field_module
-from penstock.statistics.scan import Scan
-from penstock.statistics.summary import QUANTILES
+import headrace as hr
+from headrace.errors import DataError, MemoryBudgetError, OptionError
+from headrace.statistics import field as field_module
+from headrace.statistics.scan import Scan
+from headrace.statistics.summary import QUANTILES
 
 NUMBERS = ["uint8", "int8", "bool", "uint16", "int16", "float16", "float32", "float64"]
 NUMBERS += ["int32", "uint32", "int64", "uint64", ">f4", ">i8", ">u2"]
@@ -72,7 +72,7 @@ def check(summary, values, error=0.004):
 def test_numbers_are_those_of_the_whole_array(small_pieces, dtype, shape):
     """Over all values, and for each index of the last axis; exact for small dtypes."""
     array = values_of(dtype, (70, *shape))
-    found = ps.stats(ps.from_arrays(array))["x"]
+    found = hr.stats(hr.from_arrays(array))["x"]
     error = 0 if np.dtype(dtype).itemsize <= 2 or array.size == 70 else 0.004
     check(found, array, error)
     assert (found.shape, found.rows) == (shape, 70)
@@ -113,9 +113,9 @@ def table(rows=4000):
     ],
 )
 def test_results_are_the_same_bits_for_any_workers_and_memory(monkeypatch, options):
-    monkeypatch.setattr("penstock.statistics.scan.PIECE_BYTES", 1 << 14)
-    data = ps.from_arrays(table())
-    assert ps.stats(data, **options) == ps.stats(data)
+    monkeypatch.setattr("headrace.statistics.scan.PIECE_BYTES", 1 << 14)
+    data = hr.from_arrays(table())
+    assert hr.stats(data, **options) == hr.stats(data)
 
 
 def test_results_are_the_same_bits_for_any_division_into_files(small_pieces, tmp_path):
@@ -126,8 +126,8 @@ def test_results_are_the_same_bits_for_any_division_into_files(small_pieces, tmp
             for name, array in arrays.items():
                 file.create_dataset(name, data=array[a:b], chunks=True, compression="gzip")
     names = {name: name for name in arrays}
-    split = ps.stats(ps.from_hdf5(tmp_path / "*.h5", x=names), memory="3MB")
-    whole = ps.stats(ps.from_arrays(arrays))
+    split = hr.stats(hr.from_hdf5(tmp_path / "*.h5", x=names), memory="3MB")
+    whole = hr.stats(hr.from_arrays(arrays))
     assert list(split) == list(arrays)
     for name, found in split.items():
         other = whole[f"x.{name}"]
@@ -140,17 +140,17 @@ def test_results_are_the_same_bits_for_any_division_into_files(small_pieces, tmp
 
 def test_only_the_rows_of_the_data_set_count(small_pieces):
     array = np.arange(1000.0)
-    data = ps.from_arrays(array)
+    data = hr.from_arrays(array)
     train, val = data.split(0.7, seed=3)
-    for part in (train, val, data.take(10), ps.concat(val, train)):
-        check(ps.stats(part)["x"], part[:][0])
+    for part in (train, val, data.take(10), hr.concat(val, train)):
+        check(hr.stats(part)["x"], part[:][0])
 
 
 def test_mapped_fields_are_those_of_the_mapped_spec(small_pieces):
     arrays = table(500)
-    data = ps.from_arrays(arrays["image"], arrays["label"])
+    data = hr.from_arrays(arrays["image"], arrays["label"])
     mapped = data.map(lambda x, y: ({"a": x / 255, "b": x[:, 0, 0]}, y * 2))
-    found = ps.stats(mapped)
+    found = hr.stats(mapped)
     assert list(found) == ["x.a", "x.b", "y"]
     check(found["x.a"], arrays["image"] / 255)
     check(found["x.b"], arrays["image"][:, 0, 0], 0)
@@ -158,10 +158,10 @@ def test_mapped_fields_are_those_of_the_mapped_spec(small_pieces):
 
 
 def test_map_functions_that_change_their_mind_are_refused(small_pieces):
-    data = ps.from_arrays(np.arange(5000.0))
+    data = hr.from_arrays(np.arange(5000.0))
     odd = data.map(lambda x: x.astype(np.float32) if len(x) < 100 or x[0] > 0 else x)
     with pytest.raises(DataError, match="as for the first"):
-        ps.stats(odd)
+        hr.stats(odd)
 
 
 @given(
@@ -173,7 +173,7 @@ def test_map_functions_that_change_their_mind_are_refused(small_pieces):
     st.integers(1, 300),
 )
 def test_distinct_values_are_exact_up_to_the_limit(values, limit):
-    found = ps.stats(ps.from_arrays(values), distinct=limit)["x"]
+    found = hr.stats(hr.from_arrays(values), distinct=limit)["x"]
     unique, counts = np.unique(values, return_counts=True)
     if len(unique) > limit:
         assert (found.distinct, found.classes, found.more_than) == (None, None, limit)
@@ -191,7 +191,7 @@ def test_the_limit_is_that_of_all_pieces_together(small_pieces, dtype):
     """Each piece has fewer distinct values than there are in all."""
     values = np.repeat(np.arange(100, 140), 2000).astype(dtype)
     for limit, known in ((39, None), (40, 40), (41, 40)):
-        found = ps.stats(ps.from_arrays(values), distinct=limit)["x"]
+        found = hr.stats(hr.from_arrays(values), distinct=limit)["x"]
         assert found.distinct == known
         if known:
             assert list(found.classes.values()) == [2000] * 40
@@ -200,7 +200,7 @@ def test_the_limit_is_that_of_all_pieces_together(small_pieces, dtype):
 def test_missing_values_are_no_class_and_zeros_are_one():
     values = np.array([0.0, -0.0, np.nan, 1.0, np.inf, np.nan])
     for dtype in ("float64", "float16"):
-        found = ps.stats(ps.from_arrays(values.astype(dtype)))["x"]
+        found = hr.stats(hr.from_arrays(values.astype(dtype)))["x"]
         assert found.classes == {0.0: 2, 1.0: 1, np.inf: 1}
         assert (found.count, found.missing, found.infinite, found.distinct) == (4, 2, 1, 3)
         assert (str(found.min), found.max) == ("0.0", 1)
@@ -208,7 +208,7 @@ def test_missing_values_are_no_class_and_zeros_are_one():
 
 
 def test_text_is_counted_and_has_no_mean():
-    found = ps.stats(ps.from_arrays(np.array([b"b", b"a", b"b", b""])))["x"]
+    found = hr.stats(hr.from_arrays(np.array([b"b", b"a", b"b", b""])))["x"]
     assert list(found.classes.items()) == [(b"", 1), (b"a", 1), (b"b", 2)]
     assert (found.count, found.mean, found.quantiles, found.channels) == (4, None, {}, ())
 
@@ -217,7 +217,7 @@ def test_text_is_counted_and_has_no_mean():
 def test_one_hot_rows_are_classes(small_pieces, dtype):
     """Also classes that never come."""
     label = np.random.default_rng(0).choice([0, 1, 4], 3000)
-    found = ps.stats(ps.from_arrays(np.eye(6)[label].astype(dtype)))["x"]
+    found = hr.stats(hr.from_arrays(np.eye(6)[label].astype(dtype)))["x"]
     assert found.classes == {i: int((label == i).sum()) for i in range(6)}
     assert found.distinct == 3
 
@@ -228,7 +228,7 @@ def test_one_hot_rows_are_classes(small_pieces, dtype):
 def test_a_single_row_that_is_not_one_hot_ends_the_classes(small_pieces, row):
     rows = np.eye(3)[np.random.default_rng(0).integers(0, 3, 2000)]
     rows[1717] = row
-    found = ps.stats(ps.from_arrays(rows))["x"]
+    found = hr.stats(hr.from_arrays(rows))["x"]
     assert (found.classes, found.distinct) == (None, None)
 
 
@@ -237,7 +237,7 @@ def test_quantiles_far_from_zero_tell_values_apart():
     rng = np.random.default_rng(0)
     start = 1_700_000_000
     for values in (start + rng.random(30_000) * 86_400, start + rng.integers(0, 86_400, 30_000)):
-        found = ps.stats(ps.from_arrays(values))["x"]
+        found = hr.stats(hr.from_arrays(values))["x"]
         ordered = np.sort(values)
         for share, value in found.quantiles.items():
             assert abs(value - ordered[math.ceil(share * 30_000) - 1]) < 0.004 * 86_400
@@ -246,7 +246,7 @@ def test_quantiles_far_from_zero_tell_values_apart():
 def test_quantiles_keep_their_error_where_the_first_rows_mislead():
     """The first rows are alike, and far from all others."""
     values = np.concatenate([np.full(100, 1e6), np.random.default_rng(0).random((5000,))])
-    check(ps.stats(ps.from_arrays(values))["x"], values)
+    check(hr.stats(hr.from_arrays(values))["x"], values)
 
 
 def test_values_beyond_float32_are_counted():
@@ -254,7 +254,7 @@ def test_values_beyond_float32_are_counted():
     values = values * np.random.default_rng(0).uniform(1, 1.001, len(values))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = ps.stats(ps.from_arrays(values))["x"]
+        found = hr.stats(hr.from_arrays(values))["x"]
     ordered = np.sort(values)
     for share, value in found.quantiles.items():
         wanted = ordered[math.ceil(share * len(values)) - 1]
@@ -264,7 +264,7 @@ def test_values_beyond_float32_are_counted():
 def test_values_too_far_apart_for_a_difference_are_counted():
     """Also where the first rows, at one end, would make a center."""
     values = np.array([1.7e308] * 80 + [-1.7e308] * 80 + [0.0] * 80)
-    found = ps.stats(ps.from_arrays(values), distinct=1)["x"]
+    found = hr.stats(hr.from_arrays(values), distinct=1)["x"]
     assert (found.count, found.min, found.max) == (240, -1.7e308, 1.7e308)
     assert found.quantiles[0.05] == pytest.approx(-1.7e308, rel=0.004)
     assert (found.quantiles[0.5], found.histogram.counts.sum()) == (0, 240)
@@ -273,7 +273,7 @@ def test_values_too_far_apart_for_a_difference_are_counted():
 def test_wider_floats_are_taken_as_float64():
     values = np.array([1, 2, np.nan, 4], np.longdouble)
     for distinct in (1, 10):
-        found = ps.stats(ps.from_arrays(values), distinct=distinct)
+        found = hr.stats(hr.from_arrays(values), distinct=distinct)
         check(found["x"], values.astype(np.float64), 0.004)
         assert '"max": 4.0' in found.to_json()
 
@@ -281,7 +281,7 @@ def test_wider_floats_are_taken_as_float64():
 def test_many_fields_are_read_in_larger_pieces():
     """Each field has its own cost for each piece, whatever there is of it."""
     few, many = (
-        Scan(ps.from_arrays({str(i): np.zeros(200_000) for i in range(n)})) for n in (2, 64)
+        Scan(hr.from_arrays({str(i): np.zeros(200_000) for i in range(n)})) for n in (2, 64)
     )
     assert few._rows == (1 << 21) // 16
     assert many._rows == (1 << 22) // (64 * 8)
@@ -289,18 +289,18 @@ def test_many_fields_are_read_in_larger_pieces():
 
 def test_a_progress_bar_is_shown_where_asked_for(capsys):
     """On stderr; in a pipe only where asked for."""
-    data = ps.from_arrays(np.arange(1000))
-    ps.stats(data)
+    data = hr.from_arrays(np.arange(1000))
+    hr.stats(data)
     assert capsys.readouterr() == ("", "")
-    ps.stats(data, progress=True)
+    hr.stats(data, progress=True)
     out, err = capsys.readouterr()
     assert out == ""
     assert "Statistics" in err
 
 
 def test_fields_of_no_numbers_and_of_no_values_are_counted():
-    data = ps.from_arrays(np.zeros((3, 2), np.complex64))
-    found = ps.stats(data.map(lambda x: ((x, x[:, :0].real),)))
+    data = hr.from_arrays(np.zeros((3, 2), np.complex64))
+    found = hr.stats(data.map(lambda x: ((x, x[:, :0].real),)))
     assert (found["x.0"].count, found["x.0"].mean, found["x.0"].dtype) == (6, None, "complex64")
     assert (found["x.1"].count, found["x.1"].mean) == (0, None)
 
@@ -308,11 +308,11 @@ def test_fields_of_no_numbers_and_of_no_values_are_counted():
 @pytest.mark.parametrize("dtype", ["float32", "uint8", "int64"])
 def test_more_channels_than_are_kept_apart_are_counted_together(dtype):
     array = values_of(dtype, (3, field_module.MOST_CHANNELS + 1))
-    found = ps.stats(ps.from_arrays(array))["x"]
+    found = hr.stats(hr.from_arrays(array))["x"]
     check(found, array, 0 if dtype == "uint8" else 0.004)
     assert found.channels == ()
-    with pytest.raises(OptionError, match=r"ps\.adapt"):
-        ps.stats(ps.from_arrays(array)).normalization()
+    with pytest.raises(OptionError, match=r"hr\.adapt"):
+        hr.stats(hr.from_arrays(array)).normalization()
 
 
 def test_what_the_threads_raise_arrives():
@@ -322,41 +322,41 @@ def test_what_the_threads_raise_arrives():
         return x
 
     with pytest.raises(RuntimeError, match="out of luck"):
-        ps.stats(ps.from_arrays(np.arange(1000.0)).map(fail))
+        hr.stats(hr.from_arrays(np.arange(1000.0)).map(fail))
 
 
 @pytest.mark.parametrize(
     "data, options, error, words",
     [
         (np.arange(3), {}, OptionError, "from_arrays"),
-        (ps.from_arrays(np.arange(3)).take(0), {}, OptionError, "no rows"),
-        (ps.from_arrays(np.arange(3)), {"distinct": 0}, OptionError, "distinct"),
-        (ps.from_arrays(np.arange(3)), {"workers": 0}, OptionError, "workers"),
-        (ps.from_arrays(np.arange(3)), {"memory": "much"}, OptionError, "much"),
-        (ps.from_arrays(np.zeros((9, 10**5))), {"memory": "1MB"}, MemoryBudgetError, "pieces of 2"),
+        (hr.from_arrays(np.arange(3)).take(0), {}, OptionError, "no rows"),
+        (hr.from_arrays(np.arange(3)), {"distinct": 0}, OptionError, "distinct"),
+        (hr.from_arrays(np.arange(3)), {"workers": 0}, OptionError, "workers"),
+        (hr.from_arrays(np.arange(3)), {"memory": "much"}, OptionError, "much"),
+        (hr.from_arrays(np.zeros((9, 10**5))), {"memory": "1MB"}, MemoryBudgetError, "pieces of 2"),
     ],
 )
 def test_arguments_that_cannot_be_honoured_are_refused(data, options, error, words):
     with pytest.raises(error, match=words):
-        ps.stats(data, **options)
+        hr.stats(data, **options)
 
 
 def test_the_least_memory_that_is_named_works():
-    data = ps.from_arrays(np.zeros((9, 10**5)))
+    data = hr.from_arrays(np.zeros((9, 10**5)))
     with pytest.raises(MemoryBudgetError) as caught:
-        ps.stats(data, memory="1MB")
+        hr.stats(data, memory="1MB")
     least = int(re.search(r"memory=(\d+)\.$", str(caught.value))[1])
-    assert ps.stats(data, memory=least) == ps.stats(data)
+    assert hr.stats(data, memory=least) == hr.stats(data)
     with pytest.raises(MemoryBudgetError):
-        ps.stats(data, memory=least - 1)
+        hr.stats(data, memory=least - 1)
 
 
 def test_memory_stays_within_the_budget(monkeypatch, tmp_path):
     """What the loader holds, and what threads may take beside it."""
-    monkeypatch.setattr("penstock.statistics.scan.PIECE_BYTES", 1 << 16)
+    monkeypatch.setattr("headrace.statistics.scan.PIECE_BYTES", 1 << 16)
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file.create_dataset("x", data=np.zeros((20_000, 100), "f4"), chunks=(50, 100))
-    data = ps.from_hdf5(tmp_path / "data.h5", x="x")
+    data = hr.from_hdf5(tmp_path / "data.h5", x="x")
     scan = Scan(data, memory="2MB", workers=8)
     assert sum(len(array) for array in scan.run(lambda arrays: arrays["x"], "")) == 20_000
     report = scan._loader.report()

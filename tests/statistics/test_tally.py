@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import penstock as ps
-from penstock.statistics import tally
-from penstock.statistics.tally import Tally
+import headrace as hr
+from headrace.statistics import tally
+from headrace.statistics.tally import Tally
 
 COLUMNS = st.tuples(st.integers(1, 5), st.integers(1, 200))
 
@@ -91,7 +91,7 @@ def test_quantiles_do_not_hang_on_the_first_rows(first, rest):
     """All alike there, such as a fill value, and of another size than those that follow."""
     values = rest(np.random.default_rng(0)).astype(np.asarray(first).dtype)
     for order in (np.r_[np.full(64, first), values], np.r_[values, np.full(64, first)]):
-        found = ps.stats(ps.from_arrays(order))["x"].quantiles
+        found = hr.stats(hr.from_arrays(order))["x"].quantiles
         for share, value in found.items():
             right = np.quantile(order, share, method="inverted_cdf").item()
             assert abs(value - right) <= 0.004 * abs(right)

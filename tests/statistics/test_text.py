@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.statistics.text import to_text
+import headrace as hr
+from headrace.statistics.text import to_text
 
 LONG = "recordings/of/the/second/session/with_left_and_right_channel"
 
@@ -24,7 +24,7 @@ def wide():
         "text": np.array([b"ant", b"bee" * 40] * 250),
     }
     y = [rng.integers(0, 30, 500), np.array(["名前" * 30, "b"] * 250)]
-    return ps.stats(ps.from_arrays(x, y)).to_dict()
+    return hr.stats(hr.from_arrays(x, y)).to_dict()
 
 
 def cells_in(line):
@@ -69,7 +69,7 @@ def test_channels_are_counted_where_some_values_lack(wide):
 def test_names_are_shown_as_they_are():
     """Nothing in them is taken for a style or an emoji, and no control character is shown."""
     fields = {"[bold]a[/bold]": np.arange(3), ":smile:": np.arange(3), "a\x1b[31m": np.arange(3)}
-    text = to_text(ps.stats(ps.from_arrays(fields)).to_dict())
+    text = to_text(hr.stats(hr.from_arrays(fields)).to_dict())
     for name in ("[bold]a[/bold]", ":smile:", "a\\x1b[31m"):
         assert text.count(f"\nx.{name} ") == 2
     assert "\x1b" not in text

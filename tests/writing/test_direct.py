@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.writing import direct
-from penstock.writing.direct import PAGE, Digest, Stretches, sha256_of
+from headrace.writing import direct
+from headrace.writing.direct import PAGE, Digest, Stretches, sha256_of
 
 SIZES = st.sampled_from([0, 1, 7, 100, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 50_000])
 WAYS = ["direct", "plain", "refused", "short"]

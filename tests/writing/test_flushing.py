@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from penstock.writing import flushing
-from penstock.writing.flushing import FileFlusher, Flusher
+from headrace.writing import flushing
+from headrace.writing.flushing import FileFlusher, Flusher
 from tests.leaks import open_files
 
 

@@ -23,11 +23,11 @@ def cats(path):
 
 
 @pytest.fixture
-def info(penstock):
-    """Runs `penstock info --json` and gives the document."""
+def info(headrace):
+    """Runs `headrace info --json` and gives the document."""
 
     def run(path, *arguments):
-        code, out, _ = penstock("info", path, "--json", *arguments)
+        code, out, _ = headrace("info", path, "--json", *arguments)
         assert code == 0
         return json.loads(out)
 

@@ -1,4 +1,4 @@
-"""Runs what `penstock info` advises, and compares the files; quick ways to write large ones."""
+"""Runs what `headrace info` advises, and compares the files; quick ways to write large ones."""
 
 import os
 import subprocess

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
+import headrace as hr
 from tests.cli.info.helpers import repeated, run_in_shell
 from tests.files import gzip, images, write
 
@@ -27,7 +27,7 @@ def test_labels_in_order_are_named(advice, path, label):
     assert one["datasets"] == ["label"]
     assert f"{len(np.unique(label))} values, in runs of about" in one["text"]
     assert "exact: a uniform permutation" in one["text"]
-    train, val = eval(one["command"], {"ps": ps})
+    train, val = eval(one["command"], {"hr": hr})
     assert (len(train), len(val)) == (1600, 400)
     assert set(np.unique(val[:][1])) == set(np.unique(label))
 
@@ -78,7 +78,7 @@ def test_rows_that_nobody_wrote_are_named(all_advice, path):
     assert "all 50 rows" in found["chunks"]["text"]
     assert "1 of its 5 chunks" in found["tail"]["text"]
     assert "Rows 40 to 49" in found["tail"]["text"]
-    assert len(eval(found["tail"]["command"], {"ps": ps})) == 40
+    assert len(eval(found["tail"]["command"], {"hr": hr})) == 40
     assert "3 of its 5 chunks" in found["holes"]["text"]
     assert found["holes"]["command"] is None
 
@@ -89,7 +89,7 @@ def test_fields_of_nearly_one_length_are_used_as_far_as_all_go(advice, path, row
     write(path, image=gzip(image, 8), label=np.arange(rows[1]), weight=np.ones(rows[2]))
     one = advice(path)["unequal-lengths"]
     assert f"{max(rows)}" in one["text"]
-    data = eval(one["command"], {"ps": ps})
+    data = eval(one["command"], {"hr": hr})
     assert len(data) == min(rows)
     assert data.spec.parts == ("image", "label", "weight")
     batches = list(data.batch(20, shuffle=True))
@@ -112,7 +112,7 @@ def test_samples_that_are_datasets_are_joined_by_the_command(advice, path):
     assert "1,000 objects" in one["text"]
     made = run_in_shell(one["command"])
     assert advice(made) == {}
-    (x,) = ps.from_hdf5(made, x="data")[:]
+    (x,) = hr.from_hdf5(made, x="data")[:]
     assert (x == np.arange(1000)[:, None, None]).all()
     with h5py.File(made) as file:
         assert file["name"][7] == b"7"

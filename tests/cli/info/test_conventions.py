@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.errors import FieldNotFoundError, ShapeError
-from penstock.sources.hdf5.marks import VALUES
+import headrace as hr
+from headrace.errors import FieldNotFoundError, ShapeError
+from headrace.sources.hdf5.marks import VALUES
 from tests.bad_input.refusal import refused
 from tests.cli.info import layouts
 from tests.cli.info.helpers import named, run_in_shell
@@ -20,7 +20,7 @@ LINES, COLUMNS = 75, 80
 
 def samples_of(code):
     """Runs code, and gives x and y (None without one) of the samples that it reads."""
-    names = {"ps": ps}
+    names = {"hr": hr}
     exec(code, names)
     batches = [names["data"][:]] if "data" in names else list(names["loader"])
     parts = [np.concatenate(part) for part in zip(*batches, strict=True)]
@@ -53,10 +53,10 @@ def test_printed_code_reads_the_samples(info, path, layout):
 
 
 @pytest.mark.parametrize("layout", layouts.READ, ids=lambda layout: layout.__name__)
-def test_a_page_fits_a_screen(penstock, monkeypatch, path, layout):
+def test_a_page_fits_a_screen(headrace, monkeypatch, path, layout):
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
     layout(path)
-    code, out, _ = penstock("info", path)
+    code, out, _ = headrace("info", path)
     lines = out.splitlines()
     assert code == 0
     assert max(map(len, lines)) <= COLUMNS
@@ -91,7 +91,7 @@ def test_groups_of_rows_are_batches(advice, path):
         file["mask/train"] = np.arange(4)
     one = advice(path)["samples-in-groups"]
     assert one["datasets"] == ["data"]
-    names = {"ps": ps}
+    names = {"hr": hr}
     exec(one["command"], names)
     batches = [x for (x,) in names["loader"]]
     assert sorted(len(x["actions"]) for x in batches) == [4, 5, 6, 7, 8]
@@ -108,7 +108,7 @@ def test_samples_of_several_shapes_come_one_by_one(advice, path):
             file[f"s{i}/label"] = i
     one = advice(path)["samples-in-groups"]
     assert "Their shapes differ" in one["text"]
-    names = {"ps": ps}
+    names = {"hr": hr}
     exec(one["command"], names)
     assert {x.shape for x, _ in names["loader"]} == {(1, 3, 4), (1, 4, 4)}
 
@@ -156,16 +156,16 @@ def test_a_matrix_called_as_weights_are_beside_samples_is_none(info, path):
     assert info(path)["next"]["sample_weight"] == "weight"
 
 
-def test_an_index_of_a_table_is_no_data(info, penstock, path):
+def test_an_index_of_a_table_is_no_data(info, headrace, path):
     """Neither is anything advised on it, nor is it shown in parts, nor listed in errors."""
     layouts.pandas_table(path)
     document = info(path)
     assert [one["kind"] for one in document["advice"]] == ["table"]
     assert named(document)["df/_i_table"]["content"] == "an index of PyTables"
     assert not named(document)["df/_i_table/label/indicesLR"]["field"]
-    assert "indicesLR" not in penstock("info", path)[1]
+    assert "indicesLR" not in headrace("info", path)[1]
     with refused(FieldNotFoundError, "It holds: df/table."):
-        ps.from_hdf5(path, x="table")
+        hr.from_hdf5(path, x="table")
 
 
 @pytest.mark.parametrize("head", [b"fLaC", b"RIFF\0\0\0\0WAVE", b"\x80\x04", b"\x93NUMPY"], ids=str)
@@ -233,15 +233,15 @@ def test_axes_that_matlab_reversed_are_no_guess_of_from_hdf5(path):
     layouts.matlab_without_target(path)
     with h5py.File(path, "a") as file:
         del file["#refs#"]
-    with refused(FieldNotFoundError, "'X'", "MATLAB", "last axis", "penstock info"):
-        ps.open(path)
-    assert len(ps.open(path, x="X")) == 60
+    with refused(FieldNotFoundError, "'X'", "MATLAB", "last axis", "headrace info"):
+        hr.open(path)
+    assert len(hr.open(path, x="X")) == 60
 
 
 def test_fields_with_samples_on_their_last_axis_are_named_as_that(path):
     layouts.matlab_rows(path)
-    with refused(ShapeError, "all have 200", "MATLAB", "penstock info"):
-        ps.from_hdf5(path, x="X", y="Y")
+    with refused(ShapeError, "all have 200", "MATLAB", "headrace info"):
+        hr.from_hdf5(path, x="X", y="Y")
 
 
 def test_marks_that_cannot_be_read_are_no_marks(info, path):
@@ -256,24 +256,24 @@ def test_marks_that_cannot_be_read_are_no_marks(info, path):
     assert document["next"]["x"] == "x"
 
 
-def test_many_objects_that_are_alike_are_shown_as_one(info, penstock, path):
+def test_many_objects_that_are_alike_are_shown_as_one(info, headrace, path):
     """And --json has them all."""
     layouts.a_group_each(path)
-    assert penstock("info", path)[1].count("sample_") == 1
+    assert headrace("info", path)[1].count("sample_") == 1
     objects = named(info(path))
     assert objects["sample_0007"]["alike"] == "sample_0000"
     assert objects["sample_0007/image"]["alike"] is None
     write(path, **{f"layer{i}": images(20) for i in range(5)})
-    out = penstock("info", path)[1]
+    out = headrace("info", path)[1]
     assert all(f"layer{i}" in out for i in range(5))
 
 
-def test_the_document_is_json(penstock, path):
+def test_the_document_is_json(headrace, path):
     """Also with marks of NaN."""
     with h5py.File(path, "w") as file:
         file["x"] = images(20).astype("f4")
         layouts.marked(file["x"], _FillValue=np.float32("nan"), scale_factor=np.nan)
-    assert json.loads(penstock("info", path, "--json")[1])["next"]["x"] == "x"
+    assert json.loads(headrace("info", path, "--json")[1])["next"]["x"] == "x"
 
 
 ODD = ["text", ["a", "b"], 3, -1, np.nan, np.arange(2), np.zeros(0), h5py.Empty("f4"), np.inf]
@@ -285,7 +285,7 @@ ODD = ["text", ["a", "b"], 3, -1, np.nan, np.arange(2), np.zeros(0), h5py.Empty(
     [layouts.anndata, layouts.matlab_sparse, layouts.pandas_table, layouts.netcdf],
     ids=lambda layout: layout.__name__,
 )
-def test_odd_values_of_marks_are_no_failure(penstock, path, layout, seed):
+def test_odd_values_of_marks_are_no_failure(headrace, path, layout, seed):
     """Files come from strangers: every mark of every object may say anything."""
     layout(path)
     random = Random(seed)
@@ -295,5 +295,5 @@ def test_odd_values_of_marks_are_no_failure(penstock, path, layout, seed):
         for item in items:
             for name in VALUES:
                 item.attrs[name] = random.choice(ODD)
-    code, _, err = penstock("info", path)
+    code, _, err = headrace("info", path)
     assert (code, err) == (0, "")

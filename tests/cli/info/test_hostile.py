@@ -1,4 +1,4 @@
-"""`penstock info` on files that are made to exhaust it: bounded in time and in what it prints."""
+"""`headrace info` on files that are made to exhaust it: bounded in time and in what it prints."""
 
 import json
 import subprocess
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from h5py import h5d, h5g, h5o, h5s, h5t
 
-from penstock.cli import main
-from penstock.sources.hdf5.survey import MOST_IN_A_GROUP, MOST_LEVELS, MOST_OBJECTS, survey
+from headrace.cli import main
+from headrace.sources.hdf5.survey import MOST_IN_A_GROUP, MOST_LEVELS, MOST_OBJECTS, survey
 from tests.files import images, mutate, write
 
 SECONDS = 10
@@ -20,15 +20,15 @@ SECONDS = 10
 
 
 @pytest.fixture
-def look(penstock):
-    """Runs `penstock info` both ways, within bounds; gives the document and the text."""
+def look(headrace):
+    """Runs `headrace info` both ways, within bounds; gives the document and the text."""
 
     def run(path, *arguments):
         began = time.monotonic()
-        code, out, _ = penstock("info", path, "--json", *arguments)
+        code, out, _ = headrace("info", path, "--json", *arguments)
         assert code == 0
         document = json.loads(out)
-        code, text, _ = penstock("info", path, *arguments)
+        code, text, _ = headrace("info", path, *arguments)
         assert code == 0
         assert time.monotonic() - began < 2 * SECONDS
         assert len(text) < 50_000 + 200 * len(document["objects"])
@@ -133,7 +133,7 @@ def test_a_chunk_that_decodes_to_a_gigabyte_is_not_decoded(path):
         made = file.create_dataset("data", shape, "u1", chunks=shape, compression="gzip")
         made.id.write_direct_chunk((0, 0), packed)
     code = (
-        "from penstock.cli import main; from penstock.resources import peak_rss; "
+        "from headrace.cli import main; from headrace.resources import peak_rss; "
         f"assert main(['info', {str(path)!r}, '--memory', '100MB']) == 0; print(peak_rss())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -166,7 +166,7 @@ def test_large_indexes_take_seconds(look, path):
 
 def test_after_very_many_chunks_no_more_indexes_are_read(look, path, monkeypatch):
     """What is known without them is shown all the same."""
-    monkeypatch.setattr("penstock.sources.hdf5.survey.MOST_CHUNKS", 10)
+    monkeypatch.setattr("headrace.sources.hdf5.survey.MOST_CHUNKS", 10)
     storage = {"data": images(100), "chunks": (2, 4, 4, 3), "compression": "gzip"}
     write(path, a=storage, b=storage)
     document, text = look(path)

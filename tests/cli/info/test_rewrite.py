@@ -8,8 +8,8 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.cli.info.storing import MANY_CHUNKS
+import headrace as hr
+from headrace.cli.info.storing import MANY_CHUNKS
 from tests.cli.info.helpers import assert_same_data, repeated, run_in_shell
 from tests.files import images
 
@@ -24,7 +24,7 @@ def test_names_that_no_option_takes_are_said_in_python(advice, path, name):
     one = advice(path)["small-chunks"]
     assert one["language"] == "python"
     assert one["command"].isprintable()
-    eval(one["command"], {"ps": ps})
+    eval(one["command"], {"hr": hr})
     assert_mended(advice, path, "cats-packed.h5")
 
 
@@ -54,13 +54,13 @@ def test_a_file_that_is_there_is_not_overwritten(advice, path):
     assert "cats-packed.h5" not in command
 
 
-def test_one_command_mends_all_that_are_of_one_length(advice, penstock, path):
+def test_one_command_mends_all_that_are_of_one_length(advice, headrace, path):
     """It is printed once."""
     with h5py.File(path, "w") as file:
         repeated(file, "a", (MANY_CHUNKS, 64), (1, 64))
         repeated(file, "b", (MANY_CHUNKS, 32), (1, 32))
-    text = penstock("info", path)[1]
-    assert text.count("penstock pack") == 1
+    text = headrace("info", path)[1]
+    assert text.count("headrace pack") == 1
     assert "(for 1 to 2 together)" in text
 
 
@@ -74,7 +74,7 @@ def test_datasets_of_each_length_get_a_file_of_their_own(all_advice, path):
     made = [run_in_shell(first), run_in_shell(second)]
     assert [file.name for file in made] == ["cats-packed.h5", "cats-packed2.h5"]
     for file, part, rows in zip(made, ["train", "val"], [0, 1], strict=True):
-        data = ps.open(file)
+        data = hr.open(file)
         assert len(data) == MANY_CHUNKS + rows
         assert (data.spec.x, data.spec.y) == (f"{part}/image", f"{part}/label")
 
@@ -90,9 +90,9 @@ def test_what_lies_beside_x_and_y_goes_along(advice, path, more):
     if one["language"] == "shell":
         run_in_shell(one["command"])
     else:
-        eval(one["command"], {"ps": ps})
+        eval(one["command"], {"hr": hr})
     assert_same_data(path, "cats-packed.h5")
-    data = ps.open("cats-packed.h5")
+    data = hr.open("cats-packed.h5")
     assert data.spec.parts == ("image", "label")
     train, val = data.split(0.5, by=more)
     assert 0 < len(train) < len(train) + len(val) == MANY_CHUNKS
@@ -105,7 +105,7 @@ def test_parts_of_one_length_get_a_file_of_their_own(all_advice, path):
             repeated(file, f"{part}/image", (MANY_CHUNKS, 64), (1, 64), data=images(1, (64,)))
             file[f"{part}/label"] = np.random.default_rng(0).integers(0, 2, MANY_CHUNKS)
     made = [run_in_shell(one["command"]) for one in all_advice(path)]
-    parts = [ps.open(file).spec.parts for file in made]
+    parts = [hr.open(file).spec.parts for file in made]
     assert parts == [("train/image", "train/label"), ("val/image", "val/label")]
 
 
@@ -134,7 +134,7 @@ def test_rows_that_nobody_wrote_are_not_packed(advice, path):
     assert "rows from 21,000 on" in found["small-chunks"]["text"]
     assert "end=21000" in found["unwritten-rows"]["command"]
     made = run_in_shell(found["small-chunks"]["command"])
-    assert len(ps.open(made)) == 21_000
+    assert len(hr.open(made)) == 21_000
     assert advice(made) == {}
 
 
@@ -144,7 +144,7 @@ def test_fields_that_are_a_little_shorter_go_along(advice, path):
         for name in ("label", "weight"):
             file[name] = np.random.default_rng(0).permutation(MANY_CHUNKS)
     made = run_in_shell(advice(path)["small-chunks"]["command"])
-    data = ps.open(made)
+    data = hr.open(made)
     assert len(data) == MANY_CHUNKS
     assert data.spec.parts == ("image", "label", "weight")
 
@@ -172,6 +172,6 @@ def test_the_compression_stays_where_pack_has_it(advice, path, stored, packed):
         file.create_dataset("image", data=zeros, chunks=(700, 8, 12), **form)
     words = advice(path)["cut-samples"]["command"].split()
     if packed is None:
-        assert words == ["penstock", "pack", "cats.h5", "cats-packed.h5", "--x", "image"]
+        assert words == ["headrace", "pack", "cats.h5", "cats-packed.h5", "--x", "image"]
     else:
         assert words[words.index("--compression") + 1] == packed

@@ -1,4 +1,4 @@
-"""What `penstock info` says of a file, and how to go on."""
+"""What `headrace info` says of a file, and how to go on."""
 
 import re
 import subprocess
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from h5py import h5d, h5s, h5t
 
-import penstock as ps
-from penstock.errors import TypeNotSupportedError
-from penstock.sources.hdf5 import HDF5Source
+import headrace as hr
+from headrace.errors import TypeNotSupportedError
+from headrace.sources.hdf5 import HDF5Source
 from tests.cli.conftest import command
 from tests.cli.info.helpers import named
 from tests.files import images, write
@@ -104,15 +104,15 @@ def test_attributes_are_shown_as_text(info, path):
     assert named(info(path))["label"]["attributes"] == {"class_names": "cat, dog", "scale": "0.5"}
 
 
-def test_members_of_compound_values_are_named_as_fields(info, penstock, path):
+def test_members_of_compound_values_are_named_as_fields(info, headrace, path):
     """As `from_hdf5` takes them."""
     kind = [("pt", "f4"), ("p", "f4", (3,)), ("tag", "i1")]
     write(path, **{"g/jets": np.zeros(50, kind)})
     jets = named(info(path))["g/jets"]
     assert jets["dtype"] == "3 parts"
     assert jets["members"] == {"pt": "float32", "p": "float32 (3,)", "tag": "int8"}
-    assert "such as g/jets['pt']" in penstock("info", path)[1]
-    assert len(ps.from_hdf5(path, x="g/jets['pt']")) == 50
+    assert "such as g/jets['pt']" in headrace("info", path)[1]
+    assert len(hr.from_hdf5(path, x="g/jets['pt']")) == 50
 
 
 def test_links_are_shown_and_not_followed(info, path, tmp_path):
@@ -149,7 +149,7 @@ def test_a_file_without_datasets_is_fine(info, path):
 def test_neither_keras_nor_a_backend_is_loaded(cats):
     """The command is quick, and works where no backend is installed."""
     code = (
-        "import sys; from penstock.cli import main; main(['info', 'cats.h5']); "
+        "import sys; from headrace.cli import main; main(['info', 'cats.h5']); "
         "print({name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -180,7 +180,7 @@ def test_x_and_y_are_guessed_where_one_way_is_likely(info, path, fields, x, y, w
         assert after is None
         return
     assert (after["x"], after["y"], after["sample_weight"]) == (x, y, weight)
-    opened = eval(after["python"], {"ps": ps})
+    opened = eval(after["python"], {"hr": hr})
     assert len(opened) == 50
 
 
@@ -188,9 +188,9 @@ def test_the_shell_command_to_go_on_trains(info, cats):
     """As it is shown, quotes and all."""
     spaced = cats.rename(cats.with_name("more cats.h5"))
     shell = info(spaced)["next"]["shell"]
-    assert shell == f"penstock fit '{spaced}' --x image --y label"
+    assert shell == f"headrace fit '{spaced}' --x image --y label"
     done = subprocess.run(
-        f"{command()} {shell.removeprefix('penstock ')} --quiet", shell=True, check=False
+        f"{command()} {shell.removeprefix('headrace ')} --quiet", shell=True, check=False
     )
     assert done.returncode == 0
 
@@ -218,8 +218,8 @@ def test_help_names_every_key(info, cats, process):
         assert re.search(rf"\b{key}\b", listed), key
 
 
-def test_text_and_json_tell_the_same(penstock, info, cats):
-    text = penstock("info", cats)[1]
+def test_text_and_json_tell_the_same(headrace, info, cats):
+    text = headrace("info", cats)[1]
     document = info(cats)
     for item in document["objects"][1:]:
         assert item["name"].rpartition("/")[2] in text
@@ -229,10 +229,10 @@ def test_text_and_json_tell_the_same(penstock, info, cats):
     assert document["next"]["shell"] in text
 
 
-def test_the_readme_shows_real_output(penstock, tmp_path, monkeypatch):
+def test_the_readme_shows_real_output(headrace, tmp_path, monkeypatch):
     """But for sizes of compressed data, which depend on the compressor's version."""
     monkeypatch.chdir(tmp_path)
-    shown = re.search(r"```\n\$ (penstock info [^\n]*)\n(.*?)```", README.read_text(), re.DOTALL)
+    shown = re.search(r"```\n\$ (headrace info [^\n]*)\n(.*?)```", README.read_text(), re.DOTALL)
     assert shown
     rng = np.random.default_rng(0)
     with h5py.File("cats.h5", "w") as file:
@@ -240,7 +240,7 @@ def test_the_readme_shows_real_output(penstock, tmp_path, monkeypatch):
         file.create_dataset("image", data=image, chunks=(64, 32, 32, 3), compression="gzip")
         file["label"] = np.repeat([0, 1], 1000)
         file["label"].attrs["class_names"] = ["cat", "dog"]
-    code, out, _ = penstock(*shown[1].split()[1:])
+    code, out, _ = headrace(*shown[1].split()[1:])
     assert code == 0
     assert masked(out) == masked(shown[2])
 
@@ -250,7 +250,7 @@ def masked(text):
     return [line.rstrip() for line in sizes.strip().splitlines()]
 
 
-def test_a_pattern_is_its_only_file_or_an_error_that_lists_them(info, penstock, path):
+def test_a_pattern_is_its_only_file_or_an_error_that_lists_them(info, headrace, path):
     write(path, image=np.arange(5))
     found = info("cat*.h5")
     assert found["datasets"] == 1
@@ -258,7 +258,7 @@ def test_a_pattern_is_its_only_file_or_an_error_that_lists_them(info, penstock, 
     assert found["file"] == "cats.h5"
     assert "'cats.h5'" in found["next"]["python"]
     write(path.with_name("cats2.h5"), image=np.arange(5))
-    code, _, err = penstock("info", "cat*.h5")
+    code, _, err = headrace("info", "cat*.h5")
     assert code == 2
     assert "matches 2 files, and info looks at one: cats2.h5, cats.h5" in err
 
@@ -303,4 +303,4 @@ def test_numbers_that_numpy_does_not_know_are_no_damage(info, path):
         assert not found[name]["damaged"]
         assert found[name]["problem"].startswith("holds values that NumPy has no type for")
     with pytest.raises(TypeNotSupportedError, match="order of bytes of a VAX"):
-        ps.from_hdf5(path, x="vax")
+        hr.from_hdf5(path, x="vax")

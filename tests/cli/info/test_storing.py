@@ -11,8 +11,8 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-import penstock as ps
-from penstock.cli.info.storing import MANY_CHUNKS, WORTH_BYTES
+import headrace as hr
+from headrace.cli.info.storing import MANY_CHUNKS, WORTH_BYTES
 from tests.cli.info.helpers import assert_same_data, repeated, run_in_shell
 from tests.files import create, gzip, images, write
 
@@ -132,7 +132,7 @@ def test_packing_mends_how_data_are_stored(advice, path, name):
     for part in words:
         assert part in one["text"]
     assert one["language"] == "shell"
-    assert one["command"].startswith("penstock pack ")
+    assert one["command"].startswith("headrace pack ")
     made = run_in_shell(one["command"])
     assert made.name == "cats-packed.h5"
     assert advice(made, *options) == {}
@@ -183,16 +183,16 @@ def test_the_slow_path_is_left_by_its_command(advice, path, make):
 
 def test_a_slow_path_that_is_asked_for_is_named(advice, path, monkeypatch):
     write(path, image=images())
-    monkeypatch.setenv("PENSTOCK_HDF5", "h5py")
-    assert advice(path)["slow-path"]["command"] == "unset PENSTOCK_HDF5"
-    monkeypatch.delenv("PENSTOCK_HDF5")
+    monkeypatch.setenv("HEADRACE_HDF5", "h5py")
+    assert advice(path)["slow-path"]["command"] == "unset HEADRACE_HDF5"
+    monkeypatch.delenv("HEADRACE_HDF5")
     assert advice(path) == {}
 
 
 WITHOUT_PLUGINS = """
 import sys
 sys.modules["hdf5plugin"] = None
-from penstock.cli import main
+from headrace.cli import main
 sys.exit(main(["info", "cats.h5", "--json"]))
 """
 
@@ -219,10 +219,10 @@ def test_memory_that_mixes_is_named_where_chunks_are_small_enough(advice, path):
     assert one["language"] == "python"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        loader = eval(one["command"], {"ps": ps})
+        loader = eval(one["command"], {"hr": hr})
     assert advice(path, "--memory", str(loader.memory)) == {}
     with pytest.warns(UserWarning, match="shuffle=True mixes"):
-        ps.from_hdf5(path, x="image").batch(32, shuffle=True, memory="8MB")
+        hr.from_hdf5(path, x="image").batch(32, shuffle=True, memory="8MB")
 
 
 @pytest.mark.parametrize("memory, rows", [("32MB", 1000), ("64MB", 500)])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.cli import main
+from headrace.cli import main
 from tests.cli.conftest import command
 from tests.files import write
 
@@ -28,13 +28,13 @@ def crowded(path):
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_lines_fit_the_terminal(penstock, crowded, monkeypatch, width):
+def test_lines_fit_the_terminal(headrace, crowded, monkeypatch, width):
     """All but names in the first line, and commands, which are to be copied."""
     monkeypatch.setenv("COLUMNS", str(width))
-    code, out, _ = penstock("info", crowded)
+    code, out, _ = headrace("info", crowded)
     assert code == 0
     for line in out.splitlines()[1:]:
-        if "ps.from_hdf5" not in line:
+        if "hr.from_hdf5" not in line:
             assert columns(line) <= width, line
 
 
@@ -42,8 +42,8 @@ def columns(line):
     return sum(2 if "\u2e80" < c < "\ua000" else 1 for c in line)
 
 
-def test_columns_line_up(penstock, file):
-    lines = penstock("info", file)[1].splitlines()
+def test_columns_line_up(headrace, file):
+    lines = headrace("info", file)[1].splitlines()
     rows = [line for line in lines if "(400" in line and "stored" not in line]
     assert len(rows) == 6
     [head] = [line for line in lines if line.endswith("in file")]
@@ -70,7 +70,7 @@ def test_nothing_but_lines_goes_into_a_pipe(process, file):
 
 
 def test_a_reader_that_leaves_is_no_error(file):
-    """As `penstock info cats.h5 | head -1`."""
+    """As `headrace info cats.h5 | head -1`."""
     process = subprocess.Popen(
         [command(), "info", file], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -102,12 +102,12 @@ def test_no_name_reaches_the_terminal_raw(tmp_path, capsys, names):
     assert all(line.isprintable() for line in out.split("\n"))
 
 
-def test_much_of_the_same_advice_is_cut_short(penstock, path):
+def test_much_of_the_same_advice_is_cut_short(headrace, path):
     """All of it is in the document."""
     with h5py.File(path, "w") as file:
         for i in range(40):
             file.create_dataset(f"{i:02}" + "long" * 1000, (5,), "u1")
-    code, text, _ = penstock("info", path)
+    code, text, _ = headrace("info", path)
     assert code == 0
     assert "and 20 more (--json has them)" in text
     assert len(text) < 30_000

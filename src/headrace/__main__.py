@@ -1,0 +1,8 @@
+"""`python -m headrace`: the command, also where the script is not on the path."""
+
+import sys
+
+from headrace.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""`headrace fit`: trains a model on a file, and says how that went."""
+
+import argparse
+import contextlib
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import headrace as hr
+from headrace.cli.function import file_of, load_function
+from headrace.cli.inputs import add_fields, add_means, fields_of, positive, seed_number
+from headrace.cli.output import check_output, published
+from headrace.cli.parser import EXIT_CODES
+from headrace.cli.summary import summarise, to_text
+from headrace.dataset import Dataset
+from headrace.errors import MemoryBudgetError, OptionError, ShapeError
+from headrace.keras.backend import choose_backend
+from headrace.resources import default_memory, parse_bytes, too_little_memory
+from headrace.staging import check_no_input
+
+SHUFFLE: dict[str, bool | str] = {"yes": True, "exact": "exact", "batch": "batch", "no": False}
+
+DESCRIPTION = """\
+Trains a compiled Keras model on the samples of an HDF5 file, however large,
+and ends with a summary of speed, memory and metrics. Without --model it
+trains a baseline chosen from the fields: a small CNN for images, an MLP for
+vectors; integer labels mean classification, float targets regression."""
+
+EPILOG = f"""\
+examples:
+  headrace fit cats.h5 --x image --y label
+  headrace fit cats.h5 --x image --y label --epochs 3 --memory 256MB \\
+      --out model.keras
+  headrace fit cats.h5 --x image --y label --model mycode.py:build \\
+      --validation test.h5
+  headrace fit cats.h5 --x image --y label --model model.keras \\
+      --out model.keras --json
+
+{EXIT_CODES}"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Adds `fit` to the commands."""
+    parser = commands.add_parser(
+        "fit",
+        help="train a model on a file",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("file", type=Path, metavar="FILE", help="HDF5 file with the samples")
+
+    data = parser.add_argument_group("data")
+    add_fields(
+        data,
+        x="what the model sees; several as a,b or by repeating --x "
+        "(default: the only field besides the others)",
+        y="what it learns to predict",
+    )
+    data.add_argument(
+        "--validation",
+        default="0.1",
+        metavar="SHARE|FILE|none",
+        help="a share of the rows, drawn at random; a file with the same fields; or none "
+        "(default: 0.1)",
+    )
+    data.add_argument(
+        "--stratify",
+        metavar="FIELD",
+        help="give training and validation the same mixture of this field's classes",
+    )
+    data.add_argument(
+        "--split-by",
+        metavar="FIELD",
+        help="keep rows with the same value of this field, such as a user's number, all in "
+        "training or all in validation",
+    )
+
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="model.keras, or mycode.py:function for a function of yours that returns a compiled "
+        "model; it is called with the training data if it takes an argument (default: a baseline)",
+    )
+    training.add_argument(
+        "--epochs", type=positive, default=1, metavar="N", help="passes over the rows (default: 1)"
+    )
+    training.add_argument(
+        "--batch-size",
+        type=positive,
+        default=128,
+        metavar="N",
+        help="rows in a batch (default: 128)",
+    )
+    training.add_argument(
+        "--shuffle",
+        choices=SHUFFLE,
+        default="yes",
+        help="order of the rows. yes: the best mixture that the file's layout allows at full "
+        "speed; exact: a uniform permutation, also where that is slow; batch: neighbouring rows "
+        "stay together, batches come in random order; no: as in the file (default: yes)",
+    )
+    training.add_argument(
+        "--seed",
+        type=seed_number,
+        metavar="N",
+        help="makes split, shuffle, weights and dropout repeatable (default: drawn, and shown in "
+        "the summary)",
+    )
+    add_means(training, besides=", validation included")
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", type=Path, metavar="MODEL", help="save the model: name.keras")
+    output.add_argument(
+        "--json", action="store_true", help="the summary as one JSON document on stdout"
+    )
+    output.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    output.add_argument("--debug", action="store_true", help="show where an error was raised")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trains as `options` say, and prints the summary."""
+    # With --json, stdout belongs to the document: whatever else is printed goes to stderr.
+    target = sys.stderr if options.json else sys.stdout
+    with contextlib.redirect_stdout(target):
+        summary = train(options, verbose=_verbosity(options))
+    if options.json:
+        print(json.dumps(summary, indent=2, allow_nan=False))
+    elif not options.quiet:
+        print(to_text(summary), flush=True)
+
+
+def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
+    """Trains as `options` say, and gives the summary.
+
+    Cheap checks come first, so that a mistake shows before Keras is loaded, and long before
+    hours of training.
+
+    Args:
+        options: The parsed command line.
+        verbose: As for `keras.Model.fit`.
+    """
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    memory = default_memory() if options.memory is None else parse_bytes(options.memory)
+    if options.out is not None:
+        check_output(options.out)
+    data, training, validation = _open(options, seed)
+    inputs = _inputs(options, training, validation)
+    if options.out is not None:
+        check_no_input(options.out, inputs)
+    backend = choose_backend()
+    # The user's file runs before Keras is imported here.
+    own = options.model if options.model and not options.model.endswith(".keras") else None
+    function = load_function(own) if own else None
+    from headrace.keras import baseline, models
+
+    loader, validation_loader = _loaders(options, memory, seed, data, training, validation)
+    models.set_seed(seed)
+    if function is not None:
+        model = models.call(function, training, options.model)
+    elif options.model:
+        model = models.load(Path(options.model))
+    else:
+        model = baseline.build(training, validation=validation)
+    history = model.fit(
+        loader, validation_data=validation_loader, epochs=options.epochs, verbose=verbose
+    )
+    if options.out is not None:
+        with published(options.out, inputs) as part:
+            model.save(part)
+    return summarise(
+        file=options.file,
+        backend=backend,
+        model=f"{options.model or 'baseline'}, {model.count_params():,} parameters",
+        training=training,
+        validation=validation,
+        loader=loader,
+        validation_loader=validation_loader,
+        history=history.history,
+        saved=options.out,
+    )
+
+
+def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset, Dataset | None]:
+    """All samples of the file, those to train on, and those to validate on."""
+    fields = fields_of(options)
+    share = None if options.validation == "none" else _share(options.validation)
+    if share is None and (options.stratify or options.split_by):
+        raise OptionError(
+            "--stratify and --split-by say how a share is drawn for validation. Received: "
+            f"--validation {options.validation}"
+        )
+    data = hr.open(options.file, start=options.start, end=options.end, **fields)
+    if options.validation == "none":
+        return data, data, None
+    if share is None:
+        validation = hr.open(options.validation, **fields)
+        _check_same_shapes(data, validation, options.validation)
+        return data, data, validation
+    training, validation = data.split(
+        1 - share, seed=seed, stratify=options.stratify, by=options.split_by
+    )
+    if not len(training) or not len(validation):
+        raise OptionError(
+            f"--validation {options.validation} leaves {len(training)} of {len(data)} samples to "
+            f"train on and {len(validation)} to validate on. Choose another share, a file, or none."
+        )
+    return data, training, validation
+
+
+def _inputs(
+    options: argparse.Namespace, training: Dataset, validation: Dataset | None
+) -> tuple[str, ...]:
+    """The files that are read and must stay; a model may be trained further in its place."""
+    read = [training] if validation is None else [training, validation]
+    files = tuple(file for data in read for file in data._view.inputs())
+    own = options.model and not options.model.endswith(".keras")
+    return (*files, str(file_of(options.model))) if own else files
+
+
+def _loaders(
+    options: argparse.Namespace,
+    memory: int,
+    seed: int,
+    data: Dataset,
+    training: Dataset,
+    validation: Dataset | None,
+) -> tuple[hr.Loader, hr.Loader | None]:
+    """Batches of both parts of `data`; together they keep to the budget of `memory` bytes."""
+    size, workers = options.batch_size, options.workers
+    order: dict[str, Any] = {"shuffle": SHUFFLE[options.shuffle], "seed": seed}
+    if validation is None:
+        return training.batch(size, **order, memory=memory, workers=workers), None
+    # Validation needs no shuffle, and so little memory.
+    share = memory // 4
+    try:
+        return (
+            training.batch(size, **order, memory=memory - share, workers=workers),
+            validation.batch(size, memory=max(1, share), workers=workers),
+        )
+    except MemoryBudgetError as error:
+        # What a part needs depends on the seed, and is never more than what all rows need.
+        validated = validation if training is data else data
+        least = max(
+            (_least_memory(data, size, **order) - 1) * 4 // 3 + 1,
+            4 * _least_memory(validated, size),
+        )
+        raise too_little_memory(
+            memory,
+            "training gets three quarters of it, and validation one quarter; each has to hold "
+            f"two batches of {size:,} and two blocks of rows that are read together",
+            least,
+        ) from error
+
+
+def _least_memory(data: Dataset, batch_size: int, **order: Any) -> int:
+    """The least memory with which batches can be made, in bytes."""
+    try:
+        data.batch(batch_size, memory=1, **order)
+    except MemoryBudgetError as error:
+        return error.least or 1
+    return 1
+
+
+def _check_same_shapes(training: Dataset, validation: Dataset, path: str) -> None:
+    for name, field in training.spec.items():
+        other = validation.spec[name]
+        if other.shape != field.shape:
+            raise ShapeError(
+                f"Samples to train and to validate on differ: field {name!r} has shape "
+                f"{field.shape} there and {other.shape} in {path}."
+            )
+
+
+def _share(text: str) -> float | None:
+    """The share that `--validation` names; None if it names a file."""
+    try:
+        share = float(text)
+    except ValueError:
+        return None
+    if not 0 < share < 1:
+        raise OptionError(
+            f"--validation takes a share between 0 and 1, a file, or none. Received: {text}"
+        )
+    return share
+
+
+def _verbosity(options: argparse.Namespace) -> int:
+    """Keras' `verbose`: a moving bar in a terminal, a line an epoch in a pipe."""
+    if options.quiet:
+        return 0
+    if options.json:
+        return 1 if sys.stderr.isatty() else 0
+    return 1 if sys.stdout.isatty() else 2

@@ -1,0 +1,157 @@
+"""`headrace info`: what is in a file, how it will be read, and what would make it train better."""
+
+import argparse
+import json
+import shutil
+import sys
+from dataclasses import replace
+from typing import Any
+
+from headrace.cli.info import content, storing
+from headrace.cli.info.advice import Advice
+from headrace.cli.info.conventions import recognise
+from headrace.cli.info.document import describe
+from headrace.cli.info.mixing import Setting
+from headrace.cli.info.text import to_text
+from headrace.cli.inputs import positive
+from headrace.cli.parser import EXIT_CODES
+from headrace.errors import FileFormatError, OptionError, some_of
+from headrace.resources import default_memory, parse_bytes
+from headrace.sources.hdf5.survey import MOST_OBJECTS, Survey, survey
+from headrace.sources.paths import find_files
+
+DESCRIPTION = """\
+Shows the groups and datasets of an HDF5 file: shape, type, size, how the
+values are stored, and which way Headrace will read them and why. Then it says
+what costs time or mixes badly when a model is trained on the file, each with
+the command that mends it. Files stay as they are: a command writes a new one.
+Files as AnnData, MATLAB, PyTables, pandas, netCDF, NWB and Keras lay them out
+are recognised, and so are samples that are groups or datasets of their own:
+for those it prints the few lines of Python that read them today.
+
+Little of the data is read, so that this takes a moment even on large files;
+damage in the middle of the data is not found."""
+
+EPILOG = f"""\
+words:
+  chunk          a piece of a dataset that is stored, and compressed, by itself
+  direct rows    any row is read by its address in the file: the fastest way
+  direct chunks  whole chunks are read, and decoded on all cores
+  h5py           the HDF5 library reads, on one core
+
+keys of --json:
+  file, bytes, groups, datasets, complete
+             of the file; complete is false if not everything was looked at
+  objects    for each object: name, kind (group, dataset, type, link, unknown),
+             note, alike (the first object of its group that is of the same
+             form, if many are), attributes; for a group objects and listed,
+             how many it holds and how many of them are here, and content
+             (what that is, if it is no data); for a dataset field (false if
+             it is no field of samples by itself), shape, dtype, members (of
+             compound values), layout, chunk_shape, chunk_bytes, chunks,
+             chunks_written, filters, stored_bytes, decoded_bytes, ratio
+             (stored to decoded), path and reason (how it is read; null if it
+             cannot be), problem (why it cannot be used), damaged
+  advice     kind, datasets, text, language (shell, python or null), command
+  setting    memory and batch_size that the advice is for
+  next       x, y, sample_weight, python, shell: how to go on; null if that is
+             not clear
+
+examples:
+  headrace info cats.h5
+  headrace info cats.h5 --memory 256MB --batch-size 256
+  headrace info cats.h5 --json | jq '.advice[].kind'
+
+{EXIT_CODES}
+
+0 is also the code of a file with advice, 2 that of a damaged one."""
+
+_WIDTH_IN_A_PIPE = 100
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Adds `info` to the commands."""
+    parser = commands.add_parser(
+        "info",
+        help="what is in a file, and what would train better",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("file", metavar="FILE", help="HDF5 file")
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="the memory that you will train with, such as 256MB "
+        "(default: a quarter of what this process may use, 2 GiB at most, as in headrace fit)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="the same of batches (default: 32)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        default=MOST_OBJECTS,
+        metavar="N",
+        help=f"objects to look at, those near the root first (default: {MOST_OBJECTS})",
+    )
+    parser.add_argument("--json", action="store_true", help="the same as one JSON document")
+    parser.add_argument("--debug", action="store_true", help="show where an error was raised")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Looks at the file, and prints what is there.
+
+    Raises:
+        FileFormatError: After printing, if something in the file is damaged.
+    """
+    memory = default_memory() if options.memory is None else parse_bytes(options.memory)
+    setting = Setting(memory, options.batch_size)
+    file = _one_file(options.file)
+    found = survey(file, options.limit)
+    known = recognise(file, found)
+    said = {name for one in known.advice for name in one.datasets}
+    advice = [
+        *known.advice,
+        *storing.advise(file, known.survey, setting),
+        *(
+            one
+            for one in content.advise(file, known.survey, known.roles, setting)
+            if one.kind != "unusable-type" or one.datasets[0] not in said
+        ),
+    ]
+    document = describe(file, found, replace(known, advice=advice), setting)
+    if options.json:
+        text = json.dumps(document, indent=2, allow_nan=False)
+    else:
+        width = shutil.get_terminal_size((_WIDTH_IN_A_PIPE, 24)).columns
+        text = to_text(document, width, sys.stdout.encoding)
+    print(text, flush=True)
+    _check_damage(found, advice)
+
+
+def _one_file(path: str) -> str:
+    """The file that a path or pattern names."""
+    files = find_files(path)
+    if len(files) > 1:
+        raise OptionError(
+            f"{path!r} matches {len(files)} files, and info looks at one: {some_of(files)}. "
+            "from_hdf5() takes them all as one data set."
+        )
+    return str(files[0])
+
+
+def _check_damage(found: Survey, advice: list[Advice]) -> None:
+    """Raises what says which objects of the file are damaged."""
+    errors = [str(item.error) for item in found.everything() if item.damaged]
+    errors += [str(found.root.error)] if found.root.damaged else []
+    errors += [one.text for one in advice if one.kind == "damaged"]
+    if errors:
+        more = f" ({len(errors) - 1} more of its objects are damaged.)" * (len(errors) > 1)
+        raise FileFormatError(errors[0] + more)

@@ -1,0 +1,350 @@
+"""What `headrace info` knows about a file, as lines for a person."""
+
+import textwrap
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from headrace.errors import printable
+from headrace.resources import format_bytes
+
+_NARROWEST = 60
+_GAP = "  "
+
+_HEADS = ("", "shape", "type", "in memory", "in file")
+_MOST_COLUMNS = (40, 30, 14, 12, 16)
+"""Columns that a cell may take, where there is room."""
+
+_FEWEST_COLUMNS = (14, 12, 8, 9, 9)
+
+_MOST_ALIKE = 20
+"""Pieces of advice that one command mends, and that are read one by one."""
+
+_PLACES = {
+    "contiguous": "in one piece",
+    "compact": "in the file's table of contents",
+    "virtual": "in other datasets (virtual)",
+}
+
+_WAYS = {
+    "direct rows": "any row is read by its address, the fastest way",
+    "direct chunks": "whole chunks are read, and decoded on all cores",
+    "h5py": "the HDF5 library reads, on one core",
+}
+
+
+class _Strokes(NamedTuple):
+    """What trees are drawn with."""
+
+    branch: str
+    last: str
+    down: str
+    nothing: str = "   "
+    cut: str = "…"
+
+
+_LINES = _Strokes("├─ ", "└─ ", "│  ")
+_PLAIN = _Strokes("|- ", "`- ", "|  ", cut="~")
+
+
+class _Row(NamedTuple):
+    """A line of the tree with cells, and lines below it."""
+
+    cells: tuple[str, ...]
+    details: list[tuple[str, str]]
+    indent: str
+
+
+def to_text(known: Mapping[str, Any], width: int, encoding: str | None) -> str:
+    """Everything about a file, in lines of at most `width` columns; commands are not cut.
+
+    Names come from the file, and may hold anything: what a terminal would not show as a
+    character is written as an escape, as Python does.
+
+    Args:
+        known: What `describe` gives.
+        width: Columns of the terminal.
+        encoding: Of the terminal. What it cannot show is written as an escape as well.
+    """
+    width = max(width, _NARROWEST)
+    strokes = _LINES if _shows(encoding, "".join(_LINES)) else _PLAIN
+    lines = [
+        *_head(known, width),
+        "",
+        *_tree(known, width, strokes),
+        "",
+        *_legend(known, width),
+        *_advice(known, width),
+        *_next(known),
+    ]
+    text = "\n".join(printable(line).rstrip() for line in lines)
+    used = encoding or "utf-8"
+    return text.encode(used, "backslashreplace").decode(used)
+
+
+# The file and its tree.
+
+
+def _head(known: Mapping[str, Any], width: int) -> Iterator[str]:
+    counts = [f"{format_bytes(known['bytes'])}"]
+    for key in ("datasets", "groups"):
+        number = known[key]
+        if number or key == "datasets":
+            counts.append(f"{number:,} {key[:-1]}{'s' * (number != 1)}")
+    yield f"{known['file']}: {', '.join(counts)}"
+    if not known["complete"]:
+        yield "  among the objects that were looked at (--limit)"
+    root = known["objects"][0]
+    yield from _wrap("  has ", _attributes(root), width)
+    yield from _wrap("  ", root["problem"] or "", width)
+
+
+def _tree(known: Mapping[str, Any], width: int, strokes: _Strokes) -> Iterator[str]:
+    root, *others = known["objects"]
+    below: dict[str, list[Any]] = {}
+    for item in others:
+        below.setdefault(item["name"].rpartition("/")[0], []).append(item)
+    rows = list(_rows(root, below, "", strokes))
+    if not rows:
+        yield "It holds no datasets and no groups."
+        return
+    columns = _columns([row.cells for row in rows if row.cells[1:]], width)
+    if any(row.cells[1:] for row in rows):
+        yield _line(_HEADS, columns, strokes.cut)
+    for row in rows:
+        if row.cells[1:]:
+            yield _line(row.cells, columns, strokes.cut)
+        else:
+            yield _shorten(row.cells[0], width, strokes.cut)
+        for label, text in row.details:
+            start = f"{row.indent}{label:<7}" if label else row.indent
+            yield from _wrap(start, text, width, row.indent + " " * (len(start) - len(row.indent)))
+
+
+def _rows(
+    group: Mapping[str, Any], below: Mapping[str, Sequence[Any]], indent: str, strokes: _Strokes
+) -> Iterator[_Row]:
+    """The lines for all that a group holds."""
+    children = [] if group["content"] else below.get(group["name"], [])
+    hidden = Counter(item["alike"] for item in children if item["alike"] != item["name"])
+    children = [item for item in children if item["alike"] in (None, item["name"])]
+    more = group["objects"] - group["listed"]
+    for number, item in enumerate(children):
+        last = number == len(children) - 1 and not more
+        further = indent + (strokes.nothing if last else strokes.down)
+        name = indent + (strokes.last if last else strokes.branch)
+        name += printable(item["name"].rpartition("/")[2])
+        yield _row(name, item, further)
+        if item["kind"] == "group":
+            yield from _rows(item, below, further, strokes)
+        if hidden[item["name"]]:
+            text = f"{further}   and {hidden[item['name']]:,} more like it (--json shows them)"
+            yield _Row((text,), [], "")
+    if children and more:
+        yield _Row((f"{indent}{strokes.last}and {more:,} more (--limit shows more)",), [], "")
+
+
+def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
+    """The lines for one object."""
+    details = []
+    # What is no data of the user's takes one line.
+    brief = item.get("field") is False or bool(item.get("content"))
+    if item["kind"] == "group":
+        number = item["objects"]
+        name += f"/  {number:,} object{'s' * (number != 1)}"
+        name += ", not looked at" * (number > 0 and not item["listed"])
+        name += f": {item['content']}" * bool(item["content"])
+    if item["kind"] in ("link", "type"):
+        name += f"  ({printable(item['note'] or 'a named type')})"
+    elif item["note"]:
+        details.append(("", item["note"]))
+    problem = item["problem"]
+    if problem and (item["damaged"] or not brief):
+        # Most errors go on after the name of the dataset.
+        said = f"it {problem}" if problem[0].islower() else problem
+        details.append(("", said if item["damaged"] else f"cannot be used: {said}"))
+    cells: tuple[str, ...] = (name,)
+    if item.get("layout"):
+        cells, more = _dataset(name, item)
+        details += more if not brief else []
+    if not brief:
+        details += [("parts", _members(item)), ("has", _attributes(item))]
+    return _Row(cells, [(label, text) for label, text in details if text], f"{indent}  ")
+
+
+def _dataset(name: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    stored, decoded, filters = item["stored_bytes"], item["decoded_bytes"], item["filters"]
+    in_file = "" if stored is None else format_bytes(stored)
+    if filters and item["ratio"] is not None:
+        in_file += f" ({item['ratio']:.0%})" if item["ratio"] >= 0.01 else " (<1%)"
+    shape = "no data" if item["shape"] is None else str(tuple(item["shape"]))
+    in_memory = "" if decoded is None else format_bytes(decoded)
+    details = []
+    if item["path"]:
+        details = [("stored", _stored(item)), ("read", f"{item['path']}: {item['reason']}")]
+    return (name, shape, printable(item["dtype"]), in_memory, in_file), details
+
+
+def _stored(item: Mapping[str, Any]) -> str:
+    layout: str = item["layout"]
+    if layout != "chunks":
+        return _PLACES.get(layout, layout)
+    size = format_bytes(item["chunk_bytes"])
+    number, written = item["chunks"], item["chunks_written"]
+    text = f"{number:,} chunk{'s' * (number != 1)} of {tuple(item['chunk_shape'])}, {size}"
+    text += " each" * (number != 1)
+    if written not in (None, number):
+        text += f", {written:,} of them written"
+    return f"{text}; {' + '.join(item['filters']) or 'not compressed'}"
+
+
+def _members(item: Mapping[str, Any]) -> str:
+    """The parts of compound values, the first as a field is named."""
+    members = list(item.get("members", {}).items())
+    if not members:
+        return ""
+    shown = [f"{name} {dtype}" for name, dtype in members[:_MOST_ALIKE]]
+    more = f", and {len(members) - _MOST_ALIKE} more" if len(members) > _MOST_ALIKE else ""
+    return f"{', '.join(shown)}{more}; a field by itself, such as {item['name']}[{members[0][0]!r}]"
+
+
+def _attributes(item: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name} = {text}" for name, text in item["attributes"].items())
+
+
+def _legend(known: Mapping[str, Any], width: int) -> Iterator[str]:
+    """What the words mean that appear above."""
+    shown = [item for item in known["objects"] if item.get("field")]
+    paths = {item["path"] for item in shown if item.get("path")}
+    words = {path: text for path, text in _WAYS.items() if path in paths}
+    if any(item.get("chunk_shape") for item in shown):
+        words["chunk"] = "a piece of a dataset that is stored, and compressed, by itself"
+    size = max(map(len, words), default=0)
+    for word, text in words.items():
+        yield from _wrap(f"{word:<{size}}{_GAP}", text, width)
+    if words:
+        yield ""
+
+
+# Advice, and how to go on.
+
+
+def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
+    memory, batch_size = format_bytes(known["setting"]["memory"]), known["setting"]["batch_size"]
+    found = known["advice"]
+    judged = f"batches of {batch_size} and {memory} of memory (--batch-size, --memory)"
+    if not found:
+        yield from _wrap("", f"No advice: nothing to mend for {judged}.", width)
+        yield ""
+        return
+    yield from _wrap("", f"Advice for {judged}:", width)
+    yield ""
+    groups: dict[Any, list[Any]] = {}
+    for one in found:
+        # Without a command, those of one kind stand together.
+        groups.setdefault((one["language"], one["command"] or one["kind"]), []).append(one)
+    number = 0
+    for (language, command), ones in groups.items():
+        first = number + 1
+        for one in ones[:_MOST_ALIKE]:
+            number += 1
+            yield from _item(number, one, width)
+        if len(ones) > _MOST_ALIKE:
+            number = first + len(ones) - 1
+            yield f"   and {len(ones) - _MOST_ALIKE:,} more (--json has them)"
+        if language:
+            span = f" (for {first} to {number} together)" if number > first else ""
+            yield f"   {'In Python' if language == 'python' else 'In a shell'}{span}:"
+            yield ""
+            yield from command.splitlines()
+        yield ""
+
+
+def _item(number: int, one: Mapping[str, Any], width: int) -> Iterator[str]:
+    names = ", ".join(
+        _shorten(printable(name), _MOST_COLUMNS[0], "...") for name in one["datasets"][:3]
+    )
+    more = ", ..." * (len(one["datasets"]) > 3)
+    yield from _wrap("", f"{number}. {names}{more}: {one['kind'].replace('-', ' ')}", width, "   ")
+    yield from _wrap("   ", one["text"], width)
+
+
+def _next(known: Mapping[str, Any]) -> Iterator[str]:
+    if known["next"]:
+        yield f"To go on, in Python{' or in a shell' * bool(known['next']['shell'])}:"
+        yield ""
+        yield f"data = {known['next']['python']}"
+        if known["next"]["shell"]:
+            yield known["next"]["shell"]
+
+
+# Columns.
+
+
+def _columns(rows: Sequence[tuple[str, ...]], width: int) -> list[int]:
+    """How wide the columns are: as their cells, or less where they do not fit."""
+    sizes = [
+        min(max(_width(row[i]) for row in [_HEADS, *rows]), most)
+        for i, most in enumerate(_MOST_COLUMNS)
+    ]
+    for i, fewest in enumerate(_FEWEST_COLUMNS):
+        over = sum(sizes) + len(_GAP) * (len(sizes) - 1) - width
+        sizes[i] = max(min(sizes[i], fewest), sizes[i] - max(0, over))
+    return sizes
+
+
+def _line(cells: Sequence[str], sizes: Sequence[int], cut: str) -> str:
+    """Cells in their columns; sizes are flush right."""
+    shown = []
+    for i, (cell, size) in enumerate(zip(cells, sizes, strict=True)):
+        text = _shorten(cell, size, cut)
+        space = " " * (size - _width(text))
+        shown.append(space + text if i >= len(cells) - 2 else text + space)
+    return _GAP.join(shown)
+
+
+def _wrap(start: str, text: str, width: int, further: str | None = None) -> list[str]:
+    """The text in lines; those after the first are indented as far, or as `further` says."""
+    if not text:
+        return []
+    indent = " " * len(start) if further is None else further
+    return textwrap.wrap(
+        printable(text),
+        width,
+        initial_indent=start,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+
+
+def _width(text: str) -> int:
+    """Columns that the text takes in a terminal."""
+    return sum(_columns_of(c) for c in text)
+
+
+def _columns_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _shorten(text: str, width: int, cut: str) -> str:
+    """The start of the text, as far as it fits."""
+    if _width(text) <= width:
+        return text
+    kept, left = "", width - len(cut)
+    for character in text:
+        left -= _columns_of(character)
+        if left < 0:
+            break
+        kept += character
+    return kept + cut
+
+
+def _shows(encoding: str | None, text: str) -> bool:
+    try:
+        text.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

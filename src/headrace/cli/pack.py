@@ -1,0 +1,225 @@
+"""`headrace pack`: writes samples once into HDF5 that trains faster."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import headrace as hr
+from headrace.cli.function import file_of, load_function
+from headrace.cli.inputs import (
+    add_fields,
+    add_means,
+    fields_of,
+    open_samples,
+    seed_number,
+    split_names,
+)
+from headrace.cli.parser import EXIT_CODES
+from headrace.errors import OptionError
+from headrace.resources import format_bytes
+from headrace.staging import check_no_input
+
+DESCRIPTION = """\
+Writes samples once into HDF5 from which training reads them faster, and
+which any h5py reads: in one piece for each field, or in compressed chunks of
+whole samples. The order of the rows stays, or becomes a random one. At any
+moment OUT is what was there before, or the whole new data."""
+
+EPILOG = f"""\
+examples:
+  headrace pack cats.h5 fast.h5              all fields, uncompressed
+  headrace pack cats.h5 mixed.h5 --shuffle   rows in a random order
+  headrace pack cats.h5 small.h5 --compression gzip --shuffle --seed 0
+  headrace pack cats.h5 x.h5 --x image --y label --keep user_id
+  headrace pack cats.h5 x.h5 --x image --y label --dtype label=uint8 \\
+      --map mycode.py:prepare
+  headrace pack 'logs/*.h5' shards --shard-size 4GB
+  headrace pack 'logs/*.h5' shards --shard-size 4GB --resume
+
+OUT knows its x and y afterwards: in Python, hr.open("fast.h5"). Later,
+headrace verify OUT checks that every byte is what was written.
+
+{EXIT_CODES}"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Adds `pack` to the commands."""
+    parser = commands.add_parser(
+        "pack",
+        help="write data once into a file that trains faster",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "input",
+        nargs="+",
+        metavar="INPUT",
+        help="HDF5 files, whose rows follow each other; a .npy or .npz file; a folder of shards",
+    )
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="the file to write; a folder with --shard-size"
+    )
+
+    data = parser.add_argument_group("data")
+    add_fields(
+        data,
+        x="fields that become x; several as a,b or by repeating --x (default: all fields, and what "
+        "a packed input says of x and y)",
+        y="fields that become y",
+    )
+    data.add_argument(
+        "--keep",
+        action="append",
+        metavar="FIELD",
+        help="fields that go along and are no part of x or y, such as the key of a later split",
+    )
+    data.add_argument(
+        "--map",
+        metavar="FILE.py:FUNCTION",
+        help="a function of yours that is applied to batches, as by data.map()",
+    )
+
+    data.add_argument(
+        "--map-version",
+        metavar="TEXT",
+        help="your word for what that function does, which --resume compares where the function "
+        "refers to what cannot be compared, such as a lock",
+    )
+
+    form = parser.add_argument_group("form")
+    form.add_argument(
+        "--compression",
+        metavar="NAME",
+        help="gzip, lzf, zstd, lz4 or bzip2; all but the first two need hdf5plugin where h5py "
+        "reads them (default: none)",
+    )
+    form.add_argument(
+        "--level", type=int, metavar="N", help="how hard to compress (default: usual)"
+    )
+    form.add_argument(
+        "--chunk", metavar="SIZE", help="of a chunk before it is compressed (default: 2MiB)"
+    )
+    form.add_argument(
+        "--dtype",
+        action="append",
+        metavar="[FIELD=]TYPE",
+        help="another type for a field, or for all; a value that it would change is an error",
+    )
+    form.add_argument("--allow-loss", action="store_true", help="let types change values")
+    form.add_argument(
+        "--shuffle", action="store_true", help="write the rows in a uniform random order"
+    )
+    form.add_argument("--seed", type=seed_number, metavar="N", help="makes that order repeatable")
+    form.add_argument(
+        "--shard-size",
+        metavar="SIZE",
+        help="write a folder of files with so many bytes of samples each, such as 4GB, and a "
+        "manifest",
+    )
+
+    work = parser.add_argument_group("work")
+    add_means(work)
+    work.add_argument("--overwrite", action="store_true", help="replace what is at OUT")
+    work.add_argument("--resume", action="store_true", help="continue shards that were stopped")
+    work.add_argument("--json", action="store_true", help="the summary as one JSON document")
+    work.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    work.add_argument("--debug", action="store_true", help="show where an error was raised")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Packs as `options` say, and prints what was written."""
+    began = time.perf_counter()
+    paths = options.input if len(options.input) > 1 else options.input[0]
+    data, parts = _samples(options, paths)
+    if options.map:
+        check_no_input(options.out, [str(file_of(options.map))])
+    packed = hr.pack(
+        data,
+        options.out,
+        **parts,
+        compression=options.compression,
+        level=options.level,
+        chunk=options.chunk,
+        dtype=_dtypes(options.dtype),
+        allow_loss=options.allow_loss,
+        shuffle=options.shuffle,
+        seed=options.seed,
+        shard_size=options.shard_size,
+        memory=options.memory,
+        workers=options.workers,
+        overwrite=options.overwrite,
+        resume=options.resume,
+        version=options.map_version,
+        progress=False if options.quiet else None,
+    )
+    if options.quiet:
+        return
+    whole = hr.open(options.out, ...) if options.keep else packed
+    summary = summarise(options.out, whole, time.perf_counter() - began)
+    print(json.dumps(summary, indent=2) if options.json else to_text(summary), flush=True)
+
+
+def _samples(options: argparse.Namespace, paths: Any) -> tuple[hr.Dataset, dict[str, Any]]:
+    """What is packed, and what of it becomes x, y and sample_weight, where that is not all."""
+    kept = split_names(options.keep)
+    if not kept:
+        data = open_samples(options, paths)
+        return (data.map(load_function(options.map)) if options.map else data), {}
+    parts = fields_of(options)
+    if not parts["x"] or options.map:
+        raise OptionError(
+            "--keep goes with --x, which says what is x, and not with --map, whose function is "
+            "given x and y."
+        )
+    options.x = [*options.x, *options.keep]
+    return open_samples(options, paths), parts
+
+
+def summarise(out: Path, packed: hr.Dataset, seconds: float) -> dict[str, Any]:
+    """What was written, as data."""
+    files = sorted(out.iterdir()) if out.is_dir() else [out]
+    return {
+        "out": str(out),
+        "rows": len(packed),
+        "fields": {f.name: {"shape": f.shape, "dtype": str(f.dtype)} for f in packed.spec.fields},
+        "files": sum(file.suffix != ".json" for file in files),
+        "bytes": sum(file.stat().st_size for file in files),
+        "bytes_in_memory": packed.nbytes,
+        "seconds": seconds,
+        "bytes_per_second": packed.nbytes / seconds,
+    }
+
+
+def to_text(summary: dict[str, Any]) -> str:
+    """The summary for a person."""
+    files = f" in {summary['files']} files" if summary["files"] > 1 else ""
+    share = summary["bytes"] / summary["bytes_in_memory"]
+    speed = format_bytes(summary["bytes_per_second"])
+    return "\n".join(
+        [
+            f"{summary['out']}: {summary['rows']:,} samples{files}",
+            f"  size    {format_bytes(summary['bytes'])}, {share:.0%} of what it takes in memory",
+            f"  time    {summary['seconds']:.1f} s, {speed}/s",
+            f"  use     hr.open({summary['out']!r})",
+        ]
+    )
+
+
+def _dtypes(given: list[str] | None) -> Any:
+    """`dtype=` as `pack` takes it, from options such as `["label=uint8"]` or `["float32"]`."""
+    if not given:
+        return None
+    pairs = [text.rpartition("=")[::2] for text in given]
+    if any(not name for name, _ in pairs):
+        if len(pairs) > 1:
+            raise OptionError(
+                "Expected one --dtype TYPE for all fields, or a --dtype FIELD=TYPE for each. "
+                f"Received: {' '.join(given)}"
+            )
+        return pairs[0][1]
+    return dict(pairs)

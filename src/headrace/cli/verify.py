@@ -1,0 +1,68 @@
+"""`headrace verify`: whether files are what they were when they were written."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import headrace as hr
+from headrace.cli.inputs import add_means
+from headrace.cli.parser import EXIT_CODES
+from headrace.errors import ReadError
+
+DESCRIPTION = """\
+Reads everything at PATH, and names what is broken. Data that headrace pack
+wrote are compared with the checksums that were noted then; of any other HDF5
+file, each value is read and decoded."""
+
+EPILOG = f"""\
+examples:
+  headrace verify fast.h5
+  headrace verify shards --json
+  headrace verify fast.h5 --quiet && echo whole
+
+{EXIT_CODES}
+
+1 is also the code of data that is broken."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Adds `verify` to the commands."""
+    parser = commands.add_parser(
+        "verify",
+        help="check that files are whole",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "path", type=Path, metavar="PATH", help="a folder of shards, or an HDF5 file"
+    )
+    add_means(parser)
+    parser.add_argument("--json", action="store_true", help="the same as one JSON document")
+    parser.add_argument("--quiet", action="store_true", help="no output; the exit code says it")
+    parser.add_argument("--debug", action="store_true", help="show where an error was raised")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Checks, and prints what was found.
+
+    Raises:
+        ReadError: After printing, if something is broken.
+    """
+    found = hr.verify(
+        options.path,
+        memory=options.memory,
+        workers=options.workers,
+        progress=False if options.quiet else None,
+    )
+    if options.json:
+        print(json.dumps({"ok": found.ok, **asdict(found)}, indent=2), flush=True)
+    elif not options.quiet:
+        print(found, flush=True)
+    if not found.ok:
+        more = f" ({len(found.problems) - 1} more)" * (len(found.problems) > 1)
+        raise ReadError(f"{found.path} is broken: {found.problems[0]}{more}")

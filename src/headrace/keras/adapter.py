@@ -1,0 +1,311 @@
+"""The data adapter that feeds a trainer from a loader."""
+
+import itertools
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from headrace.errors import OptionError, TypeNotSupportedError
+from headrace.keras.clock import Clock
+from headrace.keras.insides import (
+    Call,
+    DataAdapter,
+    PartialBatchList,
+    add_callback,
+    learns_from_y,
+    looks_ahead_on,
+    restored_epoch,
+)
+from headrace.loading import Batch, Batches, ItemLoader, Loader
+from headrace.loading.items import ItemStream
+from headrace.loading.timing import Stopwatch
+from headrace.spec import leaves, map_structure
+from headrace.transform import stacked
+
+
+class LoaderAdapter(DataAdapter):
+    """Feeds a trainer from a loader.
+
+    Args:
+        loader: Where batches come from.
+        training: Whether the loader's order and position are followed; else every row
+            comes, in row order, and the position stays.
+        class_weight: Weights of classes, from `fit`.
+        steps: `steps_per_epoch` from `fit`: batches then come without end, so that
+            an epoch of the trainer may be shorter or longer than the loader's.
+        call: The call of `fit`, `evaluate` or `predict`, as far as it is known.
+    """
+
+    def __init__(
+        self,
+        loader: Loader | ItemLoader,
+        training: bool,
+        class_weight: Mapping[int, float] | None = None,
+        steps: int | None = None,
+        call: Call | None = None,
+    ) -> None:
+        self._loader = loader
+        self._training = training
+        self._steps = steps
+        self._endless = training and steps is not None
+        self._finish = None
+        if class_weight is not None:
+            self._finish = loader.weighted(class_weight)
+        self._call = call or Call()
+        self._epochs = max(self._call.epochs - self._call.initial_epoch, 1)
+        self._per_call = getattr(self._call.model, "steps_per_execution", 1)
+        self._stream: Batches | ItemStream | None = None
+        # Before the first epoch a trainer may draw batches to learn the shapes.
+        self._probing = training
+        self._checked = False
+        self._stopwatch: Stopwatch | None = None
+        self._has_clock = False
+        if training:
+            self._start_at(self._call.initial_epoch)
+
+    def _start_at(self, epoch: int) -> None:
+        """Goes to where an undisturbed run of `fit` would begin its epoch `epoch`."""
+        if not epoch:
+            return
+        if self._steps is None:
+            self._loader.go_to(epoch)
+            return
+        executions = -(-self._steps // self._per_call)
+        self._loader.go_to(*divmod(epoch * executions * self._per_call, len(self._loader)))
+
+    def _batches(self, ahead: int = 0, steps: int = 1) -> Iterator[Any]:
+        if self._probing:
+            # No more than this: should a trainer train on them, it runs out of data at once.
+            for _ in range(self._per_call):
+                yield self._probe()
+            return
+        if not self._training:
+            # Not kept: its threads end with this generator.
+            stream = self._loader.stream(in_row_order=True, finish=self._finish, steps=steps)
+            self._stopwatch = stream.stopwatch
+            for batch in stream:
+                self._check(batch)
+                yield batch
+            return
+        batches = self._next_stream(ahead, steps)
+        self._stopwatch = batches.stopwatch
+        while True:
+            for _ in range(batches.left):
+                batch = next(batches)
+                self._check(batch)
+                yield batch
+            if not self._endless:
+                break
+
+    def _check(self, batch: Batch) -> None:
+        """Says so if there is no y for the model to learn from; Keras would speak of None."""
+        if self._checked:
+            return
+        parts = batch[0] if isinstance(batch, list) else batch
+        if len(parts) < 2 and learns_from_y(self._call):
+            whose = "the batches of validation_data=" if self._call.validating else "these batches"
+            raise OptionError(
+                f"{self._call.name}() compares predictions with y, and {whose} have x alone. Name "
+                "the field to predict as y= where the data set is made (from_hdf5(..., y=...), "
+                "say), or return (x, y) from map()."
+            )
+        self._checked = True
+
+    def _next_stream(self, ahead: int, steps: int) -> Batches | ItemStream:
+        """Batches that go on from epoch to epoch, so that the next one is begun ahead of time."""
+        if self._stream is None:
+            # A callback that restores training says so just before the first epoch.
+            self._start_at(restored_epoch(self._call.model))
+        if self._stream is None or not self._stream.is_next:
+            if self._stream is not None:
+                self._stream.close()
+            self._stream = self._new_stream(ahead, steps)
+        self._epochs = max(self._epochs - 1, 1)
+        return self._stream
+
+    def _new_stream(self, ahead: int, steps: int) -> Batches | ItemStream:
+        if isinstance(self._loader, Loader):
+            epochs = None if self._endless else self._epochs
+            return self._loader.stream(epochs=epochs, finish=self._finish, ahead=ahead, steps=steps)
+        if self._steps is None:
+            return self._loader.stream(epochs=self._epochs, finish=self._finish)
+        # Nobody is asked for batches that no step will take.
+        most = self._steps * self._epochs
+        return self._loader.stream(epochs=None, finish=self._finish, most=most)
+
+    def _probe(self) -> Batch:
+        batch = self._loader.peek(self._finish)
+        self._check(batch)
+        for array in leaves(batch):
+            try:
+                keras.ops.convert_to_tensor(array[:1])
+            except (KeyError, TypeError, ValueError) as error:
+                raise TypeNotSupportedError(
+                    f"Keras on {keras.backend.backend()} has no tensors of type {array.dtype}, "
+                    "which this batch holds. Turn the values into other numbers with map()."
+                ) from error
+        return batch
+
+    def get_numpy_iterator(self) -> Iterator[Batch]:
+        """Batches as they are."""
+        return self._batches()
+
+    def get_jax_iterator(self, super_batch: int | None = None) -> Iterator[Batch]:
+        """Batches as they are: JAX takes NumPy arrays.
+
+        On an accelerator the trainer sends one batch ahead of the one that it trains on.
+
+        Args:
+            super_batch: Batches that one call of the trainer takes, from Keras 3.16 on: they come
+                as one, in arrays of shape `(super_batch, batch, ...)`.
+        """
+        import jax
+
+        ahead = int(looks_ahead_on(jax.default_backend()))
+        if not super_batch:
+            yield from self._batches(ahead)
+        else:
+            for several in self._several(ahead, super_batch):
+                yield PartialBatchList(several) if isinstance(several, list) else several
+        # A trainer that looks ahead asks for more just before it trains on the last one.
+        if self._training and self._stream is not None:
+            self._stream.settle()
+
+    def _several(self, ahead: int, steps: int) -> Iterator[Any]:
+        if self._loader.gives_at_once(steps, self._endless):
+            return self._batches(ahead, steps)
+        return _stacked(self._batches(steps * ahead), steps)
+
+    def get_torch_dataloader(self) -> Iterable[Batch]:
+        """Batches as tensors on the model's device; on the CPU they share the arrays' memory."""
+        import torch
+
+        def tensor(array: np.ndarray) -> Any:
+            if not array.flags.writeable:
+                array = array.copy()
+            return keras.ops.convert_to_tensor(torch.from_numpy(array))
+
+        return _Reiterable(lambda: (map_structure(tensor, b) for b in self._batches()))
+
+    def get_tf_dataset(self) -> Any:
+        """Batches as a `tf.data.Dataset`."""
+        import tensorflow as tf
+
+        batch = self._probe()
+        free = self._free_axes(batch)
+        signature = map_structure(
+            lambda array: tf.TensorSpec(
+                [None if i in free[id(array)] else n for i, n in enumerate(array.shape)],
+                array.dtype,
+            ),
+            batch,
+        )
+        options = tf.data.Options()
+        # Read-ahead is done already; more of it would count batches that were not trained on.
+        options.experimental_optimization.inject_prefetch = False
+        options.autotune.enabled = False
+        # TensorFlow keeps what it calls for as long as the program runs; the threads must not live
+        # that long.
+        start = weakref.WeakMethod(self._batches)
+
+        def batches() -> Iterator[Batch]:
+            run = start()
+            return run() if run is not None else iter(())
+
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        return dataset.with_options(options)
+
+    def _free_axes(self, batch: Batch) -> dict[int, set[int]]:
+        """For each array of a batch, the axes that may differ in others: of rows, and more.
+
+        Only an object that makes its own batches can have more of them: those that the model
+        leaves open.
+        """
+        free = {id(array): {0} for array in leaves(batch)}
+        if isinstance(self._loader, Loader):
+            return free
+        for part, known in zip(batch, ("inputs", "outputs", "outputs"), strict=False):
+            try:
+                shapes = [tensor.shape for tensor in getattr(self._call.model, known, None) or ()]
+            except (AttributeError, ValueError):  # a model that is not built
+                shapes = []
+            arrays = leaves(part)
+            if len(shapes) != len(arrays):
+                continue
+            for array, shape in zip(arrays, shapes, strict=True):
+                free[id(array)] |= {
+                    i for i, n in enumerate(shape[: array.ndim]) if n is None and i < array.ndim
+                }
+        return free
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches in an epoch; None if they come without end."""
+        if self._endless:
+            return None
+        rows = self._loader.rows(every=not self._training)
+        if rows is None or self._loader.batch_size is None:
+            return len(self._loader)
+        return -(-rows // self._loader.batch_size)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows in a batch, if that is known."""
+        return self._loader.batch_size
+
+    @property
+    def has_partial_batch(self) -> bool:
+        """Whether the last batch is smaller than the others."""
+        return self.partial_batch_size is not None
+
+    @property
+    def partial_batch_size(self) -> int | None:
+        """Rows of the last batch, if it is smaller than the others."""
+        rows = self._loader.rows(every=not self._training)
+        if rows is None or self._loader.batch_size is None:
+            return None
+        return rows % self._loader.batch_size or None
+
+    def on_epoch_begin(self) -> None:
+        """Starts the clock; it stops in a callback, since JAX computes in the background."""
+        if self._probing:
+            return
+        if not self._has_clock:
+            self._has_clock = True
+            # It outlives this adapter, whose threads have to end.
+            stop = weakref.WeakMethod(self._stop_clock)
+            add_callback(sys._getframe(1), Clock(self._training, stop))
+        if self._training and self._stopwatch is not None:
+            self._stopwatch.start()
+
+    def _stop_clock(self) -> None:
+        if self._stopwatch is not None:
+            self._stopwatch.stop()
+
+    def on_epoch_end(self) -> None:
+        """The trainer's reset before the first epoch comes here too: probing is over."""
+        self._probing = False
+
+
+class _Reiterable:
+    """An iterable that starts over each time, as a DataLoader does."""
+
+    def __init__(self, start: Callable[[], Iterator[Batch]]) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._start()
+
+
+def _stacked(batches: Iterator[Batch], steps: int) -> Iterator[Any]:
+    """Puts batches together by `steps`, as arrays of shape `(steps, batch, ...)`.
+
+    What is left at the end, or differs in shape, comes as a list of batches.
+    """
+    while some := list(itertools.islice(batches, steps)):
+        together = stacked(some) if len(some) == steps else None
+        yield some if together is None else together

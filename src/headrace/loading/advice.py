@@ -1,0 +1,67 @@
+"""What a person should know about an order before training on it."""
+
+from headrace.loading.budget import WELL_MIXED
+from headrace.loading.loader import Loader
+from headrace.resources import memory_limit, tight_memory
+
+
+def advice_on(loader: Loader) -> list[str]:
+    """What is worth a warning, each with what helps; often nothing."""
+    tight = tight_memory(loader._budget.needed)
+    found = [tight] if tight else []
+    if not _mixes_well(loader):
+        found.append(_weak_shuffle(loader))
+    view, resident = loader._view, loader.resident
+    slow = [
+        field.name
+        for field in view.fields
+        if field.name not in resident and not view.addressable([field.name])
+    ]
+    if loader.shuffle == "exact" and slow:
+        found.append(
+            f"shuffle='exact' decodes a whole block for nearly every row of {slow[0]!r}, which "
+            "does not fit into memory. shuffle=True is far faster and nearly as random."
+        )
+    return found
+
+
+def _mixes_well(loader: Loader) -> bool:
+    """Whether a window holds enough blocks for a batch, or needs none."""
+    blocks = loader._mixing.blocks_per_window
+    return not blocks or loader._view.mixed or blocks >= WELL_MIXED * loader.batch_size
+
+
+def _weak_shuffle(loader: Loader) -> str:
+    """What few blocks in a window mean to a training, and what helps."""
+    blocks = loader._mixing.blocks_per_window
+    edges = loader._view.edges(loader._view.names, loader._usual.together)
+    rows = round(len(loader._view) / (len(edges) - 1))
+    memory = _memory_that_mixes(loader)
+    more = f"memory='{-(-memory // 10**6)}MB'" if memory <= memory_limit() else "more memory"
+    return (
+        f"shuffle=True mixes too little here: it takes {blocks} block{'s' * (blocks != 1)} of "
+        f"about {rows} neighbouring row{'s' * (rows != 1)} at a time, for batches of "
+        f"{loader.batch_size}. If neighbouring rows are alike, as in a file sorted by class, "
+        "batches show the model few classes at a time, and it learns worse than it could. If the "
+        f"rows are in random order already, all is well. What helps: {more}, or a file whose rows "
+        "were put in random order once: headrace pack FILE.h5 MIXED.h5 --shuffle"
+    )
+
+
+def _memory_that_mixes(loader: Loader) -> int:
+    """A budget that mixes well, and so do three quarters of it: the loader's, doubled."""
+    memory = loader.memory
+    while True:
+        memory *= 2
+        tried = Loader(
+            loader._view,
+            loader._finish,
+            loader.batch_size,
+            shuffle=True,
+            seed=loader.seed,
+            memory=memory * 3 // 4,
+            workers=loader.workers,
+            draw=loader._draw,
+        )
+        if _mixes_well(tried):
+            return memory

@@ -1,0 +1,192 @@
+"""What a worker process runs: it has a copy of the object, and makes batches on request."""
+
+import contextlib
+import faulthandler
+import hashlib
+import os
+import pickle
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import numpy as np
+
+from headrace.loading.items.failures import as_error, pickled, text_of, trace_of
+from headrace.loading.items.making import make, name_of
+from headrace.loading.items.threads import call
+
+DIGEST_ELEMENTS = 1 << 18
+"""Elements of an array that are compared: enough to tell two orders of it apart, and quick."""
+
+_SOWN_AS = {"on_epoch_begin": "begin", "on_epoch_end": "turn"}
+"""Part of the seeds: another word would change orders that users drew before."""
+
+STACK_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
+"""At this signal a worker writes where its threads stand, whatever it is doing; none on Windows."""
+if hasattr(signal, "SIGRTMAX"):
+    # One that hardly any program uses.
+    STACK_SIGNAL = signal.SIGRTMAX - 3
+
+
+def run(connection: Connection, stacks: Connection, seed: int) -> None:
+    """Answers requests until the other side is gone.
+
+    The first message is the pickle of the object, and is answered with its length. Each request
+    after it has one answer, a tuple that begins with its kind. A batch comes as its pickle, and
+    its arrays follow in shared memory, or behind it where there is no room. An error comes in two
+    messages: the pickle of the error itself is made last, since that runs code of its class.
+
+    Args:
+        connection: Takes requests and gives answers.
+        stacks: Where the stacks of all threads are written: at `STACK_SIGNAL`, and in a crash.
+        seed: Of random numbers.
+    """
+    # Ctrl-C goes to every process in the terminal; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if STACK_SIGNAL is not None:
+        # What the parent does not read is lost: a process that crashes must not wait for it.
+        os.set_blocking(stacks.fileno(), False)
+        faulthandler.enable(stacks.fileno())
+        faulthandler.register(STACK_SIGNAL, stacks.fileno())
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, OSError):  # the parent has gone
+        payload = connection.recv_bytes()
+        try:
+            items = pickle.loads(payload)  # noqa: S301 - the parent's own
+            del payload
+            answer = ("ready", len(items))
+        except BaseException as error:  # noqa: BLE001 - relayed
+            _send_error(connection, error, "starting")
+            return
+        connection.send(answer)
+        copy = _Copy(connection, items, seed)
+        while True:
+            copy.answer(*connection.recv())
+
+
+def _end_with_the_parent() -> None:
+    """Ends this process when the parent is gone, whatever it is doing."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+class _Copy:
+    """The copy of the object, and the memory that its batches are put into."""
+
+    def __init__(self, connection: Connection, items: Any, seed: int) -> None:
+        self._connection = connection
+        self._items = items
+        self._seed = seed
+        self._shared: SharedMemory | None = None
+
+    def answer(self, kind: str, epoch: int, *details: Any) -> None:
+        """Does what was asked for, and sends what came of it."""
+        doing = f"making {name_of(*details[:2])}" if kind == "item" else kind
+        try:
+            if kind == "item":
+                answer, pieces = self._make(epoch, *details)
+            else:
+                answer, pieces = self._tell(epoch, kind), []
+        except BaseException as error:  # noqa: BLE001 - relayed
+            _send_error(self._connection, error, doing)
+            return
+        # An error from here on would leave half an answer behind: it ends the process.
+        self._connection.send(answer)
+        for piece in pieces:
+            self._connection.send_bytes(piece)
+
+    def _tell(self, epoch: int, name: str) -> tuple[Any, ...]:
+        _sow(self._seed, epoch, _SOWN_AS[name])
+        state = _changes(self._items, name)
+        return "done", state, len(self._items)
+
+    def _make(
+        self, epoch: int, wanted: Any, number: int, name: str | None, room: int
+    ) -> tuple[tuple[Any, ...], list[memoryview]]:
+        """The answer, and the arrays that follow it if they do not fit into shared memory."""
+        _sow(self._seed, epoch, number)
+        buffers: list[pickle.PickleBuffer] = []
+        batch = make(self._items, wanted, number)
+        head = pickle.dumps(batch, protocol=5, buffer_callback=buffers.append)
+        pieces = [buffer.raw() for buffer in buffers]
+        sizes = [piece.nbytes for piece in pieces]
+        if name is None or sum(sizes) > room:
+            return ("made", head, sizes, False), pieces
+        shared = self._block(name).buf
+        assert shared is not None
+        start = 0
+        for piece in pieces:
+            # NumPy copies without the GIL, and faster than a slice of a memoryview.
+            target = np.frombuffer(shared, np.uint8, piece.nbytes, start)
+            target[:] = np.frombuffer(piece, np.uint8)
+            start += piece.nbytes
+        return ("made", head, sizes, True), []
+
+    def _block(self, name: str) -> SharedMemory:
+        """The block of a name, which takes the place of the one before."""
+        if self._shared is None or self._shared.name != name:
+            if self._shared is not None:
+                self._shared.close()
+            self._shared = SharedMemory(name)
+        return self._shared
+
+
+def _send_error(connection: Connection, error: BaseException, doing: str) -> None:
+    error = as_error(error, doing)
+    connection.send(("failing", text_of(error), trace_of(error)))
+    connection.send(("failed", pickled(error)))
+
+
+def _sow(seed: int, epoch: int, what: int | str) -> None:
+    """Makes random numbers a function of the batch, whichever process makes it."""
+    words = hashlib.blake2b(f"{seed} {epoch} {what}".encode(), digest_size=8).digest()
+    random.seed(words)
+    np.random.seed(int.from_bytes(words[:4], "little"))  # noqa: NPY002 - what old code uses
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(int.from_bytes(words, "little", signed=True))
+
+
+def _changes(items: Any, name: str) -> str:
+    """Calls `on_epoch_begin` or `on_epoch_end`; returns a text that tells different orders apart.
+
+    What copies were asked for, and may have noted, differs from one to the next. So only what the
+    call itself changed is compared, and only what can be an order: arrays, tensors, and lists of
+    numbers or names, unless they have grown.
+    """
+    before = dict(_orders(items))
+    call(items, name)
+    changed = [
+        (name, digest)
+        for name, (length, digest) in _orders(items)
+        if before.get(name) != (length, digest) and before.get(name, (length,))[0] == length
+    ]
+    return hashlib.blake2b(repr(changed).encode(), digest_size=16).hexdigest()
+
+
+def _orders(items: Any) -> Iterator[tuple[str, tuple[int, bytes]]]:
+    """What can be an order among an object's attributes: its length and a digest."""
+    for name, value in sorted(getattr(items, "__dict__", {}).items()):
+        if isinstance(value, (list, tuple, range)):
+            kinds = set(map(type, value))
+            if len(kinds) == 1 and issubclass(kinds.pop(), (int, str, os.PathLike, np.integer)):
+                yield name, (len(value), hashlib.blake2b(repr(value).encode()).digest())
+            continue
+        # A data frame is reordered together with its index.
+        index = getattr(value, "index", None)
+        value = value if index is None or callable(index) else index
+        if not hasattr(value, "shape") or not hasattr(value, "__array__"):
+            continue
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+        if array.ndim and not array.dtype.hasobject:
+            step = max(1, array.size // DIGEST_ELEMENTS)
+            some = np.ascontiguousarray(array.ravel("K")[::step])
+            yield name, (len(array), hashlib.blake2b(some.data.cast("B")).digest())

@@ -1,0 +1,414 @@
+"""The object that hands out batches: one order, one budget, one position."""
+
+import contextlib
+import itertools
+import secrets
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, NoReturn
+
+import numpy as np
+
+from headrace.errors import MemoryBudgetError, OptionError, StateError, check_seconds
+from headrace.loading.batches import Batch, Batches, Place
+from headrace.loading.budget import FEWEST_ROWS, INDEX_BYTES, MOST_ROWS, SEQUENTIAL_BYTES, share
+from headrace.loading.fill import Epoch, Finish, batches
+from headrace.loading.held import Buffers, Resident
+from headrace.loading.options import check_options
+from headrace.loading.output import Output
+from headrace.loading.prefetch import Prefetch
+from headrace.loading.report import Report, Shuffle
+from headrace.loading.state import State
+from headrace.loading.timing import Ledger, Timing
+from headrace.loading.view import View
+from headrace.order import (
+    Draw,
+    Drawn,
+    DrawnRows,
+    DrawnWindows,
+    Order,
+    RowOrder,
+    Samples,
+    SequentialOrder,
+    WindowOrder,
+    batch_edges,
+)
+from headrace.resources import (
+    check_budget,
+    cpu_count,
+    default_memory,
+    format_bytes,
+    parse_bytes,
+)
+from headrace.spec import Indices, short_list
+from headrace.transform import with_class_weight
+
+
+class Loader:
+    """Batches of a data set, epoch after epoch; made by `Dataset.batch`.
+
+    `for batch in loader` runs one epoch, each time the next one, also when the one
+    before was broken off. `model.fit`, `evaluate` and `predict` take a loader as `x`.
+    The budget is that of one iterator; each further one that is under way at the same time
+    takes as much again.
+
+    Attributes:
+        batch_size: Rows in a batch.
+        shuffle: `True`, `False`, `"exact"` or `"batch"`.
+        seed: Of the order; drawn once if none was given.
+        drop_remainder: Whether a smaller last batch is left out.
+        memory: The budget in bytes.
+        workers: Threads that read, decode and gather.
+        timeout: Seconds that making a batch, or one read for it, may take; None for no limit.
+
+    Args:
+        keep: Whether fields that fit the budget stay in memory: no use in a single epoch.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        finish: Finish,
+        batch_size: int,
+        *,
+        shuffle: bool | str = False,
+        seed: int | None = None,
+        drop_remainder: bool = False,
+        memory: int | str | None = None,
+        workers: int | None = None,
+        keep: bool = True,
+        draw: Draw | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        check_seconds("timeout", timeout)
+        check_options(batch_size, shuffle, seed, workers)
+        self._length = len(view) if draw is None else draw.length
+        if drop_remainder and self._length < batch_size:
+            raise OptionError(
+                f"drop_remainder=True leaves nothing: {self._length} rows are less than one batch "
+                f"of {batch_size}."
+            )
+        self._view = view
+        self._draw = draw
+        self._finish = finish
+        self.batch_size = int(batch_size)
+        self.shuffle = shuffle
+        self.seed = secrets.randbits(31) if seed is None else int(seed)
+        self.drop_remainder = bool(drop_remainder)
+        self.memory = default_memory() if memory is None else parse_bytes(memory)
+        self.workers = cpu_count() if workers is None else int(workers)
+        self.timeout = timeout
+        self._budget = share(
+            view, self.batch_size, self.memory, self.workers, shuffle, keep, self._length
+        )
+        self._timing = Timing()
+        self._ledger = Ledger()
+        budget = self._budget
+        self._resident = Resident(view, budget.resident, self._ledger, budget.resident_rows)
+        self._buffers = Buffers(view.fields, self._ledger)
+        in_windows = not self._budget.row_by_row and shuffle is not False
+        capacity = self._budget.capacity if in_windows else 0
+        self._usual = Place(0, 0, capacity, self._budget.together)
+        self._position = self._next = self._usual
+        self._moves = 0
+        self._loaded = False
+
+    def check_memory(self) -> None:
+        """Makes sure that this process may ever hold what the loader will.
+
+        Raises:
+            MemoryBudgetError: If not; says what fits.
+        """
+        check_budget(self._budget.needed)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A loader does not pickle: its threads and memory belong to this process. Pickle the "
+            "data set, and call batch() where it is used; state_dict() keeps the position."
+        )
+
+    def __repr__(self) -> str:
+        options = f"shuffle={self.shuffle!r}, seed={self.seed}" if self.shuffle else "shuffle=False"
+        dropped = ", drop_remainder=True" if self.drop_remainder else ""
+        return (
+            f"<Loader of {len(self):,} batches of {self.batch_size:,}: {options}{dropped}, "
+            f"memory={format_bytes(self.memory)}, workers={self.workers}; "
+            f"{short_list(self._view.fields)}>"
+        )
+
+    # Length and position.
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return -(-self.rows() // self.batch_size)
+
+    def rows(self, every: bool = False) -> int:
+        """Rows in an epoch; with `every`, also those that `drop_remainder` leaves out."""
+        if self.drop_remainder and not every:
+            return self._length // self.batch_size * self.batch_size
+        return self._length
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """The fields that stay in memory."""
+        return self._budget.resident
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, or the next one to start."""
+        return self._position.epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position: what was handed out so far, in a form that JSON keeps.
+
+        Small, and its size does not depend on the data's.
+
+        Example:
+
+        ```python
+        for i, (x, y) in enumerate(loader):
+            if i == 99:
+                saved = loader.state_dict()
+                break
+        loader.load_state_dict(saved)    # the next loop starts with batch 100
+        ```
+        """
+        return self._state().to_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes to a saved position: the next epoch that is started goes on from there.
+
+        Under another memory budget than the saved one, the epoch under way keeps its
+        windows, so that no row is lost or repeated.
+
+        Raises:
+            StateError: If the state was saved for other data, batches or order.
+            MemoryBudgetError: If this budget cannot hold the saved windows.
+        """
+        saved = State.from_dict(state)
+        saved.check_fits(self._state())
+        if saved.batch > len(self):
+            raise StateError(f"The state is at batch {saved.batch} of {len(self)}.")
+        self._check_capacity(saved.capacity)
+        self.seed = saved.seed
+        if saved.batch == len(self):
+            self._next = self._usual.start_of(saved.epoch + 1)
+        else:
+            self._next = Place(saved.epoch, saved.batch, saved.capacity, saved.together)
+        self._position = self._next
+        self._moves += 1
+        self._loaded = True
+
+    def _check_capacity(self, capacity: int) -> None:
+        """Makes sure that this budget can go on with windows of `capacity` rows."""
+        others = [f.name for f in self._view.fields if f.name not in self._budget.resident]
+        by_row = self.shuffle in (False, "exact") or self._view.addressable(others)
+        if others:
+            fits = capacity <= 2 * self._budget.capacity
+        else:
+            # Such windows hold no rows, only which ones they are.
+            fits = capacity * INDEX_BYTES <= self.memory - len(self._view) * self._view.row_bytes
+        if not fits or (capacity == 0 and not by_row):
+            what = f"windows of {capacity} rows" if capacity else "all rows in memory"
+            raise MemoryBudgetError(
+                f"The saved epoch was under way with {what}, which memory={self.memory} cannot "
+                "hold. Give the loader the memory that it had when the state was saved."
+            )
+
+    def _state(self) -> State:
+        place = self._position  # another thread may be taking batches
+        return State(
+            seed=self.seed,
+            epoch=place.epoch,
+            batch=place.batch,
+            batch_size=self.batch_size,
+            drop_remainder=self.drop_remainder,
+            shuffle=self.shuffle,
+            capacity=place.capacity,
+            together=place.together,
+            length=self._length,
+            blocks=self._blocks_digest,
+            fingerprint=self._fingerprint,
+        )
+
+    @cached_property
+    def _blocks_digest(self) -> str:
+        edges = self._view.edges([field.name for field in self._view.fields])
+        return blake2b(edges.tobytes(), digest_size=8).hexdigest()
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        found = self._view.fingerprint()
+        return found if self._draw is None else f"{found}/{self._draw.digest}"
+
+    # Batches.
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One epoch: the next one, or the rest of the one that `load_state_dict` went to."""
+        return Batches(self)
+
+    def stream(
+        self,
+        *,
+        epochs: int | None = 1,
+        in_row_order: bool = False,
+        finish: Finish | None = None,
+        ahead: int = 0,
+        steps: int = 1,
+    ) -> Batches:
+        """Batches of some epochs, one after the other; see `Batches`."""
+        return Batches(
+            self,
+            epochs=epochs,
+            in_row_order=in_row_order,
+            finish=finish,
+            ahead=ahead,
+            steps=steps,
+        )
+
+    def gives_at_once(self, steps: int, endless: bool) -> bool:
+        """Whether `steps` batches can be made as one: two such fit what is set aside for batches.
+
+        Args:
+            steps: Batches.
+            endless: Whether they are counted on from epoch to epoch, so that none may be left over.
+        """
+        even = len(self) % steps == 0 and self._next.batch % steps == 0
+        nbytes = 2 * steps * self.batch_size * self._view.row_bytes
+        return (even or not endless) and nbytes <= self._budget.ahead + self._budget.spare
+
+    def weighted(self, class_weight: Mapping[int, float]) -> Finish:
+        """What turns arrays into batches with weights of classes."""
+        return with_class_weight(self._finish, class_weight)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Batch `index` of the epoch under way, made on the spot: for a look, not for speed."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"batch {index} is out of range for {len(self)} batches")
+        made = batches(self._describe(self._position, False, None), index % len(self))
+        with contextlib.closing(made):
+            return next(made)
+
+    def peek(self, finish: Finish | None = None) -> Batch:
+        """A batch of the first rows, as `batch_size` and `map` make it; moves nothing.
+
+        For looking at shapes and dtypes: the rows come in row order.
+        """
+        positions = np.arange(min(self.batch_size, self._length)) % len(self._view)
+        arrays, _ = self._view.read_any(positions, [f.name for f in self._view.fields])
+        return (finish or self._finish)(dict(arrays))
+
+    def go_to(self, epoch: int, batch: int = 0) -> None:
+        """Makes a batch of an epoch the next one, unless `load_state_dict` said which is."""
+        if not self._loaded and (epoch, batch) != self._next[:2]:
+            self._next = self._position = self._usual._replace(epoch=epoch, batch=batch)
+            self._moves += 1
+
+    def _describe(
+        self, place: Place, in_row_order: bool, finish: Finish | None, steps: int = 1
+    ) -> Epoch:
+        shuffle = False if in_row_order else self.shuffle
+        return Epoch(
+            view=self._view,
+            order=self._order(place, shuffle),
+            resident=self._resident,
+            buffers=self._buffers,
+            batch_size=self.batch_size,
+            rows=self.rows(every=in_row_order),
+            finish=finish or self._finish,
+            steps=steps,
+            timing=self._timing,
+        )
+
+    def _order(self, place: Place, shuffle: bool | str) -> Order:
+        key = (self.seed, place.epoch)
+        names = [field.name for field in self._view.fields]
+        drawn = None if self._draw is None else Drawn(self._draw, place.epoch)
+        if not place.capacity and (self._budget.row_by_row or shuffle is True):
+            size = self.batch_size if shuffle == "batch" else 1
+            # The order does not depend on the step; what its arithmetic holds does.
+            room = self._budget.capacity * (self._view.row_bytes + INDEX_BYTES) // INDEX_BYTES
+            step = min(max(min(self.memory >> 9, room), FEWEST_ROWS), MOST_ROWS)
+            rows = RowOrder(self._length, key if shuffle else None, size, step)
+            return rows if drawn is None else DrawnRows(rows, drawn, len(self._view))
+        edges = self._view.edges(names, place.together)
+        capacity = place.capacity or self._budget.capacity
+        samples = None
+        if drawn is not None:
+            samples = Samples(drawn, edges, in_turn=shuffle is True)
+            edges = samples.edges(capacity)
+        order = self._window_order(edges, capacity, key, shuffle)
+        return order if samples is None else DrawnWindows(order, samples)
+
+    def _window_order(
+        self, edges: Indices, capacity: int, key: tuple[int, int], shuffle: bool | str
+    ) -> SequentialOrder | WindowOrder:
+        if "batch" in (shuffle, self.shuffle):
+            edges = batch_edges(edges, self.batch_size, capacity)
+        if not shuffle:
+            few = max(int(np.diff(edges).max()), SEQUENTIAL_BYTES // self._view.row_bytes)
+            return SequentialOrder(edges, min(self._budget.capacity, few))
+        return WindowOrder(edges, key, capacity, self.batch_size if shuffle == "batch" else 1)
+
+    def _start(
+        self,
+        place: Place,
+        epochs: int | None,
+        in_row_order: bool,
+        finish: Finish | None,
+        steps: int,
+    ) -> Prefetch:
+        """Starts threads that make batches from `place` on, to the end of `epochs` epochs."""
+        self.check_memory()
+        later = itertools.count(place.epoch + 1)
+        places: Iterator[Place] = itertools.chain([place], map(self._usual.start_of, later))
+        ahead, spare = self._budget.ahead, self._budget.spare
+        if steps > 1:
+            least = 2 * steps * self.batch_size * self._view.row_bytes
+            ahead, spare = max(ahead, least), min(spare, ahead + spare - max(ahead, least))
+        places = itertools.islice(places, epochs)
+        return Prefetch(
+            (self._describe(p, in_row_order, finish, steps) for p in places),
+            place.batch,
+            resident=self._resident,
+            output=Output(self._view.fields, ahead, spare, self._ledger, steps),
+            workers=self._budget.workers,
+            windows=1 if place.capacity > self._budget.capacity else 2,
+            timing=self._timing,
+            ledger=self._ledger,
+            timeout=self.timeout,
+        )
+
+    # Reporting.
+
+    def report(self) -> Report:
+        """Where the time and the memory went since the loader was made."""
+        sums = self._timing.sums()
+        seconds = sums.pop("elapsed")
+        return Report(
+            **sums,
+            seconds=seconds,
+            wait_share=sums["wait_for_data"] / seconds if seconds else 0.0,
+            peak_bytes=self._ledger.peak,
+            budget=self._budget.total,
+            workers=self._budget.workers,
+            resident=self._budget.resident,
+            shuffle=vars(self._mixing),
+            paths={
+                name: {"path": path.path, "reason": path.reason}
+                for name, path in self._view.paths().items()
+            },
+        )
+
+    @cached_property
+    def _mixing(self) -> Shuffle:
+        if self.shuffle is False:
+            return Shuffle("none")
+        if self.shuffle == "batch":
+            return Shuffle("batch")
+        if not self._usual.capacity:
+            return Shuffle("exact", None, 1.0)
+        blocks = self._order(self._usual, True).mixed(0)
+        bound = 1.0 if self._view.mixed else 1 + (self.batch_size - 1) / blocks
+        return Shuffle("windows", blocks, bound)

@@ -1,0 +1,118 @@
+"""Writes what a plan says: from the pieces to the file or the shards."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from headrace.errors import MemoryBudgetError
+from headrace.packing.output import output_of
+from headrace.packing.pieces import Means, Piece, estimate, in_order
+from headrace.packing.plan import Plan
+from headrace.packing.shuffling import Scratch
+from headrace.progress import progress as shown
+from headrace.resources import format_bytes, machine_memory, too_little_memory
+from headrace.staging import Staging, check_room, free_bytes, write_errors
+
+_RANDOM_ROW_BYTES = 1 << 16
+"""Rows that a disk reads one by one about as fast as in runs."""
+
+
+def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
+    """Writes all that is still to be written."""
+    scratch = _scratch(plan, staging.folder, staging.target, means)
+    with write_errors(staging.target):
+        output = output_of(plan, staging, means.buffer)
+    with output:
+        left = plan.rows - output.done
+        _check_room(plan, staging, left, scratch)
+        if scratch is not None and not scratch.complete:
+            with shown("putting rows in order", scratch.nbytes, bar) as advance:
+                scratch.fill(advance)
+                # A process that resumes with shards need not make that again.
+                staging.keep = plan.shard_rows is not None
+        with shown("writing", left * plan.row_bytes, bar) as advance:
+            for piece in _pieces(plan, scratch, output.done, means):
+                with write_errors(staging.target):
+                    output.put(piece)
+                advance(plan.piece_rows * plan.row_bytes)
+        with write_errors(staging.target):
+            output.finish()
+
+
+def check_means(plan: Plan, total: int, workers: int | None) -> Means:
+    """What `total` bytes come to for a plan, made sure to be enough for all that shares them.
+
+    Raises:
+        MemoryBudgetError: If it is too little; says how much is enough.
+    """
+    means = Means.of(plan, total, workers)
+    if _is_enough(plan, means):
+        return means
+    little, enough = total, 2 * total
+    while not _is_enough(plan, Means.of(plan, enough, workers)):
+        little, enough = enough, 2 * enough
+    # What is enough is found by trial, as what is sorted at a time grows with the memory.
+    while enough - little > 1:
+        tried = (little + enough) // 2
+        if _is_enough(plan, Means.of(plan, tried, workers)):
+            enough = tried
+        else:
+            little = tried
+    raise too_little_memory(
+        total,
+        f"compressing and writing take {format_bytes(means.beside)}, and what is left cannot hold "
+        "the samples that are read together",
+        enough,
+    )
+
+
+def _is_enough(plan: Plan, means: Means) -> bool:
+    """Whether every loader that the plan needs can be made."""
+    try:
+        if _scratch(plan, Path(), Path(), means) is None:
+            _pieces(plan, None, 0, means)
+    except MemoryBudgetError:
+        return False
+    return True
+
+
+def _check_room(plan: Plan, staging: Staging, left: int, scratch: Scratch | None) -> None:
+    """Makes sure that the disk has room for the rows that are left."""
+    beside = 0 if scratch is None or scratch.complete else scratch.nbytes
+    whole = left * plan.row_bytes + beside
+    # How far values can be compressed has to be tried out; often nobody needs to know.
+    if whole > free_bytes(staging.target):
+        check_room(staging.target, estimate(plan) * left // plan.rows + beside)
+
+
+def _pieces(plan: Plan, scratch: Scratch | None, first: int, means: Means) -> Iterator[Piece]:
+    if first >= plan.rows:
+        return iter(())
+    if scratch is not None:
+        return scratch.pieces(first)
+    shuffle = False if plan.seed is None else "exact"
+    return in_order(plan, first, means, shuffle)
+
+
+def _can_go_once(plan: Plan, means: Means) -> bool:
+    """Whether memory is enough to read rows in the new order; two passes take less."""
+    try:
+        in_order(plan, 0, means, "exact")
+    except MemoryBudgetError:
+        return False
+    return True
+
+
+def _scratch(plan: Plan, folder: Path, target: Path, means: Means) -> Scratch | None:
+    """Where rows are put in order, in `folder`, if they cannot be read in that order as fast."""
+    if plan.seed is None:
+        return None
+    view = plan.data._view
+    nbytes = len(view) * view.row_bytes
+    fits = nbytes <= means.memory // 2
+    addressable = view.addressable([field.name for field in view.fields])
+    at_hand = nbytes <= machine_memory() // 2 or view.row_bytes >= _RANDOM_ROW_BYTES
+    # The samples of a balanced data set are put in order in one way, whatever the memory.
+    once = plan.data._draw is None
+    if once and (fits or (addressable and at_hand)) and _can_go_once(plan, means):
+        return None
+    return Scratch(plan, folder, target, means)

@@ -1,0 +1,249 @@
+"""A uniform random order of rows that do not fit in memory: two passes through files.
+
+Places in the new order are cut into stretches that fit in memory. The first pass reads the rows in
+their own order and writes each into its stretch of a scratch file; the second reads stretch by
+stretch and hands out each in its final order. Both read and write long runs (Sanders, "Random
+Permutations on Distributed, External and Hierarchical Memory", 1998, with a keyed permutation in
+place of drawn numbers, so that nothing about a row has to be kept).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.errors import LossError
+from headrace.loading import Loader, Part, View
+from headrace.loading.batches import Place
+from headrace.loading.budget import INDEX_BYTES, share
+from headrace.order import Order, Permutation, Span, Window
+from headrace.packing.pieces import SORTED, Means, Piece, Prepare, encode, permutation_of
+from headrace.packing.plan import Plan
+from headrace.progress import Advance
+from headrace.sources import ReadPath
+from headrace.sources.arrays import npy
+from headrace.sources.arrays.rows import RowSource
+from headrace.sources.beside import Beside, Member
+from headrace.spec import Field
+from headrace.staging import sync_all, write_errors
+from headrace.writing.direct import write_at
+from headrace.writing.flushing import FileFlusher
+
+Array = npt.NDArray[Any]
+
+_DONE = "done"
+_READ = ReadPath("direct rows", "a scratch file")
+
+
+class StretchOrder(Order):
+    """Reads stretches one after the other, and hands out the rows of each in their final order.
+
+    Rows lie within a stretch in the order in which the first pass met them.
+
+    Args:
+        permutation: Which row of the data comes at each place.
+        stretch: Rows in a stretch.
+    """
+
+    def __init__(self, permutation: Permutation, stretch: int) -> None:
+        n = permutation.n
+        self.starts = np.append(np.arange(0, n, stretch), n)
+        self._permutation = permutation
+
+    def window(self, index: int) -> Window:
+        start, stop = self.starts[index : index + 2].tolist()
+        rows = self._permutation(np.arange(start, stop))
+        order = np.empty(len(rows), np.int64)
+        order[np.argsort(rows)] = np.arange(len(rows))
+        return Window(start, np.array([[start, stop]]), order)
+
+
+class Scratch:
+    """Files that hold all rows, a field each, while they are put into another order.
+
+    Args:
+        plan: What is packed.
+        folder: In which they lie.
+        target: What errors name.
+        means: Memory and threads of each pass.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, target: Path, means: Means) -> None:
+        self._plan = plan
+        self._folder = folder / "scratch"
+        self._target = target
+        self._memory, self._workers = means.memory, means.workers
+        self._permutation = permutation_of(plan)
+        self._stretch = self._room()
+        self._first = self._first_loader()
+
+    def _room(self) -> int:
+        """Rows of which a loader can hold two stretches, beside the batches."""
+        plan = self._plan
+        fields = [_Zeros(f.name, (plan.rows, *f.shape), f.dtype, _READ) for f in plan.fields]
+        members = [Member(source, {f.name: f.name}) for source in fields for f in source.fields]
+        view = View(
+            (Part(Beside(members), Span(0, plan.rows)),), tuple(f.name for f in plan.fields)
+        )
+        budget = share(view, plan.piece_rows, self._memory, self._workers, False, keep=False)
+        return min(max(1, budget.capacity), plan.rows)
+
+    def _first_loader(self) -> Loader:
+        """Reads all rows in their own order, as many at a time as are sorted together."""
+        plan = self._plan
+        source_bytes = max(plan.data._view.row_bytes, plan.row_bytes)
+        rows = max(1, self._memory // SORTED // (source_bytes + INDEX_BYTES))
+        return Loader(
+            plan.data._view,
+            Prepare(plan),
+            min(rows, plan.rows),
+            # What is sorted at a time is beside it.
+            memory=max(1, self._memory - self._memory // SORTED),
+            workers=self._workers,
+            keep=False,
+            draw=plan.data._draw,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the files take."""
+        return self._plan.rows * self._plan.row_bytes
+
+    @property
+    def complete(self) -> bool:
+        """Whether the first pass has come to its end, in this process or in one before."""
+        done = self._folder / _DONE
+        return done.is_file() and done.read_text() == str(self._stretch)
+
+    def fill(self, advance: Advance) -> None:
+        """The first pass: writes each row into its stretch."""
+        plan = self._plan
+        with write_errors(self._target):
+            self._folder.mkdir(exist_ok=True)
+            (self._folder / _DONE).unlink(missing_ok=True)
+            files = _Stretches(self._target, self._paths(), plan.fields, self._edges())
+        with files:
+            place = 0
+            try:
+                for values in self._first:
+                    count = len(next(iter(values.values())))
+                    places = self._permutation.inverse(np.arange(place, place + count))
+                    with write_errors(self._target):
+                        files.put(places, values)
+                    place += count
+                    advance(count * plan.row_bytes)
+            except LossError as error:
+                raise LossError(place + error.row, error.text) from error
+        if plan.shard_rows is not None:
+            # Who goes on with shards after a stop need not begin with this.
+            with write_errors(self._target):
+                sync_all(self._folder)
+                (self._folder / _DONE).write_text(str(self._stretch))
+
+    def pieces(self, first: int) -> Iterator[Piece]:
+        """The second pass, from row `first` of the new order on: a multiple of a piece's rows."""
+        plan = self._plan
+        loader = _InStretches(
+            self._view(),
+            lambda values: encode(plan, values),
+            plan.piece_rows,
+            memory=self._memory,
+            workers=self._workers,
+            keep=False,
+        )
+        loader.use(StretchOrder(self._permutation, self._stretch))
+        loader.go_to(0, first // plan.piece_rows)
+        return iter(loader)
+
+    def _edges(self) -> npt.NDArray[np.int64]:
+        return StretchOrder(self._permutation, self._stretch).starts
+
+    def _paths(self) -> dict[str, Path]:
+        """A file for each field; a field's name may be no name for a file."""
+        names = (field.name for field in self._plan.fields)
+        return {name: self._folder / f"{number}.raw" for number, name in enumerate(names)}
+
+    def _view(self) -> View:
+        members = []
+        paths = self._paths()
+        for field in self._plan.fields:
+            path = str(paths[field.name])
+            shape = (self._plan.rows, *field.shape)
+            place = npy.Place(path, 0, shape, field.dtype, False, path)
+            members.append(Member(npy.source_at(field.name, place), {field.name: field.name}))
+        source = Beside(members)
+        return View((Part(source, Span(0, source.length)),), tuple(paths))
+
+
+class _Zeros(RowSource):
+    """A field in the form of a scratch file, for arithmetic about it before there is one."""
+
+    def files(self) -> tuple[str, ...]:
+        return ()
+
+    def _take(self, rows: npt.NDArray[np.int64], out: Array) -> None:  # noqa: ARG002
+        out[:] = np.zeros((), out.dtype)
+
+
+class _InStretches(Loader):
+    """Hands out rows in an order of its own."""
+
+    def use(self, order: StretchOrder) -> None:
+        """Takes this order."""
+        self._stretches = order
+
+    def _order(self, place: Place, shuffle: bool | str) -> Order:  # noqa: ARG002
+        return self._stretches
+
+
+class _Stretches:
+    """The files of the first pass, with a place in each stretch where its next rows go."""
+
+    def __init__(
+        self,
+        target: Path,
+        paths: Mapping[str, Path],
+        fields: tuple[Field, ...],
+        edges: npt.NDArray[np.int64],
+    ) -> None:
+        self._target = target
+        self._fields = fields
+        self._edges = edges
+        self._next = edges[:-1].copy()
+        self._files: dict[str, FileIO] = {}
+        self._flushers: dict[str, FileFlusher] = {}
+        with ExitStack() as ends:
+            for name, path in paths.items():
+                self._files[name] = ends.enter_context(path.open("w+b", buffering=0))
+                self._flushers[name] = FileFlusher(path)
+                ends.callback(self._flushers[name].close)
+            self._ends = ends.pop_all()
+
+    def __enter__(self) -> "_Stretches":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        # Their own failure, if they have one, is the one that counts.
+        with write_errors(self._target) if error is None else suppress(OSError):
+            self._ends.close()
+
+    def put(self, places: npt.NDArray[np.int64], values: Mapping[str, Array]) -> None:
+        """Writes rows, each to the stretch in which its place in the new order lies."""
+        stretch = np.searchsorted(self._edges, places, side="right") - 1
+        order = np.argsort(stretch, kind="stable")
+        numbers, starts = np.unique(stretch[order], return_index=True)
+        stops = np.append(starts[1:], len(order))
+        for field in self._fields:
+            together = np.take(values[field.name], order, axis=0)
+            for number, start, stop in zip(numbers, starts, stops, strict=True):
+                place = int(self._next[number]) * field.nbytes
+                write_at(self._files[field.name].fileno(), together[start:stop], place)
+            self._flushers[field.name].note(together.nbytes)
+        self._next[numbers] += stops - starts

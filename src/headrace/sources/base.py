@@ -1,0 +1,206 @@
+"""What every source of samples offers, and what it may assume of those who call it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from headrace.errors import field_not_found
+from headrace.resources import empty
+from headrace.spec import Field, Indices
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Cost(NamedTuple):
+    """What a read cost.
+
+    Attributes:
+        read: Nanoseconds spent fetching bytes.
+        decode: Nanoseconds spent decoding and placing them.
+        stored: Bytes fetched.
+        repaired: Blocks that the fast path could not decode and a slower one did.
+    """
+
+    read: int = 0
+    decode: int = 0
+    stored: int = 0
+    repaired: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":  # type: ignore[override]
+        return Cost(
+            self.read + other.read,
+            self.decode + other.decode,
+            self.stored + other.stored,
+            self.repaired + other.repaired,
+        )
+
+
+Read = Callable[[], Cost]
+"""An independent piece of reading: may be called once, in any thread, beside the others."""
+
+
+@dataclass(frozen=True)
+class ReadPath:
+    """How a field is read, and why so.
+
+    Attributes:
+        path: `"direct rows"`, `"direct chunks"` or `"h5py"`, for example.
+        reason: One line for a person.
+    """
+
+    path: str
+    reason: str
+
+
+class Source(ABC):
+    """Where samples live: one format, one location.
+
+    A source knows its `length` and `fields`, pickles as path and index, and may be read from any
+    number of threads at once. `names` says which fields a call is about.
+    """
+
+    length: int
+    fields: tuple[Field, ...]
+
+    @abstractmethod
+    def edges(self, names: Sequence[str]) -> Indices:
+        """The rows at which blocks start, and the length: int64, shape `(blocks + 1,)`.
+
+        Where rows are addressable, blocks are runs of rows that a disk reads well.
+        """
+
+    @abstractmethod
+    def addressable(self, names: Sequence[str]) -> bool:
+        """Whether reading one row costs about one row."""
+
+    def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
+        """Whether the rows lie in this process's memory, so that no copy of them is of use."""
+        return False
+
+    @abstractmethod
+    def scratch(self, names: Sequence[str]) -> int:
+        """The most bytes that one running read holds besides its output."""
+
+    @abstractmethod
+    def reads(self, rows: Indices, out: Arrays) -> list[Read]:
+        """The reads that together fill `out[name][i]` with row `rows[i]`.
+
+        Args:
+            rows: Ascending, distinct row numbers, int64, shape `(k,)`.
+            out: C-contiguous arrays of shape `(k, *field.shape)` in the field's dtype.
+
+        Raises:
+            ReadError: From a read that fails; names file, field and rows.
+        """
+
+    @abstractmethod
+    def read_rows(self, rows: Indices, out: Arrays) -> Cost:
+        """Fills `out[name][i]` with row `rows[i]`, for rows in any order: addressable fields."""
+
+    def announce(self, rows: Indices, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
+        """Has the system fetch rows that `read_rows` will read soon: addressable fields.
+
+        Returns:
+            False if that is not needed, because they are in memory, or not possible here.
+        """
+        return False
+
+    def select(self, names: Sequence[str]) -> "Source":
+        """A source with `names` of the same rows, also such as this one does not read.
+
+        Sources that could read others of their file override it.
+
+        Raises:
+            FieldNotFoundError: If there is no such field.
+        """
+        there = [field.name for field in self.fields]
+        for name in names:
+            if name not in there:
+                raise field_not_found(name, there, "the data set")
+        return self
+
+    def repeated(
+        self,
+        names: Sequence[str],  # noqa: ARG002 - by default
+        together: int,  # noqa: ARG002
+        windows: int,  # noqa: ARG002
+    ) -> float:
+        """How much more is decoded because blocks of different fields do not line up.
+
+        Args:
+            names: The fields.
+            together: Neighbouring blocks that are read together.
+            windows: Windows in an epoch, at least: no block is decoded more often.
+
+        Returns:
+            Bytes decoded again for each byte that is decoded at all, on average.
+        """
+        return 0.0
+
+    def blocks_of(self, names: Sequence[str], rows: Indices) -> dict[str, Indices]:  # noqa: ARG002
+        """The blocks that are decoded to read `rows`, which ascend.
+
+        Returns:
+            Block numbers, ascending and distinct, for each thing that is decoded, under a name of
+            its own; nothing for what is read as it is.
+        """
+        return {}
+
+    def attributes(self, name: str) -> dict[str, Any]:  # noqa: ARG002 - by default
+        """What is noted beside a field, such as names of classes or a unit.
+
+        Args:
+            name: A field; or, with `/` at its end, a group that fields are in. `/` is all of it.
+
+        Returns:
+            Things with a `checksum`, by their names; None for what cannot be kept.
+
+        Raises:
+            ChangedFileError: If there is something else by now.
+        """
+        return {}
+
+    @abstractmethod
+    def files(self) -> tuple[str, ...]:
+        """The files that reading may touch, as paths from the root; none for data in memory.
+
+        Nothing that is written takes the place of one of them.
+        """
+
+    def opaque(self) -> bool:
+        """Whether it may read files that it cannot name, as objects of other libraries do."""
+        return False
+
+    @abstractmethod
+    def paths(self) -> dict[str, ReadPath]:
+        """How each field is read."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A short text that differs when the data differ, and not when they were moved."""
+
+
+def run_reads(reads: Sequence[Read]) -> Cost:
+    """Runs reads one after the other, and sums what they cost."""
+    total = Cost()
+    for read in reads:
+        total += read()
+    return total
+
+
+def value_bytes(array: npt.NDArray[Any]) -> bytes:
+    """The bytes of an array's values, without those that pad compound ones.
+
+    For comparing: as numbers, a NaN differs from itself.
+    """
+    if array.dtype.names:
+        return b"".join(value_bytes(array[name]) for name in array.dtype.names)
+    return array.tobytes()
+
+
+def empty_arrays(fields: Sequence[Field], rows: int) -> dict[str, npt.NDArray[Any]]:
+    """Fresh arrays for `rows` rows of `fields`."""
+    return {field.name: empty((rows, *field.shape), field.dtype) for field in fields}

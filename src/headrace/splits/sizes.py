@@ -1,0 +1,58 @@
+"""Where the parts of a split start, from shares or numbers of rows."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from headrace.errors import OptionError
+
+
+def flat(sizes: Sequence[Any]) -> Sequence[Any]:
+    """Sizes that were given one by one, or as a list."""
+    return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)) else sizes
+
+
+def split_edges(sizes: Sequence[Any], n: int) -> list[int]:
+    """Where the parts of `n` rows start, and `n`.
+
+    Raises:
+        OptionError: If the sizes are not shares, not counts, or too many.
+    """
+    if not sizes or any(isinstance(size, bool) for size in sizes):
+        raise OptionError(f"Expected split() with shares or numbers of rows. Received: {sizes}")
+    if all(isinstance(size, (int, np.integer)) for size in sizes):
+        edges = np.cumsum([0, *sizes]).tolist()
+        if min(sizes) < 0 or edges[-1] > n:
+            raise OptionError(
+                f"Expected numbers of rows that add up to at most {n}. Received: {list(sizes)}"
+            )
+        return edges if edges[-1] == n else [*edges, n]
+    shares = cumulated(sizes)
+    count = len(shares)
+    inner = [math.floor(share * n + 0.5) for share in shares[:-1]]
+    if n >= count:
+        for i, edge in enumerate(inner):
+            before = inner[i - 1] if i else 0
+            inner[i] = min(max(edge, before + 1), n - (count - 1 - i))
+    return [0, *inner, n]
+
+
+def cumulated(sizes: Sequence[Any]) -> list[float]:
+    """Shares added up, to 1: where the parts end; what they leave over is one more part.
+
+    Raises:
+        OptionError: If they are no shares, or too many.
+    """
+    if not all(isinstance(size, (float, np.floating)) and 0 < size < 1 for size in sizes):
+        raise OptionError(
+            "Expected shares between 0 and 1, or numbers of rows, not both. "
+            f"Received: {list(sizes)}"
+        )
+    total = math.fsum(sizes)
+    if total > 1 + 1e-9:
+        raise OptionError(f"The shares {list(sizes)} add up to {total}, more than 1.")
+    whole = total > 1 - 1e-9
+    ends: list[float] = np.cumsum(sizes).tolist()
+    return [*(ends[:-1] if whole else ends), 1.0]

@@ -1,0 +1,129 @@
+"""Values in another dtype, refused where that would change them."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.errors import LossError, OptionError
+
+Array = npt.NDArray[Any]
+
+_NUMBERS = "biufc"
+
+
+def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in the machine's byte order, and compound ones without holes between members.
+
+    What lies in a hole is nobody's value, and is not the same from read to read.
+    """
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return np.dtype((plain(base), shape))
+    if dtype.names is None:
+        return dtype.newbyteorder("=")
+    return np.dtype([(name, plain(dtype[name])) for name in dtype.names])
+
+
+class Cast:
+    """Turns arrays into another dtype.
+
+    Args:
+        name: Of the field, for messages.
+        source: The dtype that comes.
+        target: The dtype wanted.
+        allow_loss: Whether values may change: be rounded, cut off or wrapped, as NumPy does.
+
+    Raises:
+        OptionError: If there is no such cast, as from text to numbers.
+    """
+
+    KIND_WAY_OUT = "Use map() to turn it into numbers first."
+    LOSS_WAY_OUT = "Choose another dtype, or say allow_loss=True to write what comes of it."
+
+    def __init__(
+        self, name: str, source: np.dtype[Any], target: np.dtype[Any], allow_loss: bool = False
+    ) -> None:
+        alike = source.kind in _NUMBERS and target.kind in _NUMBERS
+        moved = source.names is not None and plain(source) == target
+        if source != target and not alike and not (source.kind == target.kind == "S" or moved):
+            raise OptionError(
+                f"{name!r} holds {source}, which cannot be written as {target}. {self.KIND_WAY_OUT}"
+            )
+        self.name = name
+        self.target = target
+        # NumPy calls this safe, though a float has fewer bits than such an integer.
+        rounds = source.kind in "iu" and source.itemsize == 8 and target.kind in "fc"
+        self._safe = allow_loss or moved or (np.can_cast(source, target, "safe") and not rounds)
+
+    @property
+    def safe(self) -> bool:
+        """Whether no value is refused."""
+        return self._safe
+
+    def __call__(self, values: Array) -> Array:
+        """`values` in the target's dtype, C-contiguous; the same array if it is that already.
+
+        Args:
+            values: Shape `(rows, ...)`.
+
+        Raises:
+            LossError: If a value would change; names the first one.
+        """
+        if values.dtype == self.target:
+            return np.ascontiguousarray(values)
+        # What is out of range is found below, or was allowed.
+        with np.errstate(invalid="ignore", over="ignore"):
+            numbers = values.real if self.target.kind not in "cS" else values
+            cast = np.ascontiguousarray(numbers.astype(self.target))
+        if not self._safe:
+            self._check(values, cast)
+        return cast
+
+    def _check(self, values: Array, cast: Array) -> None:
+        changed = np.flatnonzero(self._lost(values, cast).reshape(len(values), -1).any(axis=1))
+        if len(changed):
+            row = int(changed[0])
+            place = np.flatnonzero(self._lost(values[row : row + 1], cast[row : row + 1]))[0]
+            before, after = (array[row].reshape(-1)[place].item() for array in (values, cast))
+            raise LossError(
+                row,
+                f"{self.name!r} holds {before!r}, which {self.target} turns into {after!r}. "
+                f"{self.LOSS_WAY_OUT}",
+            )
+
+    def _lost(self, values: Array, cast: Array) -> npt.NDArray[np.bool_]:
+        """Where the cast has changed a value more than it may."""
+        return _differ(values, cast)
+
+
+def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:
+    """Where a cast has changed a value."""
+    source, target = values.dtype, cast.dtype
+    if source.kind == "c":
+        # Part by part: what one of them is says nothing about the other.
+        imaginary = _differ(values.imag, cast.imag) if target.kind == "c" else values.imag != 0
+        return _differ(values.real, cast.real) | imaginary
+    if target.kind == "S":
+        same: npt.NDArray[np.bool_] = values == cast
+        return ~same
+    with np.errstate(invalid="ignore", over="ignore"):
+        differ: npt.NDArray[np.bool_] = cast.real.astype(source) != values
+    if source.kind in "iu" and target.kind in "iu":
+        # -1 becomes the largest of those without a sign, and comes back as -1.
+        differ |= (values < 0) != (cast < 0)
+    if source.kind == "f":
+        # NaN stays NaN, where there is one.
+        differ &= ~(np.isnan(values) & (np.isnan(cast) if target.kind in "fc" else False))
+    # Beyond the range of integers, what a cast gives is up to the machine, and so is the way back.
+    if source.kind == "f" and target.kind in "iu":
+        real = values.astype(np.float64)
+        differ |= ~((real >= float(np.iinfo(target).min)) & (real < 2.0 ** _value_bits(target)))
+    if source.kind in "iu" and target.kind in "fc":
+        differ |= (cast.real.astype(np.float64) >= 2.0 ** _value_bits(source)) | np.isinf(cast.real)
+    return differ
+
+
+def _value_bits(dtype: np.dtype[Any]) -> int:
+    """Bits of an integer's value: the first power of two beyond its range."""
+    return int(np.iinfo(dtype).max).bit_length()

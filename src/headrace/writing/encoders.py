@@ -1,0 +1,122 @@
+"""How the values of a file are stored: as they are, or in compressed chunks of whole samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from h5py import h5d, h5p, h5z
+
+from headrace.sources.hdf5.filters import BZIP2, DEFLATE, LZ4, LZF, ZSTD
+
+Array = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Encoder(NamedTuple):
+    """A compressor.
+
+    Attributes:
+        code: The filter that undoes it.
+        encode: Compresses bytes at a level.
+        levels: The levels that there are, the usual one first; none where it has none.
+        plugin: Whether h5py needs hdf5plugin to read what it wrote.
+    """
+
+    code: int
+    encode: Callable[[Bytes, int], bytes]
+    levels: tuple[int, ...] = ()
+    plugin: bool = False
+
+
+def _codec(name: str, *, leveled: bool = True) -> Callable[[Bytes, int], bytes]:
+    """A compressor of imagecodecs, which is imported when it is used."""
+
+    def encode(data: Bytes, level: int) -> bytes:
+        function = getattr(import_module("imagecodecs"), name)
+        return bytes(function(data, level) if leveled else function(data))
+
+    return encode
+
+
+ENCODERS = {
+    "gzip": Encoder(DEFLATE, _codec("deflate_encode"), (4, *range(1, 10))),
+    "lzf": Encoder(LZF, _codec("lzf_encode", leveled=False)),
+    "zstd": Encoder(ZSTD, _codec("zstd_encode"), (3, *range(1, 23)), plugin=True),
+    "lz4": Encoder(LZ4, _codec("lz4h5_encode", leveled=False), plugin=True),
+    "bzip2": Encoder(BZIP2, _codec("bz2_encode"), (9, *range(1, 10)), plugin=True),
+}
+"""The compressors, by the names that h5py and hdf5plugin know them by."""
+
+
+class Encoded(NamedTuple):
+    """Values of some rows of a field, as they go into the file.
+
+    Attributes:
+        values: An array of them, or the bytes of a chunk.
+        mask: Bit i says that filter i was skipped; shape `(1,)`.
+    """
+
+    values: Array
+    mask: npt.NDArray[np.uint32]
+
+
+_NOTHING_SKIPPED = np.zeros(1, np.uint32)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a field is stored.
+
+    Attributes:
+        compression: A name in `ENCODERS`; None for contiguous values.
+        level: Of the compressor.
+        chunk_rows: Samples in a chunk.
+    """
+
+    compression: str | None = None
+    level: int = 0
+    chunk_rows: int = 0
+
+    def properties(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> h5p.PropDCID:
+        """HDF5's properties of a dataset of samples of this shape."""
+        plist = h5p.create(h5p.DATASET_CREATE)
+        plist.set_obj_track_times(False)
+        plist.set_fill_time(h5d.FILL_TIME_NEVER)
+        if self.compression is None:
+            plist.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+            return plist
+        plist.set_chunk((self.chunk_rows, *shape))
+        if dtype.itemsize > 1:
+            plist.set_shuffle()
+        encoder = ENCODERS[self.compression]
+        if encoder.code == DEFLATE:
+            plist.set_deflate(self.level)
+        else:
+            # Optional, since libhdf5 need not have it: the chunks come compressed.
+            parameters = (self.level,) if encoder.levels else ()
+            plist.set_filter(encoder.code, h5z.FLAG_OPTIONAL, parameters)
+        return plist
+
+    def encode(self, values: Array) -> Encoded:
+        """The values of a chunk, or of any rows where they are contiguous.
+
+        Args:
+            values: C-contiguous, shape `(rows, ...)`; a last chunk may have fewer rows.
+        """
+        if self.compression is None:
+            return Encoded(values, _NOTHING_SKIPPED)
+        missing = self.chunk_rows - len(values)
+        if missing:
+            padding = np.zeros((missing, *values.shape[1:]), values.dtype)
+            values = np.concatenate([values, padding])
+        data = values.reshape(-1).view(np.uint8)
+        shuffled = values.dtype.itemsize > 1
+        if shuffled:
+            data = np.ascontiguousarray(data.reshape(-1, values.dtype.itemsize).T).reshape(-1)
+        packed = ENCODERS[self.compression].encode(data, self.level)
+        if len(packed) < data.nbytes:
+            return Encoded(np.frombuffer(packed, np.uint8), _NOTHING_SKIPPED)
+        return Encoded(data, np.array([1 << shuffled], np.uint32))

@@ -1,5 +1,0 @@
-"""HDF5 files written by a program of the user's own, row by row, in any order."""
-
-from penstock.creating.create import create
-
-__all__ = ["create"]
