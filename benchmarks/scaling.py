@@ -43,7 +43,7 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
 
     rows = job["rows"]
     signal("ready")
-    edges = np.append(np.arange(0, rows, BLOCK_ROWS), rows)
+    block_offsets = np.append(np.arange(0, rows, BLOCK_ROWS), rows)
 
     def exact() -> Iterator[int]:
         rows_order = order.RowOrder(rows, (0, 0))
@@ -51,7 +51,7 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
             yield len(rows_order.places(start, min(start + (1 << 14), rows)))
 
     def windows() -> Iterator[int]:
-        window_order = order.WindowOrder(edges, (0, 0), WINDOW_ROWS)
+        window_order = order.WindowOrder(block_offsets, (0, 0), WINDOW_ROWS)
         for index in range(len(window_order)):
             yield window_order.window(index).size
 

@@ -16,8 +16,8 @@ from headrace import forks, matrix
 from headrace.errors import HeadraceError
 from headrace.loading.view import View
 from headrace.sources import file as file_module
-from headrace.sources import opened
-from headrace.sources.ahead import ReadAhead
+from headrace.sources import open_files as opened
+from headrace.sources.read_ahead import ReadAhead
 from tests import sequences
 
 pytestmark = [
@@ -248,7 +248,7 @@ def test_an_owner_that_is_gone_is_forgotten():
 PACKAGE = Path(hr.__file__).parent
 
 REFUSED_IN_A_CHILD = {
-    "loading/prefetch.py",
+    "loading/prefetch/__init__.py",
     "loading/items/processes.py",
     "loading/items/supervisor.py",
 }

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from headrace.functions import IncomparableError, digest_of
+from headrace.function_digest import IncomparableError, digest_of
 
 BASE = """
 import math
@@ -107,7 +107,7 @@ def test_the_digest_is_the_same_in_another_process():
     program = f"{BASE}\n" + "\n".join(
         f"{source}\ndigests.append(digest_of(fn))" for source, _, _ in CHANGES
     )
-    start = "from headrace.functions import digest_of\ndigests = []\n"
+    start = "from headrace.function_digest import digest_of\ndigests = []\n"
     found = [
         subprocess.run(
             [sys.executable, "-c", f"{start}{program}\nprint(*digests)"],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import headrace as hr
 from headrace.cli import main
 from headrace.errors import MemoryBudgetError
-from headrace.loading import columns
+from headrace.splits import reading as columns
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # advice about the shuffle
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import headrace as hr
-from headrace.tables import MOST_ROWS, html_table
+from headrace.html import MOST_ROWS, html_table
 
 BAD = "<script>alert('a & b')</script>"
 

@@ -13,12 +13,12 @@ from headrace import splits
 from headrace.errors import OptionError, ShapeError, check_integer, did_you_mean, some_of
 from headrace.loading import Batch, Loader, View
 from headrace.loading.advice import advice_on
-from headrace.loading.hangs import DEFAULT_TIMEOUT
-from headrace.order import Draw
+from headrace.loading.timeouts import DEFAULT_TIMEOUT
+from headrace.order import BalancedSampler
 from headrace.order.indexing import positions_of
 from headrace.resources import check_memory, format_bytes
 from headrace.spec import Spec, map_structure, short_list
-from headrace.transform import Finish, MapFn, MapStep, finish, spec_of, with_class_weight
+from headrace.transform import Collate, MapFn, MapStep, collate, spec_of, with_class_weight
 
 Array = npt.NDArray[Any]
 
@@ -52,10 +52,10 @@ class Dataset:
     _view: View
     _structure: Spec
     _maps: tuple[MapStep, ...] = ()
-    _draw: Draw | None = None
+    _sampler: BalancedSampler | None = None
 
     def __len__(self) -> int:
-        return len(self._view) if self._draw is None else self._draw.length
+        return len(self._view) if self._sampler is None else self._sampler.length
 
     def __repr__(self) -> str:
         return f"<Dataset of {self._summary}: {short_list(self._structure.fields)}{self._done}>"
@@ -66,7 +66,7 @@ class Dataset:
 
     @property
     def _done(self) -> str:
-        return ", mapped" * bool(self._maps) + ", balanced" * bool(self._draw)
+        return ", mapped" * bool(self._maps) + ", balanced" * bool(self._sampler)
 
     def _repr_html_(self) -> str:
         caption = f"Dataset of {self._summary}, {format_bytes(self.nbytes)} in memory{self._done}"
@@ -89,7 +89,7 @@ class Dataset:
             return self._structure
         if not len(self):
             raise ShapeError("The data set has no rows, so what map() makes of them is not known.")
-        return spec_of(replace(self, _draw=None)[0:1])
+        return spec_of(replace(self, _sampler=None)[0:1])
 
     def __getitem__(self, index: Any) -> Batch:
         """Reads rows.
@@ -117,7 +117,7 @@ class Dataset:
         else:
             fields = self._structure.fields
             arrays = {f.name: np.empty((0, *f.shape), f.dtype) for f in fields}
-        batch = self._finish(arrays)
+        batch = self._collate(arrays)
         return map_structure(lambda array: array[0], batch) if single else batch
 
     @cached_property
@@ -131,8 +131,8 @@ class Dataset:
             "Read fewer, or use batch().",
         )
 
-    def _finish(self, arrays: Mapping[str, Array]) -> Batch:
-        return finish(self._structure, self._maps, arrays)
+    def _collate(self, arrays: Mapping[str, Array]) -> Batch:
+        return collate(self._structure, self._maps, arrays)
 
     @overload
     def split(self, *, by: str | npt.ArrayLike) -> dict[Any, "Dataset"]: ...
@@ -277,11 +277,11 @@ class Dataset:
         ```
         """
         self._check_each_once("balance()")
-        draw = splits.balanced(self._view, by, weights=weights, length=length, seed=seed)
-        return replace(self, _draw=draw)
+        sampler = splits.balanced(self._view, by, weights=weights, length=length, seed=seed)
+        return replace(self, _sampler=sampler)
 
     def _check_each_once(self, what: str) -> None:
-        if self._draw is not None:
+        if self._sampler is not None:
             raise OptionError(
                 f"{what} comes before balance(): a balanced data set has some rows several times, "
                 "and others in other epochs. It can be mapped and batched."
@@ -396,7 +396,7 @@ class Dataset:
         """
         if not len(self):
             raise OptionError("The data set has no rows, so there is nothing to batch.")
-        finished: Callable[[Mapping[str, Array]], Batch] = Finish(self._structure, self._maps)
+        finished: Callable[[Mapping[str, Array]], Batch] = Collate(self._structure, self._maps)
         if class_weight is not None:
             finished = with_class_weight(finished, class_weight)
         loader = new_loader(
@@ -408,7 +408,7 @@ class Dataset:
             drop_remainder=drop_remainder,
             memory=memory,
             workers=workers,
-            draw=self._draw,
+            sampler=self._sampler,
             timeout=timeout,
         )
         loader.check_memory()

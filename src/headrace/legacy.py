@@ -10,8 +10,8 @@ from typing import Any
 from headrace.dataset import Dataset
 from headrace.errors import BatchTimeoutError, OptionError, ProcessesError, check_integer
 from headrace.loading import ItemLoader, Loader
-from headrace.loading.hangs import DEFAULT_TIMEOUT, stack_of_thread, timeout_error
 from headrace.loading.items.making import Batch, as_batch, let_go
+from headrace.loading.timeouts import DEFAULT_TIMEOUT, stack_of_thread, timeout_error
 from headrace.resources import drawn_seed
 from headrace.sequence import from_sequence
 from headrace.transform import with_class_weight

@@ -14,8 +14,8 @@ from headrace.dataset import Dataset
 from headrace.errors import DataError, OptionError
 from headrace.forks import run_in_each_process
 from headrace.formats import rows_between, side_by_side
-from headrace.loading import Part, View
-from headrace.sources.beside import Member
+from headrace.loading import SourceRows, View
+from headrace.sources.zipped import Member
 from headrace.spec import Spec, Structure, leaves, map_structure
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class HDF5Matrix:
         self._source: HDF5Source | None = _sources.get(datapath, dataset)
         self._rows = rows_between(start, end, self._source.length)
         self.normalizer = normalizer
-        view = View((Part(self._source, self._rows),), (dataset,))
+        view = View((SourceRows(self._source, self._rows),), (dataset,))
         self._data = Dataset(view, Spec(self._source.fields, dataset))
         self._form: tuple[tuple[int, ...], np.dtype[Any]] | None = None
         if normalizer is None:

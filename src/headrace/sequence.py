@@ -5,7 +5,7 @@ from typing import Any
 
 from headrace.errors import OptionError
 from headrace.loading import ItemLoader
-from headrace.loading.hangs import DEFAULT_TIMEOUT
+from headrace.loading.timeouts import DEFAULT_TIMEOUT
 
 new_item_loader: Callable[..., ItemLoader] = ItemLoader
 """Makes loaders; `headrace.keras` puts in a class that Keras knows as one of its own."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import OptionError, printable, some_of
-from headrace.tables import html_table
+from headrace.html import html_table
 
 Structure = Any
 """A nest of tuples and dicts: of field names in a `Spec`, of arrays in a batch."""

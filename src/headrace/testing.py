@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 
 from headrace.errors import FieldNotFoundError
-from headrace.sources import Cost, Source, run_reads, value_bytes
+from headrace.sources import ReadStats, Source, run_reads, value_bytes
 from headrace.spec import Field, Indices
 
 Array = npt.NDArray[Any]
@@ -66,7 +66,7 @@ class SourceTests:
         assert list(source.fields) == expected
         assert all(field.dtype == field.dtype.newbyteorder("=") for field in source.fields)
         assert {source.length} == {len(array) for array in oracle.values()}
-        assert set(source.paths()) == set(oracle)
+        assert set(source.read_paths()) == set(oracle)
 
     def test_reads_all_rows(self, source: Source, oracle: Arrays) -> None:
         """One call for everything."""
@@ -147,8 +147,8 @@ class SourceTests:
     def test_edges_cover_all_rows(self, source: Source, oracle: Arrays) -> None:
         """From 0 to the length, ascending, for each field and for all."""
         for names in ([name] for name in oracle) if len(oracle) > 1 else [list(oracle)]:
-            _check_edges(source.edges(names), source.length)
-        _check_edges(source.edges(list(oracle)), source.length)
+            _check_edges(source.block_offsets(names), source.length)
+        _check_edges(source.block_offsets(list(oracle)), source.length)
 
     def test_scratch_is_a_number_of_bytes(self, source: Source, oracle: Arrays) -> None:
         """Never negative, and never less for more fields."""
@@ -160,7 +160,7 @@ class SourceTests:
         run_reads(source.reads(np.array([0]), _Guarded(oracle, np.array([0])).out))
         copy = pickle.loads(pickle.dumps(source))  # noqa: S301 - made on this line
         assert copy.fields == source.fields
-        assert copy.paths() == source.paths()
+        assert copy.read_paths() == source.read_paths()
         check_reads(copy, oracle, np.arange(source.length))
 
     def test_reads_in_another_process(
@@ -247,21 +247,21 @@ def check_any_order(source: Source, oracle: Mapping[str, Array], seed: int = 0) 
         guarded.check()
 
 
-def _check_cost(cost: Cost) -> None:
+def _check_cost(cost: ReadStats) -> None:
     assert min(cost) >= 0
 
 
-def _check_edges(edges: Indices, length: int) -> None:
-    assert edges.dtype == np.int64
-    assert edges[0] == 0
-    assert edges[-1] == length
-    assert (np.diff(edges) > 0).all()
+def _check_edges(offsets: Indices, length: int) -> None:
+    assert offsets.dtype == np.int64
+    assert offsets[0] == 0
+    assert offsets[-1] == length
+    assert (np.diff(offsets) > 0).all()
 
 
 def _runs(source: Source) -> set[tuple[int, int]]:
-    edges = source.edges([field.name for field in source.fields])
+    offsets = source.block_offsets([field.name for field in source.fields])
     marks = {0, source.length, source.length // 2}
-    for edge in (edges[1], edges[-2], edges[len(edges) // 2]):
+    for edge in (offsets[1], offsets[-2], offsets[len(offsets) // 2]):
         marks |= {int(edge) + step for step in (-1, 0, 1)}
     inside = sorted(mark for mark in marks if 0 <= mark <= source.length)
     return {(a, b) for a in inside for b in inside if a < b}

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import DataError, OptionError, StateError
-from headrace.functions import IncomparableError, digest_of
+from headrace.function_digest import IncomparableError, digest_of
 from headrace.spec import Field, Spec, Structure, check_weights, leaves, map_structure
 
 Array = npt.NDArray[Any]
@@ -73,7 +73,7 @@ class MapStep:
         )
 
 
-def finish(structure: Spec, maps: Sequence[MapStep], arrays: Mapping[str, Array]) -> Batch:
+def collate(structure: Spec, maps: Sequence[MapStep], arrays: Mapping[str, Array]) -> Batch:
     """A batch in the structure in which the model gets it, after the map functions."""
     batch = map_structure(lambda name: arrays[name], structure.parts)
     rows = len(next(iter(arrays.values())))
@@ -88,8 +88,8 @@ def finish(structure: Spec, maps: Sequence[MapStep], arrays: Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class Finish:
-    """Makes batches of arrays, as `finish` does."""
+class Collate:
+    """Makes batches of arrays, as `collate` does."""
 
     structure: Spec
     maps: tuple[MapStep, ...] = ()
@@ -100,7 +100,7 @@ class Finish:
         return not self.maps
 
     def __call__(self, arrays: Mapping[str, Array]) -> Batch:
-        return finish(self.structure, self.maps, arrays)
+        return collate(self.structure, self.maps, arrays)
 
 
 def stacked(batches: Sequence[Batch]) -> Batch | None:

@@ -205,10 +205,10 @@ def test_without_the_adapter_fit_still_works(data):
     """A Keras that moved the function that is wrapped: a plain PyDataset is left."""
     from keras.src.trainers import data_adapters
 
-    from headrace.keras import insides
+    from headrace.keras import internals as internals
 
     wrapped = data_adapters.get_data_adapter
-    data_adapters.get_data_adapter = insides.get_data_adapter
+    data_adapters.get_data_adapter = internals.get_data_adapter
     try:
         loader = data.batch(32, shuffle=True, seed=0)
         history = small_model().fit(loader, epochs=2, verbose=0).history

@@ -5,19 +5,19 @@ import warnings
 import keras
 import pytest
 
-from headrace.keras import connect, insides
+from headrace.keras import connect, internals
 from headrace.keras.adapter import LoaderAdapter
 
 
 def test_this_keras_has_everything():
     """Whichever release, on whichever backend: nothing differs."""
-    assert insides.differences(LoaderAdapter) == ([], [])
+    assert internals.differences(LoaderAdapter) == ([], [])
 
 
 @pytest.fixture
 def plain(monkeypatch):
     """Keras as it is before `connect`."""
-    monkeypatch.setattr(insides.data_adapters, "get_data_adapter", insides.get_data_adapter)
+    monkeypatch.setattr(internals.data_adapters, "get_data_adapter", internals.get_data_adapter)
 
 
 def test_a_renamed_local_of_fit_leaves_loaders_plain(plain, monkeypatch):
@@ -29,41 +29,41 @@ def test_a_renamed_local_of_fit_leaves_loaders_plain(plain, monkeypatch):
     monkeypatch.setattr(keras.Model, "fit", fit)
     with pytest.warns(UserWarning, match="no epoch_iterator in fit.*plain PyDataset"):
         connect.connect()
-    assert insides.data_adapters.get_data_adapter is insides.get_data_adapter
+    assert internals.data_adapters.get_data_adapter is internals.get_data_adapter
 
 
 def test_a_new_demand_on_adapters_leaves_loaders_plain(plain, monkeypatch):
     """As Keras 3.16 made one: `get_jax_iterator(super_batch=)`."""
 
-    class Adapter(insides.DataAdapter):
+    class Adapter(internals.DataAdapter):
         def get_jax_iterator(self, super_batch=None, device=None):
             return iter(())
 
-    monkeypatch.setattr(insides, "DataAdapter", Adapter)
+    monkeypatch.setattr(internals, "DataAdapter", Adapter)
     with pytest.warns(UserWarning, match=r"calls get_jax_iterator\(\) with device"):
         connect.connect()
-    assert insides.data_adapters.get_data_adapter is insides.get_data_adapter
+    assert internals.data_adapters.get_data_adapter is internals.get_data_adapter
 
 
 def test_a_moved_function_leaves_loaders_plain(monkeypatch):
     """The function that is wrapped is nowhere to be found."""
-    monkeypatch.setattr(insides, "data_adapters", None)
+    monkeypatch.setattr(internals, "data_adapters", None)
     with pytest.warns(UserWarning, match="no get_data_adapter"):
         connect.connect()
 
 
 def test_a_single_missing_feature_is_named_and_the_rest_works(plain, monkeypatch):
     """Loaders keep their own adapter."""
-    monkeypatch.setattr(insides, "merge_summaries", None)
+    monkeypatch.setattr(internals, "merge_summaries", None)
     with pytest.warns(UserWarning, match=r"adapt\(\) does not take a Discretization"):
         connect.connect()
-    assert insides.data_adapters.get_data_adapter is not insides.get_data_adapter
+    assert internals.data_adapters.get_data_adapter is not internals.get_data_adapter
 
 
 def test_connecting_again_changes_nothing():
     """It is called each time that the package and Keras meet."""
-    wrapped = insides.data_adapters.get_data_adapter
+    wrapped = internals.data_adapters.get_data_adapter
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         connect.connect()
-    assert insides.data_adapters.get_data_adapter is wrapped
+    assert internals.data_adapters.get_data_adapter is wrapped

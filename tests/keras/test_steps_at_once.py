@@ -6,7 +6,7 @@ import pytest
 
 import headrace as hr
 from headrace.keras.adapter import LoaderAdapter
-from headrace.keras.insides import Call, PartialBatchList
+from headrace.keras.internals import Call, PartialBatchList
 from tests.keras.helpers import N, Recorder, small_model
 
 pytestmark = [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import headrace as hr
-from headrace.loading.memory import SMALLEST, BatchMemory
+from headrace.loading.prefetch.memory import SMALLEST, BatchMemory
 from headrace.loading.timing import Ledger
 from headrace.spec import Field
 

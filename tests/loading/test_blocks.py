@@ -64,12 +64,12 @@ def test_blocks_are_read_together_where_that_saves_decoding(tmp_path, monkeypatc
         run_epoch(loader)
         return loader
 
-    together = repeated(4)
-    assert together.state_dict()["together"] > 1
-    decoded = together.report().repeated * heights["y"] / 20_000 / 2
+    blocks_per_read = repeated(4)
+    assert blocks_per_read.state_dict()["blocks_per_read"] > 1
+    decoded = blocks_per_read.report().repeated * heights["y"] / 20_000 / 2
     assert decoded <= budget.REPEATED * 1.2
     monkeypatch.setattr(budget, "MOST_TOGETHER", 1)
-    assert repeated(4).report().repeated > together.report().repeated
+    assert repeated(4).report().repeated > blocks_per_read.report().repeated
 
 
 def test_the_blocks_read_together_are_part_of_the_position(tmp_path):

@@ -119,7 +119,7 @@ def test_a_stop_iteration_in_a_map_function_is_an_error(make_images):
 
 def test_running_out_of_memory_in_a_thread_is_an_error_not_a_hang(make_images, monkeypatch):
     """An allocation that fails where batches are begun."""
-    from headrace.loading.memory import BatchMemory
+    from headrace.loading.prefetch.memory import BatchMemory
 
     def fail(self, rows):
         raise MemoryError("no room")

@@ -102,8 +102,8 @@ def test_threads_agree_with_the_synchronous_way(make_images):
     """`loader[i]` makes a batch in the calling thread: the same one that the threads make."""
     loader = dataset(make_images(1000)).batch(48, shuffle=True, seed=1, memory=SMALL)
     alone = [loader[i][1][1] for i in range(len(loader))]
-    together = ids_of(loader)
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+    blocks_per_read = ids_of(loader)
+    assert all(np.array_equal(a, b) for a, b in zip(alone, blocks_per_read, strict=True))
     assert np.array_equal(loader[-1][1][1], loader[len(loader) - 1][1][1])
     with pytest.raises(IndexError):
         loader[len(loader)]

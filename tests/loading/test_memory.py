@@ -64,7 +64,7 @@ def test_data_that_fits_is_decoded_once(make_images):
         list(loader)
     report = loader.report()
     assert report.shuffle["mode"] == "exact"
-    assert report.resident == ("image", "label", "id")
+    assert report.cached == ("image", "label", "id")
     assert report.bytes_read <= images.path.stat().st_size
 
 
@@ -180,7 +180,7 @@ def test_large_chunks_do_not_take_the_threads_away(tmp_path):
     )
     for memory in (6_000_000, 8_000_000):
         loader = hr.from_hdf5(path, x="x").batch(32, shuffle=True, memory=memory, workers=2)
-        assert not loader.report().resident
+        assert not loader.report().cached
         assert loader.report().workers == 2
 
 
@@ -201,5 +201,5 @@ def test_each_block_of_a_resident_field_is_read_once(tmp_path, monkeypatch):
         assert (mask == image[y, :4]).all()
     with h5py.File(path) as file:
         stored = sum(file[name].id.get_storage_size() for name in file)
-    assert loader.report().resident == ("image", "mask", "label")
+    assert loader.report().cached == ("image", "mask", "label")
     assert loader.report().bytes_read == stored

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.order import RowOrder, SequentialOrder, WindowOrder, batch_edges
+from headrace.order import RowOrder, SequentialOrder, WindowOrder, batch_offsets
 
 
 @st.composite
@@ -20,16 +20,16 @@ def block_edges(draw):
     return np.cumsum([0, *sizes])
 
 
-def largest(edges):
-    return int(np.diff(edges).max())
+def largest(offsets):
+    return int(np.diff(offsets).max())
 
 
-@given(edges=block_edges(), seed=st.integers(0, 99), extra=st.integers(0, 300))
-def test_windows_hand_out_every_row_once(edges, seed, extra):
+@given(offsets=block_edges(), seed=st.integers(0, 99), extra=st.integers(0, 300))
+def test_windows_hand_out_every_row_once(offsets, seed, extra):
     """A permutation, in windows that stay within the capacity."""
-    capacity = largest(edges) + extra
-    order = WindowOrder(edges, (seed, 0), capacity)
-    assert sorted(order.rows().tolist()) == list(range(edges[-1]))
+    capacity = largest(offsets) + extra
+    order = WindowOrder(offsets, (seed, 0), capacity)
+    assert sorted(order.rows().tolist()) == list(range(offsets[-1]))
     for index in range(len(order)):
         window = order.window(index)
         assert window.size <= capacity
@@ -37,25 +37,25 @@ def test_windows_hand_out_every_row_once(edges, seed, extra):
         assert window.size == order.starts[index + 1] - order.starts[index]
 
 
-@given(edges=block_edges(), extra=st.integers(0, 300))
-def test_sequential_order_keeps_row_order(edges, extra):
+@given(offsets=block_edges(), extra=st.integers(0, 300))
+def test_sequential_order_keeps_row_order(offsets, extra):
     """Windows of whole blocks, one after the other."""
-    order = SequentialOrder(edges, largest(edges) + extra)
-    assert order.rows().tolist() == list(range(edges[-1]))
+    order = SequentialOrder(offsets, largest(offsets) + extra)
+    assert order.rows().tolist() == list(range(offsets[-1]))
 
 
 @given(
-    edges=block_edges(),
+    offsets=block_edges(),
     batch_size=st.integers(1, 60),
     seed=st.integers(0, 99),
     extra=st.integers(0, 500),
 )
-def test_batch_order_keeps_neighbours_together(edges, batch_size, seed, extra):
+def test_batch_order_keeps_neighbours_together(offsets, batch_size, seed, extra):
     """Each batch is a run of rows that starts at a multiple of its size; a smaller one is last."""
-    capacity = max(2 * largest(edges), 2 * batch_size) + extra
-    n = int(edges[-1])
-    edges = batch_edges(edges, batch_size, capacity)
-    rows = WindowOrder(edges, (seed, 0), capacity, batch_size).rows()
+    capacity = max(2 * largest(offsets), 2 * batch_size) + extra
+    n = int(offsets[-1])
+    offsets = batch_offsets(offsets, batch_size, capacity)
+    rows = WindowOrder(offsets, (seed, 0), capacity, batch_size).rows()
     assert sorted(rows.tolist()) == list(range(n))
     for start in range(0, n, batch_size):
         batch = rows[start : start + batch_size]
@@ -74,11 +74,11 @@ def test_row_order_of_batches_does_not_depend_on_the_step(n, batch_size, step):
 
 
 def orders(seed, epoch):
-    edges = np.append(np.arange(0, 1000, 16), 1000)
+    offsets = np.append(np.arange(0, 1000, 16), 1000)
     return {
         "rows": RowOrder(1000, (seed, epoch)),
         "batches": RowOrder(1000, (seed, epoch), 10),
-        "windows": WindowOrder(edges, (seed, epoch), 200),
+        "windows": WindowOrder(offsets, (seed, epoch), 200),
     }
 
 
@@ -110,8 +110,8 @@ def test_blocks_meet_others_in_the_next_epoch():
 def test_windows_mix_about_as_well_as_their_blocks_allow():
     """Class share per batch on class-sorted rows: variance within 1 + (m - 1) / B of exact."""
     n, block, m = 64_000, 64, 32
-    edges = np.arange(0, n + 1, block)
-    order = WindowOrder(edges, (0, 0), 128 * block)
+    offsets = np.arange(0, n + 1, block)
+    order = WindowOrder(offsets, (0, 0), 128 * block)
     blocks = len(order.blocks(0))
     first_half = (order.rows() < n // 2).reshape(-1, m).mean(axis=1)
     exact = 0.25 / m
@@ -132,8 +132,8 @@ def test_a_billion_rows_take_no_table():
 
 def test_windows_are_the_same_forever():
     """Saved positions depend on them: these numbers must never change without a new version."""
-    edges = np.append(np.arange(0, 100, 8), 100)
-    assert WindowOrder(edges, (7, 3), 40).rows()[:12].tolist() == GOLDEN_WINDOWS
+    offsets = np.append(np.arange(0, 100, 8), 100)
+    assert WindowOrder(offsets, (7, 3), 40).rows()[:12].tolist() == GOLDEN_WINDOWS
     assert RowOrder(100, (7, 3), 10).rows()[::10].tolist() == GOLDEN_BATCHES
 
 

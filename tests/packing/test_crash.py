@@ -19,7 +19,7 @@ SHARD = 776 * ROWS
 SCRIPT = """
 import os, sys, threading
 import headrace as hr
-from headrace.packing.output import Folder, OneFile
+from headrace.packing.targets import Folder, OneFile
 from headrace.packing.shuffling import _Stretches
 
 folder, kind, mode, where, count = sys.argv[1:]

@@ -9,7 +9,7 @@ import pytest
 import headrace as hr
 from headrace.cli.function import load_function
 from headrace.errors import OptionError, StateError
-from headrace.packing import output
+from headrace.packing import targets as output
 from tests.bad_input.refusal import refused
 from tests.files import write
 
@@ -24,7 +24,7 @@ def path(tmp_path):
 
 def stop(monkeypatch, data, target, **options):
     """Packs two shards and is interrupted."""
-    note = output.Folder._note
+    note = output.FolderTarget._note
 
     def interrupted(folder):
         note(folder)
@@ -32,7 +32,7 @@ def stop(monkeypatch, data, target, **options):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(output.Folder, "_note", interrupted)
+        patch.setattr(output.FolderTarget, "_note", interrupted)
         with pytest.raises(KeyboardInterrupt):
             hr.pack(data, target, shard_size=SIZE, **options)
     assert list((target.parent / f".{target.name}.headrace" / "new").glob("shard-*"))

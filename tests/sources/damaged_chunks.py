@@ -12,9 +12,9 @@ import h5py
 import hdf5plugin  # noqa: F401 - libhdf5 gets its filters
 import numpy as np
 
-from headrace.sources.hdf5.decoding import ChunkError
-from headrace.sources.hdf5.filters import filters_of
-from headrace.sources.hdf5.pipeline import Pipeline
+from headrace.sources.hdf5.filters.common import ChunkError
+from headrace.sources.hdf5.filters.names import filters_of
+from headrace.sources.hdf5.filters.pipeline import Pipeline
 from tests.files import FILTERS, can_szip, create, encoded, images
 
 STACKS = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from headrace.sources.arrays import array_source
-from headrace.sources.beside import Beside, Member
+from headrace.sources.zipped import Member, ZipSource
 from headrace.testing import SourceTests
 from tests.sources.array_forms import FORMS, IMAGES, LABELS, TABLE, Sliced
 
@@ -42,7 +42,7 @@ class TestBeside(SourceTests):
             Member(array_source("y", Sliced(LABELS)), {"label": "y"}, 50, 250),
             Member(array_source("x", TABLE), {"row": "x"}, 0, 200),
         ]
-        return Beside(members)
+        return ZipSource(members)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -50,6 +50,6 @@ class TestBeside(SourceTests):
         return {"photo": IMAGES[100:], "label": LABELS[50:250], "row": TABLE[:200]}
 
     def test_blocks_are_those_of_what_is_read_in_blocks(self, source):
-        alone = array_source("y", Sliced(LABELS)).edges(["y"])
+        alone = array_source("y", Sliced(LABELS)).block_offsets(["y"])
         inside = alone[(alone > 50) & (alone < 250)] - 50
-        assert source.edges(["photo", "label"]).tolist() == [0, *inside.tolist(), 200]
+        assert source.block_offsets(["photo", "label"]).tolist() == [0, *inside.tolist(), 200]

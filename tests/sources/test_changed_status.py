@@ -44,7 +44,7 @@ def virtual_through_h5py(folder):
     with h5py.File(folder / "a.h5", "w") as file:
         file.create_virtual_dataset("image", layout)
     source = HDF5Source(folder / "a.h5", ["image"])
-    assert source.paths()["image"].path == "h5py"
+    assert source.read_paths()["image"].path == "h5py"
     return source, path
 
 

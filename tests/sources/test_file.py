@@ -13,7 +13,7 @@ import pytest
 
 from headrace.errors import ChangedFileError, MissingFileError, NoPermissionError, ReadError
 from headrace.sources import file as file_module
-from headrace.sources import opened
+from headrace.sources import open_files as opened
 from headrace.sources.file import File
 from tests.files import as_nobody
 

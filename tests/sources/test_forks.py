@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from headrace.sources import file as file_module
-from headrace.sources import opened
+from headrace.sources import open_files as opened
 from headrace.sources.hdf5 import HDF5Source, library
 from headrace.testing import check_reads
 from tests.files import images, write

@@ -40,4 +40,4 @@ class TestHDF5(SourceTests):
         return {"data": np.ascontiguousarray(values.astype(values.dtype.newbyteorder("=")))}
 
     def test_takes_the_expected_path(self, source, case):
-        assert source.paths()["data"].path == case.path, source.paths()["data"].reason
+        assert source.read_paths()["data"].path == case.path, source.read_paths()["data"].reason

@@ -52,7 +52,7 @@ def test_a_file_that_is_replaced_is_one_version_or_an_error(stored, tmp_path):
     source = HDF5Source(stored, ["image"])
     other = write(tmp_path / "other.h5", image={"data": IMAGES[::-1]})
     other.replace(stored)
-    if source.paths()["image"].path == "h5py":
+    if source.read_paths()["image"].path == "h5py":
         with pytest.raises(ChangedFileError, match=r"of 'image' failed: .*data\.h5"):
             read(source)
     else:
@@ -85,7 +85,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_an_error(stored, tmp_path
 def test_a_file_that_is_deleted_is_missing_or_still_open(stored):
     source = HDF5Source(stored, ["image"])
     stored.unlink()
-    if source.paths()["image"].path == "h5py":
+    if source.read_paths()["image"].path == "h5py":
         with pytest.raises(MissingFileError, match=r"no file at .*data\.h5"):
             read(source)
     else:

@@ -15,7 +15,7 @@ from headrace.errors import (
 )
 from headrace.sources import empty_arrays, run_reads
 from headrace.sources.hdf5 import HDF5Source
-from headrace.sources.hdf5.pipeline import Pipeline
+from headrace.sources.hdf5.filters.pipeline import Pipeline
 from tests.files import damage, gzip, images, overwrite, store_chunk, write
 from tests.fuzz import checksum
 from tests.sources.storage import IMAGES, STORAGE, WHOLE, read
@@ -30,7 +30,7 @@ def test_a_damaged_chunk_is_an_error_that_names_its_rows(path, number, shuffle):
     write(path, image=gzip(IMAGES, shuffle=shuffle))
     damage(path, "image", number)
     source = HDF5Source(path, ["image"])
-    assert source.paths()["image"].path == "direct chunks"
+    assert source.read_paths()["image"].path == "direct chunks"
     first, last = number * 8, number * 8 + 7
     with pytest.raises(ReadError) as caught:
         read(source)
@@ -73,7 +73,7 @@ def test_a_file_of_damaged_chunks_alone_is_left_to_h5py(path):
     for number in range(3):
         damage(path, "image", number)
     source = HDF5Source(path, ["image"])
-    assert source.paths()["image"].reason == "its first chunks are damaged"
+    assert source.read_paths()["image"].reason == "its first chunks are damaged"
     with pytest.raises(ReadError, match="Rows 0 to 23"):
         read(source)
 
@@ -157,8 +157,8 @@ def test_a_decoder_that_gives_other_values_is_not_used(path, monkeypatch):
 
     monkeypatch.setattr(Pipeline, "decode", wrong)
     source = HDF5Source(path, ["image"])
-    assert source.paths()["image"].path == "h5py"
-    assert "gave other values" in source.paths()["image"].reason
+    assert source.read_paths()["image"].path == "h5py"
+    assert "gave other values" in source.read_paths()["image"].reason
     assert (read(source) == IMAGES).all()
 
 
@@ -184,7 +184,7 @@ def test_a_chunk_outside_the_file_is_an_error(path, storage, address):
     write(path, image={"data": IMAGES, **STORAGE[storage]})
     patch_number(path, stored_at(path, 3).byte_offset, address)
     source = HDF5Source(path, ["image"])
-    assert source.paths()["image"].path == "direct chunks"
+    assert source.read_paths()["image"].path == "direct chunks"
     assert source.scratch(["image"]) < 1 << 20
     with pytest.raises(ReadError, match=r"Rows 24 to 31 of 'image'"):
         read(source)
@@ -221,7 +221,7 @@ def test_chunks_behind_the_end_are_left_alone(path):
     write(path, image=gzip(values, maxshape=(None, 3)))
     patch_number(path, 4099, 4090)
     source = HDF5Source(path, ["image"])
-    assert source.paths()["image"].path == "direct chunks"
+    assert source.read_paths()["image"].path == "direct chunks"
     assert (read(source) == values[:4090]).all()
 
 
@@ -235,4 +235,4 @@ def test_an_index_that_is_too_short_does_not_make_fill_values(path):
     content[at + 1] = 3
     checksum.repair(content, pieces)
     path.write_bytes(content)
-    assert HDF5Source(path, ["image"]).paths()["image"].path == "h5py"
+    assert HDF5Source(path, ["image"]).read_paths()["image"].path == "h5py"

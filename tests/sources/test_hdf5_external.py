@@ -85,7 +85,7 @@ class TestExternalStorage(SourceTests):
         return {"image": IMAGES}
 
     def test_the_path_is_reported(self, source):
-        found = source.paths()["image"]
+        found = source.read_paths()["image"]
         assert (found.path, found.reason) == (
             "direct rows",
             "uncompressed, in external storage",
@@ -242,7 +242,7 @@ class TestExternalLinks(SourceTests):
         return {"rows": IMAGES, "own": own, **linked, **members}
 
     def test_each_takes_its_own_path(self, source):
-        found = {name: path.path for name, path in source.paths().items()}
+        found = {name: path.path for name, path in source.read_paths().items()}
         assert found["rows"] == found["table['x']"] == "direct rows"
         assert (found["group/gzip"], found["soft"]) == ("direct chunks", "h5py")
 
@@ -313,7 +313,7 @@ def test_sources_outside_the_folder_need_trust(path, elsewhere):
         HDF5Source(path, ["image"])
     source = trusted(path)
     assert (read(source) == IMAGES).all()
-    assert source.paths()["image"].path == "direct rows"
+    assert source.read_paths()["image"].path == "direct rows"
     (elsewhere / "1.h5").unlink()
     with refused(DataError, "1.h5' is missing", "fill values"):
         trusted(path)
@@ -327,7 +327,7 @@ def test_sources_may_themselves_keep_data_elsewhere(path, folder, elsewhere):
         file["image"] = h5py.ExternalLink(str(elsewhere / "b.h5"), "image")
     source = trusted(join(path, "0.h5", "1.h5"))
     assert (read(source) == IMAGES).all()
-    assert source.paths()["image"].path == "direct chunks"
+    assert source.read_paths()["image"].path == "direct chunks"
     os.truncate(elsewhere / "raw", 100)
     with refused(DataError, "'image'", "a source of it cannot be used", "has only 100 bytes"):
         trusted(path)
@@ -342,7 +342,7 @@ def test_a_source_elsewhere_that_libhdf5_reads_is_watched(path, folder, elsewher
         file.create_virtual_dataset("image", layout)
     source = trusted(path)
     assert (read(source) == IMAGES[:20:2]).all()
-    assert source.paths()["image"].path == "h5py"
+    assert source.read_paths()["image"].path == "h5py"
     with (elsewhere / "raw").open("r+b") as file:
         file.write(b"other")
     with pytest.raises(ChangedFileError, match=r"/raw' of the virtual dataset was"):

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from headrace.errors import ReadError
 from headrace.sources import value_bytes
 from headrace.sources.hdf5 import HDF5Source, decoding
-from headrace.sources.hdf5.decoding import ChunkError
-from headrace.sources.hdf5.filters import filters_of
-from headrace.sources.hdf5.pipeline import MOST_BYTES, Pipeline
+from headrace.sources.hdf5.filters.common import ChunkError
+from headrace.sources.hdf5.filters.names import filters_of
+from headrace.sources.hdf5.filters.pipeline import MOST_BYTES, Pipeline
 from tests.files import (
     COMPRESSORS,
     FILTERS,
@@ -130,7 +130,7 @@ def test_any_filters_in_any_order_read_as_in_h5py(tmp_path, names, dataset, data
         assume(False)  # the plugin of blosc2 cannot read all that it writes
     source = HDF5Source(path, ["x"])
     assert value_bytes(read(source)) == value_bytes(expected)
-    found = source.paths()["x"]
+    found = source.read_paths()["x"]
     partial = any(n % c for n, c in zip(values.shape, chunks, strict=True))
     assert found.path.startswith("direct") or (partial and "by libhdf5" in found.reason), found
 
@@ -165,7 +165,7 @@ def test_buffers_are_those_that_scratch_announces(names):
 def test_chunks_that_are_too_large_for_a_decoder_are_left_to_h5py(path):
     with h5py.File(path, "w") as file:
         file.create_dataset("x", (4, MOST_BYTES), "u1", chunks=(2, MOST_BYTES), compression="lzf")
-    found = HDF5Source(path, ["x"]).paths()["x"]
+    found = HDF5Source(path, ["x"]).read_paths()["x"]
     assert found.path == "h5py"
     assert f"chunks of {2 * MOST_BYTES} bytes" in found.reason
 
@@ -178,8 +178,8 @@ def test_a_decoder_that_imagecodecs_lacks_is_left_to_h5py(path, monkeypatch, nam
     store(path, values, [HERE[name]], (8, 4, 4, 3))
     monkeypatch.setattr(getattr(imagecodecs, library), "available", False)
     source = HDF5Source(path, ["x"])
-    assert source.paths()["x"].path == "h5py"
-    assert f"imagecodecs was built without {library}" in source.paths()["x"].reason
+    assert source.read_paths()["x"].path == "h5py"
+    assert f"imagecodecs was built without {library}" in source.read_paths()["x"].reason
     assert (read(source) == values).all()
 
 
@@ -207,7 +207,7 @@ def test_no_flipped_bit_passes_a_checksum(path, names, last):
     with h5py.File(path, "r") as file:
         at = file["x"].id.get_chunk_info_by_coord((8, 0, 3))
     content = path.read_bytes()
-    assert HDF5Source(path, ["x"]).paths()["x"].path == "direct chunks"
+    assert HDF5Source(path, ["x"]).read_paths()["x"].path == "direct chunks"
     words = rf"Rows 8 to 15 of 'x' in '{path}' .* damaged there: the chunk at \(8, 0, 3\) "
     rng = np.random.default_rng(0)
     for where in rng.choice(at.size, min(at.size, 60), replace=False).tolist():

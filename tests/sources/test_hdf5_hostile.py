@@ -159,7 +159,7 @@ def test_a_tree_that_names_the_same_chunks_again_is_refused(path):
 def test_more_chunks_than_the_file_has_room_for_are_refused(path, monkeypatch):
     monkeypatch.setattr(limits, "MOST_CHUNKS", 30)
     write(path, x=gzip(images(50), rows=1))
-    assert HDF5Source(path, ["x"]).paths()["x"].path == "h5py"
+    assert HDF5Source(path, ["x"]).read_paths()["x"].path == "h5py"
 
 
 def test_a_chunk_over_the_head_of_the_file_is_damage(path):

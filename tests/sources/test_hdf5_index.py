@@ -250,7 +250,7 @@ def test_chunks_in_any_order_of_the_file_are_apart(path):
         for row in rows:
             made[row] = values[row]
     source = HDF5Source(path, ["x"])
-    assert source.paths()["x"].path == "direct chunks"
+    assert source.read_paths()["x"].path == "direct chunks"
     assert (read(source) == values).all()
 
 
@@ -291,7 +291,7 @@ def test_whichever_axes_can_grow_values_are_right(path, libver, shape, chunks, m
         growing = [axis for axis, most in enumerate(maxshape) if most is None]
         beside = [axis for axis, n in enumerate(maxshape) if n and n > chunks[axis]]
         mixed_up = len(growing) == 1 and growing != [0] and beside
-        assert (source.paths()[name].path == "h5py") == bool(mixed_up)
+        assert (source.read_paths()[name].path == "h5py") == bool(mixed_up)
 
 
 def test_a_gap_that_looks_like_the_first_chunks_is_no_proof(path):

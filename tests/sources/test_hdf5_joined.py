@@ -53,7 +53,7 @@ class TestVirtual(SourceTests):
         return {"data": values.astype(values.dtype.newbyteorder("="))}
 
     def test_takes_the_expected_path(self, source, form):
-        assert source.paths()["data"].path == form[1], source.paths()["data"].reason
+        assert source.read_paths()["data"].path == form[1], source.read_paths()["data"].reason
 
 
 class TestMembersOfVirtual(SourceTests):
@@ -78,9 +78,9 @@ def test_blocks_are_those_of_the_sources(tmp_path):
     with h5py.File(tmp_path / "virtual.h5", "w") as file:
         by_address(WAYS["gzip"][0])(file, tmp_path)
     source = HDF5Source(tmp_path / "virtual.h5", ["data"])
-    edges = [0, 2, 6, 10, 14, 15, 17, 21, 25, 30, 34, 37, 40, 41, 45, 46, 60]
-    assert source.edges(["data"]).tolist() == edges
-    path = source.paths()["data"]
+    offsets = [0, 2, 6, 10, 14, 15, 17, 21, 25, 30, 34, 37, 40, 41, 45, 46, 60]
+    assert source.block_offsets(["data"]).tolist() == offsets
+    path = source.read_paths()["data"]
     assert path.reason == "virtual dataset of 3 sources, read by address: gzip, decoded in threads"
 
 
@@ -91,7 +91,10 @@ def test_the_report_counts_the_sources_that_h5py_reads(tmp_path):
     reason = (
         "virtual dataset of 2 sources, 1 of them by h5py: filter scaleoffset is decoded by libhdf5"
     )
-    assert (source.paths()["image"].path, source.paths()["image"].reason) == ("h5py", reason)
+    assert (source.read_paths()["image"].path, source.read_paths()["image"].reason) == (
+        "h5py",
+        reason,
+    )
     assert (read(source) == IMAGES).all()
 
 
@@ -154,6 +157,6 @@ def test_any_mapping_gives_what_h5py_gives(sources, parts, some):
     check_reads(source, oracle, np.arange(40))
     check_reads(source, oracle, np.array(sorted(some)))
     check_any_order(source, oracle)
-    edges = source.edges(["image"])
-    assert (edges[0], edges[-1]) == (0, 40)
-    assert (np.diff(edges) > 0).all()
+    offsets = source.block_offsets(["image"])
+    assert (offsets[0], offsets[-1]) == (0, 40)
+    assert (np.diff(offsets) > 0).all()

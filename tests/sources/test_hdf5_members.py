@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import headrace as hr
 from headrace.errors import FieldNotFoundError
 from headrace.sources.hdf5 import HDF5Source, library
-from headrace.sources.hdf5.pipeline import Pipeline
+from headrace.sources.hdf5.filters.pipeline import Pipeline
 from headrace.testing import SourceTests, check_any_order, check_reads
 from tests.bad_input.refusal import refused
 from tests.files import write
@@ -41,7 +41,7 @@ class TestMembers(SourceTests):
             return oracle_of(file["table"][()])
 
     def test_takes_the_expected_path(self, source, stored):
-        assert {path.path for path in source.paths().values()} == {stored[1]}
+        assert {path.path for path in source.read_paths().values()} == {stored[1]}
 
 
 class TestMembersAndWholeRecords(SourceTests):
@@ -95,7 +95,7 @@ class TestMembersOfTablesOfTables(SourceTests):
             return oracle_of(stored["table"][()])
 
     def test_takes_the_expected_path(self, source, file):
-        assert {path.path for path in source.paths().values()} == {file[1]}
+        assert {path.path for path in source.read_paths().values()} == {file[1]}
 
 
 class TestMembersOfElementsThatAreArrays(SourceTests):
@@ -143,7 +143,7 @@ class TestMembersBesideValuesOfVariableLength(SourceTests):
         }
 
     def test_the_report_says_why(self, source):
-        (path,) = set(source.paths().values())
+        (path,) = set(source.read_paths().values())
         assert (path.path, path.reason) == (
             "h5py",
             "values of variable length are stored beside it",

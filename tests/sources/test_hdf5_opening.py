@@ -52,14 +52,14 @@ class TestFieldsSideBySide(SourceTests):
         return ORACLE
 
     def test_each_field_takes_its_own_path(self, source):
-        found = {name: path.path for name, path in source.paths().items()}
+        found = {name: path.path for name, path in source.read_paths().items()}
         rows, chunks = "direct rows", "direct chunks"
         assert found == dict(zip(EVERY, (rows, rows, chunks, "h5py", rows), strict=True))
 
     def test_blocks_are_those_of_the_largest_field_that_has_some(self, source):
-        assert source.edges(list(EVERY)).tolist() == list(range(0, 51, 5))
-        assert source.edges(["scaleoffset", "label"]).tolist() == [0, 12, 24, 36, 48, 50]
-        assert source.edges(["contiguous", "label"]).tolist() == [0, 50]
+        assert source.block_offsets(list(EVERY)).tolist() == list(range(0, 51, 5))
+        assert source.block_offsets(["scaleoffset", "label"]).tolist() == [0, 12, 24, 36, 48, 50]
+        assert source.block_offsets(["contiguous", "label"]).tolist() == [0, 50]
 
     def test_addressable_fields_are_so_together(self, source):
         assert source.addressable(["contiguous", "raw", "label"])
@@ -79,7 +79,7 @@ class TestThroughH5py(SourceTests):
         return ORACLE
 
     def test_the_report_says_why(self, source):
-        paths = set(source.paths().values())
+        paths = set(source.read_paths().values())
         assert {(p.path, p.reason) for p in paths} == {("h5py", "HEADRACE_HDF5=h5py is set")}
 
 
@@ -187,7 +187,7 @@ import numpy as np
 import headrace as hr
 
 data = hr.from_hdf5(sys.argv[1], x=["gzip", "raw"])
-print({path.path for path in data._view.paths().values()}, data[:][0][1].sum())
+print({path.path for path in data._view.read_paths().values()}, data[:][0][1].sum())
 """
 
 
@@ -209,7 +209,7 @@ def test_a_file_that_declares_far_more_than_it_holds_opens(tmp_path):
         made = file.create_dataset("x", (2**40,), "u1", chunks=(1,), fillvalue=9)
         made[7] = 1
     source = HDF5Source(tmp_path / "a.h5", ["x"])
-    assert source.paths()["x"].reason == "nearly all chunks were never written"
+    assert source.read_paths()["x"].reason == "nearly all chunks were never written"
     rows = np.array([6, 7, 2**40 - 1])
     out = empty_arrays(source.fields, 3)
     run_reads(source.reads(rows, out))

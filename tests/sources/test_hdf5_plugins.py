@@ -49,7 +49,7 @@ for name in sys.argv[2:]:
     except HeadraceError as error:
         found[name] = [type(error).__name__, str(error)]
     else:
-        path = source.paths()[name]
+        path = source.read_paths()[name]
         found[name] = [path.path, path.reason, values.tobytes().hex()]
 print(json.dumps(found))
 """
@@ -101,7 +101,7 @@ def test_filters_that_libhdf5_lacks_are_read_all_the_same(plugged):
 
 def test_with_hdf5plugin_they_are_compared(plugged):
     source = HDF5Source(plugged, PLUGINS)
-    assert not any("not compared" in path.reason for path in source.paths().values())
+    assert not any("not compared" in path.reason for path in source.read_paths().values())
 
 
 @pytest.mark.parametrize("name, words", [("zfp", "32013 (zfp)"), ("delta", "32026 (blosc2)")])
@@ -170,7 +170,7 @@ from headrace.sources.hdf5 import HDF5Source
 from tests.sources.storage import read
 
 source = HDF5Source(sys.argv[1], [sys.argv[2]])
-print(source.paths()[sys.argv[2]].path, "hdf5plugin" in sys.modules, read(source).sum())
+print(source.read_paths()[sys.argv[2]].path, "hdf5plugin" in sys.modules, read(source).sum())
 if len(sys.argv) > 3:
     with open(sys.argv[3], "wb") as file:
         pickle.dump(source, file)
@@ -240,5 +240,5 @@ def test_a_filter_that_every_chunk_skipped_is_not_missed(path):
     """Libhdf5 skips an optional filter that it lacks."""
     store(path, images(), [optional(300, 7)], (8, 4, 4, 3))
     source = HDF5Source(path, ["x"])
-    assert source.paths()["x"].path == "h5py"
+    assert source.read_paths()["x"].path == "h5py"
     assert (read(source) == images()).all()

@@ -44,7 +44,7 @@ def test_rows_of_a_short_last_chunk_are_read(path, name, before, first):
     filters = [FILTERS[one] for one in dict.fromkeys((*before, name))]
     store_short(path, VALUES, filters, first=first)
     source = HDF5Source(path, ["x"])
-    assert source.paths()["x"].path == "direct chunks"
+    assert source.read_paths()["x"].path == "direct chunks"
     rows = np.arange(first, ROWS)
     assert (read(source, rows) == VALUES[rows]).all()
     assert (by_h5py(path)[rows] == VALUES[rows]).all()

@@ -137,7 +137,7 @@ def check(path, expected_path):
         values = file["x"][()]
     oracle = {"x": np.ascontiguousarray(values.astype(values.dtype.newbyteorder("=")))}
     source = HDF5Source(path, ["x"])
-    assert source.paths()["x"].path == expected_path, source.paths()["x"].reason
+    assert source.read_paths()["x"].path == expected_path, source.read_paths()["x"].reason
     assert source.fields[0].dtype == oracle["x"].dtype
     check_reads(source, oracle, np.arange(ROWS))
     check_reads(source, oracle, np.array([0, 3, 4, 9, 33, ROWS - 1]))
@@ -171,7 +171,7 @@ def test_members_of_every_type_are_what_h5py_gives(tmp_path, name, storage):
         values = file["x"][()]["x"]
     names = ["x['x']", "x['before']"]
     source = HDF5Source(tmp_path / "a.h5", names)
-    assert source.paths()["x['x']"].path == (WAYS[storage] if name in DIRECT else "h5py")
+    assert source.read_paths()["x['x']"].path == (WAYS[storage] if name in DIRECT else "h5py")
     out = {f.name: np.zeros((ROWS, *f.shape), f.dtype) for f in source.fields}
     for read in source.reads(np.arange(ROWS), out):
         read()
@@ -220,7 +220,7 @@ def test_members_beside_what_is_refused_are_read(tmp_path):
     with refused(TypeNotSupportedError, "x['time']", "no type for"):
         HDF5Source(tmp_path / "a.h5", ["x['time']"])
     source = HDF5Source(tmp_path / "a.h5", ["x['count']"])
-    assert source.paths()["x['count']"].path == "direct chunks"
+    assert source.read_paths()["x['count']"].path == "direct chunks"
     out = {"x['count']": np.zeros(ROWS, "i4")}
     for read in source.reads(np.arange(ROWS), out):
         read()

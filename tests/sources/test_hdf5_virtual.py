@@ -182,7 +182,7 @@ def numbered(path, pattern="part-%b.h5", name="image"):
 def test_names_by_number_are_followed(path, parts):
     source = HDF5Source(numbered(path), ["image"])
     assert (read(source) == IMAGES).all()
-    assert source.paths()["image"].path == "direct rows"
+    assert source.read_paths()["image"].path == "direct rows"
 
 
 def test_a_missing_number_is_an_error(path, parts):

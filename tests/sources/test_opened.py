@@ -9,7 +9,7 @@ import pytest
 
 from headrace.errors import ChangedFileError, MissingFileError
 from headrace.sources import file as file_module
-from headrace.sources import opened
+from headrace.sources import open_files as opened
 from headrace.sources.file import File
 from headrace.sources.hdf5 import HDF5Source
 from headrace.testing import SourceTests, check_reads

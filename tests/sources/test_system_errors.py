@@ -16,7 +16,7 @@ from headrace.errors import (
     ReadError,
 )
 from headrace.resources import empty
-from headrace.sources import opened
+from headrace.sources import open_files as opened
 from headrace.sources.arrays import array_source
 from headrace.sources.hdf5 import HDF5Source
 from headrace.sources.hdf5.opening import damage_explained

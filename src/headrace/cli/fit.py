@@ -10,7 +10,7 @@ from typing import Any
 
 import headrace as hr
 from headrace.cli.function import file_of, load_function
-from headrace.cli.inputs import add_fields, add_means, fields_of, positive, seed_number
+from headrace.cli.inputs import add_fields, add_resources, fields_of, positive, seed_number
 from headrace.cli.output import check_output, published
 from headrace.cli.parser import EXIT_CODES
 from headrace.cli.summary import summarise, to_text
@@ -112,7 +112,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="makes split, shuffle, weights and dropout repeatable (default: drawn, and shown in "
         "the summary)",
     )
-    add_means(training, besides=", validation included")
+    add_resources(training, besides=", validation included")
 
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, metavar="MODEL", help="save the model: name.keras")

@@ -25,7 +25,7 @@ def add_fields(group: "argparse._ArgumentGroup", *, x: str, y: str) -> None:
     group.add_argument("--end", type=int, metavar="ROW", help="row to stop before (default: all)")
 
 
-def add_means(group: "argparse._ActionsContainer", besides: str = "") -> None:
+def add_resources(group: "argparse._ActionsContainer", besides: str = "") -> None:
     """Adds the options that say how much memory and how many threads are used.
 
     Args:

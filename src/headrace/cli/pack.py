@@ -10,7 +10,7 @@ import headrace as hr
 from headrace.cli.function import file_of, load_function
 from headrace.cli.inputs import (
     add_fields,
-    add_means,
+    add_resources,
     fields_of,
     open_samples,
     seed_number,
@@ -123,7 +123,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
 
     work = parser.add_argument_group("work")
-    add_means(work)
+    add_resources(work)
     work.add_argument("--overwrite", action="store_true", help="replace what is at OUT")
     work.add_argument("--resume", action="store_true", help="continue shards that were stopped")
     work.add_argument("--json", action="store_true", help="the summary as one JSON document")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from headrace.cli.inputs import add_fields, add_means, open_samples, positive
+from headrace.cli.inputs import add_fields, add_resources, open_samples, positive
 from headrace.cli.parser import EXIT_CODES
 from headrace.statistics import stats
 from headrace.statistics.plot import check_path, import_figure
@@ -77,7 +77,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="N",
         help="count so many different values of a field, at most (default: 1000)",
     )
-    add_means(work)
+    add_resources(work)
     output = parser.add_argument_group("output")
     output.add_argument("--plot", type=Path, metavar="FILE.png", help="draw histograms and classes")
     output.add_argument("--json", action="store_true", help="the same as one JSON document")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import headrace as hr
-from headrace.cli.inputs import add_means
+from headrace.cli.inputs import add_resources
 from headrace.cli.parser import EXIT_CODES
 from headrace.errors import ReadError
 
@@ -41,7 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "path", type=Path, metavar="PATH", help="a folder of shards, or an HDF5 file"
     )
-    add_means(parser)
+    add_resources(parser)
     parser.add_argument("--json", action="store_true", help="the same as one JSON document")
     parser.add_argument("--quiet", action="store_true", help="no output; the exit code says it")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")

@@ -34,7 +34,7 @@ _RAW = "{}.raw"
 _COPIED_BYTES = 1 << 22
 
 
-class Place(NamedTuple):
+class FieldLocation(NamedTuple):
     """Where the rows of a field lie, one after the other.
 
     Attributes:
@@ -62,7 +62,7 @@ class Files(ABC):
     def __init__(self, fields: Sequence[Field], note: str | None) -> None:
         self._fields = {field.name: field for field in fields}
         self._note = note
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, FieldLocation] = {}
 
     def put(self, name: str, row: int, values: npt.NDArray[Any]) -> None:
         """Writes rows of a field.
@@ -144,7 +144,7 @@ class FixedFile(Files):
         offsets = self._lay_out(path, fields, rows) if new else self._left_offsets(path)
         with ExitStack() as ends:
             file = ends.enter_context(path.open("r+b", buffering=0))
-            self._places = {name: Place(file, offset) for name, offset in offsets.items()}
+            self._places = {name: FieldLocation(file, offset) for name, offset in offsets.items()}
             self._check_holds(stops or {})
             ends.pop_all()
 
@@ -202,7 +202,7 @@ class GrowingFiles(Files):
             for field, raw in zip(self._order, self._raw, strict=True):
                 raw.touch()
                 file = ends.enter_context(raw.open("r+b", buffering=0))
-                self._places[field.name] = Place(file, 0 if self._places else ALIGNMENT)
+                self._places[field.name] = FieldLocation(file, 0 if self._places else ALIGNMENT)
             self._check_holds(stops or {})
             ends.pop_all()
 
@@ -223,7 +223,7 @@ class GrowingFiles(Files):
                 self._graft(empty, into, rows, offsets)
             for field in self._order[stays:]:
                 source = self._places[field.name]
-                _copy(source, Place(into, offsets[field.name]), rows * field.nbytes)
+                _copy(source, FieldLocation(into, offsets[field.name]), rows * field.nbytes)
             os.fsync(into)
         (self._raw[0] if stays else self._empty).replace(self._path)
         if not stays:
@@ -237,9 +237,9 @@ class GrowingFiles(Files):
         place = 0
         for field in sorted(self._order, key=lambda field: offsets[field.name]):
             start = offsets[field.name]
-            _copy(Place(empty, place), Place(into, place), start - place)
+            _copy(FieldLocation(empty, place), FieldLocation(into, place), start - place)
             place = start + rows * field.nbytes
-        _copy(Place(empty, place), Place(into, place), size - place)
+        _copy(FieldLocation(empty, place), FieldLocation(into, place), size - place)
 
 
 def _damaged(why: str) -> StateError:
@@ -248,7 +248,7 @@ def _damaged(why: str) -> StateError:
     )
 
 
-def _copy(source: Place, target: Place, nbytes: int) -> None:
+def _copy(source: FieldLocation, target: FieldLocation, nbytes: int) -> None:
     for start in range(0, nbytes, _COPIED_BYTES):
         count = min(_COPIED_BYTES, nbytes - start)
         data = np.empty(count, np.uint8)

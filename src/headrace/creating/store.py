@@ -30,7 +30,7 @@ _FIELD_BYTES = 1 << 15
 """Of the note: more than a field takes that is written from its first row to its last."""
 
 
-class Note:
+class WrittenNote:
     """The note of what is safe, and room on the disk for it: a full disk costs no rows.
 
     Args:
@@ -114,7 +114,7 @@ class Store:
         self._flushed = 0
         self._process = os.getpid()
         run_in_each_process(self, Store._make_locks)
-        self._note = Note(staging.folder, len(fields))
+        self._note = WrittenNote(staging.folder, len(fields))
         # The thread ends with the store, and keeps it from nothing.
         flush = weakref.WeakMethod(self.flush)
         self._flusher = Flusher(lambda: _flush_if_there(flush), SECONDS)

@@ -45,11 +45,11 @@ class Writer:
     def __len__(self) -> int:
         return self._store.end
 
-    def __getitem__(self, name: str) -> "Column":
+    def __getitem__(self, name: str) -> "FieldWriter":
         """A field, to assign rows of it."""
         if not isinstance(name, str) or name not in self._fields:
             raise field_not_found(str(name), self._fields, self.path)
-        return Column(self, self._fields[name])
+        return FieldWriter(self, self._fields[name])
 
     def write(self, batch: Any) -> range:
         """Writes rows behind the last one: all of them, or none.
@@ -191,7 +191,7 @@ class Writer:
         )
 
 
-class Column:
+class FieldWriter:
     """A field of a file that is being written: `writer["image"][10:20] = images`.
 
     Rows are named as in NumPy: an integer, a slice, integers, a boolean mask; what is assigned

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from keras import layers
 
 from headrace.errors import OptionError, ShapeError
-from headrace.keras import insides
+from headrace.keras import internals as internals
 from headrace.spec import Field
 
 Array = npt.NDArray[Any]
@@ -94,7 +94,7 @@ def ranks_of(layer: keras.layers.Discretization, count: int) -> tuple[range, flo
             "This Discretization layer was given bin_boundaries=, so it has nothing to learn. "
             "Make it with num_bins=."
         )
-    if insides.merge_summaries is None:
+    if internals.merge_summaries is None:
         raise OptionError(
             f"Keras {keras.__version__} makes bins in a way that is not known here. Use "
             "Discretization(bin_boundaries=...) with quantiles that stats() found."
@@ -108,7 +108,7 @@ def set_bins(layer: keras.layers.Discretization, values: Array, weight: float) -
     """Gives the layer the values at the ranks that it would pick, and lets it make bins of them."""
     layer.reset_state()
     summary = np.stack([values, np.ones_like(values) * weight])
-    layer.summary = insides.merge_summaries(summary, layer.summary, layer.epsilon)
+    layer.summary = internals.merge_summaries(summary, layer.summary, layer.epsilon)
     layer.finalize_state()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from headrace.errors import OptionError, TypeNotSupportedError
 from headrace.keras.clock import Clock
-from headrace.keras.insides import (
+from headrace.keras.internals import (
     Call,
     DataAdapter,
     PartialBatchList,
@@ -52,9 +52,9 @@ class LoaderAdapter(DataAdapter):
         self._training = training
         self._steps = steps
         self._endless = training and steps is not None
-        self._finish = None
+        self._collate = None
         if class_weight is not None:
-            self._finish = loader.weighted(class_weight)
+            self._collate = loader.weighted(class_weight)
         self._call = call or Call()
         self._epochs = max(self._call.epochs - self._call.initial_epoch, 1)
         self._per_call = getattr(self._call.model, "steps_per_execution", 1)
@@ -85,7 +85,7 @@ class LoaderAdapter(DataAdapter):
             return
         if not self._training:
             # Not kept: its threads end with this generator.
-            stream = self._loader.stream(in_row_order=True, finish=self._finish, steps=steps)
+            stream = self._loader.stream(in_row_order=True, collate=self._collate, steps=steps)
             self._stopwatch = stream.stopwatch
             for batch in stream:
                 self._check(batch)
@@ -130,15 +130,17 @@ class LoaderAdapter(DataAdapter):
     def _new_stream(self, ahead: int, steps: int) -> Batches | ItemStream:
         if isinstance(self._loader, Loader):
             epochs = None if self._endless else self._epochs
-            return self._loader.stream(epochs=epochs, finish=self._finish, ahead=ahead, steps=steps)
+            return self._loader.stream(
+                epochs=epochs, collate=self._collate, ahead=ahead, steps=steps
+            )
         if self._steps is None:
-            return self._loader.stream(epochs=self._epochs, finish=self._finish)
+            return self._loader.stream(epochs=self._epochs, collate=self._collate)
         # Nobody is asked for batches that no step will take.
         most = self._steps * self._epochs
-        return self._loader.stream(epochs=None, finish=self._finish, most=most)
+        return self._loader.stream(epochs=None, collate=self._collate, most=most)
 
     def _probe(self) -> Batch:
-        batch = self._loader.peek(self._finish)
+        batch = self._loader.peek(self._collate)
         self._check(batch)
         for array in leaves(batch):
             try:

@@ -3,7 +3,7 @@
 Every backend asks one function, `get_data_adapter`, for an adapter, with all of
 the caller's arguments in hand. `connect` wraps it, so that Headrace alone decides
 order and read-ahead, and so that an argument that cannot be honoured is refused
-instead of dropped. `insides` says whether this Keras has what that needs; where it does
+instead of dropped. `internals` says whether this Keras has what that needs; where it does
 not, loaders still work as plain `PyDataset`s, with a warning.
 """
 
@@ -21,7 +21,7 @@ from headrace import dataset as datasets
 from headrace import sequence
 from headrace.dataset import Dataset
 from headrace.errors import MemoryBudgetError, OptionError
-from headrace.keras import insides
+from headrace.keras import internals as internals
 from headrace.keras.adapter import LoaderAdapter
 from headrace.loading import ItemLoader, Loader
 from headrace.matrix import dataset_of, has_matrix
@@ -51,15 +51,15 @@ def connect() -> None:
     """Makes Keras take loaders; safe to call again."""
     datasets.new_loader = KerasLoader
     sequence.new_item_loader = KerasItemLoader
-    basic, single = insides.differences(LoaderAdapter)
+    basic, single = internals.differences(LoaderAdapter)
     if basic:
-        _warn(f"{'; '.join(basic)}. {insides.PLAIN}")
-    elif insides.data_adapters.get_data_adapter is insides.get_data_adapter:
-        insides.data_adapters.get_data_adapter = _get_data_adapter
+        _warn(f"{'; '.join(basic)}. {internals.PLAIN}")
+    elif internals.data_adapters.get_data_adapter is internals.get_data_adapter:
+        internals.data_adapters.get_data_adapter = _get_data_adapter
     for difference in single:
         _warn(f"{difference}. Everything else works.")
-    if insides.train_validation_split is not None and insides.array_slicing is not None:
-        insides.array_slicing.train_validation_split = _train_validation_split
+    if internals.train_validation_split is not None and internals.array_slicing is not None:
+        internals.array_slicing.train_validation_split = _train_validation_split
 
 
 def _warn(text: str) -> None:
@@ -78,10 +78,10 @@ def _get_data_adapter(
     class_weight: Mapping[int, float] | None = None,
     **others: Any,
 ) -> Any:
-    call = insides.running_call(sys._getframe(1))
+    call = internals.running_call(sys._getframe(1))
     if not isinstance(x, (Loader, ItemLoader)):
         if not _is_ours(x, y, sample_weight):
-            return insides.get_data_adapter(
+            return internals.get_data_adapter(
                 x,
                 y=y,
                 sample_weight=sample_weight,
@@ -165,7 +165,7 @@ def _train_validation_split(arrays: Any, validation_split: float) -> Any:
     if isinstance(arrays[0], (Loader, ItemLoader, Dataset)):
         _refuse("validation_split", validation_split, "data.split() before fit()")
     if not has_matrix(*arrays):
-        return insides.train_validation_split(arrays, validation_split=validation_split)
+        return internals.train_validation_split(arrays, validation_split=validation_split)
     data = dataset_of(*arrays)
     first = math.floor(len(data) * (1.0 - validation_split))
     if not 0 < first < len(data):
@@ -178,7 +178,7 @@ def _train_validation_split(arrays: Any, validation_split: float) -> Any:
 
 def _check_distribution() -> None:
     """Each process would get all rows, where Keras was told to share them out."""
-    if insides.shared_out(keras.distribution.distribution()):
+    if internals.shared_out(keras.distribution.distribution()):
         raise OptionError(
             "The distribution runs in several processes with auto_shard_dataset=True, and a "
             "Headrace loader is not shared out by Keras. Give each process its own part of the "

@@ -4,6 +4,6 @@ from headrace.loading.batches import Batch, Batches
 from headrace.loading.items import ItemLoader
 from headrace.loading.loader import Loader
 from headrace.loading.report import Report, Shuffle
-from headrace.loading.view import Part, View
+from headrace.loading.view import SourceRows, View
 
-__all__ = ["Batch", "Batches", "ItemLoader", "Loader", "Part", "Report", "Shuffle", "View"]
+__all__ = ["Batch", "Batches", "ItemLoader", "Loader", "Report", "Shuffle", "SourceRows", "View"]

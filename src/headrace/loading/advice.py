@@ -11,11 +11,11 @@ def advice_on(loader: Loader) -> list[str]:
     found = [tight] if tight else []
     if not _mixes_well(loader):
         found.append(_weak_shuffle(loader))
-    view, resident = loader._view, loader.resident
+    view, cached = loader._view, loader.cached
     slow = [
         field.name
         for field in view.fields
-        if field.name not in resident and not view.addressable([field.name])
+        if field.name not in cached and not view.addressable([field.name])
     ]
     if loader.shuffle == "exact" and slow:
         found.append(
@@ -34,8 +34,8 @@ def _mixes_well(loader: Loader) -> bool:
 def _weak_shuffle(loader: Loader) -> str:
     """What few blocks in a window mean to a training, and what helps."""
     blocks = loader._mixing.blocks_per_window
-    edges = loader._view.edges(loader._view.names, loader._usual.together)
-    rows = round(len(loader._view) / (len(edges) - 1))
+    offsets = loader._view.block_offsets(loader._view.names, loader._usual.blocks_per_read)
+    rows = round(len(loader._view) / (len(offsets) - 1))
     memory = _memory_that_mixes(loader)
     more = f"memory='{-(-memory // 10**6)}MB'" if memory <= memory_limit() else "more memory"
     return (
@@ -55,13 +55,13 @@ def _memory_that_mixes(loader: Loader) -> int:
         memory *= 2
         tried = Loader(
             loader._view,
-            loader._finish,
+            loader._collate,
             loader.batch_size,
             shuffle=True,
             seed=loader.seed,
             memory=memory * 3 // 4,
             workers=loader.workers,
-            draw=loader._draw,
+            sampler=loader._sampler,
         )
         if _mixes_well(tried):
             return memory

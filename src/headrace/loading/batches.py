@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.errors import HeadraceError
-from headrace.loading.fill import Finish
+from headrace.loading.fill import Collate
 from headrace.loading.prefetch import Prefetch, makes_batches_of, stop_with
 from headrace.loading.shared import SharedIterator
 from headrace.loading.timing import Stopwatch
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 Batch = Any
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A place in the stream of epochs.
 
     Attributes:
         epoch: From 0.
         batch: Batches of it that were handed out.
         capacity: Rows in a window of this epoch, 0 where rows come one by one.
-        together: Neighbouring blocks that this epoch reads together.
+        blocks_per_read: Neighbouring blocks that this epoch reads together.
     """
 
     epoch: int
     batch: int
     capacity: int
-    together: int = 1
+    blocks_per_read: int = 1
 
-    def advanced(self, batches: int) -> "Place":
+    def advanced(self, batches: int) -> "Position":
         """The place so many batches later in the epoch."""
-        return Place(self.epoch, self.batch + batches, self.capacity, self.together)
+        return Position(self.epoch, self.batch + batches, self.capacity, self.blocks_per_read)
 
-    def start_of(self, epoch: int) -> "Place":
+    def start_of(self, epoch: int) -> "Position":
         """The start of an epoch in windows like those of this one."""
         return self._replace(epoch=epoch, batch=0)
 
@@ -52,7 +52,7 @@ class Batches(SharedIterator):
         loader: Whose batches.
         epochs: How many epochs follow one another; None for no end.
         in_row_order: Hands out every row, in row order, and leaves the loader's position alone.
-        finish: Turns the arrays of a batch into what is handed out, in place of the loader's own.
+        collate: Turns the arrays of a batch into what is handed out, in place of the loader's own.
         ahead: 1 if the consumer asks for a batch before it uses the one before; it
             counts as handed out one batch later then.
         steps: Batches that are handed out as one, in arrays `(steps, batch_size, ...)`; what is
@@ -65,7 +65,7 @@ class Batches(SharedIterator):
         *,
         epochs: int | None = 1,
         in_row_order: bool = False,
-        finish: Finish | None = None,
+        collate: Collate | None = None,
         ahead: int = 0,
         steps: int = 1,
     ) -> None:
@@ -73,10 +73,10 @@ class Batches(SharedIterator):
         self._loader = loader
         self._epochs = epochs
         self._in_row_order = in_row_order
-        self._finish = finish
+        self._collate = collate
         self._ahead = ahead
         self._steps = steps
-        self._unused: deque[Place] = deque()
+        self._unused: deque[Position] = deque()
         self._running: tuple[Prefetch, Callable[[], object]] | None = None
         self._made_ahead: int | None = 0
         self._moves = loader._moves
@@ -162,7 +162,7 @@ class Batches(SharedIterator):
         alone = self._place[2:] != loader._usual[2:]
         self._made_ahead = 1 if alone or self._in_row_order else self._epochs
         prefetch = loader._start(
-            self._place, self._made_ahead, self._in_row_order, self._finish, self._steps
+            self._place, self._made_ahead, self._in_row_order, self._collate, self._steps
         )
         stop = stop_with(self, prefetch)
         self._running = prefetch, stop

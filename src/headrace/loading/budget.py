@@ -67,10 +67,10 @@ class Budget:
 
     Attributes:
         total: Bytes in all.
-        resident: Names of the fields that stay in memory as a whole; all, if all fit.
-        resident_rows: How many rows of them one thread reads at a time.
+        cached: Names of the fields that stay in memory as a whole; all, if all fit.
+        cached_rows: How many rows of them one thread reads at a time.
         row_by_row: Whether every field that is not resident is read row by row.
-        together: Neighbouring blocks that are read together.
+        blocks_per_read: Neighbouring blocks that are read together.
         capacity: Rows that one window may hold, where whole blocks are read.
         ahead: Bytes of batches ready before they are asked for, or being made.
         spare: Bytes of batches that were handed out, kept for their next use.
@@ -80,10 +80,10 @@ class Budget:
     """
 
     total: int
-    resident: tuple[str, ...]
-    resident_rows: int
+    cached: tuple[str, ...]
+    cached_rows: int
     row_by_row: bool
-    together: int
+    blocks_per_read: int
     capacity: int
     ahead: int
     spare: int
@@ -117,10 +117,10 @@ def share(
     """
     samples = samples or len(view)
     needs = _Needs(view, min(batch_size, samples), shuffle, keep)
-    resident = needs.resident(total)
-    largest = needs.largest_block(resident)
+    cached = needs.cached(total)
+    largest = needs.largest_block(cached)
     blocks = 2 * largest * (needs.row + INDEX_BYTES)
-    if total < needs.least_with(resident):
+    if total < needs.least_with(cached):
         what = ""
         there = f", of which there are {samples}," if batch_size > samples else ""
         if largest and shuffle != "batch":
@@ -131,7 +131,7 @@ def share(
             f"{format_bytes(needs.batch)}{what}",
             needs.least(),
         )
-    left = total - needs.bytes_of(resident)
+    left = total - needs.bytes_of(cached)
     batches = max(AHEAD_BYTES, AHEAD_BATCHES * needs.batch)
     wanted = batches + needs.beside + SCRATCHES * needs.scratch
     beside = max(needs.beside, min(int(total * BESIDE), wanted, left - blocks))
@@ -142,18 +142,18 @@ def share(
     if needs.scratch:
         threads = min(workers, max(1, (beside - ahead) // needs.scratch))
     capacity = (left - beside) // 2 // (needs.row + INDEX_BYTES)
-    row_by_row = largest == 0 and not needs.prefers_runs(resident, capacity)
+    row_by_row = largest == 0 and not needs.prefers_runs(cached, capacity)
     held = min(capacity, len(view))
     if shuffle is False:
         held = min(held, max(largest, SEQUENTIAL_BYTES // needs.row))
     windows = 2 * (MOST_ROWS * INDEX_BYTES if row_by_row else held * (needs.row + INDEX_BYTES))
-    needed = needs.bytes_of(resident) + windows + ahead + threads * needs.scratch
+    needed = needs.bytes_of(cached) + windows + ahead + threads * needs.scratch
     return Budget(
         total=total,
-        resident=tuple(field.name for field in view.fields if field.name in resident),
-        resident_rows=max(FEWEST_ROWS, total // NUMBERS // INDEX_BYTES // workers),
+        cached=tuple(field.name for field in view.fields if field.name in cached),
+        cached_rows=max(FEWEST_ROWS, total // NUMBERS // INDEX_BYTES // workers),
         row_by_row=row_by_row,
-        together=1 if row_by_row else needs.together(resident, capacity),
+        blocks_per_read=1 if row_by_row else needs.blocks_per_read(cached, capacity),
         capacity=capacity,
         ahead=ahead - spare,
         spare=spare,
@@ -202,7 +202,7 @@ class _Needs:
         """Bytes of whole fields."""
         return len(self._view) * sum(f.nbytes for f in self._fields if f.name in names)
 
-    def resident(self, total: int) -> tuple[str, ...]:
+    def cached(self, total: int) -> tuple[str, ...]:
         """The fields that stay: all if they fit, else the smallest within their share."""
         if not self._keep:
             return ()
@@ -223,23 +223,23 @@ class _Needs:
     def _smallest(self, count: int) -> tuple[str, ...]:
         return tuple(field.name for field in self._fields[:count])
 
-    def _others(self, resident: tuple[str, ...]) -> list[str]:
-        return [field.name for field in self._view.fields if field.name not in resident]
+    def _others(self, cached: tuple[str, ...]) -> list[str]:
+        return [field.name for field in self._view.fields if field.name not in cached]
 
-    def prefers_runs(self, resident: tuple[str, ...], capacity: int) -> bool:
+    def prefers_runs(self, cached: tuple[str, ...], capacity: int) -> bool:
         """Whether runs of addressable rows are read, and mixed in windows.
 
         They are where `shuffle=True` leaves the choice, the data cannot stay in the machine's page
         cache, small rows would keep a disk seeking, and a window holds enough of them.
         """
-        others = self._others(resident)
+        others = self._others(cached)
         if not others or self._shuffle is not True or not self._view.addressable(others):
             return False
         if self.bytes_of(tuple(others)) <= machine_memory():
             return False
         if max(f.nbytes for f in self._fields if f.name in others) > RUN_ROW_BYTES:
             return False
-        return self._mixes(np.diff(self._view.edges(others)), capacity)
+        return self._mixes(np.diff(self._view.block_offsets(others)), capacity)
 
     def _mixes(self, sizes: Indices, capacity: int) -> bool:
         """Whether windows of at most `capacity` rows hold enough blocks for a batch."""
@@ -249,14 +249,14 @@ class _Needs:
         windows = -(-len(self._view) // room)
         return len(sizes) // windows > WELL_MIXED * self._batch_size
 
-    def together(self, resident: tuple[str, ...], capacity: int) -> int:
+    def blocks_per_read(self, cached: tuple[str, ...], capacity: int) -> int:
         """How many neighbouring blocks are read together.
 
         As few as keep what is decoded twice below `REPEATED`: fields whose blocks are cut
         elsewhere are decoded again in each window that needs rows of a block. Fewer, if windows
         would mix too few blocks.
         """
-        others = self._others(resident)
+        others = self._others(cached)
         if not others or self._shuffle is not True:
             return 1
         windows = max(1, len(self._view) // max(capacity, 1))
@@ -264,28 +264,28 @@ class _Needs:
         while (
             count < MOST_TOGETHER
             and self._view.repeated(others, count, windows) > REPEATED
-            and self._mixes(np.diff(self._view.edges(others, 2 * count)), capacity)
+            and self._mixes(np.diff(self._view.block_offsets(others, 2 * count)), capacity)
         ):
             count *= 2
         return count
 
-    def largest_block(self, resident: tuple[str, ...]) -> int:
+    def largest_block(self, cached: tuple[str, ...]) -> int:
         """Rows that are read together, at most; 0 where rows are read one by one."""
-        others = self._others(resident)
+        others = self._others(cached)
         if not others or self._shuffle == "exact" or self._view.addressable(others):
             return 0
         if self._shuffle == "batch":
             return self._batch_size
-        return int(np.diff(self._view.edges(others)).max())
+        return int(np.diff(self._view.block_offsets(others)).max())
 
-    def least_with(self, resident: tuple[str, ...]) -> int:
+    def least_with(self, cached: tuple[str, ...]) -> int:
         """The least budget under which just these fields stay."""
-        if len(resident) == len(self._fields):
-            return self.bytes_of(resident) + self.beside
-        blocks = 2 * self.largest_block(resident) * (self.row + INDEX_BYTES)
+        if len(cached) == len(self._fields):
+            return self.bytes_of(cached) + self.beside
+        blocks = 2 * self.largest_block(cached) * (self.row + INDEX_BYTES)
         # The smallest total whose share without RESIDENT holds the blocks and what is beside them.
         for_blocks = (self.beside + blocks - 1) * RESIDENT // (RESIDENT - 1) + 1
-        return max(for_blocks, self.bytes_of(resident) * RESIDENT)
+        return max(for_blocks, self.bytes_of(cached) * RESIDENT)
 
     def least(self) -> int:
         """The least budget that works."""

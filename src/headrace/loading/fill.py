@@ -8,23 +8,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headrace.loading.held import (
+from headrace.loading.cache import CachedFields
+from headrace.loading.timing import Timing
+from headrace.loading.view import DecodedBlocks, View
+from headrace.loading.window import (
     AddressedWindow,
     Array,
     Arrays,
     Buffers,
-    HeldWindow,
+    DecodedWindow,
     LoadedWindow,
-    Resident,
 )
-from headrace.loading.timing import Timing
-from headrace.loading.view import Seen, View
 from headrace.order import Order, RowOrder
 from headrace.sources import empty_arrays
 from headrace.spec import Field
 from headrace.transform import stacked
 
-Finish = Callable[[Mapping[str, Array]], Any]
+Collate = Callable[[Mapping[str, Array]], Any]
 """Turns the arrays of a batch into what the user gets."""
 
 
@@ -35,7 +35,7 @@ class Group(NamedTuple):
     batches: int
 
 
-class Piece(NamedTuple):
+class WindowSlice(NamedTuple):
     """The rows that a group takes from one window: places `start .. stop - 1` of the epoch."""
 
     group: Group
@@ -78,25 +78,25 @@ class Epoch:
     Attributes:
         view: The rows.
         order: Which rows come when.
-        resident: Fields that stay in memory.
+        cached: Fields that stay in memory.
         buffers: Memory for windows.
         batch_size: Rows in a batch.
         rows: Rows that are handed out; the last batch may be smaller than the others.
-        finish: Turns the arrays of a batch into what the user gets.
+        collate: Turns the arrays of a batch into what the user gets.
         steps: Batches that leave as one, in arrays `(steps, batch_size, ...)`; the last few,
             or batches that differ in shape, as a list.
     """
 
     view: View
     order: Order
-    resident: Resident
+    cached: CachedFields
     buffers: Buffers
     batch_size: int
     rows: int
-    finish: Finish
+    collate: Collate
     steps: int = 1
     timing: Timing = field(default_factory=Timing)
-    _seen: Seen = field(default_factory=Seen)
+    _seen: DecodedBlocks = field(default_factory=DecodedBlocks)
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
@@ -104,7 +104,7 @@ class Epoch:
     @cached_property
     def _fields(self) -> list[Field]:
         """Those that are read; looked at once the resident ones are there."""
-        kept = self.resident.arrays
+        kept = self.cached.arrays
         return [f for f in self.view.fields if f.name not in kept]
 
     def bounds(self, group: Group) -> tuple[int, int]:
@@ -112,14 +112,16 @@ class Epoch:
         start = group.first * self.batch_size
         return start, min(start + group.batches * self.batch_size, self.rows)
 
-    def pieces(self, first: int, together: Callable[[], int] = lambda: 1) -> Iterator[Piece]:
+    def pieces(
+        self, first: int, batches_per_group: Callable[[], int] = lambda: 1
+    ) -> Iterator[WindowSlice]:
         """What batch `first` and those after it take from each window, in order.
 
-        `together` is asked again and again how many batches to make together.
+        `batches_per_group` is asked again and again how many batches to make together.
         """
         window = self.order.find(first * self.batch_size)
         while first < len(self):
-            group = Group(first, min(together(), len(self) - first))
+            group = Group(first, min(batches_per_group(), len(self) - first))
             first += group.batches
             start, stop = self.bounds(group)
             while start < stop:
@@ -127,7 +129,7 @@ class Epoch:
                     window += 1
                     continue
                 end = min(stop, int(self.order.starts[window + 1]))
-                yield Piece(group, window, start, end)
+                yield WindowSlice(group, window, start, end)
                 start = end
 
     def open_window(self, index: int) -> LoadedWindow:
@@ -136,17 +138,17 @@ class Epoch:
         places = window.start, window.start + window.size
         if isinstance(self.order, RowOrder):
             rows = self.order.places(*places)
-            return AddressedWindow(window, rows, self.view, self._fields, self.resident)
+            return AddressedWindow(window, rows, self.view, self._fields, self.cached)
         if not self._fields:
             rows = window.positions()
             rows = rows if window.order is None else rows[window.order]
-            return AddressedWindow(window, rows, self.view, [], self.resident)
+            return AddressedWindow(window, rows, self.view, [], self.cached)
         most = int(np.diff(self.order.starts).max())
         names = [f.name for f in self._fields]
         self.timing.add(repeated=self.view.note_blocks(window.positions(), names, self._seen))
-        return HeldWindow(window, most, self.view, self._fields, self.resident, self.buffers)
+        return DecodedWindow(window, most, self.view, self._fields, self.cached, self.buffers)
 
-    def gather(self, loaded: LoadedWindow, piece: Piece, out: Arrays) -> Failures:
+    def gather(self, loaded: LoadedWindow, piece: WindowSlice, out: Arrays) -> Failures:
         """Fills a piece's share of the arrays of its group; returns which rows of it failed."""
         try:
             self._gather_some(loaded, piece, piece.start, piece.stop, out)
@@ -158,7 +160,7 @@ class Epoch:
             return []
         return self._gather_apart(loaded, piece, out)
 
-    def _gather_apart(self, loaded: LoadedWindow, piece: Piece, out: Arrays) -> Failures:
+    def _gather_apart(self, loaded: LoadedWindow, piece: WindowSlice, out: Arrays) -> Failures:
         """Batch by batch, so that only those fail whose own rows cannot be read."""
         first, _ = self.bounds(piece.group)
         failed = []
@@ -172,7 +174,7 @@ class Epoch:
         return failed
 
     def _gather_some(
-        self, loaded: LoadedWindow, piece: Piece, start: int, stop: int, out: Arrays
+        self, loaded: LoadedWindow, piece: WindowSlice, start: int, stop: int, out: Arrays
     ) -> None:
         first, _ = self.bounds(piece.group)
         part = {name: array[start - first : stop - first] for name, array in out.items()}
@@ -213,17 +215,17 @@ class Epoch:
         start, stop = self.bounds(group)
         shape = self.steps, self.batch_size
         whole = stop - start == self.steps * self.batch_size
-        if whole and not failed and getattr(self.finish, "moves_only", False):
+        if whole and not failed and getattr(self.collate, "moves_only", False):
             several = {name: a.reshape(*shape, *a.shape[1:]) for name, a in arrays.items()}
-            return self.finish(several)
+            return self.collate(several)
         batches = []
         for low, high in self._parts(group):
             batch = self._complete_one(arrays, low, high, failed)
             if isinstance(batch, Failure):
                 return batch
             batches.append(batch)
-        together = stacked(batches) if group.batches == self.steps else None
-        return batches if together is None else together
+        batches_per_group = stacked(batches) if group.batches == self.steps else None
+        return batches if batches_per_group is None else batches_per_group
 
     def _parts(self, group: Group) -> Iterator[tuple[int, int]]:
         """For each batch of a group, its rows, counted from the first of the group."""
@@ -236,14 +238,14 @@ class Epoch:
             if low < stop and start < high:
                 return failure
         try:
-            return self.finish({name: array[start:stop] for name, array in arrays.items()})
+            return self.collate({name: array[start:stop] for name, array in arrays.items()})
         except BaseException as error:  # noqa: BLE001 - relayed
             return Failure(error)
 
 
 def batches(epoch: Epoch, first: int = 0) -> Generator[Any, None, None]:
     """The batches of an epoch from `first` on, made in the calling thread."""
-    _fill_resident(epoch)
+    _fill_cached(epoch)
     loaded: LoadedWindow | None = None
     index = -1
     arrays: Arrays = {}
@@ -270,8 +272,8 @@ def batches(epoch: Epoch, first: int = 0) -> Generator[Any, None, None]:
             loaded.close()
 
 
-def _fill_resident(epoch: Epoch) -> None:
-    reads = epoch.resident.begin()
+def _fill_cached(epoch: Epoch) -> None:
+    reads = epoch.cached.begin()
     if not reads:
         return
     complete = False
@@ -280,4 +282,4 @@ def _fill_resident(epoch: Epoch) -> None:
             epoch.timing.add_cost(read())
         complete = True
     finally:
-        epoch.resident.end(complete)
+        epoch.cached.end(complete)

@@ -10,29 +10,29 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from headrace.errors import MemoryBudgetError, OptionError, StateError, check_seconds
-from headrace.loading.batches import Batch, Batches, Place
+from headrace.errors import MemoryBudgetError, OptionError, StateError, check_integer, check_seconds
+from headrace.loading.batches import Batch, Batches, Position
 from headrace.loading.budget import FEWEST_ROWS, INDEX_BYTES, MOST_ROWS, SEQUENTIAL_BYTES, share
-from headrace.loading.fill import Epoch, Finish, batches
-from headrace.loading.held import Buffers, Resident
-from headrace.loading.options import check_options
-from headrace.loading.output import Output
+from headrace.loading.cache import CachedFields
+from headrace.loading.fill import Collate, Epoch, batches
 from headrace.loading.prefetch import Prefetch
+from headrace.loading.prefetch.queue import BatchQueue
 from headrace.loading.report import Report, Shuffle
 from headrace.loading.state import State
 from headrace.loading.timing import Ledger, Timing
 from headrace.loading.view import View
+from headrace.loading.window import Buffers
 from headrace.order import (
-    Draw,
-    Drawn,
-    DrawnRows,
-    DrawnWindows,
+    BalancedRowOrder,
+    BalancedSampler,
+    BalancedWindowOrder,
+    EpochSamples,
     Order,
     RowOrder,
-    Samples,
+    SamplesByRow,
     SequentialOrder,
     WindowOrder,
-    batch_edges,
+    batch_offsets,
 )
 from headrace.resources import (
     check_budget,
@@ -43,6 +43,8 @@ from headrace.resources import (
 )
 from headrace.spec import Indices, short_list
 from headrace.transform import with_class_weight
+
+SHUFFLES = (True, False, "exact", "batch")
 
 
 class Loader:
@@ -69,7 +71,7 @@ class Loader:
     def __init__(
         self,
         view: View,
-        finish: Finish,
+        collate: Collate,
         batch_size: int,
         *,
         shuffle: bool | str = False,
@@ -78,20 +80,20 @@ class Loader:
         memory: int | str | None = None,
         workers: int | None = None,
         keep: bool = True,
-        draw: Draw | None = None,
+        sampler: BalancedSampler | None = None,
         timeout: float | None = None,
     ) -> None:
         check_seconds("timeout", timeout)
-        check_options(batch_size, shuffle, seed, workers)
-        self._length = len(view) if draw is None else draw.length
+        _check_options(batch_size, shuffle, seed, workers)
+        self._length = len(view) if sampler is None else sampler.length
         if drop_remainder and self._length < batch_size:
             raise OptionError(
                 f"drop_remainder=True leaves nothing: {self._length} rows are less than one batch "
                 f"of {batch_size}."
             )
         self._view = view
-        self._draw = draw
-        self._finish = finish
+        self._sampler = sampler
+        self._collate = collate
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.seed = secrets.randbits(31) if seed is None else int(seed)
@@ -105,11 +107,11 @@ class Loader:
         self._timing = Timing()
         self._ledger = Ledger()
         budget = self._budget
-        self._resident = Resident(view, budget.resident, self._ledger, budget.resident_rows)
+        self._cached = CachedFields(view, budget.cached, self._ledger, budget.cached_rows)
         self._buffers = Buffers(view.fields, self._ledger)
         in_windows = not self._budget.row_by_row and shuffle is not False
         capacity = self._budget.capacity if in_windows else 0
-        self._usual = Place(0, 0, capacity, self._budget.together)
+        self._usual = Position(0, 0, capacity, self._budget.blocks_per_read)
         self._position = self._next = self._usual
         self._moves = 0
         self._loaded = False
@@ -150,9 +152,9 @@ class Loader:
         return self._length
 
     @property
-    def resident(self) -> tuple[str, ...]:
+    def cached(self) -> tuple[str, ...]:
         """The fields that stay in memory."""
-        return self._budget.resident
+        return self._budget.cached
 
     @property
     def epoch(self) -> int:
@@ -195,14 +197,14 @@ class Loader:
         if saved.batch == len(self):
             self._next = self._usual.start_of(saved.epoch + 1)
         else:
-            self._next = Place(saved.epoch, saved.batch, saved.capacity, saved.together)
+            self._next = Position(saved.epoch, saved.batch, saved.capacity, saved.blocks_per_read)
         self._position = self._next
         self._moves += 1
         self._loaded = True
 
     def _check_capacity(self, capacity: int) -> None:
         """Makes sure that this budget can go on with windows of `capacity` rows."""
-        others = [f.name for f in self._view.fields if f.name not in self._budget.resident]
+        others = [f.name for f in self._view.fields if f.name not in self._budget.cached]
         by_row = self.shuffle in (False, "exact") or self._view.addressable(others)
         if others:
             fits = capacity <= 2 * self._budget.capacity
@@ -226,7 +228,7 @@ class Loader:
             drop_remainder=self.drop_remainder,
             shuffle=self.shuffle,
             capacity=place.capacity,
-            together=place.together,
+            blocks_per_read=place.blocks_per_read,
             length=self._length,
             blocks=self._blocks_digest,
             fingerprint=self._fingerprint,
@@ -234,13 +236,13 @@ class Loader:
 
     @cached_property
     def _blocks_digest(self) -> str:
-        edges = self._view.edges([field.name for field in self._view.fields])
-        return blake2b(edges.tobytes(), digest_size=8).hexdigest()
+        offsets = self._view.block_offsets([field.name for field in self._view.fields])
+        return blake2b(offsets.tobytes(), digest_size=8).hexdigest()
 
     @cached_property
     def _fingerprint(self) -> str:
         found = self._view.fingerprint()
-        return found if self._draw is None else f"{found}/{self._draw.digest}"
+        return found if self._sampler is None else f"{found}/{self._sampler.digest}"
 
     # Batches.
 
@@ -253,7 +255,7 @@ class Loader:
         *,
         epochs: int | None = 1,
         in_row_order: bool = False,
-        finish: Finish | None = None,
+        collate: Collate | None = None,
         ahead: int = 0,
         steps: int = 1,
     ) -> Batches:
@@ -262,7 +264,7 @@ class Loader:
             self,
             epochs=epochs,
             in_row_order=in_row_order,
-            finish=finish,
+            collate=collate,
             ahead=ahead,
             steps=steps,
         )
@@ -278,9 +280,9 @@ class Loader:
         nbytes = 2 * steps * self.batch_size * self._view.row_bytes
         return (even or not endless) and nbytes <= self._budget.ahead + self._budget.spare
 
-    def weighted(self, class_weight: Mapping[int, float]) -> Finish:
+    def weighted(self, class_weight: Mapping[int, float]) -> Collate:
         """What turns arrays into batches with weights of classes."""
-        return with_class_weight(self._finish, class_weight)
+        return with_class_weight(self._collate, class_weight)
 
     def __getitem__(self, index: int) -> Batch:
         """Batch `index` of the epoch under way, made on the spot: for a look, not for speed."""
@@ -290,14 +292,14 @@ class Loader:
         with contextlib.closing(made):
             return next(made)
 
-    def peek(self, finish: Finish | None = None) -> Batch:
+    def peek(self, collate: Collate | None = None) -> Batch:
         """A batch of the first rows, as `batch_size` and `map` make it; moves nothing.
 
         For looking at shapes and dtypes: the rows come in row order.
         """
         positions = np.arange(min(self.batch_size, self._length)) % len(self._view)
         arrays, _ = self._view.read_any(positions, [f.name for f in self._view.fields])
-        return (finish or self._finish)(dict(arrays))
+        return (collate or self._collate)(dict(arrays))
 
     def go_to(self, epoch: int, batch: int = 0) -> None:
         """Makes a batch of an epoch the next one, unless `load_state_dict` said which is."""
@@ -306,73 +308,77 @@ class Loader:
             self._moves += 1
 
     def _describe(
-        self, place: Place, in_row_order: bool, finish: Finish | None, steps: int = 1
+        self, place: Position, in_row_order: bool, collate: Collate | None, steps: int = 1
     ) -> Epoch:
         shuffle = False if in_row_order else self.shuffle
         return Epoch(
             view=self._view,
             order=self._order(place, shuffle),
-            resident=self._resident,
+            cached=self._cached,
             buffers=self._buffers,
             batch_size=self.batch_size,
             rows=self.rows(every=in_row_order),
-            finish=finish or self._finish,
+            collate=collate or self._collate,
             steps=steps,
             timing=self._timing,
         )
 
-    def _order(self, place: Place, shuffle: bool | str) -> Order:
+    def _order(self, place: Position, shuffle: bool | str) -> Order:
         key = (self.seed, place.epoch)
         names = [field.name for field in self._view.fields]
-        drawn = None if self._draw is None else Drawn(self._draw, place.epoch)
+        epoch_samples = None if self._sampler is None else EpochSamples(self._sampler, place.epoch)
         if not place.capacity and (self._budget.row_by_row or shuffle is True):
             size = self.batch_size if shuffle == "batch" else 1
             # The order does not depend on the step; what its arithmetic holds does.
             room = self._budget.capacity * (self._view.row_bytes + INDEX_BYTES) // INDEX_BYTES
             step = min(max(min(self.memory >> 9, room), FEWEST_ROWS), MOST_ROWS)
             rows = RowOrder(self._length, key if shuffle else None, size, step)
-            return rows if drawn is None else DrawnRows(rows, drawn, len(self._view))
-        edges = self._view.edges(names, place.together)
+            return (
+                rows
+                if epoch_samples is None
+                else BalancedRowOrder(rows, epoch_samples, len(self._view))
+            )
+        offsets = self._view.block_offsets(names, place.blocks_per_read)
         capacity = place.capacity or self._budget.capacity
         samples = None
-        if drawn is not None:
-            samples = Samples(drawn, edges, in_turn=shuffle is True)
-            edges = samples.edges(capacity)
-        order = self._window_order(edges, capacity, key, shuffle)
-        return order if samples is None else DrawnWindows(order, samples)
+        if epoch_samples is not None:
+            samples = SamplesByRow(epoch_samples, offsets, in_turn=shuffle is True)
+            offsets = samples.block_offsets(capacity)
+        order = self._window_order(offsets, capacity, key, shuffle)
+        return order if samples is None else BalancedWindowOrder(order, samples)
 
     def _window_order(
-        self, edges: Indices, capacity: int, key: tuple[int, int], shuffle: bool | str
+        self, offsets: Indices, capacity: int, key: tuple[int, int], shuffle: bool | str
     ) -> SequentialOrder | WindowOrder:
         if "batch" in (shuffle, self.shuffle):
-            edges = batch_edges(edges, self.batch_size, capacity)
+            offsets = batch_offsets(offsets, self.batch_size, capacity)
         if not shuffle:
-            few = max(int(np.diff(edges).max()), SEQUENTIAL_BYTES // self._view.row_bytes)
-            return SequentialOrder(edges, min(self._budget.capacity, few))
-        return WindowOrder(edges, key, capacity, self.batch_size if shuffle == "batch" else 1)
+            few = max(int(np.diff(offsets).max()), SEQUENTIAL_BYTES // self._view.row_bytes)
+            return SequentialOrder(offsets, min(self._budget.capacity, few))
+        return WindowOrder(offsets, key, capacity, self.batch_size if shuffle == "batch" else 1)
 
     def _start(
         self,
-        place: Place,
+        place: Position,
         epochs: int | None,
         in_row_order: bool,
-        finish: Finish | None,
+        collate: Collate | None,
         steps: int,
     ) -> Prefetch:
         """Starts threads that make batches from `place` on, to the end of `epochs` epochs."""
         self.check_memory()
         later = itertools.count(place.epoch + 1)
-        places: Iterator[Place] = itertools.chain([place], map(self._usual.start_of, later))
+        places: Iterator[Position] = itertools.chain([place], map(self._usual.start_of, later))
         ahead, spare = self._budget.ahead, self._budget.spare
         if steps > 1:
             least = 2 * steps * self.batch_size * self._view.row_bytes
             ahead, spare = max(ahead, least), min(spare, ahead + spare - max(ahead, least))
         places = itertools.islice(places, epochs)
         return Prefetch(
-            (self._describe(p, in_row_order, finish, steps) for p in places),
+            (self._describe(p, in_row_order, collate, steps) for p in places),
             place.batch,
-            resident=self._resident,
-            output=Output(self._view.fields, ahead, spare, self._ledger, steps),
+            cached=self._cached,
+            output=BatchQueue(self._view.fields, ahead, spare, self._ledger, steps),
             workers=self._budget.workers,
             windows=1 if place.capacity > self._budget.capacity else 2,
             timing=self._timing,
@@ -393,11 +399,11 @@ class Loader:
             peak_bytes=self._ledger.peak,
             budget=self._budget.total,
             workers=self._budget.workers,
-            resident=self._budget.resident,
+            cached=self._budget.cached,
             shuffle=vars(self._mixing),
             paths={
                 name: {"path": path.path, "reason": path.reason}
-                for name, path in self._view.paths().items()
+                for name, path in self._view.read_paths().items()
             },
         )
 
@@ -412,3 +418,20 @@ class Loader:
         blocks = self._order(self._usual, True).mixed(0)
         bound = 1.0 if self._view.mixed else 1 + (self.batch_size - 1) / blocks
         return Shuffle("windows", blocks, bound)
+
+
+def _check_options(
+    batch_size: int, shuffle: bool | str, seed: int | None, workers: int | None
+) -> None:
+    """Makes sure that the arguments of `Loader` can be honoured.
+
+    Raises:
+        OptionError: If one cannot.
+    """
+    check_integer("batch_size", batch_size, 1)
+    if not any(shuffle is s or (isinstance(s, str) and shuffle == s) for s in SHUFFLES):
+        raise OptionError(
+            f"Expected shuffle to be True, False, 'exact' or 'batch'. Received: {shuffle!r}"
+        )
+    check_integer("seed", seed, 0, or_none=True)
+    check_integer("workers", workers, 1, or_none=True)

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headrace.errors import printable
+from headrace.html import html_table
 from headrace.resources import format_bytes
-from headrace.tables import html_table
 
 SHOWN_EPOCHS = 5
 """Epochs whose wall time is shown; `epoch_seconds` has all."""
@@ -48,7 +48,7 @@ def epochs_took(seconds: Sequence[float]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Times:
+class TimeReport:
     """How much a loader handed out since it was made, and how long that took; seconds.
 
     Attributes:
@@ -100,7 +100,7 @@ class Times:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Report(Times):
+class Report(TimeReport):
     """What a loader did since it was made.
 
     Times are in seconds. `read`, `decode`, `gather` and `transform` are summed over
@@ -115,7 +115,7 @@ class Report(Times):
             fields do not line up, or because a balanced epoch takes very many samples of one.
         peak_bytes: The most bytes that the loader held at a time.
         budget: The most that it was allowed to hold.
-        resident: Fields held in memory as a whole.
+        cached: Fields held in memory as a whole.
         shuffle: Quality of the order.
         paths: For each field, which way it is read and why.
     """
@@ -132,7 +132,7 @@ class Report(Times):
     peak_bytes: int
     budget: int
     workers: int
-    resident: tuple[str, ...]
+    cached: tuple[str, ...]
     shuffle: dict[str, Any]
     paths: dict[str, dict[str, str]]
 
@@ -169,6 +169,6 @@ class Report(Times):
         if self.repeated:
             rows.append(("repeated", f"{self.repeated:,} blocks were decoded more than once"))
         for name, path in self.paths.items():
-            kept = ", kept in memory" if name in self.resident else ""
+            kept = ", kept in memory" if name in self.cached else ""
             rows.append((f"field {name}", f"{path['path']}: {path['reason']}{kept}"))
         return rows

@@ -21,7 +21,7 @@ class State:
         drop_remainder: Whether a smaller last batch is left out.
         shuffle: The kind of order.
         capacity: Rows in a window, on which the order depends; 0 where it does not.
-        together: Neighbouring blocks that are read together.
+        blocks_per_read: Neighbouring blocks that are read together.
         length: Rows in the data set.
         blocks: Digest of where its blocks start.
         fingerprint: Of the data.
@@ -35,7 +35,7 @@ class State:
     drop_remainder: bool
     shuffle: bool | str
     capacity: int
-    together: int
+    blocks_per_read: int
     length: int
     blocks: str
     fingerprint: str
@@ -86,7 +86,7 @@ class State:
                 )
 
 
-_LEAST = {"seed": 0, "epoch": 0, "batch": 0, "capacity": 0, "together": 1}
+_LEAST = {"seed": 0, "epoch": 0, "batch": 0, "capacity": 0, "blocks_per_read": 1}
 
 _MUST_AGREE = {
     "batch_size": "batch size",

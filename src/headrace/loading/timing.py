@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from headrace.forks import run_in_each_process
-from headrace.sources import Cost
+from headrace.sources import ReadStats
 
 
 @dataclass(eq=False)
@@ -41,7 +41,7 @@ class Timing:
             for name, amount in amounts.items():
                 setattr(self, name, getattr(self, name) + amount)
 
-    def add_cost(self, cost: Cost, gather: float = 0.0) -> None:
+    def add_cost(self, cost: ReadStats, gather: float = 0.0) -> None:
         """Adds what a read cost.
 
         Args:

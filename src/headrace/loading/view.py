@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from headrace.order import STEP, Marks, Permutation, Selection, stream_key
 from headrace.resources import open_files
-from headrace.sources import Arrays, Cost, Read, ReadPath, Source, empty_arrays, run_reads
+from headrace.sources import Arrays, Read, ReadPath, ReadStats, Source, empty_arrays, run_reads
 from headrace.spec import Field, Indices
 
 Item = TypeVar("Item")
@@ -26,14 +26,14 @@ Codes = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceRows:
     """Some rows of one source."""
 
     source: Source
     selection: Selection
 
 
-class Seen:
+class DecodedBlocks:
     """Sets of block numbers, in a byte for each block: which were decoded before."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class View:
         mixed: Whether the rows are known to lie in a random order already.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[SourceRows, ...]
     names: tuple[str, ...]
     mixed: bool = False
 
@@ -83,31 +83,31 @@ class View:
         there = {field.name: field for field in self.parts[0].source.fields}
         return tuple(there[name] for name in self.names)
 
-    def edges(self, names: Sequence[str], together: int = 1) -> Indices:
+    def block_offsets(self, names: Sequence[str], blocks_per_read: int = 1) -> Indices:
         """The positions at which blocks start, and the length; blocks without rows left out.
 
         Args:
             names: The fields.
-            together: How many neighbouring blocks of a source make one here.
+            blocks_per_read: How many neighbouring blocks of a source make one here.
         """
         found = []
         for part, offset, _ in self._zip_parts(self.parts):
-            edges = part.source.edges(names)
-            edges = np.append(edges[:-1:together], edges[-1])
-            found.append(part.selection.rank(edges) + offset)
+            offsets = part.source.block_offsets(names)
+            offsets = np.append(offsets[:-1:blocks_per_read], offsets[-1])
+            found.append(part.selection.rank(offsets) + offset)
         # They ascend already; `np.unique` would take a second for a million.
         joined = np.concatenate([[0], *found])
         return joined[np.diff(joined, prepend=-1) > 0]
 
-    def repeated(self, names: Sequence[str], together: int, windows: int) -> float:
+    def repeated(self, names: Sequence[str], blocks_per_read: int, windows: int) -> float:
         """Bytes decoded again for each byte decoded, on average; see `Source.repeated`."""
         total = sum(
-            part.source.repeated(names, together, windows) * len(part.selection)
+            part.source.repeated(names, blocks_per_read, windows) * len(part.selection)
             for part in self.parts
         )
         return total / len(self)
 
-    def note_blocks(self, positions: Indices, names: Sequence[str], seen: "Seen") -> int:
+    def note_blocks(self, positions: Indices, names: Sequence[str], seen: DecodedBlocks) -> int:
         """Notes the blocks that rows at ascending `positions` are decoded from.
 
         Returns how many of them are in `seen` already.
@@ -162,9 +162,9 @@ class View:
         """The most bytes that one running read holds besides its output."""
         return max(part.source.scratch(names) for part in self.parts)
 
-    def paths(self) -> dict[str, ReadPath]:
+    def read_paths(self) -> dict[str, ReadPath]:
         """How each field is read."""
-        found = [part.source.paths() for part in self.parts]
+        found = [part.source.read_paths() for part in self.parts]
         return {name: _summary([paths[name] for paths in found]) for name in self.names}
 
     @property
@@ -200,12 +200,12 @@ class View:
                 found += part.source.reads(rows, {name: o[a:b] for name, o in out.items()})
         return found
 
-    def read_rows(self, positions: Indices, out: Arrays) -> Cost:
+    def read_rows(self, positions: Indices, out: Arrays) -> ReadStats:
         """Fills `out[name][i]` with the row at `positions[i]`, in any order."""
         if len(self.parts) == 1:
             part = self.parts[0]
             return part.source.read_rows(part.selection.rows(positions), out)
-        total = Cost()
+        total = ReadStats()
         owner = np.searchsorted(self._offsets, positions, side="right") - 1
         order = np.argsort(owner, kind="stable")
         numbers, starts = np.unique(owner[order], return_index=True)
@@ -219,7 +219,7 @@ class View:
                 out[name][here] = values
         return total
 
-    def read_any(self, positions: Indices, names: Sequence[str]) -> tuple[Arrays, Cost]:
+    def read_any(self, positions: Indices, names: Sequence[str]) -> tuple[Arrays, ReadStats]:
         """Reads rows in any order, also twice, each block once; and what it cost."""
         wanted, place = np.unique(positions, return_inverse=True)
         arrays = empty_arrays([f for f in self.fields if f.name in names], len(wanted))
@@ -234,7 +234,7 @@ class View:
         for part, offset, _ in self._zip_parts(self.parts):
             low, high = max(start - offset, 0), min(stop - offset, len(part.selection))
             if low < high:
-                parts.append(Part(part.source, part.selection.part(low, high)))
+                parts.append(SourceRows(part.source, part.selection.part(low, high)))
         return replace(self, parts=tuple(parts) or (self._nothing(),))
 
     def columns(self, names: Sequence[str]) -> list["View"]:
@@ -250,9 +250,9 @@ class View:
         for part in self.parts:
             if id(part.source) not in opened:
                 opened[id(part.source)] = part.source.select(names)
-            parts.append(Part(opened[id(part.source)], part.selection))
+            parts.append(SourceRows(opened[id(part.source)], part.selection))
 
-        def form(part: Part) -> list[Field]:
+        def form(part: SourceRows) -> list[Field]:
             return [field for field in part.source.fields if field.name in names]
 
         groups = itertools.groupby(parts, form)
@@ -293,30 +293,30 @@ class View:
     def _chosen(self, marks: Iterable[Marks | None]) -> "View":
         """The rows that were marked in each part."""
         parts = [
-            Part(part.source, made.selection())
+            SourceRows(part.source, made.selection())
             for part, made in zip(self.parts, marks, strict=True)
             if made is not None
         ]
         return replace(self, parts=tuple(parts) or (self._nothing(),))
 
-    def random_parts(self, edges: Sequence[int], seed: int) -> list["View"]:
+    def random_parts(self, bounds: Sequence[int], seed: int) -> list["View"]:
         """Cuts the rows at random; rows keep their order within a part.
 
-        Part i gets those whose place in a permutation is in `[edges[i], edges[i + 1])`.
+        Part i gets those whose place in a permutation is in `[bounds[i], bounds[i + 1])`.
         """
         places = Permutation(len(self), stream_key(seed, "split"))
 
         def codes() -> Iterator[Codes]:
             for start in range(0, len(self), STEP):
                 here = places(np.arange(start, min(start + STEP, len(self))))
-                yield np.searchsorted(edges, here, side="right") - 1
+                yield np.searchsorted(bounds, here, side="right") - 1
 
-        return self.divide(codes(), len(edges) - 1)
+        return self.divide(codes(), len(bounds) - 1)
 
-    def _nothing(self) -> Part:
-        return Part(self.parts[0].source, self.parts[0].selection.part(0, 0))
+    def _nothing(self) -> SourceRows:
+        return SourceRows(self.parts[0].source, self.parts[0].selection.part(0, 0))
 
-    def _zip_parts(self, items: Iterable[Item]) -> Iterator[tuple[Part, int, Item]]:
+    def _zip_parts(self, items: Iterable[Item]) -> Iterator[tuple[SourceRows, int, Item]]:
         return zip(self.parts, self._offsets.tolist(), items, strict=False)
 
 

@@ -1,25 +1,31 @@
 """Which rows come when: arithmetic on integers, without files, threads or clocks."""
 
-from headrace.order.draw import Draw, Drawn, DrawnRows, DrawnWindows, Samples
+from headrace.order.balanced import (
+    BalancedRowOrder,
+    BalancedSampler,
+    BalancedWindowOrder,
+    EpochSamples,
+    SamplesByRow,
+)
 from headrace.order.hashing import unit_hashes
-from headrace.order.permutation import Permutation, Permutations, stream_key
-from headrace.order.selection import STEP, Listed, Marks, Selection, Span, Subset
-from headrace.order.shares import Ranks, largest_remainder, shares_of_classes
-from headrace.order.windows import (
+from headrace.order.orders import (
     Order,
     RowOrder,
     SequentialOrder,
     Window,
     WindowOrder,
-    batch_edges,
+    batch_offsets,
 )
+from headrace.order.permutation import Permutation, Permutations, stream_key
+from headrace.order.selection import STEP, Listed, Marks, Selection, Span, Subset
+from headrace.order.shares import Ranks, largest_remainder, shares_of_classes
 
 __all__ = [
     "STEP",
-    "Draw",
-    "Drawn",
-    "DrawnRows",
-    "DrawnWindows",
+    "BalancedRowOrder",
+    "BalancedSampler",
+    "BalancedWindowOrder",
+    "EpochSamples",
     "Listed",
     "Marks",
     "Order",
@@ -27,14 +33,14 @@ __all__ = [
     "Permutations",
     "Ranks",
     "RowOrder",
-    "Samples",
+    "SamplesByRow",
     "Selection",
     "SequentialOrder",
     "Span",
     "Subset",
     "Window",
     "WindowOrder",
-    "batch_edges",
+    "batch_offsets",
     "largest_remainder",
     "shares_of_classes",
     "stream_key",

@@ -118,9 +118,9 @@ def pack(
     model.fit(packed.batch(32, shuffle=True))
     ```
     """
-    from headrace.packing.output import is_published
     from headrace.packing.plan import make_plan
-    from headrace.packing.run import check_means, write
+    from headrace.packing.run import check_resources, write
+    from headrace.packing.targets import is_published
 
     target = path_to_write(path)
     total = default_memory() if memory is None else parse_bytes(memory)
@@ -140,7 +140,7 @@ def pack(
     )
     sharded = plan.shard_rows is not None
     _check_target(target, sharded, overwrite, resume)
-    means = check_means(plan, total, workers)
+    means = check_resources(plan, total, workers)
     inputs = data._view.inputs()
     with Staging(target, overwrite=overwrite, resume=resume, inputs=inputs) as staging:
         with write_errors(staging.target):

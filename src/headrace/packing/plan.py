@@ -30,7 +30,7 @@ _MEMBER = re.compile(r"\['([^']*)'\]")
 
 
 @dataclass(frozen=True)
-class Plan:
+class PackPlan:
     """What is packed and how.
 
     Attributes:
@@ -96,9 +96,9 @@ class Plan:
     def description(self) -> dict[str, Any]:
         """What decides every byte of the output, in a form that JSON keeps."""
         view = self.data._view
-        draw = self.data._draw and self.data._draw.digest
+        sampler = self.data._sampler and self.data._sampler.digest
         times = [_size_and_time(file) for file in view.files()]
-        text = f"{view.fingerprint()} {times} {draw}"
+        text = f"{view.fingerprint()} {times} {sampler}"
         functions = None
         with suppress(StateError):
             functions = self.functions()
@@ -130,7 +130,7 @@ def make_plan(
     names: Mapping[str, str] | None,
     parts: tuple[Structure, Structure, Structure] = (None, None, None),
     version: str | None = None,
-) -> Plan:
+) -> PackPlan:
     """Settles what `pack` does; the arguments are its own, but for `parts`: x, y, sample_weight.
 
     Raises:
@@ -169,7 +169,7 @@ def make_plan(
         # A shard ends where a piece does.
         shard_rows = shard_rows // piece_rows * piece_rows
     named = _structure(spec, parts)
-    return Plan(
+    return PackPlan(
         data=data,
         spec=spec,
         fields=fields,

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headrace.errors import MemoryBudgetError
-from headrace.packing.output import output_of
-from headrace.packing.pieces import Means, Piece, estimate, in_order
-from headrace.packing.plan import Plan
+from headrace.packing.encoding import EncodedRows, Resources, estimate, in_order
+from headrace.packing.plan import PackPlan
 from headrace.packing.shuffling import Scratch
+from headrace.packing.targets import output_of
 from headrace.progress import progress as shown
 from headrace.resources import format_bytes, machine_memory, too_little_memory
 from headrace.staging import Staging, check_room, free_bytes, write_errors
@@ -16,7 +16,7 @@ _RANDOM_ROW_BYTES = 1 << 16
 """Rows that a disk reads one by one about as fast as in runs."""
 
 
-def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
+def write(plan: PackPlan, staging: Staging, means: Resources, bar: bool | None) -> None:
     """Writes all that is still to be written."""
     scratch = _scratch(plan, staging.folder, staging.target, means)
     with write_errors(staging.target):
@@ -38,22 +38,22 @@ def write(plan: Plan, staging: Staging, means: Means, bar: bool | None) -> None:
             output.finish()
 
 
-def check_means(plan: Plan, total: int, workers: int | None) -> Means:
+def check_resources(plan: PackPlan, total: int, workers: int | None) -> Resources:
     """What `total` bytes come to for a plan, made sure to be enough for all that shares them.
 
     Raises:
         MemoryBudgetError: If it is too little; says how much is enough.
     """
-    means = Means.of(plan, total, workers)
+    means = Resources.of(plan, total, workers)
     if _is_enough(plan, means):
         return means
     little, enough = total, 2 * total
-    while not _is_enough(plan, Means.of(plan, enough, workers)):
+    while not _is_enough(plan, Resources.of(plan, enough, workers)):
         little, enough = enough, 2 * enough
     # What is enough is found by trial, as what is sorted at a time grows with the memory.
     while enough - little > 1:
         tried = (little + enough) // 2
-        if _is_enough(plan, Means.of(plan, tried, workers)):
+        if _is_enough(plan, Resources.of(plan, tried, workers)):
             enough = tried
         else:
             little = tried
@@ -65,7 +65,7 @@ def check_means(plan: Plan, total: int, workers: int | None) -> Means:
     )
 
 
-def _is_enough(plan: Plan, means: Means) -> bool:
+def _is_enough(plan: PackPlan, means: Resources) -> bool:
     """Whether every loader that the plan needs can be made."""
     try:
         if _scratch(plan, Path(), Path(), means) is None:
@@ -75,7 +75,7 @@ def _is_enough(plan: Plan, means: Means) -> bool:
     return True
 
 
-def _check_room(plan: Plan, staging: Staging, left: int, scratch: Scratch | None) -> None:
+def _check_room(plan: PackPlan, staging: Staging, left: int, scratch: Scratch | None) -> None:
     """Makes sure that the disk has room for the rows that are left."""
     beside = 0 if scratch is None or scratch.complete else scratch.nbytes
     whole = left * plan.row_bytes + beside
@@ -84,7 +84,9 @@ def _check_room(plan: Plan, staging: Staging, left: int, scratch: Scratch | None
         check_room(staging.target, estimate(plan) * left // plan.rows + beside)
 
 
-def _pieces(plan: Plan, scratch: Scratch | None, first: int, means: Means) -> Iterator[Piece]:
+def _pieces(
+    plan: PackPlan, scratch: Scratch | None, first: int, means: Resources
+) -> Iterator[EncodedRows]:
     if first >= plan.rows:
         return iter(())
     if scratch is not None:
@@ -93,7 +95,7 @@ def _pieces(plan: Plan, scratch: Scratch | None, first: int, means: Means) -> It
     return in_order(plan, first, means, shuffle)
 
 
-def _can_go_once(plan: Plan, means: Means) -> bool:
+def _can_go_once(plan: PackPlan, means: Resources) -> bool:
     """Whether memory is enough to read rows in the new order; two passes take less."""
     try:
         in_order(plan, 0, means, "exact")
@@ -102,7 +104,7 @@ def _can_go_once(plan: Plan, means: Means) -> bool:
     return True
 
 
-def _scratch(plan: Plan, folder: Path, target: Path, means: Means) -> Scratch | None:
+def _scratch(plan: PackPlan, folder: Path, target: Path, means: Resources) -> Scratch | None:
     """Where rows are put in order, in `folder`, if they cannot be read in that order as fast."""
     if plan.seed is None:
         return None
@@ -112,7 +114,7 @@ def _scratch(plan: Plan, folder: Path, target: Path, means: Means) -> Scratch | 
     addressable = view.addressable([field.name for field in view.fields])
     at_hand = nbytes <= machine_memory() // 2 or view.row_bytes >= _RANDOM_ROW_BYTES
     # The samples of a balanced data set are put in order in one way, whatever the memory.
-    once = plan.data._draw is None
+    once = plan.data._sampler is None
     if once and (fits or (addressable and at_hand)) and _can_go_once(plan, means):
         return None
     return Scratch(plan, folder, target, means)

@@ -18,17 +18,24 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import LossError
-from headrace.loading import Loader, Part, View
-from headrace.loading.batches import Place
+from headrace.loading import Loader, SourceRows, View
+from headrace.loading.batches import Position
 from headrace.loading.budget import INDEX_BYTES, share
 from headrace.order import Order, Permutation, Span, Window
-from headrace.packing.pieces import SORTED, Means, Piece, Prepare, encode, permutation_of
-from headrace.packing.plan import Plan
+from headrace.packing.encoding import (
+    SORTED,
+    EncodedRows,
+    Prepare,
+    Resources,
+    encode,
+    permutation_of,
+)
+from headrace.packing.plan import PackPlan
 from headrace.progress import Advance
 from headrace.sources import ReadPath
 from headrace.sources.arrays import npy
 from headrace.sources.arrays.rows import RowSource
-from headrace.sources.beside import Beside, Member
+from headrace.sources.zipped import Member, ZipSource
 from headrace.spec import Field
 from headrace.staging import sync_all, write_errors
 from headrace.writing.direct import write_at
@@ -73,7 +80,7 @@ class Scratch:
         means: Memory and threads of each pass.
     """
 
-    def __init__(self, plan: Plan, folder: Path, target: Path, means: Means) -> None:
+    def __init__(self, plan: PackPlan, folder: Path, target: Path, means: Resources) -> None:
         self._plan = plan
         self._folder = folder / "scratch"
         self._target = target
@@ -88,7 +95,8 @@ class Scratch:
         fields = [_Zeros(f.name, (plan.rows, *f.shape), f.dtype, _READ) for f in plan.fields]
         members = [Member(source, {f.name: f.name}) for source in fields for f in source.fields]
         view = View(
-            (Part(Beside(members), Span(0, plan.rows)),), tuple(f.name for f in plan.fields)
+            (SourceRows(ZipSource(members), Span(0, plan.rows)),),
+            tuple(f.name for f in plan.fields),
         )
         budget = share(view, plan.piece_rows, self._memory, self._workers, False, keep=False)
         return min(max(1, budget.capacity), plan.rows)
@@ -106,7 +114,7 @@ class Scratch:
             memory=max(1, self._memory - self._memory // SORTED),
             workers=self._workers,
             keep=False,
-            draw=plan.data._draw,
+            sampler=plan.data._sampler,
         )
 
     @property
@@ -126,7 +134,7 @@ class Scratch:
         with write_errors(self._target):
             self._folder.mkdir(exist_ok=True)
             (self._folder / _DONE).unlink(missing_ok=True)
-            files = _Stretches(self._target, self._paths(), plan.fields, self._edges())
+            files = _Stretches(self._target, self._paths(), plan.fields, self._block_offsets())
         with files:
             place = 0
             try:
@@ -145,7 +153,7 @@ class Scratch:
                 sync_all(self._folder)
                 (self._folder / _DONE).write_text(str(self._stretch))
 
-    def pieces(self, first: int) -> Iterator[Piece]:
+    def pieces(self, first: int) -> Iterator[EncodedRows]:
         """The second pass, from row `first` of the new order on: a multiple of a piece's rows."""
         plan = self._plan
         loader = _InStretches(
@@ -160,7 +168,7 @@ class Scratch:
         loader.go_to(0, first // plan.piece_rows)
         return iter(loader)
 
-    def _edges(self) -> npt.NDArray[np.int64]:
+    def _block_offsets(self) -> npt.NDArray[np.int64]:
         return StretchOrder(self._permutation, self._stretch).starts
 
     def _paths(self) -> dict[str, Path]:
@@ -174,10 +182,10 @@ class Scratch:
         for field in self._plan.fields:
             path = str(paths[field.name])
             shape = (self._plan.rows, *field.shape)
-            place = npy.Place(path, 0, shape, field.dtype, False, path)
+            place = npy.ArrayLocation(path, 0, shape, field.dtype, False, path)
             members.append(Member(npy.source_at(field.name, place), {field.name: field.name}))
-        source = Beside(members)
-        return View((Part(source, Span(0, source.length)),), tuple(paths))
+        source = ZipSource(members)
+        return View((SourceRows(source, Span(0, source.length)),), tuple(paths))
 
 
 class _Zeros(RowSource):
@@ -197,7 +205,7 @@ class _InStretches(Loader):
         """Takes this order."""
         self._stretches = order
 
-    def _order(self, place: Place, shuffle: bool | str) -> Order:  # noqa: ARG002
+    def _order(self, place: Position, shuffle: bool | str) -> Order:  # noqa: ARG002
         return self._stretches
 
 
@@ -209,12 +217,12 @@ class _Stretches:
         target: Path,
         paths: Mapping[str, Path],
         fields: tuple[Field, ...],
-        edges: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
     ) -> None:
         self._target = target
         self._fields = fields
-        self._edges = edges
-        self._next = edges[:-1].copy()
+        self._block_offsets = offsets
+        self._next = offsets[:-1].copy()
         self._files: dict[str, FileIO] = {}
         self._flushers: dict[str, FileFlusher] = {}
         with ExitStack() as ends:
@@ -236,14 +244,14 @@ class _Stretches:
 
     def put(self, places: npt.NDArray[np.int64], values: Mapping[str, Array]) -> None:
         """Writes rows, each to the stretch in which its place in the new order lies."""
-        stretch = np.searchsorted(self._edges, places, side="right") - 1
+        stretch = np.searchsorted(self._block_offsets, places, side="right") - 1
         order = np.argsort(stretch, kind="stable")
         numbers, starts = np.unique(stretch[order], return_index=True)
         stops = np.append(starts[1:], len(order))
         for field in self._fields:
-            together = np.take(values[field.name], order, axis=0)
+            blocks_per_read = np.take(values[field.name], order, axis=0)
             for number, start, stop in zip(numbers, starts, stops, strict=True):
                 place = int(self._next[number]) * field.nbytes
-                write_at(self._files[field.name].fileno(), together[start:stop], place)
-            self._flushers[field.name].note(together.nbytes)
+                write_at(self._files[field.name].fileno(), blocks_per_read[start:stop], place)
+            self._flushers[field.name].note(blocks_per_read.nbytes)
         self._next[numbers] += stops - starts

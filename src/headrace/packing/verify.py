@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from headrace.errors import HeadraceError, MissingFileError, check_integer, printable
 from headrace.formats import from_hdf5
+from headrace.html import html_table
 from headrace.loading import Loader, View
 from headrace.loading.budget import least_memory
 from headrace.manifest import (
@@ -35,7 +36,6 @@ from headrace.resources import (
     too_little_memory,
 )
 from headrace.spec import PARTS, Field, leaves
-from headrace.tables import html_table
 
 _MOST_PROBLEMS = 20
 """Of one field: a file that is damaged all over need not be described place by place."""

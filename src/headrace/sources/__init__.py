@@ -1,23 +1,23 @@
 """Where samples live: one file or folder for each format."""
 
-from headrace.sources.ahead import ReadAhead
 from headrace.sources.base import (
     Arrays,
-    Cost,
     Read,
     ReadPath,
+    ReadStats,
     Source,
     empty_arrays,
     run_reads,
     value_bytes,
 )
+from headrace.sources.read_ahead import ReadAhead
 
 __all__ = [
     "Arrays",
-    "Cost",
     "Read",
     "ReadAhead",
     "ReadPath",
+    "ReadStats",
     "Source",
     "empty_arrays",
     "run_reads",

@@ -14,7 +14,7 @@ from headrace.spec import Field, Indices
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-class Cost(NamedTuple):
+class ReadStats(NamedTuple):
     """What a read cost.
 
     Attributes:
@@ -29,8 +29,8 @@ class Cost(NamedTuple):
     stored: int = 0
     repaired: int = 0
 
-    def __add__(self, other: "Cost") -> "Cost":  # type: ignore[override]
-        return Cost(
+    def __add__(self, other: "ReadStats") -> "ReadStats":  # type: ignore[override]
+        return ReadStats(
             self.read + other.read,
             self.decode + other.decode,
             self.stored + other.stored,
@@ -38,7 +38,7 @@ class Cost(NamedTuple):
         )
 
 
-Read = Callable[[], Cost]
+Read = Callable[[], ReadStats]
 """An independent piece of reading: may be called once, in any thread, beside the others."""
 
 
@@ -66,7 +66,7 @@ class Source(ABC):
     fields: tuple[Field, ...]
 
     @abstractmethod
-    def edges(self, names: Sequence[str]) -> Indices:
+    def block_offsets(self, names: Sequence[str]) -> Indices:
         """The rows at which blocks start, and the length: int64, shape `(blocks + 1,)`.
 
         Where rows are addressable, blocks are runs of rows that a disk reads well.
@@ -97,7 +97,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read_rows(self, rows: Indices, out: Arrays) -> Cost:
+    def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:
         """Fills `out[name][i]` with row `rows[i]`, for rows in any order: addressable fields."""
 
     def announce(self, rows: Indices, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
@@ -125,14 +125,14 @@ class Source(ABC):
     def repeated(
         self,
         names: Sequence[str],  # noqa: ARG002 - by default
-        together: int,  # noqa: ARG002
+        blocks_per_read: int,  # noqa: ARG002
         windows: int,  # noqa: ARG002
     ) -> float:
         """How much more is decoded because blocks of different fields do not line up.
 
         Args:
             names: The fields.
-            together: Neighbouring blocks that are read together.
+            blocks_per_read: Neighbouring blocks that are read together.
             windows: Windows in an epoch, at least: no block is decoded more often.
 
         Returns:
@@ -175,7 +175,7 @@ class Source(ABC):
         return False
 
     @abstractmethod
-    def paths(self) -> dict[str, ReadPath]:
+    def read_paths(self) -> dict[str, ReadPath]:
         """How each field is read."""
 
     @abstractmethod
@@ -183,9 +183,9 @@ class Source(ABC):
         """A short text that differs when the data differ, and not when they were moved."""
 
 
-def run_reads(reads: Sequence[Read]) -> Cost:
+def run_reads(reads: Sequence[Read]) -> ReadStats:
     """Runs reads one after the other, and sums what they cost."""
-    total = Cost()
+    total = ReadStats()
     for read in reads:
         total += read()
     return total

@@ -21,9 +21,9 @@ from headrace.errors import (
     read_error,
     with_number,
 )
-from headrace.sources import opened
+from headrace.sources import open_files as opened
 from headrace.sources.identity import Identity, Look, Original
-from headrace.sources.opened import OpenFile, Pool, next_use
+from headrace.sources.open_files import OpenFile, Pool, next_use
 
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]

@@ -25,9 +25,9 @@ def cut_jobs(rows: Indices, row_bytes: int, block_rows: int = 1) -> Iterator[tup
     many = max(1, nbytes // row_bytes)
     if block_rows == 1:
         return itertools.pairwise([*range(0, len(rows), many), len(rows)] if len(rows) else [])
-    edges = block_ends(rows, block_rows)
-    wanted = np.searchsorted(edges, np.arange(many, len(rows) + many, many))
-    cuts = np.unique(edges[np.minimum(wanted, len(edges) - 1)]).tolist()
+    offsets = block_ends(rows, block_rows)
+    wanted = np.searchsorted(offsets, np.arange(many, len(rows) + many, many))
+    cuts = np.unique(offsets[np.minimum(wanted, len(offsets) - 1)]).tolist()
     return itertools.pairwise([0, *cuts] if len(rows) else [])
 
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from headrace.errors import OptionError, check_integer
 from headrace.loading import View
-from headrace.order import Draw, largest_remainder
+from headrace.order import BalancedSampler, largest_remainder
 from headrace.resources import check_memory
 from headrace.splits.classes import MOST_CLASSES, Classes
-from headrace.splits.columns import Column
+from headrace.splits.grouping import Grouping
 
 _ROW_BYTES = 10
-"""What a row costs at most, of up to 4 billion: see `headrace.order.Draw`."""
+"""What a row costs at most, of up to 4 billion: see `headrace.order.BalancedSampler`."""
 
 
 def balanced(
@@ -23,14 +23,14 @@ def balanced(
     weights: Mapping[Any, float] | None,
     length: int | None,
     seed: int,
-) -> Draw:
+) -> BalancedSampler:
     """How often each row comes in each epoch; see `Dataset.balance`."""
     check_integer("seed", seed, 0)
     check_integer("length", length, 1, or_none=True)
     if not len(view):
         raise OptionError("The data set has no rows, so there is nothing to balance.")
     check_memory(_ROW_BYTES * len(view), f"Balancing {len(view)} rows", "Balance fewer rows.")
-    column = Column(view, given, "field of balance()")
+    column = Grouping(view, given, "field of balance()")
     classes = Classes(
         column.labels,
         column.name,
@@ -50,7 +50,7 @@ def balanced(
     for run in classes.codes():
         codes[start : start + len(run)] = run
         start += len(run)
-    return Draw(codes, quotas, int(seed))
+    return BalancedSampler(codes, quotas, int(seed))
 
 
 def _shares(weights: Mapping[Any, float], classes: Classes) -> list[float]:

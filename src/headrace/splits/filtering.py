@@ -10,9 +10,9 @@ import numpy.typing as npt
 from headrace.errors import DataError, OptionError
 from headrace.lists import array_of
 from headrace.loading import View
-from headrace.loading.columns import Columns
 from headrace.order import STEP
-from headrace.splits.columns import array_beside
+from headrace.splits.grouping import array_beside
+from headrace.splits.reading import FieldReader
 
 Array = npt.NDArray[Any]
 FilterFn = Callable[..., Any]
@@ -51,7 +51,7 @@ def _values(view: View, given: Sequence[Any]) -> Iterator[list[Array]]:
     """The values of fields, and of arrays beside the data, for the same rows."""
     names = [one for one in given if isinstance(one, str)]
     beside = [None if isinstance(one, str) else array_beside(view, one) for one in given]
-    runs: Iterable[Mapping[str, Array]] = Columns(view, names)
+    runs: Iterable[Mapping[str, Array]] = FieldReader(view, names)
     if not names:
         steps = range(0, len(view), STEP)
         runs = ({"": np.empty(min(STEP, len(view) - start), np.bool_)} for start in steps)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from headrace.order import STEP, stream_key, unit_hashes
 from headrace.spec import Indices
-from headrace.splits.columns import Column, Values
+from headrace.splits.grouping import Grouping, Values
 
 FAR = 0.05 + 1e-9
 """How far the share of a part may lie from what was asked for before that is said."""
@@ -25,7 +25,7 @@ def parts_of_keys(values: Values, ends: Sequence[float], seed: int) -> Indices:
     """The part that each key goes to: its hash decides, and nothing else.
 
     Args:
-        values: Keys, as `Column.one_each` gives them.
+        values: Keys, as `Grouping.one_each` gives them.
         ends: Where the shares of the parts end, the last at 1.
         seed: Of the hash.
     """
@@ -34,7 +34,7 @@ def parts_of_keys(values: Values, ends: Sequence[float], seed: int) -> Indices:
     return found
 
 
-def about_uneven_parts(rows: Sequence[int], ends: Sequence[float], column: Column) -> str | None:
+def about_uneven_parts(rows: Sequence[int], ends: Sequence[float], column: Grouping) -> str | None:
     """What was asked for, what came, why, and what helps; None if parts are near their shares.
 
     Args:
@@ -77,7 +77,7 @@ def _listed(rows: Any) -> str:
     return " and ".join(part for part in (", ".join(shares[:-1]), shares[-1]) if part)
 
 
-def _counted(column: Column) -> Counter[Any] | None:
+def _counted(column: Grouping) -> Counter[Any] | None:
     """How many rows each key has; None if there are very many keys."""
     counts: Counter[Any] = Counter()
     for run in column.one_each():

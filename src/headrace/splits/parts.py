@@ -13,7 +13,7 @@ from headrace.order import Permutations, Ranks, shares_of_classes, stream_key
 from headrace.resources import check_memory
 from headrace.spec import Indices
 from headrace.splits.classes import MOST_CLASSES, Classes
-from headrace.splits.columns import Column
+from headrace.splits.grouping import Grouping
 from headrace.splits.keys import about_uneven_parts, parts_of_keys
 from headrace.splits.sizes import cumulated, flat, split_edges
 
@@ -50,8 +50,8 @@ def split(
 
 def stratified(view: View, given: Any, sizes: Sequence[Any], seed: int | None) -> list[View]:
     """Parts of given sizes in which each class has its share."""
-    edges = split_edges(sizes, len(view))
-    column = Column(view, given, "stratify=")
+    bounds = split_edges(sizes, len(view))
+    column = Grouping(view, given, "stratify=")
     classes = Classes(
         column.labels,
         column.name,
@@ -59,8 +59,8 @@ def stratified(view: View, given: Any, sizes: Sequence[Any], seed: int | None) -
         "To keep rows with the same value together, split by= it; to stratify by a number that "
         "varies freely, give an array of classes of it, such as np.digitize() makes.",
     )
-    counts = shares_of_classes(classes.counts, np.diff(edges))
-    return view.divide(_drawn(classes, counts, seed), len(edges) - 1)
+    counts = shares_of_classes(classes.counts, np.diff(bounds))
+    return view.divide(_drawn(classes, counts, seed), len(bounds) - 1)
 
 
 def _drawn(classes: Classes, counts: Indices, seed: int | None) -> Iterator[Indices]:
@@ -87,7 +87,7 @@ def by_key(view: View, given: Any, sizes: Sequence[Any], seed: int) -> list[View
             "none: split(by=...) returns a dict of them."
         )
     ends = cumulated(sizes)
-    column = Column(view, given, "by=")
+    column = Grouping(view, given, "by=")
 
     def codes() -> Iterator[Indices]:
         kinds = set()
@@ -110,7 +110,7 @@ def by_key(view: View, given: Any, sizes: Sequence[Any], seed: int) -> list[View
 
 def by_name(view: View, given: Any) -> dict[Any, View]:
     """The parts that a column names, in the order of their names."""
-    column = Column(view, given, "by=")
+    column = Grouping(view, given, "by=")
     names = Classes(
         column.one_each,
         column.name,

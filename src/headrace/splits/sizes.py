@@ -23,12 +23,12 @@ def split_edges(sizes: Sequence[Any], n: int) -> list[int]:
     if not sizes or any(isinstance(size, bool) for size in sizes):
         raise OptionError(f"Expected split() with shares or numbers of rows. Received: {sizes}")
     if all(isinstance(size, (int, np.integer)) for size in sizes):
-        edges = np.cumsum([0, *sizes]).tolist()
-        if min(sizes) < 0 or edges[-1] > n:
+        bounds = np.cumsum([0, *sizes]).tolist()
+        if min(sizes) < 0 or bounds[-1] > n:
             raise OptionError(
                 f"Expected numbers of rows that add up to at most {n}. Received: {list(sizes)}"
             )
-        return edges if edges[-1] == n else [*edges, n]
+        return bounds if bounds[-1] == n else [*bounds, n]
     shares = cumulated(sizes)
     count = len(shares)
     inner = [math.floor(share * n + 0.5) for share in shares[:-1]]

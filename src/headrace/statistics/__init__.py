@@ -6,7 +6,7 @@ from headrace.dataset import Dataset
 from headrace.errors import check_integer
 from headrace.statistics.adapting import adapt
 from headrace.statistics.counted import field_stats
-from headrace.statistics.field import FIRST_ROWS, FieldWork, Part
+from headrace.statistics.field import FIRST_ROWS, FieldWork, PartialStats
 from headrace.statistics.result import FieldStats, Stats
 from headrace.statistics.scan import Arrays, Scan, check_data
 from headrace.statistics.summary import Summary
@@ -15,10 +15,10 @@ __all__ = ["FieldStats", "Stats", "Summary", "adapt", "stats"]
 
 
 @dataclass(frozen=True)
-class _Parts:
+class _PartialFields:
     """What a piece of all fields comes to."""
 
-    parts: list[Part]
+    parts: list[PartialStats]
 
     @property
     def nbytes(self) -> int:
@@ -68,8 +68,8 @@ def stats(
     first = scan.first(FIRST_ROWS)
     works = [FieldWork(field, distinct, first[field.name]) for field in scan.fields]
 
-    def work(arrays: Arrays) -> _Parts:
-        return _Parts([one.part(arrays[one.field.name]) for one in works])
+    def work(arrays: Arrays) -> _PartialFields:
+        return _PartialFields([one.part(arrays[one.field.name]) for one in works])
 
     for piece in scan.run(work, "Statistics", progress):
         for one, part in zip(works, piece.parts, strict=True):

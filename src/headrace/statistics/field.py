@@ -36,7 +36,7 @@ BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Part:
+class PartialStats:
     """What a piece of a field comes to.
 
     Attributes:
@@ -83,7 +83,7 @@ class FieldWork:
         span: Keys of a channel.
         tallies: Channels whose values are counted apart; 1 if all are counted together.
         tally: The counts.
-        moments: Of each channel, or of all together; None as in `Part`.
+        moments: Of each channel, or of all together; None as in `PartialStats`.
         centers: What values of some channels lie near to, by channel: close enough that bins which
             grow with the value would be coarse. Those are counted by their distance as well.
         near: The counts of the distances.
@@ -114,7 +114,7 @@ class FieldWork:
         self._hot = self.number and len(field.shape) == 1 and self.channels > 1
         self.ones: npt.NDArray[np.int64] | None = None
 
-    def part(self, array: Array) -> Part:
+    def part(self, array: Array) -> PartialStats:
         """What a piece `(rows, *shape)` of the field comes to."""
         array = np.ascontiguousarray(array, self.native)
         rows = len(array)
@@ -122,22 +122,22 @@ class FieldWork:
         if not self.number:
             if self.distinct is not None and not self.distinct.too_many:
                 values = values_of(array.reshape(-1), self.distinct.limit)
-            return Part(rows, values=values)
+            return PartialStats(rows, values=values)
         ones = one_hot(array) if self._hot else None
         if self.exact:
             keys, counts = tally.count_small(array.reshape(-1, self.tallies).T)
             # With a tally for each channel, the counts tell the moments, and exactly.
             if self.tallies == self.channels or self.channels > MOST_CHANNELS:
-                return Part(rows, None, keys, counts, ones=ones)
-            return Part(rows, column_moments(self._columns(array)), keys, counts, ones=ones)
+                return PartialStats(rows, None, keys, counts, ones=ones)
+            return PartialStats(rows, column_moments(self._columns(array)), keys, counts, ones=ones)
         columns = self._columns(array)
         moments = column_moments(columns)
         keys, counts, values = self._count_large(columns, moments)
         if values is None and self.distinct is not None and not self.distinct.too_many:
             values = values_of(array.reshape(-1), self.distinct.limit)
-        return Part(rows, moments, keys, counts, self._near(columns, moments), values, ones)
+        return PartialStats(rows, moments, keys, counts, self._near(columns, moments), values, ones)
 
-    def add(self, part: Part) -> None:
+    def add(self, part: PartialStats) -> None:
         """Adds a part; parts come in the order of their rows."""
         first = not self.rows
         self.rows += part.rows

@@ -19,7 +19,7 @@ from headrace.resources import (
     too_little_memory,
 )
 from headrace.spec import Field, leaves
-from headrace.transform import finish
+from headrace.transform import collate
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -103,7 +103,7 @@ class Scan:
             memory=total - workers * beside,
             workers=workers,
             keep=False,
-            draw=self._data._draw,
+            sampler=self._data._sampler,
         )
 
     def run(
@@ -126,7 +126,7 @@ class Scan:
             return _Worked(work(self._arrays_of(arrays)), nbytes)
 
         left = self.rows
-        pieces = self._loader.stream(in_row_order=True, finish=finished)
+        pieces = self._loader.stream(in_row_order=True, collate=finished)
         try:
             with progress(what, left * self.row_bytes, show) as advance:
                 for piece in pieces:
@@ -147,7 +147,7 @@ class Scan:
         """The fields of a piece, after the map functions."""
         if not self._data._maps:
             return arrays
-        batch = finish(self._data._structure, self._data._maps, arrays)
+        batch = collate(self._data._structure, self._data._maps, arrays)
         found = dict(zip(self._names, leaves(batch), strict=False))
         for field in self.fields:
             _check_alike(field, found.get(field.name))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.errors import printable
-from headrace.tables import html_table
+from headrace.html import html_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,7 @@ _DIGITS, _WIDEST = 4, 15
 _SHORT = f".{_DIGITS}g"
 
 
-class _Column(NamedTuple):
+class _TableColumn(NamedTuple):
     """A column of a table.
 
     Attributes:
@@ -88,7 +88,7 @@ def to_html(known: Mapping[str, Any]) -> str:
     return "\n".join(made)
 
 
-def _contents(fields: Sequence[Mapping[str, Any]]) -> list[_Column]:
+def _contents(fields: Sequence[Mapping[str, Any]]) -> list[_TableColumn]:
     """What there is: a row for each field, and for channels that lack something."""
     rows = []
     for field in fields:
@@ -101,7 +101,7 @@ def _contents(fields: Sequence[Mapping[str, Any]]) -> list[_Column]:
     return _columns(heads, rows, left=2)
 
 
-def _values(fields: Sequence[Mapping[str, Any]]) -> list[_Column]:
+def _values(fields: Sequence[Mapping[str, Any]]) -> list[_TableColumn]:
     """What the values are: a row for each field of numbers, and for each of its channels."""
     rows = []
     for field in fields:
@@ -116,14 +116,16 @@ def _values(fields: Sequence[Mapping[str, Any]]) -> list[_Column]:
     return _columns(("field", "mean", "std", "min", *shares, "max"), rows, left=1)
 
 
-def _columns(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> list[_Column]:
+def _columns(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> list[_TableColumn]:
     """Columns of rows, without those that would be empty; the first `left` are no numbers."""
     cells = [list(column) for column in zip(*rows, strict=True)]
-    made = [_Column(h, c, i >= left) for i, (h, c) in enumerate(zip(heads, cells, strict=False))]
+    made = [
+        _TableColumn(h, c, i >= left) for i, (h, c) in enumerate(zip(heads, cells, strict=False))
+    ]
     return [column for column in made if any(column.cells)]
 
 
-def _tables(columns: list[_Column], width: int) -> "Iterator[Table]":
+def _tables(columns: list[_TableColumn], width: int) -> "Iterator[Table]":
     """Tables below each other, with as many columns as fit; each begins with the first one."""
     if len(columns) < 2:
         return
@@ -141,7 +143,7 @@ def _tables(columns: list[_Column], width: int) -> "Iterator[Table]":
         left = left[count:]
 
 
-def _table(first: _Column, room: int, others: Sequence[_Column]) -> "Table":
+def _table(first: _TableColumn, room: int, others: Sequence[_TableColumn]) -> "Table":
     """A table of names in `room` columns, and what is known of them."""
     from rich.table import Table
     from rich.text import Text

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5d, h5p, h5z
 
-from headrace.sources.hdf5.filters import BZIP2, DEFLATE, LZ4, LZF, ZSTD
+from headrace.sources.hdf5.filters.names import BZIP2, DEFLATE, LZ4, LZF, ZSTD
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]

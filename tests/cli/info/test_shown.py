@@ -48,7 +48,7 @@ def test_the_path_is_the_one_that_a_source_takes(info, path, entry):
         entry.write(file)
     data = named(info(path))["data"]
     assert data["path"] == entry.path
-    assert data["reason"] == HDF5Source(path, ["data"]).paths()["data"].reason
+    assert data["reason"] == HDF5Source(path, ["data"]).read_paths()["data"].reason
 
 
 def test_what_cannot_be_used_says_why_in_a_few_words(info, path):

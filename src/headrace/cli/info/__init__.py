@@ -7,15 +7,15 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from headrace.cli.info import content, storing
-from headrace.cli.info.advice import Advice
-from headrace.cli.info.conventions import recognise
-from headrace.cli.info.document import describe
-from headrace.cli.info.mixing import Setting
 from headrace.cli.info.text import to_text
 from headrace.cli.inputs import positive
 from headrace.cli.parser import EXIT_CODES
 from headrace.errors import FileFormatError, OptionError, some_of
+from headrace.formats.advice import Advice
+from headrace.formats.hdf5.info import content, storing
+from headrace.formats.hdf5.info.conventions import recognise
+from headrace.formats.hdf5.info.document import describe
+from headrace.formats.mixing import Setting
 from headrace.resources import default_memory, parse_bytes
 from headrace.sources.hdf5.survey import MOST_OBJECTS, Survey, survey
 from headrace.sources.paths import find_files

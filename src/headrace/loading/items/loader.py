@@ -8,13 +8,13 @@ from concurrent.futures import Future
 from typing import Any
 
 from headrace.errors import OptionError, check_integer, check_seconds
-from headrace.loading.hangs import DEFAULT_TIMEOUT
 from headrace.loading.items.making import Batch, Wanted
-from headrace.loading.items.plan import Plan
+from headrace.loading.items.plan import BatchPlan
 from headrace.loading.items.processes import Workers
 from headrace.loading.items.report import ItemReport
-from headrace.loading.items.stream import Finish, ItemStream, Makers
+from headrace.loading.items.stream import Collate, ItemStream, Makers
 from headrace.loading.items.threads import Gate, Threads
+from headrace.loading.timeouts import DEFAULT_TIMEOUT
 from headrace.loading.timing import Timing
 from headrace.order import Permutation, stream_key
 from headrace.resources import cpu_count
@@ -109,14 +109,14 @@ class ItemLoader:
         number = index % len(self)
         return self._make_now(self._epoch, number, self._plan(self._epoch, True)[number]).result()
 
-    def peek(self, finish: Finish | None = None) -> Batch:
+    def peek(self, collate: Collate | None = None) -> Batch:
         """The next epoch's first batch, for its shapes and dtypes; it is not made once more."""
         epoch, number = self._wanted or (self._epoch + self._begun, 0)
         key = epoch, self._plan(epoch, False)[number]
         if self._peeked is None or self._peeked[0] != key:
             self._peeked = key, self._make_now(epoch, number, key[1])
         batch = self._peeked[1].result()
-        return finish(batch) if finish else batch
+        return collate(batch) if collate else batch
 
     def _make_now(self, epoch: int, number: int, wanted: Wanted) -> "Future[Batch]":
         """A batch that is made while the caller waits."""
@@ -147,15 +147,15 @@ class ItemLoader:
         *,
         epochs: int | None = 1,
         in_row_order: bool = False,
-        finish: Finish | None = None,
+        collate: Collate | None = None,
         ahead: int = 0,  # noqa: ARG002 - there is no position to keep
         steps: int = 1,  # noqa: ARG002 - each batch is made by itself
         most: int | None = None,
     ) -> "ItemStream":
         """Batches of some epochs, one after the other; not made ahead beyond `most`."""
-        return ItemStream(self, epochs, in_row_order, finish, most)
+        return ItemStream(self, epochs, in_row_order, collate, most)
 
-    def weighted(self, class_weight: Mapping[int, float]) -> Finish:
+    def weighted(self, class_weight: Mapping[int, float]) -> Collate:
         """What adds weights of classes to a batch."""
         return with_class_weight(lambda batch: batch, class_weight)
 
@@ -194,13 +194,13 @@ class ItemLoader:
             return self._pool
         return Threads(self._items, self.workers, self._gate)
 
-    def _plan(self, epoch: int, in_row_order: bool) -> "Plan":
+    def _plan(self, epoch: int, in_row_order: bool) -> "BatchPlan":
         """What the batches of an epoch are made of."""
         order = None
         length = self._length()
         if self.shuffle and not in_row_order:
             order = Permutation(length, stream_key(self.seed, epoch, "items"))
-        return Plan(length, self.batch_size, order)
+        return BatchPlan(length, self.batch_size, order)
 
 
 def _does(items: Any, name: str) -> bool:

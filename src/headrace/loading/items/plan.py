@@ -9,7 +9,7 @@ _PLAN_ITEMS = 4096
 """Items whose order is worked out at a time: one by one, it would cost more than the items."""
 
 
-class Plan:
+class BatchPlan:
     """Which items make each batch of an epoch; worked out some thousand at a time."""
 
     def __init__(self, length: int, size: int | None, order: Permutation | None) -> None:

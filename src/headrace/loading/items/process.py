@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import ReadError
-from headrace.loading.hangs import Patience
 from headrace.loading.items import worker
+from headrace.loading.timeouts import Deadline
 
 END_SECONDS = 2.0
 """How long a worker may take to end after it was told to."""
@@ -117,7 +117,7 @@ class WorkerProcess:
             ProcessHangs: If it takes longer than that.
             PoolClosed: If the pool is closed.
         """
-        patience = Patience(seconds)
+        patience = Deadline(seconds)
         while not self._has_answer(patience.step):
             if patience.is_over():
                 raise self._hangs()

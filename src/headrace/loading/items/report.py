@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from headrace.loading.report import Times
+from headrace.loading.report import TimeReport
 from headrace.resources import format_bytes
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ItemReport(Times):
+class ItemReport(TimeReport):
     """What a loader made by `from_sequence` did since it was made.
 
     Attributes:

@@ -17,7 +17,7 @@ from headrace.spec import leaves
 if TYPE_CHECKING:
     from headrace.loading.items.loader import ItemLoader
 
-Finish = Callable[[Batch], Batch]
+Collate = Callable[[Batch], Batch]
 
 
 class Makers(Protocol):
@@ -47,14 +47,14 @@ class ItemStream(SharedIterator):
         loader: "ItemLoader",
         epochs: int | None,
         in_row_order: bool,
-        finish: Finish | None,
+        collate: Collate | None,
         most: int | None,
     ) -> None:
         super().__init__()
         self._loader = loader
         self._epochs = epochs
         self._in_row_order = in_row_order
-        self._finish = finish
+        self._collate = collate
         self._most = most
         self._makers: Makers | None = None
         self._pid: int | None = None
@@ -87,7 +87,7 @@ class ItemStream(SharedIterator):
         self._check_open()
         self._waiting.popleft()
         self._note(batch, began)
-        return batch if self._finish is None else self._finish(batch)
+        return batch if self._collate is None else self._collate(batch)
 
     def _begin(self) -> None:
         if self._makers is not None:

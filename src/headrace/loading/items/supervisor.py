@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from headrace.errors import ProcessesError, ReadError
-from headrace.loading.hangs import timeout_error
 from headrace.loading.items.failures import add_note, unpickled
 from headrace.loading.items.guard import NO_GUARD_CODE, no_guard
 from headrace.loading.items.making import Batch, Wanted, name_of
 from headrace.loading.items.process import PoolClosed, ProcessEnded, ProcessHangs, WorkerProcess
 from headrace.loading.items.threads import WAY_OUT
+from headrace.loading.timeouts import timeout_error
 
 if TYPE_CHECKING:
     from headrace.loading.items.processes import Workers
@@ -203,8 +203,8 @@ class Supervisor:
         assert block.buf is not None
         memory = np.empty(sum(sizes), np.uint8)
         np.copyto(memory, np.frombuffer(block.buf, np.uint8, len(memory)))
-        edges = np.cumsum([0, *sizes]).tolist()
-        buffers = [memory[a:b] for a, b in itertools.pairwise(edges)]
+        offsets = np.cumsum([0, *sizes]).tolist()
+        buffers = [memory[a:b] for a, b in itertools.pairwise(offsets)]
         return pickle.loads(head, buffers=buffers)  # noqa: S301 - the worker's own
 
     def _ask(self, doing: str, request: tuple[Any, ...]) -> None:

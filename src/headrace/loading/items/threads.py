@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from headrace.errors import BatchTimeoutError, DataError
 from headrace.forks import run_in_each_process
-from headrace.loading.hangs import Patience, stack_of_thread, timeout_error
 from headrace.loading.items.failures import as_error
 from headrace.loading.items.making import Batch, Wanted, let_go, make, name_of
+from headrace.loading.timeouts import Deadline, stack_of_thread, timeout_error
 
 Jobs = SimpleQueue["tuple[Future[Batch], Wanted, int] | None"]
 
@@ -68,7 +68,7 @@ class Gate:
             self._changed.wait_for(lambda: not self._shut)
             self._shut = True
             try:
-                patience = Patience(self.timeout)
+                patience = Deadline(self.timeout)
                 while not self._changed.wait_for(lambda: not self._inside, patience.step):
                     if patience.is_over():
                         raise self._error(next(iter(self._inside)))
@@ -130,7 +130,7 @@ class Threads:
         return future
 
     def result(self, future: "Future[Batch]") -> Batch:
-        patience = Patience(self._gate.timeout)
+        patience = Deadline(self._gate.timeout)
         try:
             while True:
                 try:

@@ -12,7 +12,7 @@ from headrace.sources.arrays.lazy import LazySource
 from headrace.sources.arrays.rows import ArraySource
 from headrace.sources.arrays.tables import SparseSource, pandas_source, polars_source
 from headrace.sources.base import Source
-from headrace.sources.beside import Beside, Member
+from headrace.sources.zipped import Member, ZipSource
 
 __all__ = ["array_source"]
 
@@ -96,7 +96,7 @@ def _stored_in_hdf5(name: str, dataset: Any) -> Source:
     from headrace.sources.hdf5 import HDF5Source
 
     source = HDF5Source(file.filename, [dataset.name])
-    return Beside([Member(source, {name: source.fields[0].name})])
+    return ZipSource([Member(source, {name: source.fields[0].name})])
 
 
 def _shown(data: Any) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from headrace.errors import HeadraceError, ReadError, TypeNotSupportedError
 from headrace.forks import run_in_each_process
 from headrace.sources.arrays.rows import FieldSource
-from headrace.sources.base import Arrays, Cost, Read, ReadPath
+from headrace.sources.base import Arrays, Read, ReadPath, ReadStats
 from headrace.sources.jobs import part_of
 from headrace.spec import Indices
 
@@ -42,7 +42,7 @@ class LazySource(FieldSource):
         dtype = _dtype_of(name, data)
         super().__init__(name, data.shape, dtype, ReadPath("slices", f"slices of a {kind}"))
         self._data = data
-        self._edges = self._cut()
+        self._block_offsets = self._cut()
         self._reset()
 
     def _reset(self) -> None:
@@ -77,21 +77,21 @@ class LazySource(FieldSource):
     def _files(self) -> tuple[str, ...] | None:
         """What the object says; None if it says nothing."""
         if type(self._data).__module__.split(".")[0] == "h5py":
-            from headrace.sources.hdf5.virtual import files_of
+            from headrace.sources.hdf5.readers.mappings import files_of
 
             return tuple(dict.fromkeys(files_of(self._data)))
         says = getattr(self._data, "files", None)
         return tuple(map(os.path.realpath, says())) if callable(says) else None
 
-    def edges(self, names: Sequence[str]) -> Indices:  # noqa: ARG002 - there is one field
-        return self._edges
+    def block_offsets(self, names: Sequence[str]) -> Indices:  # noqa: ARG002 - there is one field
+        return self._block_offsets
 
     def addressable(self, names: Sequence[str]) -> bool:  # noqa: ARG002
         return False
 
     def scratch(self, names: Sequence[str]) -> int:  # noqa: ARG002
         # What the object returns, and what it may decode for that.
-        return 2 * int(np.diff(self._edges).max()) * self.field.nbytes
+        return 2 * int(np.diff(self._block_offsets).max()) * self.field.nbytes
 
     def reads(self, rows: Indices, out: Arrays) -> list[Read]:
         blocks = self._blocks(rows)
@@ -106,9 +106,9 @@ class LazySource(FieldSource):
         return {self.field.name: np.unique(self._blocks(rows))}
 
     def _blocks(self, rows: Indices) -> Indices:
-        return np.searchsorted(self._edges, rows, side="right") - 1
+        return np.searchsorted(self._block_offsets, rows, side="right") - 1
 
-    def _read_block(self, rows: Indices, out: Array) -> Cost:
+    def _read_block(self, rows: Indices, out: Array) -> ReadStats:
         began = time.perf_counter_ns()
         first, stop = int(rows[0]), int(rows[-1]) + 1
         try:
@@ -128,7 +128,7 @@ class LazySource(FieldSource):
                 f"{self.field.dtype}. Received: shape {values.shape} and {values.dtype}."
             )
         out[...] = values if len(values) == len(rows) else values[rows - first]
-        return Cost(read=time.perf_counter_ns() - began, stored=values.nbytes)
+        return ReadStats(read=time.perf_counter_ns() - began, stored=values.nbytes)
 
 
 def _dtype_of(name: str, data: Any) -> np.dtype[Any]:

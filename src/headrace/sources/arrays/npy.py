@@ -30,12 +30,12 @@ from headrace.errors import (
     with_number,
 )
 from headrace.resources import empty
-from headrace.sources.ahead import ReadAhead
 from headrace.sources.arrays.rows import FieldSource, RowSource
-from headrace.sources.base import Arrays, Cost, Read, ReadPath
-from headrace.sources.content import looks_like
+from headrace.sources.base import Arrays, Read, ReadPath, ReadStats
 from headrace.sources.file import File, fetch, opening_error
 from headrace.sources.jobs import JOB_BYTES, cut_jobs, part_of
+from headrace.sources.read_ahead import ReadAhead
+from headrace.sources.signatures import looks_like
 from headrace.spec import Indices
 
 Array = npt.NDArray[Any]
@@ -56,7 +56,7 @@ _HEADERS = {
 }
 
 
-class Place(NamedTuple):
+class ArrayLocation(NamedTuple):
     """Where the values of an array lie in a file.
 
     Attributes:
@@ -76,7 +76,7 @@ class Place(NamedTuple):
     what: str
 
 
-def source_at(name: str, place: Place) -> FieldSource:
+def source_at(name: str, place: ArrayLocation) -> FieldSource:
     """The field `name` of the array at a place."""
     across = place.fortran and sum(size > 1 for size in place.shape) > 1
     return ColumnFile(name, place) if across else RowFile(name, place)
@@ -85,7 +85,7 @@ def source_at(name: str, place: Place) -> FieldSource:
 class RowFile(RowSource):
     """Rows one behind the other in a file."""
 
-    def __init__(self, name: str, place: Place) -> None:
+    def __init__(self, name: str, place: ArrayLocation) -> None:
         path = ReadPath("direct rows", f"{place.what}, uncompressed")
         super().__init__(name, place.shape, place.dtype, path)
         self._file = File(place.path)
@@ -107,7 +107,7 @@ class RowFile(RowSource):
             if out
         ]
 
-    def _read_some(self, rows: Indices, out: Arrays, ahead: ReadAhead, place: int) -> Cost:
+    def _read_some(self, rows: Indices, out: Arrays, ahead: ReadAhead, place: int) -> ReadStats:
         ahead.reach(place)
         return self.read_rows(rows, out)
 
@@ -130,7 +130,7 @@ class RowFile(RowSource):
 class ColumnFile(FieldSource):
     """The first axis varies fastest (Fortran's order): each row is scattered over the file."""
 
-    def __init__(self, name: str, place: Place) -> None:
+    def __init__(self, name: str, place: ArrayLocation) -> None:
         path = ReadPath("direct columns", f"{place.what}, in Fortran's order")
         super().__init__(name, place.shape, place.dtype, path)
         self._file = File(place.path)
@@ -147,7 +147,7 @@ class ColumnFile(FieldSource):
         page = mmap.PAGESIZE // self._stored.itemsize
         return max(1, min(page, 16 * JOB_BYTES // self.field.nbytes, self.length))
 
-    def edges(self, names: Sequence[str]) -> Indices:  # noqa: ARG002 - there is one field
+    def block_offsets(self, names: Sequence[str]) -> Indices:  # noqa: ARG002 - there is one field
         return np.append(np.arange(0, self.length, self._block_rows), self.length)
 
     def addressable(self, names: Sequence[str]) -> bool:  # noqa: ARG002
@@ -158,14 +158,14 @@ class ColumnFile(FieldSource):
 
     def reads(self, rows: Indices, out: Arrays) -> list[Read]:
         cuts = (np.flatnonzero(np.diff(rows // self._block_rows)) + 1).tolist()
-        edges = [0, *cuts, len(rows)] if len(rows) else [0]
+        bounds = [0, *cuts, len(rows)] if len(rows) else [0]
         return [
             partial(self._read_block, rows[a:b], out[self.field.name][a:b])
-            for a, b in itertools.pairwise(edges)
+            for a, b in itertools.pairwise(bounds)
             if out
         ]
 
-    def _read_block(self, rows: Indices, out: Array) -> Cost:
+    def _read_block(self, rows: Indices, out: Array) -> ReadStats:
         began = time.perf_counter_ns()
         item, first = self._stored.itemsize, int(rows[0])
         column = empty(int(rows[-1]) - first + 1, self._stored)
@@ -177,13 +177,13 @@ class ColumnFile(FieldSource):
                 out[(slice(None), *place[::-1])] = column[rows - first]
             self._file.check_unchanged()
         stored = column.nbytes * math.prod(self.field.shape)
-        return Cost(read=time.perf_counter_ns() - began, stored=stored)
+        return ReadStats(read=time.perf_counter_ns() - began, stored=stored)
 
     def blocks_of(self, names: Sequence[str], rows: Indices) -> dict[str, Indices]:  # noqa: ARG002
         return {self.field.name: np.unique(rows // self._block_rows)}
 
 
-def find(path: str) -> Place:
+def find(path: str) -> ArrayLocation:
     """Where the array is that a path names: a `.npy` file, or a member of an `.npz` file.
 
     A member is named behind the file, as `"data.npz/image"`; the only one need not be.
@@ -231,7 +231,7 @@ def _split(path: str) -> tuple[str, str]:
     return os.path.realpath(path), ""
 
 
-def _find_member(opened: BinaryIO, file: str, member: str) -> Place:
+def _find_member(opened: BinaryIO, file: str, member: str) -> ArrayLocation:
     with zipfile.ZipFile(opened) as archive:
         infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         member = member.removesuffix(".npy")
@@ -266,7 +266,7 @@ def _find_member(opened: BinaryIO, file: str, member: str) -> Place:
         return place
 
 
-def _read_header(opened: BinaryIO, file: str, what: str) -> Place:
+def _read_header(opened: BinaryIO, file: str, what: str) -> ArrayLocation:
     """The header that NumPy writes in front of the values of an array."""
     try:
         version = npy.read_magic(opened)
@@ -290,10 +290,10 @@ def _read_header(opened: BinaryIO, file: str, what: str) -> Place:
             f"{what} holds Python objects, which only unpickling could read, and that runs code. "
             "Save numbers."
         )
-    return Place(file, opened.tell(), shape, dtype, fortran, what)
+    return ArrayLocation(file, opened.tell(), shape, dtype, fortran, what)
 
 
-def place_of_mapped(array: np.memmap[Any, Any]) -> Place | None:
+def place_of_mapped(array: np.memmap[Any, Any]) -> ArrayLocation | None:
     """Where the values of a mapped array lie in its file.
 
     None if they do not lie together, or if the program may write to them: an array that
@@ -310,10 +310,10 @@ def place_of_mapped(array: np.memmap[Any, Any]) -> Place | None:
     path = os.path.realpath(array.filename)
     start = page + array.ctypes.data - first
     fortran = not array.flags.c_contiguous
-    return Place(path, start, array.shape, array.dtype, fortran, f"mapped from {path!r}")
+    return ArrayLocation(path, start, array.shape, array.dtype, fortran, f"mapped from {path!r}")
 
 
-def _check_size(file: File, place: Place) -> None:
+def _check_size(file: File, place: ArrayLocation) -> None:
     end = place.start + math.prod(place.shape) * place.dtype.itemsize
     if file.identity.size < end:
         raise FileFormatError(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import TypeNotSupportedError
-from headrace.sources.base import Arrays, Cost, Read, ReadPath, Source
+from headrace.sources.base import Arrays, Read, ReadPath, ReadStats, Source
 from headrace.sources.jobs import cut_jobs, part_of
 from headrace.spec import Field, Indices
 
@@ -47,10 +47,10 @@ class FieldSource(Source):
         self.fields = (self.field,)
         self._path = path
 
-    def read_rows(self, rows: Indices, out: Arrays) -> Cost:  # noqa: ARG002
+    def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:  # noqa: ARG002
         raise TypeError(f"{list(out)} have no addresses: ask addressable() first.")
 
-    def paths(self) -> dict[str, ReadPath]:
+    def read_paths(self) -> dict[str, ReadPath]:
         return {self.field.name: self._path}
 
     def fingerprint(self) -> str:
@@ -73,7 +73,7 @@ class FieldSource(Source):
 class RowSource(FieldSource):
     """A field in which reading one row costs about one row."""
 
-    def edges(self, names: Sequence[str]) -> Indices:  # noqa: ARG002 - there is one field
+    def block_offsets(self, names: Sequence[str]) -> Indices:  # noqa: ARG002 - there is one field
         step = max(1, min(RUN_BYTES // self.field.nbytes, self.length))
         return np.append(np.arange(0, self.length, step), self.length)
 
@@ -90,13 +90,13 @@ class RowSource(FieldSource):
             if out
         ]
 
-    def read_rows(self, rows: Indices, out: Arrays) -> Cost:
+    def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:
         began = time.perf_counter_ns()
         stored = 0
         for array in out.values():
             self._take(rows, array)
             stored += array.nbytes
-        return Cost(read=time.perf_counter_ns() - began, stored=stored)
+        return ReadStats(read=time.perf_counter_ns() - began, stored=stored)
 
     @abstractmethod
     def _take(self, rows: Indices, out: npt.NDArray[Any]) -> None:

@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import ChangedFileError, ShapeError
-from headrace.sources.base import Arrays, Cost, Read, ReadPath, Source
+from headrace.sources.base import Arrays, Read, ReadPath, ReadStats, Source
 from headrace.sources.hdf5.attributes import Attribute, attributes_of, numbers, root_text
-from headrace.sources.hdf5.build import Builder
 from headrace.sources.hdf5.finding import dataset_names, find_field, find_group
-from headrace.sources.hdf5.joined import VirtualReader
-from headrace.sources.hdf5.layout import Layout
 from headrace.sources.hdf5.library import Library
 from headrace.sources.hdf5.limits import MOST_BLOCKS
 from headrace.sources.hdf5.opening import damage_explained, path_of, reading
-from headrace.sources.hdf5.readers import DatasetReader
-from headrace.sources.hdf5.rows import RowReader
+from headrace.sources.hdf5.readers.base import DatasetReader
+from headrace.sources.hdf5.readers.build import Builder
+from headrace.sources.hdf5.readers.layout import Layout
+from headrace.sources.hdf5.readers.rows import RowReader
+from headrace.sources.hdf5.readers.virtual import VirtualReader
 from headrace.sources.identity import look_at
 from headrace.spec import Indices
 
@@ -108,27 +108,27 @@ class HDF5Source(Source):
             )
         return other
 
-    def edges(self, names: Sequence[str]) -> Indices:
+    def block_offsets(self, names: Sequence[str]) -> Indices:
         readers = self._readers_of(names)
         blocky = [reader for reader in readers if not reader.addressable]
         largest = max(blocky or readers, key=lambda reader: reader.row_bytes)
         # A file may declare more rows than there is memory for the edges of blocks.
-        together = -(-largest.blocks // MOST_BLOCKS)
-        if together <= 1:
-            edges = largest.edges()
-            return np.append(edges[edges < self.length], self.length)
-        step = together * largest.block_rows
+        blocks_per_read = -(-largest.blocks // MOST_BLOCKS)
+        if blocks_per_read <= 1:
+            offsets = largest.block_offsets()
+            return np.append(offsets[offsets < self.length], self.length)
+        step = blocks_per_read * largest.block_rows
         return np.append(np.arange(0, self.length, step), self.length)
 
     def announce(self, rows: Indices, names: Sequence[str]) -> bool:
         return sum(reader.announce(rows) for reader in self._readers_of(names)) > 0
 
-    def repeated(self, names: Sequence[str], together: int, windows: int) -> float:
+    def repeated(self, names: Sequence[str], blocks_per_read: int, windows: int) -> float:
         readers = self._readers_of(names)
         decoding = [reader for reader in readers if not reader.addressable]
         if not decoding:
             return 0.0
-        stretch = together * max(decoding, key=lambda reader: reader.row_bytes).block_rows
+        stretch = blocks_per_read * max(decoding, key=lambda reader: reader.row_bytes).block_rows
         again = 0.0
         for reader in decoding:
             height = reader.block_rows
@@ -156,8 +156,8 @@ class HDF5Source(Source):
             found += reader.reads(rows, self._share(reader, out))
         return found
 
-    def read_rows(self, rows: Indices, out: Arrays) -> Cost:
-        total = Cost()
+    def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:
+        total = ReadStats()
         for reader in self._readers_of(out):
             if not isinstance(reader, (RowReader, VirtualReader)) or not reader.addressable:
                 raise TypeError(f"{list(out)} have no addresses: ask addressable() first.")
@@ -177,7 +177,7 @@ class HDF5Source(Source):
             found += [source.path for source in reader.layout.sources]
         return tuple(dict.fromkeys(found))
 
-    def paths(self) -> dict[str, ReadPath]:
+    def read_paths(self) -> dict[str, ReadPath]:
         return {name: reader.layout.path for name, reader in self._readers.items()}
 
     def attributes(self, name: str) -> dict[str, Attribute | None]:

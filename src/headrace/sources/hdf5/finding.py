@@ -17,9 +17,9 @@ from headrace.errors import (
     holds,
     some_of,
 )
-from headrace.sources.hdf5.columns import Members, split_member
 from headrace.sources.hdf5.limits import MOST_GROUPS_DEEP, MOST_NAMES
 from headrace.sources.hdf5.opening import damage_explained, reading
+from headrace.sources.hdf5.readers.members import Members, split_member
 
 _MOST_LINKS = 16
 """Links that libhdf5 follows for one name."""

@@ -22,11 +22,11 @@ from headrace.errors import (
 from headrace.resources import empty
 from headrace.sources.base import Arrays, empty_arrays
 from headrace.sources.file import File
-from headrace.sources.hdf5.columns import Column, fills, follow, memory_dtype
-from headrace.sources.hdf5.filters import import_plugins, plugins_imported
+from headrace.sources.hdf5.filters.names import import_plugins, plugins_imported
 from headrace.sources.hdf5.opening import damage_explained, open_file, refusal
+from headrace.sources.hdf5.readers.members import DatasetField, fills, follow, memory_dtype
 from headrace.sources.identity import Identity, look_at
-from headrace.sources.opened import Pool, next_use
+from headrace.sources.open_files import Pool, next_use
 from headrace.spec import Indices
 
 # Whoever calls us from inside a call into h5py has its lock already, and waits for no other.
@@ -56,7 +56,12 @@ class Library:
         }
 
     def read(
-        self, name: str, columns: Sequence[Column], rows: Indices, out: Arrays, doubt: str = ""
+        self,
+        name: str,
+        columns: Sequence[DatasetField],
+        rows: Indices,
+        out: Arrays,
+        doubt: str = "",
     ) -> None:
         """Fills `out[column.field.name][i]` with row `rows[i]` of a dataset.
 
@@ -126,7 +131,9 @@ class Library:
             self._file.check_same(lambda: look_at(self._file.path))
 
 
-def fill(dataset: h5py.Dataset, columns: Sequence[Column], rows: Indices, out: Arrays) -> None:
+def fill(
+    dataset: h5py.Dataset, columns: Sequence[DatasetField], rows: Indices, out: Arrays
+) -> None:
     """Fills `out` as `Library.read` does, from an open dataset."""
     first, count = int(rows[0]), int(rows[-1] - rows[0]) + 1
     if len(rows) == count:
@@ -139,7 +146,7 @@ def fill(dataset: h5py.Dataset, columns: Sequence[Column], rows: Indices, out: A
 
 
 def _fill_run(
-    dataset: h5py.Dataset, columns: Sequence[Column], first: int, count: int, out: Arrays
+    dataset: h5py.Dataset, columns: Sequence[DatasetField], first: int, count: int, out: Arrays
 ) -> None:
     """All columns at once, so that what they share is decoded once."""
     kind = dataset.id.get_type()

@@ -19,8 +19,8 @@ from headrace.errors import (
     OptionError,
     read_error,
 )
-from headrace.sources.content import HEAD_BYTES, looks_like
 from headrace.sources.file import opening_error
+from headrace.sources.signatures import HEAD_BYTES, looks_like
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

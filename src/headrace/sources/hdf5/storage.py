@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 from h5py import h5d
 
-from headrace.sources.hdf5.filters import filters_of
-from headrace.sources.hdf5.index import Chunks, walk_chunks
+from headrace.sources.hdf5.filters.names import filters_of
+from headrace.sources.hdf5.readers.chunk_index import Chunks, walk_chunks
 
 _LAYOUTS = {
     h5d.COMPACT: "compact",

@@ -25,7 +25,7 @@ from headrace.sources.hdf5.finding import link_end
 from headrace.sources.hdf5.limits import check_type
 from headrace.sources.hdf5.marks import read_marks
 from headrace.sources.hdf5.opening import damage_explained, path_of, reading
-from headrace.sources.hdf5.probing import DAMAGED
+from headrace.sources.hdf5.readers.probing import DAMAGED
 from headrace.sources.hdf5.storage import Storage, count_chunks, describe
 
 MOST_OBJECTS = 200

@@ -1,0 +1,1 @@
+"""HDF5: opened, described, and advised on."""

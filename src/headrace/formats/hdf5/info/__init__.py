@@ -1,0 +1,1 @@
+"""What `headrace info` says about HDF5 files."""

@@ -1,0 +1,89 @@
+"""Commands that pack datasets anew, stored in another way."""
+
+import itertools
+import shlex
+from collections.abc import Container
+from pathlib import Path
+from typing import NamedTuple
+
+from headrace.errors import printable, some_of
+from headrace.formats.hdf5.info.roles import Roles, python_call
+from headrace.sources.hdf5.survey import Survey
+
+
+class Rewrite(NamedTuple):
+    """Datasets that belong into one file, and how to store them.
+
+    Attributes:
+        names: The datasets.
+        compression: As `pack` takes it; None for values as they are.
+        chunk: Bytes that a compressed chunk has of the largest one.
+        end: The row to stop before; None for the end of the data.
+    """
+
+    names: tuple[str, ...]
+    compression: str | None = None
+    chunk: int | None = None
+    end: int | None = None
+
+    def command(self, path: str, target: str, roles: Roles | None) -> tuple[str, str]:
+        """The language of a command that packs them, and the command.
+
+        Args:
+            path: The file that they are in.
+            target: The file to write.
+            roles: Which of them are likely x and y; without them, all are x.
+        """
+        x = [roles.x] if roles else list(self.names)
+        y, weight = (roles.y, roles.sample_weight) if roles else (None, None)
+        kept = [name for name in self.names if name not in (*x, y, weight)]
+        form = {"compression": self.compression, "chunk": self.chunk}
+        if not (all(map(_is_option, self.names)) and _is_word(path) and _is_word(target)):
+            parts = {"x": x if len(x) > 1 else x[0], "y": y, "sample_weight": weight}
+            read = {**parts, "x": [*x, *kept]} if kept else parts
+            data = python_call("hr.from_hdf5", repr(path), **read, end=self.end)
+            said = parts if kept else {}
+            return "python", python_call("hr.pack", data, repr(target), **said, **form)
+        options: list[tuple[str, str | int | None]] = [("--x", name) for name in x]
+        options += [("--y", y), ("--sample-weight", weight)]
+        options += [("--keep", name) for name in kept]
+        options += [("--end", self.end), *((f"--{name}", value) for name, value in form.items())]
+        words = [f"./{file}" if file.startswith("-") else file for file in (path, target)]
+        for option, value in options:
+            if value is not None:
+                text = str(value)
+                words += [f"{option}={text}"] if text.startswith("-") else [option, text]
+        return "shell", shlex.join(["headrace", "pack", *words])
+
+
+def left_behind(survey: Survey, rewrite: Rewrite) -> str:
+    """What a rewrite leaves out, as a sentence; "" if that is nothing."""
+    everything = [item.name for item in survey.everything() if item.kind == "dataset"]
+    others = [name for name in everything if name not in rewrite.names]
+    left = [some_of([printable(name) for name in others])] * bool(others)
+    if rewrite.end is not None:
+        left.append(f"rows from {rewrite.end:,} on")
+    if not survey.complete:
+        left.append("what was not looked at (--limit)")
+    return f" The new file does not have {', and not '.join(left)}." if left else ""
+
+
+def _is_option(name: str) -> bool:
+    """Whether `--x` takes it as it is: that parts names at commas, and strips them."""
+    return _is_word(name) and "," not in name and name == name.strip()
+
+
+def _is_word(text: str) -> bool:
+    """Whether any terminal shows it."""
+    return text.isascii() and text.isprintable()
+
+
+def free_name(path: str, suffix: str, taken: Container[str] = ()) -> str:
+    """A name beside `path` that no file has, and that is not taken."""
+    file = Path(path)
+    for number in itertools.count(1):
+        name = f"{file.stem}-{suffix}{number if number > 1 else ''}{file.suffix}"
+        free = str(file.with_name(name))
+        if free not in taken and not file.with_name(name).exists():
+            break
+    return free

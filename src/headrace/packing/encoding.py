@@ -1,0 +1,193 @@
+"""The samples on their way into a file: mapped, cast and encoded in the threads that read them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.errors import DataError, LossError
+from headrace.loading import Loader
+from headrace.order import Permutation, stream_key
+from headrace.packing.plan import PackPlan
+from headrace.resources import cpu_count
+from headrace.spec import Indices, leaves
+from headrace.transform import collate
+from headrace.writing import Encoded
+from headrace.writing.checksum import checksum_of
+from headrace.writing.direct import MOST_BYTES
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+
+SORTED = 8
+"""Two passes sort rows one part in so many of the memory at a time."""
+
+_SAMPLES = 8
+
+
+class EncodedRows(NamedTuple):
+    """Some rows, ready to be written.
+
+    Attributes:
+        encoded: For each dataset.
+        checksums: The CRC-32 of the values of each, shape `(1,)`; none where nobody wants them.
+    """
+
+    encoded: dict[str, Encoded]
+    checksums: dict[str, npt.NDArray[np.uint32]]
+
+
+class Prepare:
+    """Turns rows as they are read into the values that are written.
+
+    Args:
+        plan: What is packed.
+    """
+
+    def __init__(self, plan: PackPlan) -> None:
+        self._plan = plan
+
+    def __call__(self, arrays: Arrays) -> dict[str, Array]:
+        """The values of each dataset, C-contiguous.
+
+        Raises:
+            DataError: If map functions make something else of these rows than of the first one.
+            LossError: If a cast would change a value.
+        """
+        data = self._plan.data
+        if not data._maps:
+            found = [arrays[name] for name in self._plan.spec]
+        else:
+            found = leaves(collate(data._structure, data._maps, arrays))
+            self._check(found)
+        return {
+            field.name: cast(values)
+            for field, cast, values in zip(self._plan.fields, self._plan.casts, found, strict=True)
+        }
+
+    def _check(self, found: list[Array]) -> None:
+        expected = [(field.shape, field.dtype) for field in self._plan.spec.fields]
+        came = [(array.shape[1:], array.dtype) for array in found]
+        if came != expected:
+            raise DataError(
+                "map() made other shapes or dtypes of some rows than of the first one: "
+                f"{_listed(came)} in place of {_listed(expected)}. A dataset holds one of each."
+            )
+
+
+def _listed(forms: list[tuple[tuple[int, ...], np.dtype[Any]]]) -> str:
+    return ", ".join(f"{shape} {dtype}" for shape, dtype in forms)
+
+
+def encode(plan: PackPlan, values: Mapping[str, Array]) -> EncodedRows:
+    """Values as they go into the file, with their checksums where a file keeps its own."""
+    checksums = {}
+    if plan.shard_rows is None:
+        checksums = {name: checksum_of(array) for name, array in values.items()}
+    return EncodedRows(
+        {name: plan.storage.encode(array) for name, array in values.items()}, checksums
+    )
+
+
+class Resources(NamedTuple):
+    """What the loaders of a plan may use.
+
+    Attributes:
+        memory: Bytes, without those that encoding takes.
+        workers: Threads.
+        beside: Bytes that encoding and writing take.
+        buffer: Bytes of them that go to the disk at once.
+    """
+
+    memory: int
+    workers: int
+    beside: int
+    buffer: int
+
+    @classmethod
+    def of(cls, plan: PackPlan, memory: int, workers: int | None) -> "Resources":
+        """Sets aside what encoding takes in each thread; fewer of them, if that is much."""
+        count = workers or cpu_count()
+        if plan.scratch:
+            count = min(count, max(1, memory // 2 // plan.scratch))
+        buffer = min(MOST_BYTES, memory // 16)
+        # Contiguous values are written from one, and shards read into two for their SHA-256.
+        buffers = (plan.storage.compression is None) + 2 * (plan.shard_rows is not None)
+        beside = count * plan.scratch + buffers * buffer
+        return cls(max(1, memory - beside), count, beside, buffer)
+
+
+def in_order(
+    plan: PackPlan, first: int, means: Resources, shuffle: bool | str
+) -> Iterator[EncodedRows]:
+    """The pieces from row `first` on, read once, in row order or at random places.
+
+    Args:
+        plan: What is packed.
+        first: A multiple of the rows of a piece.
+        means: Memory and threads.
+        shuffle: False or "exact".
+    """
+    prepare = Prepare(plan)
+    loader = Loader(
+        plan.data._view,
+        lambda arrays: encode(plan, prepare(arrays)),
+        plan.piece_rows,
+        shuffle=shuffle,
+        seed=plan.seed or 0,
+        memory=means.memory,
+        workers=means.workers,
+        keep=bool(shuffle),
+        sampler=plan.data._sampler,
+    )
+    return _located(plan, loader, first)
+
+
+def _located(plan: PackPlan, loader: Loader, first: int) -> Iterator[EncodedRows]:
+    place = first
+    loader.go_to(0, first // plan.piece_rows)
+    try:
+        for piece in loader:
+            yield piece
+            place += plan.piece_rows
+    except LossError as error:
+        row = place + error.row
+        if plan.seed is not None:
+            row = int(permutation_of(plan)([row])[0])
+        raise LossError(row, error.text) from error
+
+
+def permutation_of(plan: PackPlan) -> Permutation:
+    """Which row of the data comes at each place of a random order.
+
+    That of the first epoch of a loader with this seed and `shuffle="exact"`.
+    """
+    return Permutation(plan.rows, stream_key(plan.seed or 0, 0, "rows"))
+
+
+def estimate(plan: PackPlan) -> int:
+    """About how many bytes the values will take in the file.
+
+    Known where nothing is compressed; else judged by some pieces from all over the data.
+    """
+    whole = plan.rows * plan.row_bytes
+    if plan.storage.compression is None:
+        return whole
+    prepare = Prepare(plan)
+    names = [field.name for field in plan.data._view.fields]
+    # A balanced data set has another number of samples than of rows.
+    there = len(plan.data._view)
+    pieces = -(-there // plan.piece_rows)
+    before = after = 0
+    for number in np.unique(np.linspace(0, pieces - 1, _SAMPLES).astype(int)).tolist():
+        start = number * plan.piece_rows
+        rows: Indices = np.arange(start, min(start + plan.piece_rows, there))
+        arrays, _ = plan.data._view.read_any(rows, names)
+        try:
+            encoded = encode(plan, prepare(arrays)).encoded
+        except LossError as error:
+            raise LossError(start + error.row, error.text) from error
+        before += len(rows) * plan.row_bytes
+        after += sum(values.nbytes for values, _ in encoded.values())
+    return whole * after // before

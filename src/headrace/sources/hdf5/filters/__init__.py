@@ -1,0 +1,1 @@
+"""The filters of HDF5 datasets: their names, and how each is undone outside libhdf5."""

@@ -1,0 +1,1 @@
+"""The ways of reading a dataset: rows by address, chunks by address, virtual, and h5py."""

@@ -1,0 +1,122 @@
+"""Reads a little of a dataset in both ways, before h5py is left aside."""
+
+from collections.abc import Iterator
+from enum import Enum
+
+import h5py
+import numpy as np
+
+from headrace.errors import ChangedFileError, ReadError
+from headrace.sources.base import Arrays, ReadStats, empty_arrays, run_reads, value_bytes
+from headrace.sources.hdf5.filters.common import DamagedChunkError
+from headrace.sources.hdf5.library import fill
+from headrace.sources.hdf5.limits import MOST_COMPARED
+from headrace.sources.hdf5.opening import refusal
+from headrace.sources.hdf5.readers.base import DatasetReader
+from headrace.sources.hdf5.readers.chunk_index import UNALLOCATED
+from headrace.sources.hdf5.readers.layout import Layout
+from headrace.sources.hdf5.readers.virtual import VirtualReader
+from headrace.spec import Indices
+
+DAMAGED = "its first chunks are damaged"
+"""Why a field is left to h5py of which nobody could read the beginning."""
+
+_PROBES = 4
+"""Chunks that may be damaged before a field is left to h5py."""
+
+_PROBE_BYTES = 16 << 20
+
+
+class _Found(Enum):
+    """What came of reading some rows in both ways."""
+
+    SAME = "the same values"
+    OTHER = "reading it directly gave other values"
+    REPAIRED = "the first could only be read by libhdf5"
+    DAMAGE = "values from libhdf5 alone, which makes some up"
+    NOTHING = "libhdf5 cannot read it"
+
+
+def doubt(reader: DatasetReader, dataset: h5py.Dataset) -> str | None:
+    """Why a reader cannot be relied on; None if it gives what h5py gives."""
+    if max(reader.layout.row_bytes, reader.layout.chunk_bytes) > MOST_COMPARED:
+        return None  # a small file may declare so much, and it would be read twice
+    several = isinstance(reader, VirtualReader)
+    why: str | None = DAMAGED
+    for rows in reader.probes() if isinstance(reader, VirtualReader) else _written(reader.layout):
+        found = _compare(reader, dataset, rows)
+        if found in (_Found.OTHER, _Found.REPAIRED):
+            return f"{reader.layout.path.reason}: {found.value}"
+        if found is not _Found.NOTHING:
+            why = None
+        if found is _Found.SAME and not several:
+            break
+    for rows in _unwritten(reader.layout) if why is None else ():
+        found = _compare(reader, dataset, rows)
+        if found in (_Found.OTHER, _Found.NOTHING):
+            return f"{reader.layout.path.reason}: where nothing was written, {found.value}"
+    return why
+
+
+def _compare(reader: DatasetReader, dataset: h5py.Dataset, rows: Indices) -> _Found:
+    """Reads rows in both ways."""
+    columns = reader.layout.columns
+    ours = empty_arrays([column.field for column in columns], len(rows))
+    cost = _try(reader, rows, ours)
+    if isinstance(cost, DamagedChunkError):
+        # libhdf5 would make something up, or take any memory.
+        return _Found.DAMAGE
+    if reader.layout.lacking:
+        return _Found.NOTHING if cost is None else _Found.SAME
+    theirs = empty_arrays([column.field for column in columns], len(rows))
+    try:
+        fill(dataset, columns, rows, theirs)
+    except (OSError, RuntimeError) as error:
+        if refusal(error):
+            raise
+        return _Found.NOTHING
+    if cost is None:
+        return _Found.DAMAGE
+    if cost.repaired:
+        return _Found.REPAIRED
+    same = all(value_bytes(ours[name]) == value_bytes(theirs[name]) for name in ours)
+    return _Found.SAME if same else _Found.OTHER
+
+
+def _try(reader: DatasetReader, rows: Indices, out: Arrays) -> ReadStats | DamagedChunkError | None:
+    """Fills `out` with rows, and returns what that cost, or why nobody can read them.
+
+    None if they cannot be read, and libhdf5 might know more.
+    """
+    try:
+        return run_reads(list(reader.reads(rows, out)))
+    except ChangedFileError:
+        raise
+    except ReadError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, DamagedChunkError):
+            cause = cause.__cause__
+        return cause
+
+
+def _written(layout: Layout) -> Iterator[Indices]:
+    """Rows of the first chunks that were written, or the first rows."""
+    starts = [0]
+    if layout.chunks is not None:
+        written = np.flatnonzero((layout.chunks.offsets != UNALLOCATED).any(axis=1))[:_PROBES]
+        starts = (written * layout.chunks.shape[0]).tolist() or starts
+    for start in starts:
+        yield _rows(layout, start)
+
+
+def _unwritten(layout: Layout) -> Iterator[Indices]:
+    """Rows of the first chunk that was never written, if there are such."""
+    if layout.chunks is not None:
+        unwritten = (layout.chunks.offsets == UNALLOCATED).any(axis=1)
+        if unwritten.any():
+            yield _rows(layout, int(unwritten.argmax()) * layout.chunks.shape[0])
+
+
+def _rows(layout: Layout, start: int) -> Indices:
+    few = max(1, _PROBE_BYTES // layout.row_bytes)
+    return np.arange(start, min(start + min(layout.chunk_rows or 16, few), layout.length))

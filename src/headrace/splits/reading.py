@@ -1,0 +1,67 @@
+"""Small fields of all rows, read in row order within a few megabytes: for deciding about rows."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.errors import MemoryBudgetError
+from headrace.loading.budget import least_memory
+from headrace.loading.loader import Loader
+from headrace.loading.view import View
+from headrace.order import STEP
+from headrace.resources import check_memory
+
+MEMORY = 32_000_000
+"""The budget; a field that fits stays for the next pass over it."""
+
+RUN_BYTES = 1 << 20
+"""About what is handed out at a time."""
+
+
+class FieldReader:
+    """Fields of the rows of a view, run by run; may be read several times.
+
+    Args:
+        view: The rows.
+        names: Fields, also such as the view does not read.
+
+    Raises:
+        FieldNotFoundError: If there is no such field.
+    """
+
+    def __init__(self, view: View, names: Sequence[str]) -> None:
+        self._views = [one for one in view.columns(names) if len(one)]
+        self._kept: Loader | None = None
+
+    def __iter__(self) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+        """The next rows, and the next: arrays of shape `(k, *field.shape)`.
+
+        Raises:
+            ReadError: If rows cannot be read.
+            MemoryBudgetError: If a block of a field is more than this process may hold.
+        """
+        for view in self._views:
+            loader = self._kept or _loader(view)
+            if len(self._views) == 1:
+                self._kept = loader
+            with contextlib.closing(loader.stream(in_row_order=True)) as batches:
+                yield from batches
+
+
+def _loader(view: View) -> Loader:
+    rows = int(np.clip(RUN_BYTES // view.row_bytes, 1, STEP))
+    try:
+        return Loader(view, dict, rows, memory=MEMORY)
+    except MemoryBudgetError:
+        # Of a field in few large chunks, one has to fit.
+        least = least_memory(view, rows, shuffle=False)
+        names = ", ".join(map(repr, view.names))
+        check_memory(
+            least,
+            f"Reading {names}, whose chunks are large,",
+            "Pack the field in smaller chunks first.",
+        )
+        return Loader(view, dict, rows, memory=least)
