@@ -258,7 +258,7 @@ import os, sys
 import numpy as np
 import headrace as hr
 loader = hr.from_hdf5(sys.argv[1], x="image", y="id").batch(32, workers=2)
-loader._resident._loading.acquire()  # as a thread does that fills it
+loader._cached._loading.acquire()  # as a thread does that fills it
 child = os.fork()
 if not child:
     rows = sorted(np.concatenate([y for _, y in loader]))

@@ -10,7 +10,7 @@ import pytest
 
 import headrace as hr
 from headrace.errors import MemoryBudgetError
-from headrace.loading import Batches, held
+from headrace.loading import Batches, cache
 from tests.files import write
 from tests.loading.helpers import STORAGE, dataset, ids_of
 
@@ -186,7 +186,7 @@ def test_large_chunks_do_not_take_the_threads_away(tmp_path):
 
 def test_each_block_of_a_resident_field_is_read_once(tmp_path, monkeypatch):
     """However the blocks of others lie, and however little is read at a time."""
-    monkeypatch.setattr(held, "PIECE_BYTES", 1 << 14)
+    monkeypatch.setattr(cache, "PIECE_BYTES", 1 << 14)
     rows = 20_000
     image = np.random.default_rng(0).integers(0, 256, (rows, 32), np.uint8)
     path = write(

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.errors import StateError
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import imagecodecs
 
-from headrace.sources.hdf5 import bitshuffle, filters
+from headrace.sources.hdf5.filters import bitshuffle, names
 from headrace.sources.hdf5.filters.blosc2 import Blosc2Frames
 from headrace.sources.hdf5.filters.common import (
     Bytes,
@@ -182,8 +182,8 @@ def _szip(step: Filter) -> tuple[Codec, ...]:
     # What libhdf5 writes, and the decoder knows; other padding could take any memory.
     if len(parameters) != 4 or not (
         parameters[1] in range(8, 33, 2)
-        and parameters[2] in filters.SZIP_BITS
-        and parameters[1] <= parameters[3] <= filters.SZIP_MOST_IN_LINE
+        and parameters[2] in names.SZIP_BITS
+        and parameters[1] <= parameters[3] <= names.SZIP_MOST_IN_LINE
     ):
         raise FilterNotDecodedError(f"szip with parameters {parameters} is decoded by libhdf5")
     mask, block, bits, pixels = parameters
@@ -302,16 +302,16 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
 
 
 _CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
-    filters.DEFLATE: ("DEFLATE", _deflate),
-    filters.SHUFFLE: ("NUMPY", _shuffle),  # which it always is
-    filters.FLETCHER32: ("H5CHECKSUM", _fletcher32),
-    filters.SZIP: ("AEC", _szip),
-    filters.LZF: ("LZF", _by_imagecodecs("lzf_decode")),
-    filters.BZIP2: ("BZ2", _bzip2),
-    filters.BLOSC: ("BLOSC", _blosc),
-    filters.BLOSC2: ("BLOSC2", _blosc2),
-    filters.LZ4: ("LZ4H5", _lz4),
-    filters.ZSTD: ("ZSTD", _by_imagecodecs("zstd_decode")),
-    filters.BITSHUFFLE: ("BITSHUFFLE", _bitshuffle),
+    names.DEFLATE: ("DEFLATE", _deflate),
+    names.SHUFFLE: ("NUMPY", _shuffle),  # which it always is
+    names.FLETCHER32: ("H5CHECKSUM", _fletcher32),
+    names.SZIP: ("AEC", _szip),
+    names.LZF: ("LZF", _by_imagecodecs("lzf_decode")),
+    names.BZIP2: ("BZ2", _bzip2),
+    names.BLOSC: ("BLOSC", _blosc),
+    names.BLOSC2: ("BLOSC2", _blosc2),
+    names.LZ4: ("LZ4H5", _lz4),
+    names.ZSTD: ("ZSTD", _by_imagecodecs("zstd_decode")),
+    names.BITSHUFFLE: ("BITSHUFFLE", _bitshuffle),
 }
 """For each filter, what imagecodecs must have been built with, and its codecs."""
