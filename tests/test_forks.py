@@ -111,7 +111,7 @@ def a_loader_s(name):
 
 def what_stays_in_memory(tmp_path, stack):
     loader = a_loader(tmp_path)
-    return loader._resident._loading, lambda: gives_all(loader)
+    return loader._cached._loading, lambda: gives_all(loader)
 
 
 def an_iterator(tmp_path, stack):

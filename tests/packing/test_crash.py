@@ -19,7 +19,7 @@ SHARD = 776 * ROWS
 SCRIPT = """
 import os, sys, threading
 import headrace as hr
-from headrace.packing.targets import Folder, OneFile
+from headrace.packing.targets import FileTarget, FolderTarget
 from headrace.packing.shuffling import _Stretches
 
 folder, kind, mode, where, count = sys.argv[1:]
@@ -41,7 +41,7 @@ def stop_at(owner, name, count):
     setattr(owner, name, stopping)
 
 if where != "nowhere":
-    at = {"piece": (OneFile, "put"), "first pass": (_Stretches, "put"), "note": (Folder, "_note")}
+    at = {"piece": (FileTarget, "put"), "first pass": (_Stretches, "put"), "note": (FolderTarget, "_note")}
     stop_at(*at[where], int(count))
 
 def fn(x, y):

@@ -21,7 +21,7 @@ def test_fields_that_are_no_part_go_along(tmp_path, size):
     packed = hr.pack(whole, tmp_path / "out", shard_size=size, **parts)
     assert packed.spec.parts == ("photo", "label")
     assert hr.verify(tmp_path / "out").ok
-    one, other = packed.split(0.5, by="user")
+    one, other = packed.split(0.5, by="user", seed=3)
     assert not set(one[:][1]) - {0, 1}
     assert len(one) + len(other) == 300
     again = hr.open(tmp_path / "out", "photo", "label", sample_weight="w")
