@@ -41,7 +41,11 @@ def stop_at(owner, name, count):
     setattr(owner, name, stopping)
 
 if where != "nowhere":
-    at = {"piece": (FileTarget, "put"), "first pass": (_Stretches, "put"), "note": (FolderTarget, "_note")}
+    at = {
+        "piece": (FileTarget, "put"),
+        "first pass": (_Stretches, "put"),
+        "note": (FolderTarget, "_note"),
+    }
     stop_at(*at[where], int(count))
 
 def fn(x, y):

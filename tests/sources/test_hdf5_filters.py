@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from headrace.errors import ReadError
 from headrace.sources import value_bytes
-from headrace.sources.hdf5 import HDF5Source, decoding
+from headrace.sources.hdf5 import HDF5Source
+from headrace.sources.hdf5.filters import common
 from headrace.sources.hdf5.filters.common import ChunkError
 from headrace.sources.hdf5.filters.names import filters_of
 from headrace.sources.hdf5.filters.pipeline import MOST_BYTES, Pipeline
@@ -156,7 +157,7 @@ def test_buffers_are_those_that_scratch_announces(names):
 
     def held():
         found.decode(np.frombuffer(raw, np.uint8), mask, out)
-        return sum(buffer.nbytes for buffer in vars(decoding._local).values())
+        return sum(buffer.nbytes for buffer in vars(common._local).values())
 
     with ThreadPoolExecutor(1) as fresh:
         assert fresh.submit(held).result() <= found.scratch

@@ -154,7 +154,7 @@ def test_virtual_datasets_in_virtual_datasets_without_end_are_refused(look, path
 
 
 def test_very_many_pieces_of_a_virtual_dataset_are_refused(path, monkeypatch):
-    from headrace.sources.hdf5 import virtual as module
+    from headrace.sources.hdf5.readers import mappings as module
 
     monkeypatch.setattr(module, "MOST_MAPPINGS", 100)
     with h5py.File(path, "w", libver="latest") as file:

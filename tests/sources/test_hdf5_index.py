@@ -15,7 +15,8 @@ from h5py import h5d
 
 import headrace as hr
 from headrace.errors import FileFormatError
-from headrace.sources.hdf5 import HDF5Source, index
+from headrace.sources.hdf5 import HDF5Source
+from headrace.sources.hdf5.readers import chunk_index
 from tests.files import gzip, images, write
 from tests.sources.storage import read
 
@@ -26,26 +27,26 @@ MANY = 100_000
 def read_indexes(monkeypatch):
     """The datasets whose index libhdf5 was asked for."""
     asked = []
-    right = index._Places.read
+    right = chunk_index._Places.read
 
     def count(places, dataset):
         asked.append(dataset.name)
         return right(places, dataset)
 
-    monkeypatch.setattr(index._Places, "read", count)
+    monkeypatch.setattr(chunk_index._Places, "read", count)
     return asked
 
 
 def settle(path):
     """Waits until a later writing of the file would have another time."""
-    wait = index._SETTLED_NS - (time.time_ns() - path.stat().st_ctime_ns)
+    wait = chunk_index._SETTLED_NS - (time.time_ns() - path.stat().st_ctime_ns)
     time.sleep(max(0, wait) / 1e9 + 0.01)
 
 
 @pytest.fixture
 def settled(path, monkeypatch):
     """A file that was written some time ago."""
-    monkeypatch.setattr(index, "_SETTLED_NS", 50_000_000)
+    monkeypatch.setattr(chunk_index, "_SETTLED_NS", 50_000_000)
     write(path, x=gzip(images()), y=gzip(images(seed=1)))
     settle(path)
     return path
@@ -96,7 +97,7 @@ def test_an_index_takes_few_bytes_a_chunk(path, libver, storage):
     finally:
         tracemalloc.stop()
     chunks = chunks_of(source)
-    assert (chunks.offsets != index.UNALLOCATED).sum() == MANY
+    assert (chunks.offsets != chunk_index.UNALLOCATED).sum() == MANY
     assert sum(a.nbytes for a in (chunks.offsets, chunks.sizes, chunks.masks)) == 13 * MANY
     assert rest < 16 * MANY
     # Some pieces of the dataset are being sorted in at any time, however many there are.
@@ -117,7 +118,7 @@ def test_chunks_above_two_gigabytes_have_sizes_of_eight_bytes(path):
 def chunks_of_any(path):
     """The index itself; such chunks are left to h5py."""
     with h5py.File(path, "r") as file:
-        return index.read_index(file["x"], ((1, ()),), "x")
+        return chunk_index.read_index(file["x"], ((1, ()),), "x")
 
 
 def test_every_chunk_is_where_h5py_says(path):
@@ -197,11 +198,11 @@ def test_a_forked_child_opens_the_file_by_the_same_index(settled, read_indexes):
 
 def test_an_index_that_nobody_reads_by_is_gone(settled):
     source = HDF5Source(settled, ["x"])
-    assert chunks_of(source) in list(index._known.values())
+    assert chunks_of(source) in list(chunk_index._known.values())
     chunks = id(chunks_of(source))
     del source
     gc.collect()
-    assert chunks not in [id(value) for value in index._known.values()]
+    assert chunks not in [id(value) for value in chunk_index._known.values()]
 
 
 def test_a_file_that_was_rewritten_has_an_index_of_its_own(path):

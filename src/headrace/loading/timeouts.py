@@ -28,9 +28,9 @@ class Deadline:
     Example:
 
     ```python
-    patience = Patience(0.01)
-    while not patience.is_over():
-        waited = patience.step
+    deadline = Deadline(0.01)
+    while not deadline.is_over():
+        waited = deadline.step
     ```
     """
 
