@@ -185,7 +185,7 @@ def _read(job: dict[str, Any], case: Case, _: Path) -> Callable[[], None]:
     data = _data(job, case)
 
     def begin() -> None:
-        for _ in Loader(data._view, dict, rows, memory=job["memory"], keep=False):
+        for _ in Loader(data.pipeline.view, dict, rows, memory=job["memory"], keep=False):
             pass
 
     return begin

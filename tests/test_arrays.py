@@ -113,10 +113,10 @@ def test_mapped_arrays_are_read_from_their_file_and_pickled_as_its_path(tmp_path
     np.save(tmp_path / "x.npy", IMAGES)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     data = hr.from_arrays(mapped[100:], ROWS[100:])
-    assert data._view.read_paths()["x"].path == "direct rows"
+    assert data.pipeline.view.read_paths()["x"].path == "direct rows"
     assert (data[:][0] == IMAGES[100:]).all()
     # Every second row does not lie together any more.
-    assert hr.from_arrays(mapped[::2])._view.read_paths()["x"].path == "memory"
+    assert hr.from_arrays(mapped[::2]).pipeline.view.read_paths()["x"].path == "memory"
 
 
 def test_arrays_mapped_for_writing_are_read_as_they_are(tmp_path):
@@ -142,11 +142,11 @@ def test_an_h5py_dataset_is_read_as_its_file_is(tmp_path):
         dataset = file.create_dataset("x", data=IMAGES, chunks=(8, 6, 5, 3), compression="gzip")
         # While it is written, only h5py knows what is in it.
         data = hr.from_arrays(dataset)
-        assert data._view.read_paths()["x"].path == "slices"
+        assert data.pipeline.view.read_paths()["x"].path == "slices"
         assert (data[:][0] == IMAGES).all()
     with h5py.File(tmp_path / "x.h5", "r") as file:
         data = hr.from_arrays(file["x"], ROWS)
-    assert data._view.read_paths()["x"].path == "direct chunks"
+    assert data.pipeline.view.read_paths()["x"].path == "direct chunks"
     assert (data[:][0] == IMAGES).all()
 
 

@@ -166,7 +166,7 @@ def a_file_whose_reads_move_it(tmp_path, stack):
 
 def slices_of_an_object(tmp_path, stack):
     data = hr.from_arrays(Lazy())
-    (member,) = data._view.parts[0].source._members
+    (member,) = data.pipeline.view.parts[0].source._members
     return member.source._lock, lambda: np.array_equal(data[:][0], IDS)
 
 

@@ -52,7 +52,7 @@ def test_a_file_named_twice_gives_its_rows_twice(shards):
 def test_start_and_end_count_over_all_files(shards):
     data = hr.from_hdf5(shards / "shard*.h5", x="id", start=7, end=13)
     assert ids(data) == list(range(7, 13))
-    assert len(data._view.parts) == 2
+    assert len(data.pipeline.view.parts) == 2
     with refused(OptionError, "start < end <= 55"):
         hr.from_hdf5(shards / "shard*.h5", x="id", end=56)
 

@@ -20,7 +20,7 @@ LAYERS = [
     {"spec", "lists", "resources", "progress", "locks", "function_digest"},
     {"sources", "order", "transform", "staging", "manifest"},
     {"loading", "writing"},
-    {"splits"},
+    {"splits", "pipeline"},
     {"dataset"},
     {"formats", "joining", "sequence"},
     {"legacy", "matrix"},

@@ -6,19 +6,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
 
-import numpy as np
 import numpy.typing as npt
 
 from headrace import splits
 from headrace.errors import OptionError, ShapeError, check_integer, did_you_mean, some_of
-from headrace.loading import Batch, Loader, View
+from headrace.loading import Batch, Loader
 from headrace.loading.advice import advice_on
 from headrace.loading.timeouts import DEFAULT_TIMEOUT
-from headrace.order import BalancedSampler
 from headrace.order.indexing import positions_of
+from headrace.pipeline import Pipeline
 from headrace.resources import check_memory, format_bytes
 from headrace.spec import Spec, map_structure, short_list
-from headrace.transform import Collate, MapFn, MapStep, collate, spec_of, with_class_weight
+from headrace.transform import Collate, MapFn, MapStep, spec_of, with_class_weight
 
 Array = npt.NDArray[Any]
 
@@ -49,16 +48,19 @@ class Dataset:
     ```
     """
 
-    _view: View
-    _structure: Spec
-    _maps: tuple[MapStep, ...] = ()
-    _sampler: BalancedSampler | None = None
+    pipeline: Pipeline
+    """What it is made of: for the code of this package."""
 
     def __len__(self) -> int:
-        return len(self._view) if self._sampler is None else self._sampler.length
+        return len(self.pipeline)
+
+    def _with(self, **changes: Any) -> "Dataset":
+        """The same with other parts of its pipeline."""
+        return Dataset(replace(self.pipeline, **changes))
 
     def __repr__(self) -> str:
-        return f"<Dataset of {self._summary}: {short_list(self._structure.fields)}{self._done}>"
+        fields = short_list(self.pipeline.fields)
+        return f"<Dataset of {self._summary}: {fields}{self._done}>"
 
     @property
     def _summary(self) -> str:
@@ -66,17 +68,17 @@ class Dataset:
 
     @property
     def _done(self) -> str:
-        return ", mapped" * bool(self._maps) + ", balanced" * bool(self._sampler)
+        return ", mapped" * bool(self.pipeline.maps) + ", balanced" * bool(self.pipeline.sampler)
 
     def _repr_html_(self) -> str:
         caption = f"Dataset of {self._summary}, {format_bytes(self.nbytes)} in memory{self._done}"
-        before = ", before map()" * bool(self._maps)
-        return self._structure.to_html(caption + before)
+        before = ", before map()" * bool(self.pipeline.maps)
+        return self.pipeline.structure.to_html(caption + before)
 
     @property
     def nbytes(self) -> int:
         """Bytes that all rows would take in memory, before `map`."""
-        return len(self) * self._view.row_bytes
+        return len(self) * self.pipeline.view.row_bytes
 
     @cached_property
     def spec(self) -> Spec:
@@ -85,11 +87,11 @@ class Dataset:
         After `map`, one row is read and mapped to see what comes out; its fields are
         named "x", "y" and "sample_weight", with a number or key added inside a structure.
         """
-        if not self._maps:
-            return self._structure
+        if not self.pipeline.maps:
+            return self.pipeline.structure
         if not len(self):
             raise ShapeError("The data set has no rows, so what map() makes of them is not known.")
-        return spec_of(replace(self, _sampler=None)[0:1])
+        return spec_of(self._with(sampler=None)[0:1])
 
     def __getitem__(self, index: Any) -> Batch:
         """Reads rows.
@@ -106,33 +108,24 @@ class Dataset:
             IndexError: If a row is out of range or the index is of another kind.
             MemoryBudgetError: If the rows are more than this process may hold.
         """
-        self._check_each_once("indexing")
+        self.check_each_once("indexing")
         if isinstance(index, slice):
             self._check_fits(len(range(*index.indices(len(self)))))
         positions, single = positions_of(index, len(self))
         self._check_fits(len(positions))
-        names = [field.name for field in self._structure.fields]
-        if len(positions):
-            arrays = dict(self._view.read_any(positions, names)[0])
-        else:
-            fields = self._structure.fields
-            arrays = {f.name: np.empty((0, *f.shape), f.dtype) for f in fields}
-        batch = self._collate(arrays)
+        batch = self.pipeline.collate(self.pipeline.read(positions))
         return map_structure(lambda array: array[0], batch) if single else batch
 
     @cached_property
     def _scratch(self) -> int:
-        return self._view.scratch([field.name for field in self._structure.fields])
+        return self.pipeline.view.scratch([field.name for field in self.pipeline.structure.fields])
 
     def _check_fits(self, rows: int) -> None:
         check_memory(
-            rows * (self._view.row_bytes + _POSITION_BYTES) + self._scratch,
+            rows * (self.pipeline.view.row_bytes + _POSITION_BYTES) + self._scratch,
             f"Reading {rows} rows at once",
             "Read fewer, or use batch().",
         )
-
-    def _collate(self, arrays: Mapping[str, Array]) -> Batch:
-        return collate(self._structure, self._maps, arrays)
 
     @overload
     def split(self, *, by: str | npt.ArrayLike) -> dict[Any, "Dataset"]: ...
@@ -200,11 +193,11 @@ class Dataset:
         folds = data.split(by="fold")      # {0: ..., 1: ..., 2: ...}
         ```
         """
-        self._check_each_once("split()")
-        made = splits.split(self._view, sizes, seed=seed, stratify=stratify, by=by)
+        self.check_each_once("split()")
+        made = splits.split(self.pipeline.view, sizes, seed=seed, stratify=stratify, by=by)
         if isinstance(made, dict):
-            return {name: replace(self, _view=view) for name, view in made.items()}
-        return tuple(replace(self, _view=view) for view in made)
+            return {name: self._with(view=view) for name, view in made.items()}
+        return tuple(self._with(view=view) for view in made)
 
     def filter(self, keep: Any, *fields: Any) -> "Dataset":
         """The rows that a function of small fields keeps, in their order.
@@ -231,8 +224,8 @@ class Dataset:
         adults = data.filter(lambda age: age >= 18, "meta/age")
         ```
         """
-        self._check_each_once("filter()")
-        return replace(self, _view=splits.filtered(self._view, keep, fields))
+        self.check_each_once("filter()")
+        return self._with(view=splits.filtered(self.pipeline.view, keep, fields))
 
     def balance(
         self,
@@ -276,12 +269,17 @@ class Dataset:
         rare = train.balance("label", weights={0: 0.9, 1: 0.1}, length=1000)
         ```
         """
-        self._check_each_once("balance()")
-        sampler = splits.balanced(self._view, by, weights=weights, length=length, seed=seed)
-        return replace(self, _sampler=sampler)
+        self.check_each_once("balance()")
+        sampler = splits.balanced(self.pipeline.view, by, weights=weights, length=length, seed=seed)
+        return self._with(sampler=sampler)
 
-    def _check_each_once(self, what: str) -> None:
-        if self._sampler is not None:
+    def check_each_once(self, what: str) -> None:
+        """Makes sure that each row comes once: `what` works on rows.
+
+        Raises:
+            OptionError: If the data set is balanced.
+        """
+        if self.pipeline.sampler is not None:
             raise OptionError(
                 f"{what} comes before balance(): a balanced data set has some rows several times, "
                 "and others in other epochs. It can be mapped and batched."
@@ -298,8 +296,8 @@ class Dataset:
 
     def part(self, start: int, stop: int) -> "Dataset":
         """The rows `start .. stop - 1`."""
-        self._check_each_once("take()")
-        return replace(self, _view=self._view.part(start, stop))
+        self.check_each_once("take()")
+        return self._with(view=self.pipeline.view.part(start, stop))
 
     def only(self, *names: str) -> "Dataset":
         """The same rows with `names` alone as x: to look at labels without reading images.
@@ -307,20 +305,20 @@ class Dataset:
         Raises:
             OptionError: If the data set has no such field, or was mapped.
         """
-        if self._maps:
+        if self.pipeline.maps:
             raise OptionError("only() comes before map(): a mapped data set has other fields.")
         if not names:
             raise OptionError("Expected only() with at least one name.")
         for name in names:
-            if name not in self._structure:
+            if name not in self.pipeline.structure:
                 raise OptionError(
-                    f"There is no field {name!r}.{did_you_mean(name, self._structure)} "
-                    f"There are: {some_of(list(self._structure))}"
+                    f"There is no field {name!r}.{did_you_mean(name, self.pipeline.structure)} "
+                    f"There are: {some_of(list(self.pipeline.structure))}"
                 )
-        fields = tuple(self._structure[name] for name in dict.fromkeys(names))
-        view = replace(self._view, names=tuple(field.name for field in fields))
+        fields = tuple(self.pipeline.structure[name] for name in dict.fromkeys(names))
+        view = replace(self.pipeline.view, names=tuple(field.name for field in fields))
         structure = Spec(fields, names[0] if len(names) == 1 else names)
-        return replace(self, _view=view, _structure=structure)
+        return self._with(view=view, structure=structure)
 
     def map(self, fn: MapFn) -> "Dataset":
         """Changes batches on their way: `fn` runs in the worker threads.
@@ -341,7 +339,7 @@ class Dataset:
         """
         if not callable(fn):
             raise OptionError(f"Expected map() with a function. Received: {fn!r}")
-        return replace(self, _maps=(*self._maps, MapStep(fn)))
+        return self._with(maps=(*self.pipeline.maps, MapStep(fn)))
 
     def batch(
         self,
@@ -396,11 +394,13 @@ class Dataset:
         """
         if not len(self):
             raise OptionError("The data set has no rows, so there is nothing to batch.")
-        finished: Callable[[Mapping[str, Array]], Batch] = Collate(self._structure, self._maps)
+        pipeline = self.pipeline
+        finished: Callable[[Mapping[str, Array]], Batch]
+        finished = Collate(pipeline.structure, pipeline.maps)
         if class_weight is not None:
             finished = with_class_weight(finished, class_weight)
         loader = new_loader(
-            self._view,
+            self.pipeline.view,
             finished,
             batch_size,
             shuffle=shuffle,
@@ -408,7 +408,7 @@ class Dataset:
             drop_remainder=drop_remainder,
             memory=memory,
             workers=workers,
-            sampler=self._sampler,
+            sampler=self.pipeline.sampler,
             timeout=timeout,
         )
         loader.check_memory()

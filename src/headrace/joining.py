@@ -26,18 +26,19 @@ def concat(*data: Dataset) -> Dataset:
     for other in data:
         if not isinstance(other, Dataset):
             raise OptionError(f"Expected data sets to concatenate. Received: {other!r}")
-        other._check_each_once("concat()")
+        other.check_each_once("concat()")
     first = data[0]
     for other in data[1:]:
-        if other._structure != first._structure:
+        if other.pipeline.structure != first.pipeline.structure:
             raise OptionError(
                 f"Expected data sets of equal fields. Received: {first!r} and {other!r}"
             )
-        if other._maps != first._maps:
+        if other.pipeline.maps != first.pipeline.maps:
             raise OptionError(
                 "The data sets have different map functions. Concatenate them first, then map()."
             )
-    parts = tuple(part for d in data for part in d._view.parts if len(part.selection))
-    mixed = all(d._view.mixed for d in data)
-    view = replace(first._view, parts=parts or first._view.parts, mixed=mixed)
-    return Dataset(view, first._structure, first._maps)
+    views = [one.pipeline.view for one in data]
+    parts = tuple(part for view in views for part in view.parts if len(part.selection))
+    mixed = all(view.mixed for view in views)
+    view = replace(views[0], parts=parts or views[0].parts, mixed=mixed)
+    return Dataset(replace(first.pipeline, view=view))

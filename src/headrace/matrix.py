@@ -15,6 +15,7 @@ from headrace.errors import DataError, OptionError
 from headrace.forks import run_in_each_process
 from headrace.formats import rows_between, side_by_side
 from headrace.loading import SourceRows, View
+from headrace.pipeline import Pipeline
 from headrace.sources.zipped import Member
 from headrace.spec import Spec, Structure, leaves, map_structure
 
@@ -106,7 +107,7 @@ class HDF5Matrix:
         self._rows = rows_between(start, end, self._source.length)
         self.normalizer = normalizer
         view = View((SourceRows(self._source, self._rows),), (dataset,))
-        self._data = Dataset(view, Spec(self._source.fields, dataset))
+        self._data = Dataset(Pipeline(view, Spec(self._source.fields, dataset)))
         self._form: tuple[tuple[int, ...], np.dtype[Any]] | None = None
         if normalizer is None:
             (field,) = self._source.fields

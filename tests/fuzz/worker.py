@@ -80,7 +80,7 @@ def _judge_dataset(path, name, before, checked):
         return "refused", "rows too large to read here"
     n = len(data)
     rows = np.arange(n) if n <= most else np.r_[: most // 2, n - most // 2 : n]
-    _say(f"read {data._view.read_paths()[name].path}")
+    _say(f"read {data.pipeline.view.read_paths()[name].path}")
     # What libhdf5 makes up of fresh memory is something else each time.
     _perturb(0x33)
     try:
@@ -95,7 +95,7 @@ def _judge_dataset(path, name, before, checked):
     if verdict and verdict[0] == "differs" and kept:
         verdict = "better", f"{name}: what was written, unlike what h5py reads"
     if (verdict is None or kept) and n <= most:
-        _say(f"read {data._view.read_paths()[name].path}")
+        _say(f"read {data.pipeline.view.read_paths()[name].path}")
         verdict = _epoch(data, ours) or verdict
     return verdict or ("read", name)
 

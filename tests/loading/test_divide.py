@@ -23,7 +23,7 @@ def test_each_part_has_the_rows_of_its_number(masks, count, data):
         np.int16,
     )
     cuts = sorted(data.draw(st.sets(st.integers(0, len(rows)), max_size=5)))
-    views = joined._view.divide(np.split(codes, cuts), count)
+    views = joined.pipeline.view.divide(np.split(codes, cuts), count)
     assert len(views) == count
     for code, view in enumerate(views):
         assert len(view) == np.sum(codes == code)

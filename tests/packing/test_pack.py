@@ -125,7 +125,7 @@ def test_chunks_are_written_while_h5py_reads(tmp_path):
     values = np.arange(4000 * 3072, dtype="i4").reshape(4000, 3072) & 0xFFF
     offset = {"data": values, "chunks": (8, 3072), "scaleoffset": 0}
     data = hr.from_hdf5(write(tmp_path / "in.h5", x=offset), x="x")
-    assert data._view.parts[0].source.read_paths()["x"].path == "h5py"
+    assert data.pipeline.view.parts[0].source.read_paths()["x"].path == "h5py"
     packed = hr.pack(data, tmp_path / "out.h5", compression="gzip", level=1, chunk="100kB")
     assert np.array_equal(packed[:][0], values)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from headrace.sources.hdf5.filters.common import ChunkError
 from headrace.sources.hdf5.filters.names import filters_of
-from headrace.sources.hdf5.filters.pipeline import Pipeline
+from headrace.sources.hdf5.filters.pipeline import FilterPipeline
 from tests.files import FILTERS, can_szip, create, encoded, images
 
 STACKS = [
@@ -47,7 +47,7 @@ class Decoder:
         self.raw = np.frombuffer(raw, np.uint8)
         with h5py.File("memory", "w", driver="core", backing_store=False) as file:
             made = create(file, "x", values, chunks=values.shape, filters=self.filters)
-            self.pipeline = Pipeline(filters_of(made.id.get_create_plist()), values.nbytes)
+            self.pipeline = FilterPipeline(filters_of(made.id.get_create_plist()), values.nbytes)
         self.guarded = np.full(values.nbytes + 2 * GUARD, 0xA5, np.uint8)
         assert self.decode(self.raw) == values.tobytes()
 

@@ -50,7 +50,10 @@ def look(path):
     tried(outcomes, "list", lambda: len(list_datasets(path)))
     data = tried(outcomes, "open", lambda: hr.from_hdf5(path, x="x"))
     if data is not None:
-        outcomes["path"] = [data._view.read_paths()["x"].path, data._view.read_paths()["x"].reason]
+        outcomes["path"] = [
+            data.pipeline.view.read_paths()["x"].path,
+            data.pipeline.view.read_paths()["x"].reason,
+        ]
         tried(outcomes, "first", lambda: total(data[0]))
         tried(outcomes, "last", lambda: total(data[-1]))
         if not BEARABLE < len(data) < UNBEARABLE:

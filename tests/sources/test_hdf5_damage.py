@@ -15,7 +15,7 @@ from headrace.errors import (
 )
 from headrace.sources import empty_arrays, run_reads
 from headrace.sources.hdf5 import HDF5Source
-from headrace.sources.hdf5.filters.pipeline import Pipeline
+from headrace.sources.hdf5.filters.pipeline import FilterPipeline
 from tests.files import damage, gzip, images, overwrite, store_chunk, write
 from tests.fuzz import checksum
 from tests.sources.storage import IMAGES, STORAGE, WHOLE, read
@@ -149,13 +149,13 @@ def test_repairs_are_counted(path):
 def test_a_decoder_that_gives_other_values_is_not_used(path, monkeypatch):
     """The first chunk is compared with h5py's answer."""
     write(path, image=gzip(IMAGES))
-    right = Pipeline.decode
+    right = FilterPipeline.decode
 
     def wrong(self, data, mask, out):
         right(self, data, mask, out)
         out[-1] += 1
 
-    monkeypatch.setattr(Pipeline, "decode", wrong)
+    monkeypatch.setattr(FilterPipeline, "decode", wrong)
     source = HDF5Source(path, ["image"])
     assert source.read_paths()["image"].path == "h5py"
     assert "gave other values" in source.read_paths()["image"].reason

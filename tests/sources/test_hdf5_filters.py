@@ -25,7 +25,7 @@ from headrace.sources.hdf5 import HDF5Source
 from headrace.sources.hdf5.filters import common
 from headrace.sources.hdf5.filters.common import ChunkError
 from headrace.sources.hdf5.filters.names import filters_of
-from headrace.sources.hdf5.filters.pipeline import MOST_BYTES, Pipeline
+from headrace.sources.hdf5.filters.pipeline import MOST_BYTES, FilterPipeline
 from tests.files import (
     COMPRESSORS,
     FILTERS,
@@ -49,7 +49,7 @@ def pipeline(values, filters):
     """The pipeline for chunks of the shape of `values`."""
     with h5py.File("memory", "w", driver="core", backing_store=False) as file:
         made = create(file, "x", values, chunks=values.shape, filters=filters)
-        return Pipeline(filters_of(made.id.get_create_plist()), values.nbytes)
+        return FilterPipeline(filters_of(made.id.get_create_plist()), values.nbytes)
 
 
 def decode(chunk, mask, values, filters):

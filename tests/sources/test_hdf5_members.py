@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import headrace as hr
 from headrace.errors import FieldNotFoundError
 from headrace.sources.hdf5 import HDF5Source, library
-from headrace.sources.hdf5.filters.pipeline import Pipeline
+from headrace.sources.hdf5.filters.pipeline import FilterPipeline
 from headrace.testing import SourceTests, check_any_order, check_reads
 from tests.bad_input.refusal import refused
 from tests.files import write
@@ -184,8 +184,8 @@ def test_a_record_is_decoded_once_for_all_its_members(tmp_path, monkeypatch):
     write(tmp_path / "a.h5", table={"data": events(56), "chunks": (7,), "compression": "gzip"})
     source = HDF5Source(tmp_path / "a.h5", list(MEMBERS))
     calls = []
-    right = Pipeline.decode
-    monkeypatch.setattr(Pipeline, "decode", lambda *args: (calls.append(1), right(*args)))
+    right = FilterPipeline.decode
+    monkeypatch.setattr(FilterPipeline, "decode", lambda *args: (calls.append(1), right(*args)))
     out = {name: np.empty_like(array[:56]) for name, array in oracle_of(events(56)).items()}
     for read in source.reads(np.arange(56), out):
         read()

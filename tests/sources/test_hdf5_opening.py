@@ -187,7 +187,7 @@ import numpy as np
 import headrace as hr
 
 data = hr.from_hdf5(sys.argv[1], x=["gzip", "raw"])
-print({path.path for path in data._view.read_paths().values()}, data[:][0][1].sum())
+print({path.path for path in data.pipeline.view.read_paths().values()}, data[:][0][1].sum())
 """
 
 

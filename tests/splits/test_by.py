@@ -195,7 +195,7 @@ def test_a_thousand_parts_cost_four_bytes_a_row():
     """A bitmap for each would cost 250."""
     n = 200_000
     parts = hr.from_arrays(np.zeros(n, np.uint8)).split(by=np.arange(n) % 1000)
-    selections = [part._view.parts[0].selection for part in parts.values()]
+    selections = [part.pipeline.view.parts[0].selection for part in parts.values()]
     assert sum(selection._numbers.nbytes for selection in selections) == 4 * n
 
 

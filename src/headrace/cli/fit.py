@@ -218,7 +218,7 @@ def _inputs(
 ) -> tuple[str, ...]:
     """The files that are read and must stay; a model may be trained further in its place."""
     read = [training] if validation is None else [training, validation]
-    files = tuple(file for data in read for file in data._view.inputs())
+    files = tuple(file for data in read for file in data.pipeline.files())
     own = options.model and not options.model.endswith(".keras")
     return (*files, str(file_of(options.model))) if own else files
 

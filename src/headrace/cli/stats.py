@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
         import_figure()
     data = open_samples(options, options.inputs[0] if len(options.inputs) == 1 else options.inputs)
     if options.plot is not None:
-        check_path(options.plot, data._view.inputs())
+        check_path(options.plot, data.pipeline.files())
     found = stats(
         data,
         memory=options.memory,

@@ -17,6 +17,7 @@ from headrace.errors import (
 from headrace.loading import SourceRows, View
 from headrace.manifest import ATTRIBUTE, Note, check_shard, manifest_at, read_manifest
 from headrace.order import Span
+from headrace.pipeline import Pipeline
 from headrace.sources.paths import Paths, find_files
 from headrace.sources.signatures import is_numpy_file, member_names
 from headrace.sources.zipped import Member, ZipSource
@@ -140,7 +141,7 @@ def from_hdf5(
     )
     rows = rows_between(start, end, len(view))
     as_tuples = [map_structure(str, part) for part in (x, y, sample_weight)]
-    return Dataset(view.part(rows.start, rows.stop), Spec(first.fields, *as_tuples))
+    return Dataset(Pipeline(view.part(rows.start, rows.stop), Spec(first.fields, *as_tuples)))
 
 
 def _which_x(file: str, left: list[str], taken: list[str]) -> FieldNotFoundError:
@@ -280,7 +281,7 @@ def side_by_side(
         )
     whole = ZipSource(list(members.values()))
     view = View((SourceRows(whole, Span(0, whole.length)),), tuple(members))
-    return Dataset(view, Spec(whole.fields, *names))
+    return Dataset(Pipeline(view, Spec(whole.fields, *names)))
 
 
 def open(  # noqa: A001 - the name that users expect, as in `gzip.open`

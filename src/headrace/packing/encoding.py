@@ -12,7 +12,6 @@ from headrace.order import Permutation, stream_key
 from headrace.packing.plan import PackPlan
 from headrace.resources import cpu_count
 from headrace.spec import Indices, leaves
-from headrace.transform import collate
 from headrace.writing import Encoded
 from headrace.writing.checksum import checksum_of
 from headrace.writing.direct import MOST_BYTES
@@ -55,11 +54,11 @@ class Prepare:
             DataError: If map functions make something else of these rows than of the first one.
             LossError: If a cast would change a value.
         """
-        data = self._plan.data
-        if not data._maps:
+        pipeline = self._plan.pipeline
+        if not pipeline.maps:
             found = [arrays[name] for name in self._plan.spec]
         else:
-            found = leaves(collate(data._structure, data._maps, arrays))
+            found = leaves(pipeline.collate(arrays))
             self._check(found)
         return {
             field.name: cast(values)
@@ -130,16 +129,14 @@ def in_order(
         shuffle: False or "exact".
     """
     prepare = Prepare(plan)
-    loader = Loader(
-        plan.data._view,
-        lambda arrays: encode(plan, prepare(arrays)),
+    loader = plan.pipeline.loader(
         plan.piece_rows,
+        lambda arrays: encode(plan, prepare(arrays)),
         shuffle=shuffle,
         seed=plan.seed or 0,
         memory=means.memory,
         workers=means.workers,
         keep=bool(shuffle),
-        sampler=plan.data._sampler,
     )
     return _located(plan, loader, first)
 
@@ -175,17 +172,15 @@ def estimate(plan: PackPlan) -> int:
     if plan.storage.compression is None:
         return whole
     prepare = Prepare(plan)
-    names = [field.name for field in plan.data._view.fields]
     # A balanced data set has another number of samples than of rows.
-    there = len(plan.data._view)
+    there = len(plan.pipeline.view)
     pieces = -(-there // plan.piece_rows)
     before = after = 0
     for number in np.unique(np.linspace(0, pieces - 1, _SAMPLES).astype(int)).tolist():
         start = number * plan.piece_rows
         rows: Indices = np.arange(start, min(start + plan.piece_rows, there))
-        arrays, _ = plan.data._view.read_any(rows, names)
         try:
-            encoded = encode(plan, prepare(arrays)).encoded
+            encoded = encode(plan, prepare(plan.pipeline.read(rows))).encoded
         except LossError as error:
             raise LossError(start + error.row, error.text) from error
         before += len(rows) * plan.row_bytes

@@ -141,7 +141,7 @@ def pack(
     sharded = plan.shard_rows is not None
     _check_target(target, sharded, overwrite, resume)
     means = check_resources(plan, total, workers)
-    inputs = data._view.inputs()
+    inputs = data.pipeline.files()
     with Staging(target, overwrite=overwrite, resume=resume, inputs=inputs) as staging:
         with write_errors(staging.target):
             published = sharded and is_published(plan, staging)

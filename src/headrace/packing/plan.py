@@ -16,6 +16,7 @@ import numpy as np
 from headrace.dataset import Dataset
 from headrace.errors import OptionError, ShapeError, StateError, did_you_mean, some_of
 from headrace.manifest import ATTRIBUTE, CHECKSUMS, Note, structure_of
+from headrace.pipeline import Pipeline
 from headrace.resources import parse_bytes
 from headrace.spec import PARTS, Field, Spec, Structure, map_structure, may_be_named
 from headrace.writing import ENCODERS, Cast, Storage
@@ -34,7 +35,7 @@ class PackPlan:
     """What is packed and how.
 
     Attributes:
-        data: The samples.
+        pipeline: The samples.
         spec: Their fields, as they come.
         fields: As they are written, in the same order.
         casts: For each field, into its dtype.
@@ -49,7 +50,7 @@ class PackPlan:
         version: What the user says of the map functions; None to compare the functions.
     """
 
-    data: Dataset
+    pipeline: Pipeline
     spec: Spec
     fields: tuple[Field, ...]
     casts: tuple[Cast, ...]
@@ -89,16 +90,15 @@ class PackPlan:
             StateError: If that cannot be told in another process.
         """
         if self.version is not None:
-            return [f"version {self.version}" for _ in self.data._maps]
-        return [step.digest() for step in self.data._maps]
+            return [f"version {self.version}" for _ in self.pipeline.maps]
+        return [step.digest() for step in self.pipeline.maps]
 
     @cached_property
     def description(self) -> dict[str, Any]:
         """What decides every byte of the output, in a form that JSON keeps."""
-        view = self.data._view
-        sampler = self.data._sampler and self.data._sampler.digest
+        view, sampler = self.pipeline.view, self.pipeline.sampler
         times = [_size_and_time(file) for file in view.files()]
-        text = f"{view.fingerprint()} {times} {sampler}"
+        text = f"{view.fingerprint()} {times} {sampler and sampler.digest}"
         functions = None
         with suppress(StateError):
             functions = self.functions()
@@ -170,7 +170,7 @@ def make_plan(
         shard_rows = shard_rows // piece_rows * piece_rows
     named = _structure(spec, parts)
     return PackPlan(
-        data=data,
+        pipeline=data.pipeline,
         spec=spec,
         fields=fields,
         casts=casts,
@@ -180,7 +180,7 @@ def make_plan(
         piece_rows=piece_rows,
         shard_rows=shard_rows,
         seed=seed,
-        attributes=_attributes(data, {name: stored[name] for name in spec}),
+        attributes=_attributes(data.pipeline, {name: stored[name] for name in spec}),
         version=version,
     )
 
@@ -204,16 +204,16 @@ def _structure(
     return structure_of(spec, ... if x is None else x, y, sample_weight).items()
 
 
-def _attributes(data: Dataset, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _attributes(pipeline: Pipeline, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """The attributes that are kept; of those that cannot be, a warning.
 
     Args:
-        data: The samples. What map functions made of them is something else.
+        pipeline: The samples. What map functions made of them is something else.
         names: The new name of each field.
     """
-    if data._maps:
+    if pipeline.maps:
         return {"/": {}}
-    source = data._view.parts[0].source
+    source = pipeline.view.parts[0].source
     groups = _groups_of(names) & _groups_of(names.values())
     found = {"/": source.attributes("/")}
     found |= {group: source.attributes(group) for group in sorted(groups)}

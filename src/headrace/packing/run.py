@@ -108,13 +108,13 @@ def _scratch(plan: PackPlan, folder: Path, target: Path, means: Resources) -> Sc
     """Where rows are put in order, in `folder`, if they cannot be read in that order as fast."""
     if plan.seed is None:
         return None
-    view = plan.data._view
+    view = plan.pipeline.view
     nbytes = len(view) * view.row_bytes
     fits = nbytes <= means.memory // 2
     addressable = view.addressable([field.name for field in view.fields])
     at_hand = nbytes <= machine_memory() // 2 or view.row_bytes >= _RANDOM_ROW_BYTES
     # The samples of a balanced data set are put in order in one way, whatever the memory.
-    once = plan.data._sampler is None
+    once = plan.pipeline.sampler is None
     if once and (fits or (addressable and at_hand)) and _can_go_once(plan, means):
         return None
     return Scratch(plan, folder, target, means)

@@ -104,17 +104,15 @@ class Scratch:
     def _first_loader(self) -> Loader:
         """Reads all rows in their own order, as many at a time as are sorted together."""
         plan = self._plan
-        source_bytes = max(plan.data._view.row_bytes, plan.row_bytes)
+        source_bytes = max(plan.pipeline.row_bytes, plan.row_bytes)
         rows = max(1, self._memory // SORTED // (source_bytes + INDEX_BYTES))
-        return Loader(
-            plan.data._view,
-            Prepare(plan),
+        return plan.pipeline.loader(
             min(rows, plan.rows),
+            Prepare(plan),
             # What is sorted at a time is beside it.
             memory=max(1, self._memory - self._memory // SORTED),
             workers=self._workers,
             keep=False,
-            sampler=plan.data._sampler,
         )
 
     @property

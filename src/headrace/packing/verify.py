@@ -212,7 +212,7 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
     views: dict[str, View] = {}
     for name in names:
         try:
-            views[name] = from_hdf5(path, name)._view
+            views[name] = from_hdf5(path, name).pipeline.view
         except HeadraceError as error:
             (problems if name in ours else remarks).append(f"{name}: {error}")
     total = sum(len(view) * view.row_bytes for view in views.values())

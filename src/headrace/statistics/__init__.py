@@ -75,4 +75,4 @@ def stats(
         for one, part in zip(works, piece.parts, strict=True):
             one.add(part)
     found = {one.field.name: field_stats(one) for one in works}
-    return Stats(data.spec, found, data._view.inputs())
+    return Stats(data.spec, found, data.pipeline.files())

@@ -19,7 +19,6 @@ from headrace.resources import (
     too_little_memory,
 )
 from headrace.spec import Field, leaves
-from headrace.transform import collate
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -71,9 +70,10 @@ class Scan:
     ) -> None:
         check_integer("workers", workers, 1, or_none=True)
         self.fields = tuple(data.spec[name] for name in names or data.spec)
-        self._data = data if data._maps else data.only(*(field.name for field in self.fields))
+        used = data if data.pipeline.maps else data.only(*(field.name for field in self.fields))
+        self._pipeline = used.pipeline
         self._names = list(data.spec)
-        view = self._data._view
+        view = self._pipeline.view
         piece = PIECE_BYTES * min(max(len(self.fields), FEW_FIELDS), 8 * FEW_FIELDS) // FEW_FIELDS
         rows = min(piece // max(view.row_bytes, 1), MOST_ROWS, len(data))
         self.rows = len(data)
@@ -85,7 +85,7 @@ class Scan:
         self.memory = total = default_memory() if memory is None else parse_bytes(memory)
         sample = max(self.row_bytes, sum(field.nbytes for field in self.fields))
         beside = _BESIDE * self._rows * sample
-        view = self._data._view
+        view = self._pipeline.view
         least = least_memory(view, self._rows, shuffle=False, keep=False, samples=self.rows)
         if total < least + beside:
             raise too_little_memory(
@@ -96,14 +96,12 @@ class Scan:
             )
         most = min(total // 4, total - least) // max(beside, 1)
         workers = max(1, min(workers, most))
-        return Loader(
-            view,
-            dict,
+        return self._pipeline.loader(
             self._rows,
+            dict,
             memory=total - workers * beside,
             workers=workers,
             keep=False,
-            sampler=self._data._sampler,
         )
 
     def run(
@@ -139,15 +137,14 @@ class Scan:
 
     def first(self, rows: int) -> Arrays:
         """The first rows, at most so many, and no more than a piece has."""
-        some = np.arange(min(rows, self._rows, len(self._data._view)))
-        names = [field.name for field in self._data._view.fields]
-        return self._arrays_of(self._data._view.read_any(some, names)[0])
+        some = np.arange(min(rows, self._rows, len(self._pipeline.view)))
+        return self._arrays_of(self._pipeline.read(some))
 
     def _arrays_of(self, arrays: Arrays) -> Arrays:
         """The fields of a piece, after the map functions."""
-        if not self._data._maps:
+        if not self._pipeline.maps:
             return arrays
-        batch = collate(self._data._structure, self._data._maps, arrays)
+        batch = self._pipeline.collate(arrays)
         found = dict(zip(self._names, leaves(batch), strict=False))
         for field in self.fields:
             _check_alike(field, found.get(field.name))

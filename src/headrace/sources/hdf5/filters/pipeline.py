@@ -51,7 +51,7 @@ class _DecodePlan(NamedTuple):
     last: Undo
 
 
-class Pipeline:
+class FilterPipeline:
     """Decodes the chunks of one dataset; safe in any thread.
 
     Args:
@@ -77,8 +77,8 @@ class Pipeline:
         self.asks = all(step.code in SURE for step in filters) and compressors < 2
         """Whether libhdf5 is asked about a chunk that cannot be decoded."""
 
-    def __reduce__(self) -> tuple[type["Pipeline"], tuple[tuple[Filter, ...], int]]:
-        return Pipeline, (self._filters, self._bytes)
+    def __reduce__(self) -> tuple[type["FilterPipeline"], tuple[tuple[Filter, ...], int]]:
+        return FilterPipeline, (self._filters, self._bytes)
 
     @property
     def scratch(self) -> int:

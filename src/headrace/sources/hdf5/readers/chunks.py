@@ -19,7 +19,7 @@ from headrace.sources.hdf5.filters.common import (
     scratch,
 )
 from headrace.sources.hdf5.filters.names import bits_of, way_out
-from headrace.sources.hdf5.filters.pipeline import Pipeline
+from headrace.sources.hdf5.filters.pipeline import FilterPipeline
 from headrace.sources.hdf5.library import Library, damaged, located
 from headrace.sources.hdf5.readers.base import DatasetReader
 from headrace.sources.hdf5.readers.chunk_index import UNALLOCATED, Chunks
@@ -116,11 +116,11 @@ class ChunkReader(DatasetReader):
         self._file = file
         self._library = library
         self._chunks = cast("Chunks", layout.chunks)
-        self._pipeline = Pipeline(self._chunks.filters, layout.chunk_bytes)
+        self._pipeline = FilterPipeline(self._chunks.filters, layout.chunk_bytes)
         # Some writers store of the last chunk only the rows that exist.
         height = self._chunks.shape[0]
         self._last_bytes = layout.chunk_bytes // height * (layout.length % height)
-        self._last_pipeline = Pipeline(self._chunks.filters, self._last_bytes)
+        self._last_pipeline = FilterPipeline(self._chunks.filters, self._last_bytes)
         self._places = list(self._place_chunks())
         largest = int(self._chunks.sizes.max(initial=1))
         self._room = max(largest, min(FETCHED_BYTES, FETCHED_CHUNKS * largest))

@@ -26,7 +26,7 @@ from headrace.sources.hdf5.filters.names import (
     lacking,
     missing,
 )
-from headrace.sources.hdf5.filters.pipeline import Pipeline
+from headrace.sources.hdf5.filters.pipeline import FilterPipeline
 from headrace.sources.hdf5.limits import check_chunks, check_shape, check_type
 from headrace.sources.hdf5.readers.chunk_index import UNALLOCATED, Chunks, read_index, walk_chunks
 from headrace.sources.hdf5.readers.external import Extent, external_pieces
@@ -207,7 +207,7 @@ def _why_not_direct(
     if _may_be_mixed_up(dataset):
         return "libhdf5 mixes up where chunks are, if only an axis behind the first can grow"
     try:
-        Pipeline(filters, _chunk_bytes(dataset))
+        FilterPipeline(filters, _chunk_bytes(dataset))
     except FilterNotDecodedError as error:
         return str(error)
     return None
