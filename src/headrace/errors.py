@@ -28,7 +28,7 @@ error that fits it:
 
 import difflib
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import TypeVar
 
@@ -156,6 +156,16 @@ def field_not_found(name: str, available: Iterable[str], where: str) -> FieldNot
 def holds(names: Sequence[str], what: str = "It") -> str:
     """What a file, a group or a table holds, as a sentence."""
     return f"{what} holds: {some_of(names)}." if names else f"{what} holds no datasets."
+
+
+def unequal_lengths(where: str, lengths: Mapping[str, int], more: str = "") -> ShapeError:
+    """The error for fields of one file that differ in their number of rows."""
+    listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+    return ShapeError(
+        f"The fields of {where} have different numbers of rows: {listed}. Every sample needs a "
+        "row in each; choose other fields, repair the file, or stop where the shortest ends, with "
+        f"end={min(lengths.values())}.{more}"
+    )
 
 
 def read_error(failed: str, error: OSError) -> HeadraceError:

@@ -47,6 +47,40 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Column:
+    """What a file calls a thing; it becomes a field where all its values are of one size.
+
+    Attributes:
+        name: As in the file.
+        type: "number", "bool", "text", "category", "date", "bytes" or "record" (compound values).
+        shape: Shape of one sample.
+        dtype: NumPy dtype of one element; None where values have no fixed size.
+        missing: Whether values may be missing.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    missing: bool = False
+
+    @classmethod
+    def of(cls, field: Field) -> "Column":
+        """The column that a field is, with nothing missing."""
+        return cls(field.name, _TYPES.get(field.dtype.kind, "bytes"), field.shape, field.dtype)
+
+
+_TYPES = {
+    **dict.fromkeys("iufc", "number"),
+    **dict.fromkeys("SU", "text"),
+    **dict.fromkeys("mM", "date"),
+    "b": "bool",
+    "V": "record",
+}
+"""Logical types by the kinds of NumPy dtypes."""
+
+
+@dataclass(frozen=True)
 class Spec(Mapping[str, Field]):
     """The fields of a sample and their places in a batch.
 

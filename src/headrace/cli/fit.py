@@ -10,12 +10,21 @@ from typing import Any
 
 import headrace as hr
 from headrace.cli.function import file_of, load_function
-from headrace.cli.inputs import add_fields, add_resources, fields_of, positive, seed_number
+from headrace.cli.inputs import (
+    add_fields,
+    add_resources,
+    fields_of,
+    format_options,
+    open_samples,
+    positive,
+    seed_number,
+)
 from headrace.cli.output import check_output, published
 from headrace.cli.parser import EXIT_CODES
 from headrace.cli.summary import summarise, to_text
 from headrace.dataset import Dataset
 from headrace.errors import MemoryBudgetError, OptionError, ShapeError
+from headrace.formats import open_location
 from headrace.keras.backend import choose_backend
 from headrace.resources import default_memory, parse_bytes, too_little_memory
 from headrace.staging import check_no_input
@@ -23,7 +32,7 @@ from headrace.staging import check_no_input
 SHUFFLE: dict[str, bool | str] = {"yes": True, "exact": "exact", "batch": "batch", "no": False}
 
 DESCRIPTION = """\
-Trains a compiled Keras model on the samples of an HDF5 file, however large,
+Trains a compiled Keras model on the samples of a file, however large,
 and ends with a summary of speed, memory and metrics. Without --model it
 trains a baseline chosen from the fields: a small CNN for images, an MLP for
 vectors; integer labels mean classification, float targets regression."""
@@ -52,7 +61,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("file", type=Path, metavar="FILE", help="HDF5 file with the samples")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="file with the samples, or a folder of shards"
+    )
 
     data = parser.add_argument_group("data")
     add_fields(
@@ -188,18 +199,18 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
 
 def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset, Dataset | None]:
     """All samples of the file, those to train on, and those to validate on."""
-    fields = fields_of(options)
     share = None if options.validation == "none" else _share(options.validation)
     if share is None and (options.stratify or options.split_by):
         raise OptionError(
             "--stratify and --split-by say how a share is drawn for validation. Received: "
             f"--validation {options.validation}"
         )
-    data = hr.open(options.file, start=options.start, end=options.end, **fields)
+    data = open_samples(options, options.file, fit=True)
     if options.validation == "none":
         return data, data, None
     if share is None:
-        validation = hr.open(options.validation, **fields)
+        fields = fields_of(options, open_location(options.file))
+        validation = hr.open(options.validation, **fields, **format_options(options))
         _check_same_shapes(data, validation, options.validation)
         return data, data, validation
     training, validation = data.split(

@@ -12,12 +12,13 @@ from headrace.cli.inputs import (
     add_fields,
     add_resources,
     fields_of,
+    format_options,
     open_samples,
     seed_number,
-    split_names,
 )
 from headrace.cli.parser import EXIT_CODES
 from headrace.errors import OptionError
+from headrace.formats import open_files
 from headrace.resources import format_bytes
 from headrace.staging import check_no_input
 
@@ -59,7 +60,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "input",
         nargs="+",
         metavar="INPUT",
-        help="HDF5 files, whose rows follow each other; a .npy or .npz file; a folder of shards",
+        help="files, whose rows follow each other; a folder of shards",
     )
     parser.add_argument(
         "out", type=Path, metavar="OUT", help="the file to write; a folder with --shard-size"
@@ -166,11 +167,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _samples(options: argparse.Namespace, paths: Any) -> tuple[hr.Dataset, dict[str, Any]]:
     """What is packed, and what of it becomes x, y and sample_weight, where that is not all."""
-    kept = split_names(options.keep)
-    if not kept:
+    if not options.keep:
         data = open_samples(options, paths)
         return (data.map(load_function(options.map)) if options.map else data), {}
-    parts = fields_of(options)
+    parts = fields_of(options, open_files(paths, format_options(options)).first)
     if not parts["x"] or options.map:
         raise OptionError(
             "--keep goes with --x, which says what is x, and not with --map, whose function is "

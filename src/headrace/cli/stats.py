@@ -13,7 +13,7 @@ from headrace.statistics.plot import check_path, import_figure
 from headrace.statistics.text import WIDTH, to_text
 
 DESCRIPTION = """\
-Reads the samples of one or more HDF5 files once, however large they are, and
+Reads the samples of one or more files once, however large they are, and
 shows for each field how many values there are and are missing, their mean,
 standard deviation, least, largest and quantiles, for each channel of images
 and each feature of vectors as well; and how often each class comes. The
@@ -61,7 +61,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="HDF5 files with equal fields, or patterns"
+        "inputs", nargs="+", metavar="INPUT", help="files with equal fields, or patterns"
     )
     data = parser.add_argument_group("data")
     add_fields(

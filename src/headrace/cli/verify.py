@@ -38,9 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument(
-        "path", type=Path, metavar="PATH", help="a folder of shards, or an HDF5 file"
-    )
+    parser.add_argument("path", type=Path, metavar="PATH", help="a folder of shards, or a file")
     add_resources(parser)
     parser.add_argument("--json", action="store_true", help="the same as one JSON document")
     parser.add_argument("--quiet", action="store_true", help="no output; the exit code says it")

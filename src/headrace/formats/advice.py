@@ -9,14 +9,14 @@ class Advice:
 
     Attributes:
         kind: A name for programs, such as "small-chunks".
-        datasets: What it is about.
+        columns: What it is about.
         text: For a person: what it costs, in figures, and what would be better.
         language: Of the command: "shell", "python", or "" where there is none.
         command: What mends it. Several may share one, which mends them together.
     """
 
     kind: str
-    datasets: tuple[str, ...]
+    columns: tuple[str, ...]
     text: str
     language: str = ""
     command: str = ""

@@ -11,16 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import HeadraceError, MissingFileError, check_integer, printable
-from headrace.formats import from_hdf5
+from headrace.formats import from_hdf5, open_location
+from headrace.formats.fields import with_fields
+from headrace.formats.mixing import view_of
 from headrace.html import html_table
 from headrace.loading import Loader, View
 from headrace.loading.budget import least_memory
 from headrace.manifest import (
-    ATTRIBUTE,
-    CHECKSUMS,
     NAME,
     Manifest,
-    Note,
     Shard,
     check_shard,
     manifest_at,
@@ -107,11 +106,11 @@ def verify(
     Of a folder that `pack` wrote: each file is there, has the size and the SHA-256 that the
     manifest says, and holds the fields and rows that it says. Of a file that `pack` wrote: the
     values of each field, and its attributes, have the checksums (CRC-32) that are noted in it. Of
-    any other HDF5 file: everything can be read and decoded; wrong values that decode without an
-    error are not found.
+    any other file of a known format: everything can be read and decoded; wrong values that decode
+    without an error are not found.
 
     Args:
-        path: A folder with a manifest, the manifest, or an HDF5 file.
+        path: A folder with a manifest, the manifest, or a file of any format that `open` knows.
         memory: Bytes for what is read, as in `batch`.
         workers: Threads; None takes the CPUs that there are.
         progress: Whether to show a bar; None does on a terminal.
@@ -121,7 +120,7 @@ def verify(
 
     Raises:
         MissingFileError: If there is nothing at `path`.
-        FileFormatError: If it is no HDF5 file, and no manifest.
+        FileFormatError: If it is of no known format, and no manifest.
 
     Example:
 
@@ -201,24 +200,23 @@ def _listed(fields: tuple[Field, ...]) -> str:
 
 
 def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None) -> Verification:
-    from headrace.sources.hdf5 import list_datasets, read_note, read_numbers
-
-    note = Note.from_json(read_note(path, ATTRIBUTE) or "") or Note()
+    location = open_location(path)
+    note = location.note()
     ours = {name for part in PARTS for name in leaves(getattr(note, part))}
-    names = list_datasets(path)
+    names = location.names()
     problems = [f"{name}: it is not there any more" for name in sorted(ours.difference(names))]
     checked: list[str] = []
     remarks: list[str] = []
     views: dict[str, View] = {}
     for name in names:
         try:
-            views[name] = from_hdf5(path, name).pipeline.view
+            views[name] = view_of(with_fields(location.source([name]), repr(location.path)), [name])
         except HeadraceError as error:
             (problems if name in ours else remarks).append(f"{name}: {error}")
     total = sum(len(view) * view.row_bytes for view in views.values())
     pieces = {}
     for name, view in views.items():
-        expected = read_numbers(path, name, CHECKSUMS) if note.checksum_rows else None
+        expected = location.checksums(name) if note.checksum_rows else None
         rows = max(1, min(_PIECE_BYTES // view.row_bytes, len(view)))
         pieces[name] = (rows if expected is None else note.checksum_rows, expected)
     _check_memory({name: (view, pieces[name][0]) for name, view in views.items()}, memory)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from headrace.errors import field_not_found
 from headrace.resources import empty
-from headrace.spec import Field, Indices
+from headrace.spec import Column, Field, Indices
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -64,6 +64,11 @@ class Source(ABC):
 
     length: int
     fields: tuple[Field, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What it reads, as the file calls it; its fields, unless values have to be encoded."""
+        return tuple(map(Column.of, self.fields))
 
     @abstractmethod
     def block_offsets(self, names: Sequence[str]) -> Indices:

@@ -1,8 +1,9 @@
 """What a file looks like by its first bytes, in the words of an error message."""
 
 import os
-import zipfile
 from pathlib import Path
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 HEAD_BYTES = 512
 """How many first bytes `looks_like` wants."""
@@ -74,20 +75,21 @@ def _text(start: bytes) -> str | None:
     return f"{kind} that starts with {first[:40]!r}"
 
 
-def is_numpy_file(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a `.npy` file at `path`, or a ZIP archive that is called `.npz`."""
-    try:
-        with Path(path).open("rb") as file:
-            start = file.read(6)
-    except (OSError, ValueError):
-        return False
-    zipped = start[:2] == b"PK" and Path(path).suffix.lower() == ".npz"
-    return zipped or start == b"\x93NUMPY"
+def hdf5_offset(path: str | os.PathLike[str], start: bytes = b"") -> int | None:
+    """Where the signature of an HDF5 file is: at 0, 512, 1024, 2048 and so on; None without one.
 
-
-def member_names(path: str | os.PathLike[str]) -> list[str]:
-    """The names of the arrays in an `.npz` file; none in a `.npy` file."""
-    if not zipfile.is_zipfile(path):
-        return []
-    with zipfile.ZipFile(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist()]
+    Args:
+        path: The file.
+        start: Its first bytes, if they are known.
+    """
+    if start.startswith(HDF5_SIGNATURE):
+        return 0
+    with Path(path).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        offset = 0
+        while offset < size:
+            file.seek(offset)
+            if file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE:
+                return offset
+            offset = max(512, offset * 2)
+    return None

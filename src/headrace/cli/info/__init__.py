@@ -4,20 +4,16 @@ import argparse
 import json
 import shutil
 import sys
-from dataclasses import replace
 from typing import Any
 
 from headrace.cli.info.text import to_text
-from headrace.cli.inputs import positive
+from headrace.cli.inputs import add_format_options, format_options, positive
 from headrace.cli.parser import EXIT_CODES
 from headrace.errors import FileFormatError, OptionError, some_of
-from headrace.formats.advice import Advice
-from headrace.formats.hdf5.info import content, storing
-from headrace.formats.hdf5.info.conventions import recognise
-from headrace.formats.hdf5.info.document import describe
+from headrace.formats import open_location
+from headrace.formats.description import MOST_COLUMNS
 from headrace.formats.mixing import Setting
 from headrace.resources import default_memory, parse_bytes
-from headrace.sources.hdf5.survey import MOST_OBJECTS, Survey, survey
 from headrace.sources.paths import find_files
 
 DESCRIPTION = """\
@@ -80,7 +76,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("file", metavar="FILE", help="HDF5 file")
+    parser.add_argument("file", metavar="FILE", help="a file, or a folder of shards")
+    add_format_options(parser)
     parser.add_argument(
         "--memory",
         metavar="SIZE",
@@ -97,9 +94,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--limit",
         type=positive,
-        default=MOST_OBJECTS,
+        default=MOST_COLUMNS,
         metavar="N",
-        help=f"objects to look at, those near the root first (default: {MOST_OBJECTS})",
+        help=f"objects to look at, those near the root first (default: {MOST_COLUMNS})",
     )
     parser.add_argument("--json", action="store_true", help="the same as one JSON document")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
@@ -112,28 +109,18 @@ def run(options: argparse.Namespace) -> None:
         FileFormatError: After printing, if something in the file is damaged.
     """
     memory = default_memory() if options.memory is None else parse_bytes(options.memory)
-    setting = Setting(memory, options.batch_size)
-    file = _one_file(options.file)
-    found = survey(file, options.limit)
-    known = recognise(file, found)
-    said = {name for one in known.advice for name in one.datasets}
-    advice = [
-        *known.advice,
-        *storing.advise(file, known.survey, setting),
-        *(
-            one
-            for one in content.advise(file, known.survey, known.roles, setting)
-            if one.kind != "unusable-type" or one.datasets[0] not in said
-        ),
-    ]
-    document = describe(file, found, replace(known, advice=advice), setting)
+    location = open_location(_one_file(options.file), **format_options(options))
+    found = location.describe(Setting(memory, options.batch_size), options.limit)
     if options.json:
-        text = json.dumps(document, indent=2, allow_nan=False)
+        text = json.dumps(found.document, indent=2, allow_nan=False)
     else:
         width = shutil.get_terminal_size((_WIDTH_IN_A_PIPE, 24)).columns
-        text = to_text(document, width, sys.stdout.encoding)
+        text = to_text(found, width, sys.stdout.encoding)
     print(text, flush=True)
-    _check_damage(found, advice)
+    if found.damage:
+        number = len(found.damage) - 1
+        more = f" ({number} more of its objects are damaged.)" * (number > 0)
+        raise FileFormatError(found.damage[0] + more)
 
 
 def _one_file(path: str) -> str:
@@ -142,16 +129,6 @@ def _one_file(path: str) -> str:
     if len(files) > 1:
         raise OptionError(
             f"{path!r} matches {len(files)} files, and info looks at one: {some_of(files)}. "
-            "from_hdf5() takes them all as one data set."
+            "hr.open() takes them all as one data set."
         )
     return str(files[0])
-
-
-def _check_damage(found: Survey, advice: list[Advice]) -> None:
-    """Raises what says which objects of the file are damaged."""
-    errors = [str(item.error) for item in found.everything() if item.damaged]
-    errors += [str(found.root.error)] if found.root.damaged else []
-    errors += [one.text for one in advice if one.kind == "damaged"]
-    if errors:
-        more = f" ({len(errors) - 1} more of its objects are damaged.)" * (len(errors) > 1)
-        raise FileFormatError(errors[0] + more)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from headrace.errors import printable
+from headrace.formats import Description
 from headrace.resources import format_bytes
 
 _NARROWEST = 60
@@ -20,18 +21,6 @@ _FEWEST_COLUMNS = (14, 12, 8, 9, 9)
 
 _MOST_ALIKE = 20
 """Pieces of advice that one command mends, and that are read one by one."""
-
-_PLACES = {
-    "contiguous": "in one piece",
-    "compact": "in the file's table of contents",
-    "virtual": "in other datasets (virtual)",
-}
-
-_WAYS = {
-    "direct rows": "any row is read by its address, the fastest way",
-    "direct chunks": "whole chunks are read, and decoded on all cores",
-    "h5py": "the HDF5 library reads, on one core",
-}
 
 
 class _Strokes(NamedTuple):
@@ -56,25 +45,26 @@ class _Row(NamedTuple):
     indent: str
 
 
-def to_text(known: Mapping[str, Any], width: int, encoding: str | None) -> str:
+def to_text(found: Description, width: int, encoding: str | None) -> str:
     """Everything about a file, in lines of at most `width` columns; commands are not cut.
 
     Names come from the file, and may hold anything: what a terminal would not show as a
     character is written as an escape, as Python does.
 
     Args:
-        known: What `describe` gives.
+        found: What is known about it.
         width: Columns of the terminal.
         encoding: Of the terminal. What it cannot show is written as an escape as well.
     """
     width = max(width, _NARROWEST)
     strokes = _LINES if _shows(encoding, "".join(_LINES)) else _PLAIN
+    known = found.document
     lines = [
-        *_head(known, width),
+        *_head(found, width),
         "",
         *_tree(known, width, strokes),
         "",
-        *_legend(known, width),
+        *_legend(found.legend, width),
         *_advice(known, width),
         *_next(known),
     ]
@@ -86,13 +76,9 @@ def to_text(known: Mapping[str, Any], width: int, encoding: str | None) -> str:
 # The file and its tree.
 
 
-def _head(known: Mapping[str, Any], width: int) -> Iterator[str]:
-    counts = [f"{format_bytes(known['bytes'])}"]
-    for key in ("datasets", "groups"):
-        number = known[key]
-        if number or key == "datasets":
-            counts.append(f"{number:,} {key[:-1]}{'s' * (number != 1)}")
-    yield f"{known['file']}: {', '.join(counts)}"
+def _head(found: Description, width: int) -> Iterator[str]:
+    known = found.document
+    yield f"{known['file']}: {format_bytes(known['bytes'])}, {found.summary}"
     if not known["complete"]:
         yield "  among the objects that were looked at (--limit)"
     root = known["objects"][0]
@@ -165,7 +151,7 @@ def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
         said = f"it {problem}" if problem[0].islower() else problem
         details.append(("", said if item["damaged"] else f"cannot be used: {said}"))
     cells: tuple[str, ...] = (name,)
-    if item.get("layout"):
+    if item.get("dtype"):
         cells, more = _dataset(name, item)
         details += more if not brief else []
     if not brief:
@@ -174,7 +160,7 @@ def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
 
 
 def _dataset(name: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
-    stored, decoded, filters = item["stored_bytes"], item["decoded_bytes"], item["filters"]
+    stored, decoded, filters = item["stored_bytes"], item["decoded_bytes"], item.get("filters")
     in_file = "" if stored is None else format_bytes(stored)
     if filters and item["ratio"] is not None:
         in_file += f" ({item['ratio']:.0%})" if item["ratio"] >= 0.01 else " (<1%)"
@@ -182,21 +168,8 @@ def _dataset(name: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], list[
     in_memory = "" if decoded is None else format_bytes(decoded)
     details = []
     if item["path"]:
-        details = [("stored", _stored(item)), ("read", f"{item['path']}: {item['reason']}")]
+        details = [("stored", item["stored"]), ("read", f"{item['path']}: {item['reason']}")]
     return (name, shape, printable(item["dtype"]), in_memory, in_file), details
-
-
-def _stored(item: Mapping[str, Any]) -> str:
-    layout: str = item["layout"]
-    if layout != "chunks":
-        return _PLACES.get(layout, layout)
-    size = format_bytes(item["chunk_bytes"])
-    number, written = item["chunks"], item["chunks_written"]
-    text = f"{number:,} chunk{'s' * (number != 1)} of {tuple(item['chunk_shape'])}, {size}"
-    text += " each" * (number != 1)
-    if written not in (None, number):
-        text += f", {written:,} of them written"
-    return f"{text}; {' + '.join(item['filters']) or 'not compressed'}"
 
 
 def _members(item: Mapping[str, Any]) -> str:
@@ -213,13 +186,8 @@ def _attributes(item: Mapping[str, Any]) -> str:
     return "; ".join(f"{name} = {text}" for name, text in item["attributes"].items())
 
 
-def _legend(known: Mapping[str, Any], width: int) -> Iterator[str]:
+def _legend(words: Mapping[str, str], width: int) -> Iterator[str]:
     """What the words mean that appear above."""
-    shown = [item for item in known["objects"] if item.get("field")]
-    paths = {item["path"] for item in shown if item.get("path")}
-    words = {path: text for path, text in _WAYS.items() if path in paths}
-    if any(item.get("chunk_shape") for item in shown):
-        words["chunk"] = "a piece of a dataset that is stored, and compressed, by itself"
     size = max(map(len, words), default=0)
     for word, text in words.items():
         yield from _wrap(f"{word:<{size}}{_GAP}", text, width)

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from headrace.errors import ChangedFileError, ShapeError
+from headrace.errors import ChangedFileError, ShapeError, unequal_lengths
 from headrace.sources.base import Arrays, Read, ReadPath, ReadStats, Source
 from headrace.sources.hdf5.attributes import Attribute, attributes_of, numbers, root_text
 from headrace.sources.hdf5.finding import dataset_names, find_field, find_group
@@ -72,12 +72,7 @@ class HDF5Source(Source):
         if shortest < longest:
             if self._end is not None and 0 < self._end <= shortest:
                 return self._end
-            listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
-            raise ShapeError(
-                f"The fields of {self.path!r} have different numbers of rows: {listed}. "
-                "Every sample needs a row in each; choose other fields, repair the file, or stop "
-                f"where the shortest ends, with end={shortest}.{self._samples_last(longest)}"
-            )
+            raise unequal_lengths(repr(self.path), lengths, self._samples_last(longest))
         return shortest
 
     def _samples_last(self, longest: int) -> str:

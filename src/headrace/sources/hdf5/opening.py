@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 from h5py import h5f
@@ -20,9 +20,7 @@ from headrace.errors import (
     read_error,
 )
 from headrace.sources.file import opening_error
-from headrace.sources.signatures import HEAD_BYTES, looks_like
-
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+from headrace.sources.signatures import HEAD_BYTES, hdf5_offset, looks_like
 
 _SUPERBLOCK_AND_DRIVER = 512
 
@@ -169,7 +167,7 @@ def _check_content(path: str) -> int:
             raise FileFormatError(f"{path!r} is a device or a pipe. Expected an HDF5 file.")
         with Path(path).open("rb") as file:
             start = file.read(HEAD_BYTES)
-            found = _signature_offset(file, status.st_size)
+        found = hdf5_offset(path, start)
     except OSError as error:
         raise opening_error(path, error) from None
     if found is None:
@@ -194,17 +192,6 @@ def _inside(path: str) -> str:
         return ""
     more = f", and {len(names) - 5} more" if len(names) > 5 else ""
     return f" It holds: {', '.join(names[:5])}{more}." if names else ""
-
-
-def _signature_offset(file: BinaryIO, size: int) -> int | None:
-    """Where the HDF5 signature is: at 0, 512, 1024, 2048 and so on."""
-    offset = 0
-    while offset < size:
-        file.seek(offset)
-        if file.read(8) == _SIGNATURE:
-            return offset
-        offset = max(512, offset * 2)
-    return None
 
 
 def _open_with_some_lock(path: str) -> h5py.File:

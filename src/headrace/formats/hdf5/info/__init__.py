@@ -1,1 +1,44 @@
 """What `headrace info` says about HDF5 files."""
+
+from dataclasses import replace
+
+from headrace.formats.advice import Advice
+from headrace.formats.description import Description
+from headrace.formats.hdf5.info import content, storing
+from headrace.formats.hdf5.info.conventions import recognise
+from headrace.formats.hdf5.info.document import document_of, legend_of, summary_of
+from headrace.formats.mixing import Setting
+from headrace.sources.hdf5.survey import MOST_OBJECTS, Survey, survey
+
+
+def describe(file: str, setting: Setting, limit: int | None = None) -> Description:
+    """What is in an HDF5 file, how it will be read, and what would make it train better.
+
+    Args:
+        file: The file, as it is to be named in commands.
+        setting: What the advice is for.
+        limit: Objects to look at, those near the root first.
+    """
+    found = survey(file, limit or MOST_OBJECTS)
+    known = recognise(file, found)
+    said = {name for one in known.advice for name in one.columns}
+    advice = [
+        *known.advice,
+        *storing.advise(file, known.survey, setting),
+        *(
+            one
+            for one in content.advise(file, known.survey, known.roles, setting)
+            if one.kind != "unusable-type" or one.columns[0] not in said
+        ),
+    ]
+    document = document_of(file, found, replace(known, advice=advice), setting)
+    return Description(
+        document, summary_of(document), legend_of(document), tuple(_damage(found, advice))
+    )
+
+
+def _damage(found: Survey, advice: list[Advice]) -> list[str]:
+    """What says which objects of the file are damaged."""
+    errors = [str(item.error) for item in found.everything() if item.damaged]
+    errors += [str(found.root.error)] if found.root.damaged else []
+    return errors + [one.text for one in advice if one.kind == "damaged"]

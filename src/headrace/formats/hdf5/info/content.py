@@ -2,50 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from headrace.errors import (
-    ChangedFileError,
-    MemoryBudgetError,
-    ReadError,
-    TypeNotSupportedError,
-)
+from headrace.errors import TypeNotSupportedError
 from headrace.formats.advice import Advice
 from headrace.formats.hdf5.info import unwritten
-from headrace.formats.hdf5.info.roles import Roles, fields_of, numbers, read_together
+from headrace.formats.hdf5.info.fields import READER, fields_of, numbers, read_together
 from headrace.formats.hdf5.info.storing import NEARLY
-from headrace.formats.mixing import Setting, mixes_well, mixing, view_of
-from headrace.resources import format_bytes
-from headrace.sources.hdf5 import HDF5Source
-from headrace.sources.hdf5.survey import Found, Survey
-
-WHOLE_BYTES = 4_000_000
-"""A column of labels up to this size is read as a whole: milliseconds."""
-
-PLACES = 256
-"""Places in a longer column that are looked at."""
-
-NEIGHBOURS = 1024
-"""Neighbouring rows at each place, at most."""
-
-DECODED_BYTES = 16_000_000
-DECODED_CHUNKS = 512
-"""What is decoded of a column at most: a tenth of a second."""
-
-LONG_RUNS = 10
-"""Equal neighbours in runs so many times as long as random order makes them are no accident."""
-
-FEWEST_CHANGES = 30
-"""Changes of the value that random order would show; of fewer, nothing can be said."""
-
-MOST_CLASSES = 10_000
-"""A column of more different values is hardly a class."""
-
-_MOST_COLUMNS = 8
-"""Columns that are looked at where it is not clear which one is y."""
+from headrace.formats.mixing import Setting
+from headrace.formats.roles import Roles
+from headrace.formats.sorting import is_column_of_classes, sorted_rows
+from headrace.sources.hdf5.survey import Survey
 
 
 def advise(path: str, survey: Survey, roles: Roles | None, setting: Setting) -> list[Advice]:
@@ -107,102 +73,22 @@ def _unusable(survey: Survey) -> Iterator[Advice]:
 def _sorted_rows(
     path: str, survey: Survey, roles: Roles | None, setting: Setting
 ) -> Iterator[Advice]:
-    usable = [item for item in survey.datasets() if numbers(item)]
+    usable = {item.name: item for item in survey.datasets() if numbers(item)}
     if not usable:
         return
-    main = max(usable, key=lambda item: (item.storage and item.storage.decoded_bytes) or 0)
+    main = max(usable.values(), key=lambda item: (item.storage and item.storage.decoded_bytes) or 0)
     if roles:
-        main = next(item for item in usable if item.name == roles.x)
-    columns = [item for item in usable if _is_column(item) and _length(item) == _length(main)]
-    if roles and roles.y in [item.name for item in columns]:
-        columns = [item for item in columns if item.name == roles.y]
-    for item in columns[:_MOST_COLUMNS]:
-        assert item.source
-        try:
-            found = _runs(item.source, item.name)
-        except ChangedFileError:
-            raise
-        except ReadError as error:
-            yield Advice("damaged", (item.name,), str(error))
-            continue
-        if found is None:
-            continue
-        named = roles or Roles(main.name, item.name if item != main else None)
-        text = (
-            f"Its rows come in order of their value: {found}. "
-            f"{_evened_out(main, setting)} A split without a seed, or by start= and end=, puts "
-            "other values into training than into validation: draw the rows at random."
-        )
-        command = f"{named.call(path)}.split(0.8, seed=0)"
-        yield Advice("sorted-rows", (item.name,), text, "python", command)
-
-
-def _is_column(item: Found) -> bool:
-    """Whether a dataset holds one integer a row."""
-    field = numbers(item)
-    return field is not None and field.dtype.kind in "biu" and field.shape in ((), (1,))
-
-
-def _length(item: Found) -> int:
-    return item.source.length if item.source else 0
-
-
-def _evened_out(main: Found, setting: Setting) -> str:
-    """What shuffling makes of it when the largest dataset is read."""
-    assert main.source
+        main = usable[roles.x]
     assert main.storage
-    if main.storage.layout == "virtual":
-        # As long as a file cares to say, in blocks too small to matter.
-        return "shuffle=True evens that out."
-    try:
-        shuffle = mixing(main.source, main.name, setting)
-    except MemoryBudgetError:
-        return f"shuffle=True needs more than {format_bytes(setting.memory)} to even that out."
-    if shuffle is None:
-        return "shuffle=True evens that out."
-    if not mixes_well(shuffle, setting):
-        return f"shuffle=True evens that out in part ({shuffle}): see the advice on large chunks."
-    return f"shuffle=True evens that out ({shuffle})."
-
-
-def _runs(source: HDF5Source, name: str) -> str | None:
-    """How long equal values stay together, if that is no accident; None if rows are mixed."""
-    places = _places(source, name)
-    if places is None:
-        return None
-    values = view_of(source, [name]).read_any(places.reshape(-1), [name])[0][name]
-    rows: npt.NDArray[Any] = values.reshape(places.shape)
-    different, counts = np.unique(rows, return_counts=True)
-    pairs = rows[:, 1:] != rows[:, :-1]
-    changes = float(pairs.mean()) if pairs.size else 0.0
-    by_chance = 1 - float(((counts / rows.size) ** 2).sum())
-    if by_chance * pairs.size < FEWEST_CHANGES or changes * LONG_RUNS > by_chance:
-        return None
-    if len(different) > MOST_CLASSES:
-        return None
-    if rows.size == source.length:
-        return (
-            f"{len(different):,} values, in runs of about {rows.size / (pairs.sum() + 1):,.0f} rows"
-        )
-    length = f"about {1 / changes:,.0f}" if changes else f"more than {places.shape[-1]:,}"
-    return f"{len(different):,} values were seen, in runs of {length} rows"
-
-
-def _places(source: HDF5Source, name: str) -> npt.NDArray[Any] | None:
-    """Rows to look at, neighbours side by side; None if reading a few is too much."""
-    layout, length = source.layout(name), source.length
-    row_bytes = layout.row_bytes
-    places, neighbours, step = PLACES, NEIGHBOURS, 1
-    if layout.chunk_rows and not source.addressable([name]):
-        height = layout.chunk_rows
-        chunks = min(DECODED_CHUNKS, DECODED_BYTES // (height * row_bytes))
-        if chunks * height < length:
-            # One chunk at each place, or two of single rows.
-            places, neighbours, step = min(PLACES, chunks), max(2, min(NEIGHBOURS, height)), height
-    if places < 2:
-        return None
-    if neighbours == NEIGHBOURS and step == 1 and length * row_bytes <= WHOLE_BYTES:
-        return np.arange(length).reshape(1, -1)
-    apart = (length - neighbours) // (places - 1)
-    starts = np.arange(places) * apart // step * step
-    return np.unique(starts)[:, None] + np.arange(neighbours)
+    # A virtual dataset may be as long as it cares to say, in blocks too small to matter.
+    mixed = None if main.storage.layout == "virtual" else main.source
+    columns = {
+        name: item.source
+        for name, item in usable.items()
+        if item.source
+        and is_column_of_classes(item.source.fields[0])
+        and item.source.length == (main.source and main.source.length)
+    }
+    yield from sorted_rows(
+        columns, roles, main.name, mixed, setting, lambda named: named.call(READER, path)
+    )

@@ -1,16 +1,17 @@
 """What `headrace info` knows about a file, as what JSON can hold; `--help` names the keys."""
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.formats.advice import Advice
+from headrace.formats.description import advice_document, next_steps
 from headrace.formats.hdf5.info.alike import first_alike
 from headrace.formats.hdf5.info.conventions import Recognised
-from headrace.formats.hdf5.info.roles import Roles
+from headrace.formats.hdf5.info.fields import READER
 from headrace.formats.mixing import Setting
 from headrace.manifest import ATTRIBUTE, CHECKSUMS
+from headrace.resources import format_bytes
+from headrace.sources.hdf5.storage import Storage
 from headrace.sources.hdf5.survey import Found, Survey
 
 _OF_PROGRAMS = re.compile(
@@ -23,11 +24,23 @@ _OF_PROGRAMS = re.compile(
 )
 """Attributes that Headrace and other programs note for themselves."""
 
-_WORD = re.compile(r"[\w./][\w./ -]*", re.ASCII)
-"""Names that `headrace fit` takes as they are."""
+_PLACES = {
+    "contiguous": "in one piece",
+    "compact": "in the file's table of contents",
+    "virtual": "in other datasets (virtual)",
+}
+
+READ_PATHS = {
+    "direct rows": "any row is read by its address, the fastest way",
+    "direct chunks": "whole chunks are read, and decoded on all cores",
+    "h5py": "the HDF5 library reads, on one core",
+}
+"""What the ways of reading a dataset mean."""
+
+_CHUNK = "a piece of a dataset that is stored, and compressed, by itself"
 
 
-def describe(file: str, found: Survey, known: Recognised, setting: Setting) -> dict[str, Any]:
+def document_of(file: str, found: Survey, known: Recognised, setting: Setting) -> dict[str, Any]:
     """Everything about a file; sizes are in bytes.
 
     Args:
@@ -40,15 +53,16 @@ def describe(file: str, found: Survey, known: Recognised, setting: Setting) -> d
     kinds = [item.kind for item in everything]
     alike = {k: v for group in found.groups() for k, v in first_alike(group.children).items()}
     return {
+        "format": "HDF5",
         "file": file,
         "bytes": found.size,
         "groups": kinds.count("group"),
         "datasets": kinds.count("dataset"),
         "complete": found.complete,
         "objects": [_object(item, found.path, alike, known) for item in [found.root, *everything]],
-        "advice": [_advice(one) for one in known.advice],
+        "advice": [advice_document(one) for one in known.advice],
         "setting": setting._asdict(),
-        "next": known.roles and _next(file, known.roles),
+        "next": next_steps(READER, file, known.roles),
     }
 
 
@@ -81,6 +95,7 @@ def _dataset(item: Found) -> dict[str, Any]:
         "shape": storage.shape and list(storage.shape),
         "dtype": storage.dtype,
         "members": storage.members,
+        "stored": _stored(storage),
         "layout": storage.layout,
         "chunk_shape": storage.chunk_shape and list(storage.chunk_shape),
         "chunk_bytes": storage.chunk_bytes if storage.chunk_shape else None,
@@ -95,22 +110,34 @@ def _dataset(item: Found) -> dict[str, Any]:
     }
 
 
-def _advice(one: Advice) -> dict[str, Any]:
-    return {
-        "kind": one.kind,
-        "datasets": list(one.datasets),
-        "text": one.text,
-        "language": one.language or None,
-        "command": one.command or None,
-    }
+def _stored(storage: Storage) -> str:
+    """How a dataset is stored, for a person."""
+    if storage.chunk_shape is None:
+        return _PLACES.get(storage.layout, storage.layout)
+    number, written = storage.chunks, storage.written
+    text = f"{number:,} chunk{'s' * (number != 1)} of {storage.chunk_shape}"
+    text += f", {format_bytes(storage.chunk_bytes)}"
+    text += " each" * (number != 1)
+    if written not in (None, number):
+        text += f", {written:,} of them written"
+    return f"{text}; {' + '.join(storage.filters) or 'not compressed'}"
 
 
-def _next(file: str, roles: Roles) -> dict[str, Any]:
-    """How to go on."""
-    shell = None
-    if roles.y and all(_WORD.fullmatch(name) for name in roles.names):
-        words = ["headrace", "fit", file, "--x", roles.x, "--y", roles.y]
-        if roles.sample_weight:
-            words += ["--sample-weight", roles.sample_weight]
-        shell = shlex.join(words)
-    return {**roles._asdict(), "python": roles.call(file), "shell": shell}
+def summary_of(document: Mapping[str, Any]) -> str:
+    """How many datasets and groups there are."""
+    counts = []
+    for key in ("datasets", "groups"):
+        number = document[key]
+        if number or key == "datasets":
+            counts.append(f"{number:,} {key[:-1]}{'s' * (number != 1)}")
+    return ", ".join(counts)
+
+
+def legend_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """What the words mean that appear in a document."""
+    shown = [item for item in document["objects"] if item.get("field")]
+    paths = {item["path"] for item in shown if item.get("path")}
+    words = {path: text for path, text in READ_PATHS.items() if path in paths}
+    if any(item.get("chunk_shape") for item in shown):
+        words["chunk"] = _CHUNK
+    return words

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headrace.errors import printable, some_of
-from headrace.formats.hdf5.info.roles import Roles, python_call
+from headrace.formats.hdf5.info.fields import READER
+from headrace.formats.roles import Roles, python_call
 from headrace.sources.hdf5.survey import Survey
 
 
@@ -41,7 +42,7 @@ class Rewrite(NamedTuple):
         if not (all(map(_is_option, self.names)) and _is_word(path) and _is_word(target)):
             parts = {"x": x if len(x) > 1 else x[0], "y": y, "sample_weight": weight}
             read = {**parts, "x": [*x, *kept]} if kept else parts
-            data = python_call("hr.from_hdf5", repr(path), **read, end=self.end)
+            data = python_call(READER, repr(path), **read, end=self.end)
             said = parts if kept else {}
             return "python", python_call("hr.pack", data, repr(target), **said, **form)
         options: list[tuple[str, str | int | None]] = [("--x", name) for name in x]

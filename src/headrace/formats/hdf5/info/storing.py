@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from headrace.errors import MemoryBudgetError, MissingDependencyError
 from headrace.formats.advice import Advice
+from headrace.formats.hdf5.info.fields import fields_of, read_together
 from headrace.formats.hdf5.info.rewrite import Rewrite, free_name, left_behind
-from headrace.formats.hdf5.info.roles import assign, fields_of, read_together
 from headrace.formats.hdf5.info.unwritten import written_end
 from headrace.formats.mixing import (
     Setting,
@@ -20,6 +20,7 @@ from headrace.formats.mixing import (
     mixes_well,
     mixing,
 )
+from headrace.formats.roles import assign
 from headrace.loading.budget import REPEATED, RESIDENT
 from headrace.resources import format_bytes, memory_limit
 from headrace.sources import ReadPath
@@ -110,8 +111,8 @@ def advise(path: str, survey: Survey, setting: Setting) -> list[Advice]:
         numbers = [
             number
             for number, advice in enumerate(found)
-            if advice.datasets[0] in rewrite.names
-            if advice.kind in rules.mended.get(advice.datasets[0], ())
+            if advice.columns[0] in rewrite.names
+            if advice.kind in rules.mended.get(advice.columns[0], ())
         ]
         for number in numbers:
             text = found[number].text + left_behind(survey, rewrite) * (number == numbers[-1])

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from headrace.formats.advice import Advice
-from headrace.formats.hdf5.info.roles import Roles
+from headrace.formats.hdf5.info.fields import READER
+from headrace.formats.roles import Roles
 from headrace.sources.hdf5.survey import Found
 
 
@@ -36,7 +37,7 @@ def advise(path: str, item: Found, roles: Roles | None) -> Iterator[Advice]:
         return
     named = roles if roles and item.name in roles.names else Roles(item.name)
     text += f" Rows {end:,} to {storage.length - 1:,} are among them; end={end} leaves them out."
-    yield Advice("unwritten-rows", (item.name,), text, "python", named.call(path, end=end))
+    yield Advice("unwritten-rows", (item.name,), text, "python", named.call(READER, path, end=end))
 
 
 def written_end(item: Found) -> int | None:

@@ -20,7 +20,8 @@ from headrace.formats.hdf5.info.conventions import (
     values,
 )
 from headrace.formats.hdf5.info.conventions.finding import Finding
-from headrace.formats.hdf5.info.roles import Roles, guess
+from headrace.formats.hdf5.info.fields import guess
+from headrace.formats.roles import Roles
 from headrace.sources.hdf5.survey import Survey
 
 RECOGNISERS: tuple[Callable[[str, Survey], Iterator[Finding]], ...] = (

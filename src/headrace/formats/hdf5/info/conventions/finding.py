@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from headrace.formats.advice import Advice
-from headrace.formats.hdf5.info.roles import Roles, python_call
+from headrace.formats.hdf5.info.fields import READER
+from headrace.formats.roles import Roles, python_call
 from headrace.sources.hdf5.survey import Found
 
 _WIDTH = 79
@@ -61,7 +62,7 @@ def is_text(item: Found) -> bool:
 
 def from_hdf5(path: str, **parts: object) -> str:
     """Code that makes `data` of datasets, in lines that fit a terminal."""
-    code = "data = " + python_call("hr.from_hdf5", repr(path), **parts)
+    code = "data = " + python_call(READER, repr(path), **parts)
     if len(code) <= _WIDTH:
         return code
     lines = [repr(path), *(f"{k}={v!r}" for k, v in parts.items() if v is not None)]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from headrace.formats.advice import Advice
 from headrace.formats.hdf5.info.conventions.finding import Finding, names_of, shape_of
-from headrace.formats.hdf5.info.roles import is_label
+from headrace.formats.roles import is_label
 from headrace.sources.hdf5.survey import Found, Survey
 
 _CLASSES = frozenset({"double", "single", "logical"})

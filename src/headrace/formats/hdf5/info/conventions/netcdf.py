@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from headrace.formats.advice import Advice
 from headrace.formats.hdf5.info.conventions.finding import Finding, from_hdf5
-from headrace.formats.hdf5.info.roles import Roles, guess, numbers
+from headrace.formats.hdf5.info.fields import guess, numbers
+from headrace.formats.roles import Roles
 from headrace.sources.hdf5.survey import Found, Survey
 
 _MOST_EXACT = 3

@@ -11,7 +11,7 @@ from headrace.formats.hdf5.info.conventions.finding import (
     names_of,
     shape_of,
 )
-from headrace.formats.hdf5.info.roles import is_label
+from headrace.formats.roles import is_label
 from headrace.sources.hdf5.marks import first_values
 from headrace.sources.hdf5.survey import Found, Survey
 

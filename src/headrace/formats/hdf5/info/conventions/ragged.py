@@ -7,7 +7,8 @@ from headrace.errors import HeadraceError
 from headrace.formats.advice import Advice
 from headrace.formats.hdf5.info.conventions.finding import Finding, is_text, names_of, shape_of
 from headrace.formats.hdf5.info.conventions.images import IMPORTS, image_kind, other_kind
-from headrace.formats.hdf5.info.roles import is_label, numbers
+from headrace.formats.hdf5.info.fields import numbers
+from headrace.formats.roles import is_label
 from headrace.sources.hdf5.marks import first_values
 from headrace.sources.hdf5.survey import Found, Survey
 

@@ -18,7 +18,7 @@ from headrace.formats.hdf5.info.conventions.finding import (
 )
 from headrace.formats.hdf5.info.conventions.images import IMPORTS, image_kind
 from headrace.formats.hdf5.info.conventions.joining import Label, join_command
-from headrace.formats.hdf5.info.roles import is_input, is_label
+from headrace.formats.roles import is_input, is_label
 from headrace.sources.hdf5.marks import LABELS, first_values
 from headrace.sources.hdf5.survey import Found, Survey
 

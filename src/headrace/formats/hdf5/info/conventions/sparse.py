@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from headrace.errors import HeadraceError
 from headrace.formats.advice import Advice
 from headrace.formats.hdf5.info.conventions.finding import Finding, below, names_of, shape_of
-from headrace.formats.hdf5.info.roles import Roles, is_label
+from headrace.formats.roles import Roles, is_label
 from headrace.resources import format_bytes
 from headrace.sources.hdf5.marks import first_values
 from headrace.sources.hdf5.survey import Found, Survey

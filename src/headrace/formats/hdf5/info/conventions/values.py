@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from headrace.formats.advice import Advice
 from headrace.formats.hdf5.info.conventions.finding import Finding, from_hdf5, is_text, shape_of
-from headrace.formats.hdf5.info.roles import Roles, guess, is_label, is_note, numbers
+from headrace.formats.hdf5.info.fields import guess, numbers
+from headrace.formats.roles import Roles, is_label, is_note
 from headrace.sources.hdf5.survey import Found, Survey
 
 _CODES = """\

@@ -1,9 +1,8 @@
-"""Which datasets of a file are likely x, y and sample_weight."""
+"""Which columns of a file are likely x, y and sample_weight, judged by names and shapes."""
 
 import re
 from typing import NamedTuple
 
-from headrace.sources.hdf5.survey import Found
 from headrace.spec import Field
 
 _X = frozenset({"x", "image", "images", "img", "data", "features", "input", "inputs"})
@@ -23,7 +22,7 @@ _PARTS = re.compile(r"[_-]?(train|training)[_-]?")
 
 
 class Roles(NamedTuple):
-    """The datasets that take each part; `y` and `sample_weight` may be None."""
+    """The columns that take each part; `y` and `sample_weight` may be None."""
 
     x: str
     y: str | None = None
@@ -31,57 +30,24 @@ class Roles(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The datasets, x first."""
+        """The columns, x first."""
         return tuple(name for name in self if name is not None)
 
-    def call(self, path: str, **more: object) -> str:
-        """The call of `from_hdf5` that reads them, as Python."""
-        return python_call("hr.from_hdf5", repr(path), **self._asdict(), **more)
+    def call(self, reader: str, path: str, **more: object) -> str:
+        """The call that reads them, as Python.
+
+        Args:
+            reader: The function, such as "hr.from_hdf5".
+            path: The file, as it is to be named.
+            **more: Further arguments.
+        """
+        return python_call(reader, repr(path), **self._asdict(), **more)
 
 
 def python_call(function: str, *given: str, **options: object) -> str:
     """A call as Python, with the options that are not None."""
     named = (f"{name}={value!r}" for name, value in options.items() if value is not None)
     return f"{function}({', '.join([*given, *named])})"
-
-
-def guess(datasets: list[Found]) -> Roles | None:
-    """The parts as a person would name them; None where they would have to ask.
-
-    Args:
-        datasets: All that are there.
-    """
-    fields = list(fields_of(datasets).items())
-    if not fields:
-        return None
-    lengths = {item.name: item.source.length for item in datasets if item.source}
-    largest = max(fields, key=lambda pair: lengths[pair[0]] * pair[1].nbytes)[0]
-    beside = [pair for pair in fields if lengths[pair[0]] == lengths[largest]]
-    folder = largest.rpartition("/")[0]
-    near = [pair for pair in beside if pair[0].rpartition("/")[0] == folder]
-    return assign(dict(near)) or assign(dict(beside))
-
-
-def fields_of(datasets: list[Found]) -> dict[str, Field]:
-    """The fields that a model may take."""
-    return {item.name: field for item in datasets if (field := numbers(item))}
-
-
-def read_together(path: str, names: list[str], fields: dict[str, Field], end: int) -> str:
-    """The call of `from_hdf5` that reads the first rows of fields of unequal length, as Python."""
-    known = {name: fields[name] for name in names if name in fields}
-    roles = assign(known) if len(known) == len(names) > 1 else None
-    if roles is not None and set(roles.names) == set(names):
-        return roles.call(path, end=end)
-    return python_call("hr.from_hdf5", repr(path), x=names, end=end)
-
-
-def numbers(item: Found) -> Field | None:
-    """A dataset's field, if it holds numbers that a model may take."""
-    if item.error or not item.source or not item.storage or not item.storage.mostly_written:
-        return None
-    field = item.source.fields[0]
-    return field if field.dtype.kind in "biuf" else None
 
 
 def assign(fields: dict[str, Field]) -> Roles | None:
@@ -132,3 +98,19 @@ def _named(fields: dict[str, Field], names: frozenset[str]) -> str | None:
 def _last(name: str) -> str:
     """The last part of a name, without what says which part of the data it is of."""
     return _PARTS.sub("", name.rpartition("/")[2].lower())
+
+
+def guess(fields: dict[str, Field], lengths: dict[str, int]) -> Roles | None:
+    """The parts as a person would name them; None where they would have to ask.
+
+    Args:
+        fields: The columns that a model may take.
+        lengths: Rows of each.
+    """
+    if not fields:
+        return None
+    largest = max(fields, key=lambda name: lengths[name] * fields[name].nbytes)
+    beside = {name: f for name, f in fields.items() if lengths[name] == lengths[largest]}
+    folder = largest.rpartition("/")[0]
+    near = {name: f for name, f in beside.items() if name.rpartition("/")[0] == folder}
+    return assign(near) or assign(beside)

@@ -1,0 +1,198 @@
+"""What `headrace info` knows about a file, and how it is found out from columns of any format."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from headrace.errors import DataError, FileFormatError, MemoryBudgetError, ReadError
+from headrace.formats.advice import Advice
+from headrace.formats.base import Location
+from headrace.formats.mixing import Setting, memory_that_mixes, mixes_well, mixing
+from headrace.formats.roles import Roles, guess
+from headrace.formats.sorting import is_column_of_classes, sorted_rows
+from headrace.resources import format_bytes
+from headrace.sources import Source
+from headrace.spec import Field
+
+_WORD = re.compile(r"[\w./][\w./ -]*", re.ASCII)
+"""Names that `headrace fit` takes as they are."""
+
+MOST_COLUMNS = 200
+"""Columns that are looked at unless more are asked for: what a person reads."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known about a file.
+
+    Attributes:
+        document: Everything, in a form that JSON keeps; `headrace info --help` names the keys.
+        summary: How much there is in it, for a person: "2 datasets".
+        legend: The words of the format that appear in the document, each with its meaning.
+        damage: Why parts of the file cannot be read, an error each; none if all is well.
+    """
+
+    document: dict[str, Any]
+    summary: str
+    legend: Mapping[str, str] = field(default_factory=dict)
+    damage: tuple[str, ...] = ()
+
+    def about(self, file: str, note: str) -> "Description":
+        """The same about another file, of which this one is an example; says so in a note."""
+        document = {**self.document, "file": file}
+        return replace(self, document=document, summary=f"{self.summary}; {note}")
+
+
+def advice_document(one: Advice) -> dict[str, Any]:
+    """Advice, in a form that JSON keeps."""
+    return {
+        "kind": one.kind,
+        "datasets": list(one.columns),
+        "text": one.text,
+        "language": one.language or None,
+        "command": one.command or None,
+    }
+
+
+def next_steps(reader: str, file: str, roles: Roles | None) -> dict[str, Any] | None:
+    """How to go on with a file, in Python and in a shell; None if it is not clear what x is."""
+    if roles is None:
+        return None
+    shell = None
+    if roles.y and all(_WORD.fullmatch(name) for name in roles.names):
+        words = ["headrace", "fit", file, "--x", roles.x, "--y", roles.y]
+        if roles.sample_weight:
+            words += ["--sample-weight", roles.sample_weight]
+        shell = shlex.join(words)
+    return {**roles._asdict(), "python": roles.call(reader, file), "shell": shell}
+
+
+def describe_columns(location: Location, setting: Setting, limit: int | None) -> Description:
+    """What is known of a file from its columns alone, whatever its format.
+
+    Args:
+        location: The file.
+        setting: What the advice is for.
+        limit: How many columns to look at, at most; None for 200.
+    """
+    names = location.names()
+    looked_at = names[: limit or MOST_COLUMNS]
+    objects: list[dict[str, Any]] = []
+    sources: dict[str, Source] = {}
+    damage = []
+    for name in looked_at:
+        try:
+            sources[name] = location.source([name])
+            objects.append(_column(name, sources[name]))
+        except (DataError, ReadError) as error:
+            damaged = isinstance(error, (FileFormatError, ReadError))
+            damage += [str(error)] * damaged
+            objects.append(_object(name, problem=str(error), damaged=damaged))
+    rows = max((source.length for source in sources.values()), default=0)
+    word = location.column_word
+    root = _object("", kind="group", objects=len(names), listed=len(looked_at))
+    fields = {
+        name: found
+        for name, source in sources.items()
+        for found in source.fields
+        if found.dtype.kind in "biuf"
+    }
+    roles = guess(fields, {name: sources[name].length for name in fields})
+    advice = list(_advise(location, sources, fields, roles, setting))
+    damage += [one.text for one in advice if one.kind == "damaged"]
+    return Description(
+        {
+            "format": location.format_name,
+            "file": location.path,
+            "bytes": location.size(),
+            "rows": rows,
+            "columns": len(names),
+            "complete": len(looked_at) == len(names),
+            "objects": [root, *objects],
+            "advice": [advice_document(one) for one in advice],
+            "setting": setting._asdict(),
+            "next": next_steps("hr.open", location.path, roles),
+        },
+        f"{rows:,} row{'s' * (rows != 1)}, {len(names):,} {word}{'s' * (len(names) != 1)}",
+        location.legend(),
+        tuple(damage),
+    )
+
+
+def _object(name: str, kind: str = "column", **known: Any) -> dict[str, Any]:
+    usual: dict[str, Any] = {
+        "note": None,
+        "alike": None,
+        "attributes": {},
+        "problem": None,
+        "damaged": False,
+    }
+    return {"name": name, "kind": kind, **usual, "content": None, **known}
+
+
+def _column(name: str, source: Source) -> dict[str, Any]:
+    found = next(column for column in source.columns if column.name == name)
+    path = source.read_paths()[name]
+    size = sum(one.nbytes for one in source.fields if one.name == name)
+    offsets = source.block_offsets([name])
+    blocks = "" if source.addressable([name]) else f"{len(offsets) - 1:,} blocks"
+    return _object(
+        name,
+        field=True,
+        type=found.type,
+        missing=found.missing,
+        shape=[source.length, *found.shape],
+        dtype=found.type if found.dtype is None else str(found.dtype),
+        stored=blocks,
+        stored_bytes=None,
+        decoded_bytes=source.length * size,
+        ratio=None,
+        path=path.path,
+        reason=path.reason,
+    )
+
+
+def _advise(
+    location: Location,
+    sources: Mapping[str, Source],
+    fields: Mapping[str, Field],
+    roles: Roles | None,
+    setting: Setting,
+) -> Any:
+    """What a person should know about the columns before training on them."""
+    if not fields:
+        return
+    x = roles.x if roles else max(fields, key=lambda n: fields[n].nbytes * sources[n].length)
+    columns = {
+        name: sources[name]
+        for name, found in fields.items()
+        if is_column_of_classes(found) and sources[name].length == sources[x].length
+    }
+    yield from _weak_mixing(location, sources[x], x, setting)
+    yield from sorted_rows(
+        columns, roles, x, sources[x], setting, lambda named: named.call("hr.open", location.path)
+    )
+
+
+def _weak_mixing(location: Location, source: Source, name: str, setting: Setting) -> Any:
+    """Blocks that are too large to be mixed well in the memory."""
+    memory = format_bytes(setting.memory)
+    try:
+        shuffle = mixing(source, name, setting)
+    except MemoryBudgetError as error:
+        said = f"{memory} of memory cannot hold two of its blocks beside the batches. {error}"
+    else:
+        if mixes_well(shuffle, setting):
+            return
+        assert shuffle is not None
+        said = (
+            f"{memory} of memory holds and mixes {shuffle.blocks_per_window} of its blocks for "
+            f"batches of {setting.batch_size}. If neighbouring rows are alike, a batch statistic "
+            f"varies up to {shuffle.variance_bound:.1f} times as much as under a uniform shuffle."
+        )
+    enough = format_bytes(memory_that_mixes(source, name, setting))
+    said += f" With memory='{enough}' they mix well; rows that pack writes are read one by one."
+    call = f"hr.pack(hr.open({location.path!r}, ...), 'packed.h5')"
+    yield Advice("large-blocks", (name,), said, "python", call)
