@@ -133,7 +133,7 @@ def test_open_knows_files_of_numpy(tmp_path):
     x, y = hr.open(tmp_path / "data.npz", x="image", y="label")[5:9]
     assert (x == IMAGES[5:9]).all()
     assert y.tolist() == [5, 6, 7, 8]
-    with refused(FieldNotFoundError, "holds several arrays", "image, label"):
+    with refused(FieldNotFoundError, "Which array", "image, label"):
         hr.open(tmp_path / "data.npz")
 
 

@@ -29,6 +29,7 @@ def test_numbers_stay_what_they_are_or_are_refused(numbers):
     assert array.tolist() == [n if isinstance(n, float) else int(n) for n in numbers]
 
 
+@pytest.mark.filterwarnings("ignore:Splitting by")
 def test_hashes_are_keys_as_they_are():
     """Beyond int64, where NumPy's floats would make one of two."""
     hashes = [2**63 + 5, 2**63 + 900, 2**63 + 5, 3, 4, 7]

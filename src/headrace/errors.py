@@ -48,6 +48,10 @@ class OptionError(HeadraceError, ValueError):
     """An argument that cannot be honoured."""
 
 
+class UnknownOptionError(OptionError, TypeError):
+    """There is no option of that name."""
+
+
 class MemoryBudgetError(OptionError):
     """A memory budget that is too small; the message says how much is enough.
 

@@ -19,7 +19,7 @@ def test_all_fields_are_packed(headrace, tmp_path):
     assert f"{out}: 100 samples" in text
     assert f"hr.open({str(out)!r})" in text
     with h5py.File(out) as file:
-        assert {name: file[name].shape for name in file} == {"x.0": (100, 8), "x.1": (100,)}
+        assert {name: file[name].shape for name in file} == {"image": (100, 8), "label": (100,)}
 
 
 def test_fields_rows_and_form_are_chosen(headrace, file, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import headrace as hr
 from headrace import formats
 from headrace.cli import main
-from headrace.errors import FieldNotFoundError, FileFormatError, OptionError
+from headrace.errors import FieldNotFoundError, FileFormatError, UnknownOptionError
 from headrace.testing import SourceTests
 from tests.bad_input.refusal import refused
 
@@ -56,11 +56,11 @@ def file(records, arrays, tmp_path_factory):
 class TestRecords(SourceTests):
     """The contract."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def oracle(self, arrays):
         return {name: array.astype(array.dtype.newbyteorder("=")) for name, array in arrays.items()}
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def source(self, file, oracle):
         return formats.open_location(file).source(list(oracle))
 
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_said(file, tmp_path):
         hr.open(file)
     with refused(FieldNotFoundError, "no field 'lable'", "Did you mean 'label'"):
         hr.open(file, x="lable")
-    with refused(OptionError, "records files have no option 'allow_external'"):
+    with refused(UnknownOptionError, "records files have no option 'allow_external'"):
         hr.open(file, x="image", allow_external=True)
     cut = tmp_path / "cut.rec"
     cut.write_bytes(Path(file).read_bytes()[:-1])

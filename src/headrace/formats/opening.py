@@ -52,21 +52,27 @@ def open_files(paths: Paths, options: dict[str, Any], kind: Format | None = None
 
     Raises:
         MissingFileError, NoPermissionError, FileFormatError: If a file cannot be opened.
-        OptionError: If the format has no such option.
+        UnknownOptionError: If the format has no such option.
     """
     found = find_files(paths)
     if kind is None:
-        kind = format_of(found[0]) if _is_path(found[0]) else format_for_objects()
-    files = [file for path in found for file in (kind.files(path) if _is_path(path) else [path])]
-    by_path = {file: open_as(kind, file, options) for file in dict.fromkeys(files)}
-    return Opened(kind, tuple(by_path[file] for file in files))
+        kind = format_of(found[0]) if _is_path(found[0]) else _format_for_objects()
+    opened: dict[str, Location] = {}
+    locations = []
+    for path in found:
+        for file in kind.files(os.fspath(path)) if _is_path(path) else [path]:
+            # What is no path is an error here.
+            if not _is_path(file) or file not in opened:
+                opened[file] = open_as(kind, file, options)
+            locations.append(opened[file])
+    return Opened(kind, tuple(locations))
 
 
 def _is_path(value: Any) -> bool:
-    return isinstance(value, (str, os.PathLike))
+    return isinstance(value, (str, bytes, os.PathLike))
 
 
-def format_for_objects() -> Format:
+def _format_for_objects() -> Format:
     """The format whose errors explain what was given in place of a path, such as an h5py file."""
     from headrace.formats.hdf5 import HDF5
 
@@ -106,7 +112,7 @@ def open(  # noqa: A001 - the name that users expect, as in `gzip.open`
         MissingFileError: If there is no such file.
         FileFormatError: If the content is of no known format; says what it looks like.
         FieldNotFoundError: If there is no such column, or x is not named and not clear.
-        OptionError: If the format has no such option.
+        UnknownOptionError: If the format has no such option.
 
     Example:
 

@@ -5,7 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import FileFormatError, OptionError, did_you_mean, some_of
+from headrace.errors import (
+    FileFormatError,
+    OptionError,
+    UnknownOptionError,
+    did_you_mean,
+    some_of,
+)
 from headrace.formats.base import HEAD_BYTES, Format, Location
 from headrace.formats.hdf5 import HDF5
 from headrace.formats.numpy import NumPy
@@ -108,7 +114,7 @@ def open_location(path: str | os.PathLike[str], **options: Any) -> Location:
     """What `path` leads to, opened by its format.
 
     Raises:
-        OptionError: If the format has no such option; and as `format_of`.
+        UnknownOptionError: If the format has no such option; and as `format_of`.
     """
     return open_as(format_of(path), os.fspath(path), options)
 
@@ -117,12 +123,12 @@ def open_as(known: Format, path: str, options: dict[str, Any]) -> Location:
     """A file of a known format, opened with options that the format has.
 
     Raises:
-        OptionError: If it has no such option.
+        UnknownOptionError: If it has no such option.
     """
     for name in options:
         if name not in known.options:
             there = some_of(list(known.options)) if known.options else "none"
-            raise OptionError(
+            raise UnknownOptionError(
                 f"{known.name} files have no option {name!r}."
                 f"{did_you_mean(name, known.options)} There are: {there}."
             )

@@ -17,12 +17,14 @@ from headrace.resources import default_memory, parse_bytes
 from headrace.sources.paths import find_files
 
 DESCRIPTION = """\
-Shows the groups and datasets of an HDF5 file: shape, type, size, how the
-values are stored, and which way Headrace will read them and why. Then it says
-what costs time or mixes badly when a model is trained on the file, each with
-the command that mends it. Files stay as they are: a command writes a new one.
-Files as AnnData, MATLAB, PyTables, pandas, netCDF, NWB and Keras lay them out
-are recognised, and so are samples that are groups or datasets of their own:
+Shows what is in a file: the columns, or the groups and datasets of an HDF5
+file, with shape, type and size, how the values are stored, and which way
+Headrace will read them and why. Then it says what costs time or mixes badly
+when a model is trained on the file, each with the command that mends it. Files
+stay as they are: a command writes a new one.
+
+HDF5 files as AnnData, MATLAB, PyTables, pandas, netCDF, NWB and Keras lay them
+out are recognised, and so are samples that are groups or datasets of their own:
 for those it prints the few lines of Python that read them today.
 
 Little of the data is read, so that this takes a moment even on large files;
@@ -36,18 +38,24 @@ words:
   h5py           the HDF5 library reads, on one core
 
 keys of --json:
-  file, bytes, groups, datasets, complete
+  format, file, bytes, complete
              of the file; complete is false if not everything was looked at
-  objects    for each object: name, kind (group, dataset, type, link, unknown),
-             note, alike (the first object of its group that is of the same
-             form, if many are), attributes; for a group objects and listed,
-             how many it holds and how many of them are here, and content
-             (what that is, if it is no data); for a dataset field (false if
-             it is no field of samples by itself), shape, dtype, members (of
-             compound values), layout, chunk_shape, chunk_bytes, chunks,
-             chunks_written, filters, stored_bytes, decoded_bytes, ratio
-             (stored to decoded), path and reason (how it is read; null if it
-             cannot be), problem (why it cannot be used), damaged
+  groups, datasets
+             of an HDF5 file, how many there are
+  rows, columns
+             the same of files of other formats
+  objects    for each object: name, kind (column, group, dataset, type, link,
+             unknown), note, alike (the first object of its group that is of
+             the same form, if many are), attributes; for a group objects and
+             listed, how many it holds and how many of them are here, and
+             content (what that is, if it is no data); for a column or dataset
+             field (false if it is no field of samples by itself), shape,
+             dtype, stored (how, for a person), stored_bytes, decoded_bytes,
+             ratio (stored to decoded), path and reason (how it is read; null
+             if it cannot be), problem (why it cannot be used), damaged; of a
+             column also type and missing (whether values may be missing), of
+             a dataset members (of compound values), layout, chunk_shape,
+             chunk_bytes, chunks, chunks_written and filters
   advice     kind, datasets, text, language (shell, python or null), command
   setting    memory and batch_size that the advice is for
   next       x, y, sample_weight, python, shell: how to go on; null if that is
