@@ -134,4 +134,5 @@ def write_records(path, **columns):
     Path(path).write_bytes(header.encode() + b"\n" + records.tobytes())
 
 
-register(Records())
+FORMAT = Records()
+register(FORMAT)

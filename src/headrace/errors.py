@@ -150,16 +150,20 @@ class MissingDependencyError(HeadraceError, ImportError):
     """An optional library that is not installed; the message names the extra."""
 
 
-def field_not_found(name: str, available: Iterable[str], where: str) -> FieldNotFoundError:
+def field_not_found(
+    name: str, available: Iterable[str], where: str, things: str = "columns"
+) -> FieldNotFoundError:
     """The error for an unknown field name, with the near ones and all that is there."""
     names = list(available)
     hint = did_you_mean(name, names)
-    return FieldNotFoundError(f"There is no field {name!r} in {where}.{hint} {holds(names)}")
+    return FieldNotFoundError(
+        f"There is no field {name!r} in {where}.{hint} {holds(names, things=things)}"
+    )
 
 
-def holds(names: Sequence[str], what: str = "It") -> str:
+def holds(names: Sequence[str], what: str = "It", things: str = "columns") -> str:
     """What a file, a group or a table holds, as a sentence."""
-    return f"{what} holds: {some_of(names)}." if names else f"{what} holds no datasets."
+    return f"{what} holds: {some_of(names)}." if names else f"{what} holds no {things}."
 
 
 def unequal_lengths(where: str, lengths: Mapping[str, int], more: str = "") -> ShapeError:

@@ -191,7 +191,7 @@ def check_names(part: str, names: Structure) -> None:
         received = wrong[0] if wrong else names
         shown = type(received).__name__ if hasattr(received, "shape") else repr(received)
         raise OptionError(
-            f"Expected {part}= to be a dataset's name, or a list or dict of names. "
+            f"Expected {part}= to be the name of a field, or a list or dict of names. "
             f"Received: {shown}"
         )
 

@@ -135,10 +135,10 @@ def test_lengths_are_lengths_that_can_be_read(tmp_path):
         ({"x": "nope"}, FieldNotFoundError, "no field 'nope' in x= of the new file"),
         ({"x": "image", "y": "labels"}, FieldNotFoundError, "Did you mean 'label'?"),
         ({"x": "image", "sample_weight": "label"}, OptionError, "sample_weight= needs y="),
-        ({"x": []}, OptionError, "Expected x= to be a dataset's name"),
+        ({"x": []}, OptionError, "Expected x= to be the name of a field"),
         ({"x": ["image", None]}, OptionError, "Received: None"),
         ({"x": {1: "image"}}, OptionError, "keys are strings"),
-        ({"x": "image", "y": ...}, OptionError, "Expected y= to be a dataset's name"),
+        ({"x": "image", "y": ...}, OptionError, "Expected y= to be the name of a field"),
     ],
 )
 def test_structures_are_made_of_fields(tmp_path, parts, kind, words):

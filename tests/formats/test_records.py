@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 import headrace as hr
 from headrace import formats
 from headrace.cli import main
-from headrace.errors import FieldNotFoundError, FileFormatError, UnknownOptionError
+from headrace.errors import FieldNotFoundError, FileFormatError, OptionError, UnknownOptionError
 from headrace.testing import SourceTests
 from tests.bad_input.refusal import refused
 
@@ -156,3 +158,26 @@ def test_fit_learns_from_it(file, tmp_path, capsys):
     summary = json.loads(capsys.readouterr().out)
     assert summary["metrics"]["val_accuracy"] > 0.8
     assert keras.saving.load_model(out).count_params() > 0
+
+
+def test_a_package_makes_its_format_known_to_the_command_line(file, tmp_path):
+    """By an entry point, in a process that imports nothing of it by itself."""
+    info = tmp_path / "records_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: records-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[headrace.formats]\nrecords = records:FORMAT\n")
+    paths = [str(tmp_path), str(EXAMPLE.parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace", "info", file],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "600 rows, 3 columns" in done.stdout
+
+
+def test_what_is_no_format_is_not_registered():
+    with refused(OptionError, "Expected an instance of headrace.formats.Format"):
+        formats.register(formats.Format)

@@ -36,7 +36,7 @@ def test_fields_that_are_no_part_go_along(tmp_path, size):
     "parts, error, words",
     [
         ({"x": "photo"}, FieldNotFoundError, ["'photo'", "image"]),
-        ({"x": 5}, OptionError, ["x= to be a dataset's name"]),
+        ({"x": 5}, OptionError, ["x= to be the name of a field"]),
         ({"sample_weight": "label"}, OptionError, ["needs y="]),
     ],
 )

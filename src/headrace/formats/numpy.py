@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from headrace.errors import field_not_found, unequal_lengths
+from headrace.errors import ShapeError, field_not_found, unequal_lengths
 from headrace.formats.base import Format, Location
 from headrace.sources import Source
 from headrace.sources.zipped import Member, ZipSource
@@ -58,20 +58,25 @@ class _NumPySource(ZipSource):
     """Arrays of one file, side by side; it reads others of the same rows when asked for them."""
 
     def __init__(self, location: NumPyLocation, names: Sequence[str], end: int | None) -> None:
-        self._location, self._end = location, end
+        self._location = location
         found = {name: location.array(name) for name in names}
         lengths = {name: source.length for name, source in found.items()}
-        shortest, stop = min(lengths.values()), None
-        if shortest < max(lengths.values()):
-            if end is None or not 0 < end <= shortest:
-                raise unequal_lengths(repr(location.path), lengths)
-            stop = end
+        shortest = min(lengths.values())
+        if shortest < max(lengths.values()) and (end is None or not 0 < end <= shortest):
+            raise unequal_lengths(repr(location.path), lengths)
+        self._end = end if end is not None and 0 < end <= shortest else None
         super().__init__(
-            [Member(s, {name: s.fields[0].name}, 0, stop) for name, s in found.items()]
+            [Member(s, {name: s.fields[0].name}, 0, self._end) for name, s in found.items()]
         )
 
     def select(self, names: Sequence[str]) -> Source:
         if {field.name for field in self.fields}.issuperset(names):
             return self
-        end = self.length if self._end is None else self._end
-        return _NumPySource(self._location, names, end)
+        other = _NumPySource(self._location, names, self._end)
+        if other.length != self.length:
+            raise ShapeError(
+                f"The arrays of {self._location.path!r} have different numbers of rows: "
+                f"{names[0]!r} has {other.length}, those of the data set {self.length}. Choose "
+                "another array."
+            )
+        return other

@@ -93,7 +93,7 @@ def _tree(known: Mapping[str, Any], width: int, strokes: _Strokes) -> Iterator[s
         below.setdefault(item["name"].rpartition("/")[0], []).append(item)
     rows = list(_rows(root, below, "", strokes))
     if not rows:
-        yield "It holds no datasets and no groups."
+        yield "It is empty."
         return
     columns = _columns([row.cells for row in rows if row.cells[1:]], width)
     if any(row.cells[1:] for row in rows):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from headrace.errors import FieldNotFoundError
+from headrace.errors import FieldNotFoundError, OptionError
 from headrace.formats.base import Format, Location
 from headrace.manifest import ATTRIBUTE, CHECKSUMS, Note
 from headrace.sources import Source
@@ -40,6 +40,10 @@ class HDF5Location(Location):
     def __init__(self, path: str, *, allow_external: bool = False) -> None:
         from headrace.sources.hdf5 import path_of
 
+        if not isinstance(allow_external, bool):
+            raise OptionError(
+                f"Expected allow_external to be True or False. Received: {allow_external!r}"
+            )
         self._named = path
         super().__init__(path_of(path))
         self._allow_external = allow_external

@@ -1,7 +1,6 @@
 """`from_hdf5`: samples in HDF5 files."""
 
 from headrace.dataset import Dataset
-from headrace.errors import OptionError
 from headrace.formats.hdf5 import HDF5
 from headrace.formats.opening import dataset_of
 from headrace.sources.paths import Paths
@@ -69,9 +68,5 @@ def from_hdf5(
     data = hr.from_hdf5("jets.h5", x=["jets['pt']", "jets['mass']"], y="jets['tag']")
     ```
     """
-    if not isinstance(allow_external, bool):
-        raise OptionError(
-            f"Expected allow_external to be True or False. Received: {allow_external!r}"
-        )
     options = {"allow_external": allow_external}
     return dataset_of(path, (x, y, sample_weight), start, end, options, HDF5())

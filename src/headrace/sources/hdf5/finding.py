@@ -122,7 +122,7 @@ def _checked(found: Any, file: h5py.File, name: str, path: str) -> h5py.Dataset 
     if isinstance(found, Link):
         return found
     if found is None:
-        raise field_not_found(name, _some_names(file), f"{path!r}")
+        raise field_not_found(name, _some_names(file), f"{path!r}", "datasets")
     if isinstance(found, h5py.Group):
         inside = [f"{name.rstrip('/')}/{inner}" for inner in _some_names(found)]
         listed = f" It holds: {some_of(inside)}." if inside else " It is empty."
@@ -222,7 +222,7 @@ def _follow(file: h5py.File, name: str, path: str, external: bool) -> Link | Non
     if end.kind == "missing":
         raise DataError(
             f"{where} is a link to {end.target!r}, which is not there. "
-            f"{holds(_some_names(file), 'The file')}"
+            f"{holds(_some_names(file), 'The file', 'datasets')}"
         )
     if end.kind == "external" and external:
         return Link(find_beside(end.target, path, "HDF5_EXT_PREFIX"), end.inside)
