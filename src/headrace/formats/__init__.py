@@ -1,8 +1,7 @@
 """Formats of files: the table that `open` and every command ask, and one module for each."""
 
 from headrace.formats.arrays import from_arrays, side_by_side
-from headrace.formats.base import Format, Location
-from headrace.formats.description import Description
+from headrace.formats.base import Description, Format, Location
 from headrace.formats.hdf5.from_hdf5 import from_hdf5
 from headrace.formats.opening import open, open_files, rows_between  # noqa: A004 - as in `gzip.open`
 from headrace.formats.table import FORMATS, format_of, open_location, register

@@ -5,20 +5,40 @@ To add a format, subclass `Format` and `Location`, write a `Source`, and registe
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from headrace.formats.mixing import Setting
 from headrace.manifest import Note
 from headrace.sources import Source
 from headrace.spec import Column
 
-if TYPE_CHECKING:
-    from headrace.formats.description import Description
-    from headrace.formats.mixing import Setting
-
 HEAD_BYTES = 512
 """How many first bytes of a file `Format.recognises` is given."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known about a file.
+
+    Attributes:
+        document: Everything, in a form that JSON keeps; `headrace info --help` names the keys.
+        summary: How much there is in it, for a person: "2 datasets".
+        legend: The words of the format that appear in the document, each with its meaning.
+        damage: Why parts of the file cannot be read, an error each; none if all is well.
+    """
+
+    document: dict[str, Any]
+    summary: str
+    legend: Mapping[str, str] = field(default_factory=dict)
+    damage: tuple[str, ...] = ()
+
+    def about(self, file: str, note: str) -> "Description":
+        """The same about another file, of which this one is an example; says so in a note."""
+        document = {**self.document, "file": file}
+        return replace(self, document=document, summary=f"{self.summary}; {note}")
 
 
 class Location(ABC):
@@ -91,16 +111,15 @@ class Location(ABC):
         """The words of this format that a description uses, such as read paths, explained."""
         return {}
 
-    def describe(self, setting: "Setting", limit: int | None = None) -> "Description":
-        """What `headrace info` shows: columns, read paths, and advice.
+    def describe(self, setting: Setting, limit: int | None = None) -> Description | None:
+        """What `headrace info` shows; None, the default, makes it of the columns.
 
         Args:
             setting: Memory and batch size that the advice is for.
-            limit: How many columns to look at; None for as many as the format thinks fit.
+            limit: How many columns to look at, at most; None for as many as a person reads.
         """
-        from headrace.formats.description import describe_columns
-
-        return describe_columns(self, setting, limit)
+        del setting, limit
+        return None
 
 
 class Format(ABC):

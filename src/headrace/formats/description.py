@@ -3,12 +3,11 @@
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headrace.errors import DataError, FileFormatError, MemoryBudgetError, ReadError
 from headrace.formats.advice import Advice
-from headrace.formats.base import Location
+from headrace.formats.base import Description, Location
 from headrace.formats.mixing import Setting, memory_that_mixes, mixes_well, mixing
 from headrace.formats.roles import Roles, guess
 from headrace.formats.sorting import is_column_of_classes, sorted_rows
@@ -21,28 +20,6 @@ _WORD = re.compile(r"[\w./][\w./ -]*", re.ASCII)
 
 MOST_COLUMNS = 200
 """Columns that are looked at unless more are asked for: what a person reads."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What is known about a file.
-
-    Attributes:
-        document: Everything, in a form that JSON keeps; `headrace info --help` names the keys.
-        summary: How much there is in it, for a person: "2 datasets".
-        legend: The words of the format that appear in the document, each with its meaning.
-        damage: Why parts of the file cannot be read, an error each; none if all is well.
-    """
-
-    document: dict[str, Any]
-    summary: str
-    legend: Mapping[str, str] = field(default_factory=dict)
-    damage: tuple[str, ...] = ()
-
-    def about(self, file: str, note: str) -> "Description":
-        """The same about another file, of which this one is an example; says so in a note."""
-        document = {**self.document, "file": file}
-        return replace(self, document=document, summary=f"{self.summary}; {note}")
 
 
 def advice_document(one: Advice) -> dict[str, Any]:
@@ -69,14 +46,19 @@ def next_steps(reader: str, file: str, roles: Roles | None) -> dict[str, Any] | 
     return {**roles._asdict(), "python": roles.call(reader, file), "shell": shell}
 
 
-def describe_columns(location: Location, setting: Setting, limit: int | None) -> Description:
-    """What is known of a file from its columns alone, whatever its format.
+def describe(location: Location, setting: Setting, limit: int | None = None) -> Description:
+    """What is known of a file: by its format, or else by its columns.
 
     Args:
         location: The file.
         setting: What the advice is for.
-        limit: How many columns to look at, at most; None for 200.
+        limit: How many columns to look at, at most; None for as many as a person reads.
     """
+    return location.describe(setting, limit) or _describe_columns(location, setting, limit)
+
+
+def _describe_columns(location: Location, setting: Setting, limit: int | None) -> Description:
+    """What is known of a file from its columns alone, whatever its format."""
     names = location.names()
     looked_at = names[: limit or MOST_COLUMNS]
     objects: list[dict[str, Any]] = []

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from headrace.errors import OptionError
-from headrace.formats.base import Format, Location
-from headrace.formats.description import Description
+from headrace.formats.base import Description, Format, Location
 from headrace.formats.hdf5 import HDF5, HDF5Location
 from headrace.formats.mixing import Setting
 from headrace.manifest import Note, check_shard, manifest_at, read_manifest
@@ -67,11 +66,11 @@ class ShardsLocation(Location):
             raise OptionError(f"{self.path!r} has {len(self._files)} files: open each by itself.")
         return self._first.source(names, end)
 
-    def describe(self, setting: Setting, limit: int | None = None) -> Description:
+    def describe(self, setting: Setting, limit: int | None = None) -> Description | None:
         """The first shard, and how many there are."""
         manifest_path = manifest_at(Path(self.path))
         assert manifest_path is not None
         manifest = read_manifest(manifest_path)
         found = self._first.describe(setting, limit)
         note = f"the first of {len(self._files)} shards; {manifest.rows:,} rows in all of them"
-        return found.about(file=self.path, note=note)
+        return found and found.about(file=self.path, note=note)

@@ -11,7 +11,7 @@ from headrace.cli.inputs import add_format_options, format_options, positive
 from headrace.cli.parser import EXIT_CODES
 from headrace.errors import FileFormatError, OptionError, some_of
 from headrace.formats import open_location
-from headrace.formats.description import MOST_COLUMNS
+from headrace.formats.description import MOST_COLUMNS, describe
 from headrace.formats.mixing import Setting
 from headrace.resources import default_memory, parse_bytes
 from headrace.sources.paths import find_files
@@ -118,7 +118,7 @@ def run(options: argparse.Namespace) -> None:
     """
     memory = default_memory() if options.memory is None else parse_bytes(options.memory)
     location = open_location(_one_file(options.file), **format_options(options))
-    found = location.describe(Setting(memory, options.batch_size), options.limit)
+    found = describe(location, Setting(memory, options.batch_size), options.limit)
     if options.json:
         text = json.dumps(found.document, indent=2, allow_nan=False)
     else:

@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from headrace.errors import FieldNotFoundError, OptionError
-from headrace.formats.base import Format, Location
+from headrace.formats.base import Description, Format, Location
+from headrace.formats.mixing import Setting
 from headrace.manifest import ATTRIBUTE, CHECKSUMS, Note
 from headrace.sources import Source
 from headrace.sources.signatures import hdf5_offset
-
-if TYPE_CHECKING:
-    from headrace.formats.description import Description
-    from headrace.formats.mixing import Setting
 
 
 class HDF5(Format):
@@ -78,7 +75,7 @@ class HDF5Location(Location):
                 f"so; x={name!r} takes the first axis."
             )
 
-    def describe(self, setting: "Setting", limit: int | None = None) -> "Description":
+    def describe(self, setting: Setting, limit: int | None = None) -> Description:
         """The tree of groups and datasets, and all advice on them."""
         from headrace.formats.hdf5.info import describe
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from headrace.formats.advice import Advice
-from headrace.formats.description import Description
+from headrace.formats.base import Description
 from headrace.formats.hdf5.info import content, storing
 from headrace.formats.hdf5.info.conventions import recognise
 from headrace.formats.hdf5.info.document import document_of, legend_of, summary_of
