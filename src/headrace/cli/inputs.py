@@ -1,4 +1,4 @@
-"""The samples that a command works on: options that name them, and the data set they make."""
+"""Options that name columns, rows and resources, and the data set that they open."""
 
 import argparse
 import json

@@ -70,15 +70,15 @@ def from_arrays(x: Structure, y: Structure = None, sample_weight: Any = None) ->
 def side_by_side(
     parts: tuple[Structure, Structure, Structure], member_of: Callable[[str, Any], Member]
 ) -> Dataset:
-    """A data set of things side by side, named by their places in x, y and sample_weight.
+    """A data set of arrays side by side, named after their places in x, y and sample_weight.
 
     Args:
-        parts: Nests of things.
-        member_of: Makes one thing the source of a field of a name.
+        parts: x, y and sample_weight: nests of arrays, or of what `member_of` takes.
+        member_of: Called with a field's name and a leaf of the nests; returns its source.
 
     Raises:
         OptionError: If a part is an empty nest, or there are weights and no target.
-        ShapeError: If the things differ in length.
+        ShapeError: If the arrays differ in length.
     """
     check_weights(*parts[1:])
     members: dict[str, Member] = {}

@@ -1,4 +1,4 @@
-"""What a format of files is: how its files are recognised, opened, described and read.
+"""The interface of a format: how its files are recognised, opened, described and read.
 
 To add a format, subclass `Format` and `Location`, write a `Source`, and register it: one line in
 `formats/table.py`, or `headrace.formats.register` from another package.
@@ -21,13 +21,13 @@ HEAD_BYTES = 512
 
 @dataclass(frozen=True)
 class Description:
-    """What is known about a file.
+    """What `headrace info` shows about a file.
 
     Attributes:
-        document: Everything, in a form that JSON keeps; `headrace info --help` names the keys.
+        document: All of it as a JSON document; `headrace info --help` explains the keys.
         summary: How much there is in it, for a person: "2 datasets".
-        legend: The words of the format that appear in the document, each with its meaning.
-        damage: Why parts of the file cannot be read, an error each; none if all is well.
+        legend: Words of the format that appear in the document, each with its meaning.
+        damage: The errors of parts that cannot be read; empty if there are none.
     """
 
     document: dict[str, Any]
@@ -36,7 +36,7 @@ class Description:
     damage: tuple[str, ...] = ()
 
     def about(self, file: str, note: str) -> "Description":
-        """The same about another file, of which this one is an example; says so in a note."""
+        """A copy that names another file, and has a note behind the summary."""
         document = {**self.document, "file": file}
         return replace(self, document=document, summary=f"{self.summary}; {note}")
 
@@ -59,7 +59,7 @@ class Location(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """The names of all columns, in the order of the file; cheap."""
+        """The names of all columns, in the order of the file, found without reading data."""
 
     @abstractmethod
     def source(self, names: Sequence[str], end: int | None = None) -> Source:
@@ -112,7 +112,7 @@ class Location(ABC):
         return {}
 
     def describe(self, setting: Setting, limit: int | None = None) -> Description | None:
-        """What `headrace info` shows; None, the default, makes it of the columns.
+        """The format's own description; None, the default, has one made from the columns.
 
         Args:
             setting: Memory and batch size that the advice is for.

@@ -1,4 +1,4 @@
-"""What `headrace info` knows about a file, and how it is found out from columns of any format."""
+"""The description of a file that `headrace info` shows, for any format."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ from headrace.formats.advice import Advice
 from headrace.formats.base import Description, Location
 from headrace.formats.mixing import Setting, memory_that_mixes, mixes_well, mixing
 from headrace.formats.roles import Roles, guess
-from headrace.formats.sorting import is_column_of_classes, sorted_rows
+from headrace.formats.sorted_rows import is_column_of_classes, sorted_rows
 from headrace.resources import format_bytes
 from headrace.sources import Source
 from headrace.spec import Field
@@ -19,11 +19,11 @@ _WORD = re.compile(r"[\w./][\w./ -]*", re.ASCII)
 """Names that `headrace fit` takes as they are."""
 
 MOST_COLUMNS = 200
-"""Columns that are looked at unless more are asked for: what a person reads."""
+"""How many columns are described unless the user asks for more."""
 
 
 def advice_document(one: Advice) -> dict[str, Any]:
-    """Advice, in a form that JSON keeps."""
+    """Advice as a JSON document."""
     return {
         "kind": one.kind,
         "datasets": list(one.columns),
@@ -34,7 +34,7 @@ def advice_document(one: Advice) -> dict[str, Any]:
 
 
 def next_steps(reader: str, file: str, roles: Roles | None) -> dict[str, Any] | None:
-    """How to go on with a file, in Python and in a shell; None if it is not clear what x is."""
+    """Code that opens a file and trains on it, in Python and in a shell; None if x is not clear."""
     if roles is None:
         return None
     shell = None
@@ -47,7 +47,7 @@ def next_steps(reader: str, file: str, roles: Roles | None) -> dict[str, Any] | 
 
 
 def describe(location: Location, setting: Setting, limit: int | None = None) -> Description:
-    """What is known of a file: by its format, or else by its columns.
+    """Describes a file: by its format's own method, or else from its columns.
 
     Args:
         location: The file.
@@ -58,7 +58,7 @@ def describe(location: Location, setting: Setting, limit: int | None = None) -> 
 
 
 def _describe_columns(location: Location, setting: Setting, limit: int | None) -> Description:
-    """What is known of a file from its columns alone, whatever its format."""
+    """Describes a file from its columns alone, whatever its format."""
     names = location.names()
     looked_at = names[: limit or MOST_COLUMNS]
     objects: list[dict[str, Any]] = []
@@ -143,7 +143,7 @@ def _advise(
     roles: Roles | None,
     setting: Setting,
 ) -> Any:
-    """What a person should know about the columns before training on them."""
+    """Advice for a person who is about to train on the columns."""
     if not fields:
         return
     x = roles.x if roles else max(fields, key=lambda n: fields[n].nbytes * sources[n].length)
@@ -159,7 +159,7 @@ def _advise(
 
 
 def _weak_mixing(location: Location, source: Source, name: str, setting: Setting) -> Any:
-    """Blocks that are too large to be mixed well in the memory."""
+    """Advice on blocks that are too large to mix well in the memory."""
     memory = format_bytes(setting.memory)
     try:
         shuffle = mixing(source, name, setting)

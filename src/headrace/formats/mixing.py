@@ -1,4 +1,4 @@
-"""What a loader would do with datasets under a memory budget: asked of the loader's arithmetic."""
+"""How well a loader would shuffle columns in a given memory, computed without reading them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,21 +11,21 @@ from headrace.order import Span
 from headrace.sources import Source
 
 _MOST_BLOCKS = 500_000
-"""Working out an order of more blocks takes seconds; that many mix well in any case."""
+"""More blocks than this mix well in any case; computing their order would take seconds."""
 
 _PLENTY = 64
-"""A budget of so many times the blocks that mix well leaves no doubt."""
+"""Memory for so many times the blocks that are enough needs no computation."""
 
 
 class Setting(NamedTuple):
-    """What an order is judged for."""
+    """The memory, in bytes, and the batch size that a shuffle is judged for."""
 
     memory: int
     batch_size: int
 
     @property
     def window_bytes(self) -> int:
-        """About what a window gets: two of them share what batches leave."""
+        """About the bytes of a window: two windows share the memory that batches leave."""
         return self.memory // 3
 
     @property
@@ -40,7 +40,7 @@ def view_of(source: Source, names: Sequence[str]) -> View:
 
 
 def mixing(source: Source, name: str, setting: Setting) -> Shuffle | None:
-    """What `shuffle=True` would do; None if it mixes very many blocks.
+    """The shuffle that `shuffle=True` would give; None if it mixes very many blocks.
 
     Raises:
         MemoryBudgetError: If the memory holds no two blocks; says the least that works.
@@ -56,19 +56,19 @@ def mixing(source: Source, name: str, setting: Setting) -> Shuffle | None:
 
 
 def mixes_well(shuffle: Shuffle | None, setting: Setting) -> bool:
-    """Whether `batch()` would have nothing to say."""
+    """Whether `batch()` would give no warning about mixing."""
     if shuffle is None or shuffle.blocks_per_window is None:
         return True
     return shuffle.blocks_per_window >= setting.enough_blocks
 
 
 def mixes_anyway(block_bytes: int, setting: Setting) -> bool:
-    """Whether blocks are so small that there is nothing to work out."""
+    """Whether blocks are so small that they mix well without further computation."""
     return _PLENTY * setting.enough_blocks * block_bytes < setting.memory
 
 
 def memory_that_mixes(source: Source, name: str, setting: Setting) -> int:
-    """A budget that mixes well, among this one doubled again and again."""
+    """The first memory that mixes well among 2, 4, 8, ... times this one, in bytes."""
     memory = setting.memory
     while True:
         memory *= 2
@@ -81,9 +81,9 @@ def memory_that_mixes(source: Source, name: str, setting: Setting) -> int:
 
 
 def decoded_again(source: Source, names: Sequence[str], setting: Setting) -> float:
-    """Bytes decoded again in an epoch for each one decoded: blocks of several fields overlap.
+    """Bytes decoded repeatedly in an epoch per byte decoded, because blocks of fields overlap.
 
-    A loader reads neighbouring blocks together to avoid that, as far as it still mixes well.
+    A loader reads neighbouring blocks together to avoid this, as far as it still mixes well.
     """
     view = view_of(source, names)
     try:

@@ -1,4 +1,4 @@
-"""From paths to a data set, for every format alike."""
+"""Opens paths as one data set, for every format alike."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ def open_files(paths: Paths, options: dict[str, Any], kind: Format | None = None
 
     Args:
         paths: A path, a list of paths, or a pattern.
-        options: Of the format.
+        options: The options of the format.
         kind: The format; None for that of the first file.
 
     Raises:
@@ -61,7 +61,7 @@ def open_files(paths: Paths, options: dict[str, Any], kind: Format | None = None
     locations = []
     for path in found:
         for file in kind.files(os.fspath(path)) if _is_path(path) else [path]:
-            # What is no path is an error here.
+            # Opening raises the error for what is not a path.
             if not _is_path(file) or file not in opened:
                 opened[file] = open_as(kind, file, options)
             locations.append(opened[file])
@@ -73,7 +73,7 @@ def _is_path(value: Any) -> bool:
 
 
 def _format_for_objects() -> Format:
-    """The format whose errors explain what was given in place of a path, such as an h5py file."""
+    """The format whose error explains what was given in place of a path, such as an h5py file."""
     from headrace.formats.hdf5 import HDF5
 
     return HDF5()
@@ -138,7 +138,7 @@ def dataset_of(
         parts: x, y and sample_weight as names of columns; x may be `...`.
         start: First row used.
         end: Row before which to stop; None for the end.
-        options: Of the format.
+        options: The options of the format.
         kind: The format; None for that of the first file.
     """
     for part, names in zip(("x", "y", "sample_weight"), parts, strict=True):
@@ -170,7 +170,7 @@ def dataset_of(
 
 
 def _notes(first: Note, opened: Opened) -> Iterator[Note]:
-    """What each file says about itself, one after the other: often the first one is enough."""
+    """The note of each file, read only as far as the caller iterates."""
     yield first
     yield from (location.note() for location in opened.each[1:])
 
@@ -178,7 +178,7 @@ def _notes(first: Note, opened: Opened) -> Iterator[Note]:
 def _structure(
     location: Location, parts: tuple[Structure, Structure, Structure], note: Note
 ) -> tuple[Structure, Structure, Structure]:
-    """x, y and sample_weight: as the user says, else as the files say, else what is left."""
+    """x, y and sample_weight: as the user named them, else as the files note them, else the rest."""
     if all(part is None for part in parts):
         parts = (note.x, note.y, note.sample_weight)
     x, y, sample_weight = parts
@@ -199,7 +199,7 @@ def _structure(
 
 
 def _which_x(location: Location, left: list[str], taken: list[str]) -> FieldNotFoundError:
-    """The error where x is not named, and not clear."""
+    """The error for an x that is not named and not clear."""
     word, where = location.column_word, repr(location.path)
     if left:
         return FieldNotFoundError(

@@ -15,14 +15,14 @@ _NOTES = frozenset(
         *("longitude", "file", "files", "filename", "filenames", "path", "paths", "key", "keys"),
     }
 )
-"""Such names say where a sample is from: they are not guessed as what to predict."""
+"""Names of columns that say where a sample comes from; they are never guessed as targets."""
 
 _PARTS = re.compile(r"[_-]?(train|training)[_-]?")
-"""What names of data that are cut into parts have in front or behind, as in `x_train`."""
+"""The prefix or suffix of names such as `x_train`."""
 
 
 class Roles(NamedTuple):
-    """The columns that take each part; `y` and `sample_weight` may be None."""
+    """Columns as x, y and sample_weight; `y` and `sample_weight` may be None."""
 
     x: str
     y: str | None = None
@@ -45,17 +45,17 @@ class Roles(NamedTuple):
 
 
 def python_call(function: str, *given: str, **options: object) -> str:
-    """A call as Python, with the options that are not None."""
+    """Python code of a call, with the options that are not None."""
     named = (f"{name}={value!r}" for name, value in options.items() if value is not None)
     return f"{function}({', '.join([*given, *named])})"
 
 
 def assign(fields: dict[str, Field]) -> Roles | None:
-    """Gives each of several datasets of one length its part, if only one way is likely."""
+    """Assigns columns of one length to x, y and sample_weight; None unless one way is likely."""
     weight = _named(fields, _WEIGHTS)
     left = {name: field for name, field in fields.items() if name != weight}
     if len(left) == 1:
-        # A lone label has its samples in some other place.
+        # A label alone: its samples are elsewhere.
         return None if _named(left, _Y) else Roles(*left)
     y = _named(left, _Y)
     x = _named({name: field for name, field in left.items() if name != y}, _X)
@@ -75,33 +75,33 @@ def assign(fields: dict[str, Field]) -> Roles | None:
 
 
 def is_input(name: str) -> bool:
-    """Whether a dataset is called as inputs of models are."""
+    """Whether a column has a usual name of inputs."""
     return _last(name) in _X
 
 
 def is_label(name: str) -> bool:
-    """Whether a dataset, or a member of one, is called as labels are."""
+    """Whether a column, or a member of one, has a usual name of labels."""
     return _last(name) in _Y
 
 
 def is_note(name: str) -> bool:
-    """Whether a dataset is called as what says where a sample is from."""
+    """Whether a column's name says that it tells where a sample comes from."""
     return _last(name) in _NOTES
 
 
 def _named(fields: dict[str, Field], names: frozenset[str]) -> str | None:
-    """The only one of these fields that has one of these names."""
+    """The field with one of these names; None if there is none, or more than one."""
     found = [name for name in fields if _last(name) in names]
     return found[0] if len(found) == 1 else None
 
 
 def _last(name: str) -> str:
-    """The last part of a name, without what says which part of the data it is of."""
+    """The last part of a name, without the prefix or suffix `train`."""
     return _PARTS.sub("", name.rpartition("/")[2].lower())
 
 
 def guess(fields: dict[str, Field], lengths: dict[str, int]) -> Roles | None:
-    """The parts as a person would name them; None where they would have to ask.
+    """Guesses x, y and sample_weight; None if that is not clear.
 
     Args:
         fields: The columns that a model may take.

@@ -1,4 +1,4 @@
-"""The table of formats: which there are, and which one a file has."""
+"""The table of formats, and the search for the format of a file."""
 
 import importlib.metadata
 import os
@@ -20,7 +20,7 @@ from headrace.sources.file import opening_error
 from headrace.sources.signatures import looks_like
 
 FORMATS: list[Format] = [Shards(), HDF5(), NumPy()]
-"""All formats, in the order in which they are asked whether a file is theirs."""
+"""All formats, in the order in which `recognises` is called."""
 
 _PLUGINS = "headrace.formats"
 """The group of entry points under which other packages offer formats."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import headrace as hr
-from headrace.formats.hdf5.info.storing import MANY_CHUNKS
+from headrace.formats.hdf5.info.storage_advice import MANY_CHUNKS
 from tests.cli.info.helpers import assert_same_data, repeated, run_in_shell
 from tests.files import images
 

@@ -1,4 +1,4 @@
-"""What `headrace info` knows about a file, as lines for a person."""
+"""The description of a file as lines of text for a terminal."""
 
 import textwrap
 import unicodedata
@@ -15,12 +15,12 @@ _GAP = "  "
 
 _HEADS = ("", "shape", "type", "in memory", "in file")
 _MOST_COLUMNS = (40, 30, 14, 12, 16)
-"""Columns that a cell may take, where there is room."""
+"""The most characters of a cell in each column."""
 
 _FEWEST_COLUMNS = (14, 12, 8, 9, 9)
 
 _MOST_ALIKE = 20
-"""Pieces of advice that one command mends, and that are read one by one."""
+"""The most pieces of advice that are shown one by one if one command fixes them all."""
 
 
 class _Strokes(NamedTuple):
@@ -134,7 +134,7 @@ def _rows(
 def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
     """The lines for one object."""
     details = []
-    # What is no data of the user's takes one line.
+    # Objects that hold no data of the user's take one line.
     brief = item.get("field") is False or bool(item.get("content"))
     if item["kind"] == "group":
         number = item["objects"]
@@ -147,7 +147,7 @@ def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
         details.append(("", item["note"]))
     problem = item["problem"]
     if problem and (item["damaged"] or not brief):
-        # Most errors go on after the name of the dataset.
+        # Most errors start with the name of the dataset, which is left out here.
         said = f"it {problem}" if problem[0].islower() else problem
         details.append(("", said if item["damaged"] else f"cannot be used: {said}"))
     cells: tuple[str, ...] = (name,)
@@ -210,7 +210,7 @@ def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
     yield ""
     groups: dict[Any, list[Any]] = {}
     for one in found:
-        # Without a command, those of one kind stand together.
+        # Advice without a command is grouped by its kind.
         groups.setdefault((one["language"], one["command"] or one["kind"]), []).append(one)
     number = 0
     for (language, command), ones in groups.items():

@@ -1,13 +1,13 @@
-"""What `headrace info` knows about a file, as what JSON can hold; `--help` names the keys."""
+"""The description of an HDF5 file as a JSON document; `headrace info --help` explains the keys."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from headrace.formats.description import advice_document, next_steps
-from headrace.formats.hdf5.info.alike import first_alike
 from headrace.formats.hdf5.info.conventions import Recognised
 from headrace.formats.hdf5.info.fields import READER
+from headrace.formats.hdf5.info.similar import first_alike
 from headrace.formats.mixing import Setting
 from headrace.manifest import ATTRIBUTE, CHECKSUMS
 from headrace.resources import format_bytes
@@ -22,7 +22,7 @@ _OF_PROGRAMS = re.compile(
     "|block\\d+_items_variety|pandas_(type|version)|(data|values)_(columns|cols)|index_cols"
     "|non_index_axes|nan_rep"
 )
-"""Attributes that Headrace and other programs note for themselves."""
+"""Attributes that programs, Headrace among them, write for their own use; they are not shown."""
 
 _PLACES = {
     "contiguous": "in one piece",
@@ -35,7 +35,7 @@ READ_PATHS = {
     "direct chunks": "whole chunks are read, and decoded on all cores",
     "h5py": "the HDF5 library reads, on one core",
 }
-"""What the ways of reading a dataset mean."""
+"""The ways of reading a dataset, explained."""
 
 _CHUNK = "a piece of a dataset that is stored, and compressed, by itself"
 
@@ -45,9 +45,9 @@ def document_of(file: str, found: Survey, known: Recognised, setting: Setting) -
 
     Args:
         file: The file, as it is to be named in commands.
-        found: What is in it.
-        known: What of that follows conventions, and all advice on the file.
-        setting: What the advice is for.
+        found: The objects in it.
+        known: The recognised conventions, and all advice on the file.
+        setting: The memory and batch size that the advice is for.
     """
     everything = found.everything()
     kinds = [item.kind for item in everything]
@@ -134,7 +134,7 @@ def summary_of(document: Mapping[str, Any]) -> str:
 
 
 def legend_of(document: Mapping[str, Any]) -> dict[str, str]:
-    """What the words mean that appear in a document."""
+    """The words that appear in a document, explained."""
     shown = [item for item in document["objects"] if item.get("field")]
     paths = {item["path"] for item in shown if item.get("path")}
     words = {path: text for path, text in READ_PATHS.items() if path in paths}

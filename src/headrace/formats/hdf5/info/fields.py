@@ -1,4 +1,4 @@
-"""The fields of an HDF5 file that a model may take, and the calls that read them."""
+"""The datasets of an HDF5 file that a model can take, and Python calls that read them."""
 
 from headrace.formats import roles
 from headrace.formats.roles import Roles, assign, python_call
@@ -10,7 +10,7 @@ READER = "hr.from_hdf5"
 
 
 def guess(datasets: list[Found]) -> Roles | None:
-    """The parts as a person would name them; None where they would have to ask.
+    """Guesses which datasets are x, y and sample_weight; None if that is not clear.
 
     Args:
         datasets: All that are there.
@@ -20,7 +20,7 @@ def guess(datasets: list[Found]) -> Roles | None:
 
 
 def fields_of(datasets: list[Found]) -> dict[str, Field]:
-    """The fields that a model may take."""
+    """The fields of numbers among some datasets."""
     return {item.name: field for item in datasets if (field := numbers(item))}
 
 
@@ -34,7 +34,7 @@ def read_together(path: str, names: list[str], fields: dict[str, Field], end: in
 
 
 def numbers(item: Found) -> Field | None:
-    """A dataset's field, if it holds numbers that a model may take."""
+    """The field of a dataset; None unless it holds numbers that a model can take."""
     if item.error or not item.source or not item.storage or not item.storage.mostly_written:
         return None
     field = item.source.fields[0]

@@ -1,4 +1,4 @@
-"""Rows that nobody wrote."""
+"""Advice on rows that were never written, which read as fill values."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from headrace.sources.hdf5.survey import Found
 
 
 def advise(path: str, item: Found, roles: Roles | None) -> Iterator[Advice]:
-    """What of a dataset was never written.
+    """Advice on the parts of a dataset that were never written.
 
     Args:
         path: The file, as it is to be named in commands.
@@ -41,7 +41,7 @@ def advise(path: str, item: Found, roles: Roles | None) -> Iterator[Advice]:
 
 
 def written_end(item: Found) -> int | None:
-    """The row behind the last chunk that was written, if there are more and some were."""
+    """The row after the last written chunk; None if the last chunk is written, or none is."""
     storage, source = item.storage, item.source
     if storage is None or source is None or item.error or not storage.written:
         return None

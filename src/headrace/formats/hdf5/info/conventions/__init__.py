@@ -1,7 +1,7 @@
-"""Conventions: how programs lay out their HDF5 files, known by the marks that they leave there.
+"""Conventions: how known programs lay out their HDF5 files.
 
-Each recogniser is a function that says what of a file follows one convention, and which code of
-today makes samples of it. To know one more is to write one more, with a line in the table.
+Each recogniser is a function that finds the objects of a file that follow one convention, and gives
+code that reads samples from them. A new convention is a new function and a line in `RECOGNISERS`.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,20 +40,20 @@ RECOGNISERS: tuple[Callable[[str, Survey], Iterator[Finding]], ...] = (
     values.text_labels,
     netcdf.packed,
 )
-"""Who is asked, in this order: each sees what those before did not hide. Takes the file, as it is
-to be named in code, and what is in it."""
+"""All recognisers, in the order in which they run: each gets the survey without the datasets that
+earlier ones have hidden. A recogniser takes the file's name, for use in code, and the survey."""
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """What of a file follows conventions.
+    """The parts of a file that follow conventions.
 
     Attributes:
-        survey: What is in the file, without the datasets that are no fields by themselves.
-        roles: Which of the others are x and y; None where that is not clear, or where advice
-            says how to go on.
-        advice: What they are, and code that makes samples of them.
-        folded: Groups whose content is left out of the page, each with what it is.
+        survey: The file without the datasets that are not fields by themselves.
+        roles: Which of the other datasets are x and y; None if that is not clear, or if the
+            advice already has code that reads them.
+        advice: What was recognised, each with code that reads samples from it.
+        folded: Groups that the page shows in one line, each with what it holds.
     """
 
     survey: Survey
@@ -63,7 +63,7 @@ class Recognised:
 
 
 def recognise(path: str, survey: Survey) -> Recognised:
-    """Asks all recognisers about a file.
+    """Runs all recognisers on a file.
 
     Args:
         path: The file, as it is to be named in code.

@@ -1,4 +1,4 @@
-"""What is found where a file follows the conventions of some program."""
+"""The result of a recogniser, and helpers that recognisers share."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Finding:
             nothing to say.
         hidden: Datasets that are no fields of samples by themselves: neither offered as x or y,
             nor judged by how they are stored.
-        folded: Groups whose content is left out of the page, each with what it is in a few words.
+        folded: Groups that the page shows in one line, each with what it holds, in a few words.
         roles: Which datasets are x and y, where the convention says so.
         answered: Whether the advice says how to go on, or that there is no way, so that nothing
             else is offered.

@@ -36,7 +36,7 @@ _OTHERS = {
     b"\x80\x04": "pickle",
     b"\x80\x05": "pickle",
 }
-"""How files begin."""
+"""The first bytes of kinds of files."""
 
 
 def image_kind(values: Any) -> str:

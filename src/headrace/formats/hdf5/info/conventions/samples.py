@@ -1,4 +1,4 @@
-"""Samples that are groups or datasets of their own, where a sample is a row of a dataset here."""
+"""Files in which each sample is a group or a dataset of its own."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ import numpy as np
 
 from headrace.errors import HeadraceError
 from headrace.formats.advice import Advice
-from headrace.formats.hdf5.info.alike import numbered, pattern
 from headrace.formats.hdf5.info.conventions.finding import (
     Finding,
     below,
@@ -17,16 +16,17 @@ from headrace.formats.hdf5.info.conventions.finding import (
     shape_of,
 )
 from headrace.formats.hdf5.info.conventions.images import IMPORTS, image_kind
-from headrace.formats.hdf5.info.conventions.joining import Label, join_command
+from headrace.formats.hdf5.info.conventions.join_command import Label, join_command
+from headrace.formats.hdf5.info.similar import numbered, pattern
 from headrace.formats.roles import is_input, is_label
 from headrace.sources.hdf5.marks import LABELS, first_values
 from headrace.sources.hdf5.survey import Found, Survey
 
 MANY = 10
-"""From so many groups or datasets of one form on, each is a sample and not a part or a field."""
+"""So many numbered groups or datasets of one form are samples; fewer are parts or fields."""
 
 MANY_DATASETS = 100
-"""From so many datasets of one form on, whatever their names, each is a sample and not a field."""
+"""So many datasets of one form, whatever their names, are samples and not fields."""
 
 FEW = 3
 """Groups of rows, under numbered names."""
@@ -64,7 +64,7 @@ class _Units:
         items: Those that were looked at.
         depth: 1 if the group holds them itself, 2 if groups in it do.
         number: How many there are, as far as that is known.
-        complete: Whether there are no more.
+        complete: Whether these are all.
         test: Code that tells whether a name is one of theirs; "" where all are.
     """
 
@@ -120,7 +120,7 @@ def samples(path: str, survey: Survey) -> Iterator[Finding]:
 
 
 def _in_group(group: Found) -> _Units | None:
-    """What may be samples in a group itself: most of what it holds, under names of one kind."""
+    """Candidates in a group itself: most of its objects, if their names are of one kind."""
     items, test = group.children, ""
     [(common, _)] = Counter(map(pattern, items)).most_common(1)
     others = [item for item in items if pattern(item) != common]
@@ -135,7 +135,7 @@ def _in_group(group: Found) -> _Units | None:
 
 
 def _in_folders(group: Found) -> _Units | None:
-    """What may be samples in the groups of a group."""
+    """Candidates in the groups of a group."""
     folders = [item for item in group.children if item.kind == "group"]
     if len(folders) != len(group.children) or len(folders) < 2:
         return None
@@ -194,7 +194,7 @@ def _are_rows(fields: dict[str, list[Found]]) -> bool:
     return True
 
 
-# What to do about them.
+# The advice.
 
 
 def _findings(path: str, units: _Units, fields: dict[str, list[Found]]) -> Iterator[Finding]:

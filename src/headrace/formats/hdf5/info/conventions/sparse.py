@@ -45,7 +45,8 @@ x = csc_matrix(tuple(parts), shape={shape}).tocsr()
 """
 
 _PARTS = (("indices", "indptr"), ("ir", "jc"))
-"""What the arrays beside `data` are called: places, and where each row or column ends."""
+"""Pairs of names of the arrays beside `data`: of the indices, and of the pointers to row or column
+ends."""
 
 _BESIDE = ("layers", "obsm", "obsp", "raw", "uns", "var", "varm", "varp")
 """Groups of AnnData that are neither samples nor labels."""
@@ -57,7 +58,7 @@ class _Matrix:
 
     Attributes:
         group: Its group.
-        places, ends: What its arrays beside `data` are called.
+        places, ends: Names of its arrays of indices and of pointers.
         shape: Samples first; None for columns of which nothing says how many there are.
         by_row: Whether the values of a sample are stored side by side.
     """

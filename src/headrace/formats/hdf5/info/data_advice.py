@@ -1,4 +1,4 @@
-"""What the data themselves may mislead with: rows sorted by class, rows that nobody wrote."""
+"""Advice on the data themselves: rows sorted by class, missing rows, types that no model takes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,21 +7,21 @@ from headrace.errors import TypeNotSupportedError
 from headrace.formats.advice import Advice
 from headrace.formats.hdf5.info import unwritten
 from headrace.formats.hdf5.info.fields import READER, fields_of, numbers, read_together
-from headrace.formats.hdf5.info.storing import NEARLY
+from headrace.formats.hdf5.info.storage_advice import NEARLY
 from headrace.formats.mixing import Setting
 from headrace.formats.roles import Roles
-from headrace.formats.sorting import is_column_of_classes, sorted_rows
+from headrace.formats.sorted_rows import is_column_of_classes, sorted_rows
 from headrace.sources.hdf5.survey import Survey
 
 
 def advise(path: str, survey: Survey, roles: Roles | None, setting: Setting) -> list[Advice]:
-    """What about the content of a file a person should know before training on it.
+    """Advice on the data in a file, for a person who is about to train on it.
 
     Args:
         path: The file, as it is to be named in commands.
         survey: What is in it.
         roles: Which datasets are likely x and y.
-        setting: What the order is judged for.
+        setting: The memory and batch size that the advice is for.
     """
     found = [advice for item in survey.datasets() for advice in unwritten.advise(path, item, roles)]
     found += _too_short(path, survey)
@@ -59,7 +59,7 @@ def _too_short(path: str, survey: Survey) -> Iterator[Advice]:
 
 
 def _unusable(survey: Survey) -> Iterator[Advice]:
-    """Columns beside the samples that have to be made something else first."""
+    """Datasets with a row for each sample whose type no model takes."""
     lengths = {item.source.length for item in survey.datasets() if item.source}
     for item in survey.datasets():
         rows = item.storage.length if item.storage else 0
@@ -80,7 +80,7 @@ def _sorted_rows(
     if roles:
         main = usable[roles.x]
     assert main.storage
-    # A virtual dataset may be as long as it cares to say, in blocks too small to matter.
+    # A virtual dataset may declare any length; its blocks are too small to matter.
     mixed = None if main.storage.layout == "virtual" else main.source
     columns = {
         name: item.source

@@ -1,4 +1,4 @@
-"""Rows that are sorted by class: found by reading a little of a column."""
+"""Advice on rows that are sorted by class, found by reading a small part of a column."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -18,20 +18,20 @@ WHOLE_BYTES = 4_000_000
 """A column of labels up to this size is read as a whole: milliseconds."""
 
 PLACES = 256
-"""Places in a longer column that are looked at."""
+"""How many runs of rows are read from a longer column."""
 
 NEIGHBOURS = 1024
-"""Neighbouring rows at each place, at most."""
+"""The most rows of a run."""
 
 DECODED_BYTES = 16_000_000
 DECODED_BLOCKS = 512
-"""What is decoded of a column at most: a tenth of a second."""
+"""The most that is decoded of a column: a tenth of a second."""
 
 LONG_RUNS = 10
-"""Equal neighbours in runs so many times as long as random order makes them are no accident."""
+"""Runs of equal values so many times as long as in random order are not chance."""
 
 FEWEST_CHANGES = 30
-"""Changes of the value that random order would show; of fewer, nothing can be said."""
+"""With fewer changes of the value expected in random order, nothing can be concluded."""
 
 MOST_CLASSES = 10_000
 """A column of more different values is hardly a class."""
@@ -60,7 +60,7 @@ def sorted_rows(
         roles: Which columns are x and y; None if each column that is looked at may be y.
         x: The largest column, which shuffling has to mix.
         main: Reads x; None if how `shuffle=True` mixes it is not to be worked out.
-        setting: What the order is judged for.
+        setting: The memory and batch size that the advice is for.
         call: The Python that reads columns with these roles.
     """
     chosen = {n: s for n, s in columns.items() if roles and n == roles.y} or columns
@@ -84,7 +84,7 @@ def sorted_rows(
 
 
 def _evened_out(main: Source | None, name: str, setting: Setting) -> str:
-    """What shuffling makes of it when the largest column is read."""
+    """A sentence on how far `shuffle=True` undoes the sorting."""
     if main is None:
         return "shuffle=True evens that out."
     try:
@@ -99,7 +99,7 @@ def _evened_out(main: Source | None, name: str, setting: Setting) -> str:
 
 
 def _runs(source: Source, name: str) -> str | None:
-    """How long equal values stay together, if that is no accident; None if rows are mixed."""
+    """A phrase on how long runs of equal values are; None if rows are in random order."""
     places = _places(source, name)
     if places is None:
         return None
@@ -122,7 +122,7 @@ def _runs(source: Source, name: str) -> str | None:
 
 
 def _places(source: Source, name: str) -> npt.NDArray[Any] | None:
-    """Rows to look at, neighbours side by side; None if reading a few is too much."""
+    """Rows to read, shape `(runs, rows)`, each run of neighbours; None if that costs too much."""
     length = source.length
     row_bytes = next(field.nbytes for field in source.fields if field.name == name)
     places, neighbours, step = PLACES, NEIGHBOURS, 1

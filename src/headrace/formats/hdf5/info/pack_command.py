@@ -1,4 +1,4 @@
-"""Commands that pack datasets anew, stored in another way."""
+"""The `headrace pack` command that stores datasets in a better way."""
 
 import itertools
 import shlex
@@ -13,12 +13,12 @@ from headrace.sources.hdf5.survey import Survey
 
 
 class Rewrite(NamedTuple):
-    """Datasets that belong into one file, and how to store them.
+    """Datasets that belong in one new file, and how to store them there.
 
     Attributes:
         names: The datasets.
         compression: As `pack` takes it; None for values as they are.
-        chunk: Bytes that a compressed chunk has of the largest one.
+        chunk: Bytes of a chunk of the largest dataset before compression; None for no choice.
         end: The row to stop before; None for the end of the data.
     """
 
@@ -58,7 +58,7 @@ class Rewrite(NamedTuple):
 
 
 def left_behind(survey: Survey, rewrite: Rewrite) -> str:
-    """What a rewrite leaves out, as a sentence; "" if that is nothing."""
+    """A sentence that names what the new file will not have; "" if it has everything."""
     everything = [item.name for item in survey.everything() if item.kind == "dataset"]
     others = [name for name in everything if name not in rewrite.names]
     left = [some_of([printable(name) for name in others])] * bool(others)
@@ -70,17 +70,17 @@ def left_behind(survey: Survey, rewrite: Rewrite) -> str:
 
 
 def _is_option(name: str) -> bool:
-    """Whether `--x` takes it as it is: that parts names at commas, and strips them."""
+    """Whether `--x` takes a name as it is: the option splits at commas, and strips spaces."""
     return _is_word(name) and "," not in name and name == name.strip()
 
 
 def _is_word(text: str) -> bool:
-    """Whether any terminal shows it."""
+    """Whether every terminal can show a text."""
     return text.isascii() and text.isprintable()
 
 
 def free_name(path: str, suffix: str, taken: Container[str] = ()) -> str:
-    """A name beside `path` that no file has, and that is not taken."""
+    """A file name in the folder of `path` that does not exist and is not in `taken`."""
     file = Path(path)
     for number in itertools.count(1):
         name = f"{file.stem}-{suffix}{number if number > 1 else ''}{file.suffix}"

@@ -1,4 +1,4 @@
-"""Objects of a group that are alike: the same form, under names that differ in a number."""
+"""Similar objects of a group, of which `info` shows one: equal types, numbered names."""
 
 import re
 from collections import Counter
@@ -7,14 +7,14 @@ from collections.abc import Hashable, Iterable, Sequence
 from headrace.sources.hdf5.survey import Found
 
 FEW = 5
-"""So many alike are shown one by one, if their names are numbered."""
+"""Up to so many similar objects with numbered names are shown one by one."""
 
 MANY = 20
-"""So many, whatever their names are: they take a screen."""
+"""Up to so many similar objects with any names are shown one by one: they fill a screen."""
 
 
 def form(item: Found) -> Hashable:
-    """What two objects have in common that hold values of one kind; sizes may differ."""
+    """The form of an object: equal for all that hold values of one kind, whatever their sizes."""
     if item.kind == "dataset" and item.storage:
         return item.storage.dtype, len(item.storage.shape or ()), item.error is None
     if item.kind == "group" and len(item.children) == item.inside:
@@ -28,7 +28,7 @@ def numbered(items: Iterable[Found]) -> bool:
 
 
 def first_alike(children: Sequence[Found]) -> dict[str, str]:
-    """The names of objects of one group of which many are alike, each with the first of them."""
+    """Maps each object that is one of many similar ones to the first of them, by their names."""
     kinds = {item.name: (form(item), pattern(item)) for item in children}
     by_name = Counter(kinds.values())
     by_form = Counter(kind for kind, _ in kinds.values())

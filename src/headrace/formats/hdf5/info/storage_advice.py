@@ -1,4 +1,4 @@
-"""Ways of storing that make training slow or mix badly, and how to store the data instead."""
+"""Advice on how datasets are stored: what makes training slow, and the command that fixes it."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from headrace.errors import MemoryBudgetError, MissingDependencyError
 from headrace.formats.advice import Advice
 from headrace.formats.hdf5.info.fields import fields_of, read_together
-from headrace.formats.hdf5.info.rewrite import Rewrite, free_name, left_behind
+from headrace.formats.hdf5.info.pack_command import Rewrite, free_name, left_behind
 from headrace.formats.hdf5.info.unwritten import written_end
 from headrace.formats.mixing import (
     Setting,
@@ -30,7 +30,7 @@ from headrace.sources.hdf5.survey import Survey
 from headrace.writing import ENCODERS
 
 WORTH_BYTES = 64_000_000
-"""Smaller datasets are loaded within about a second, whichever way, and then stay in memory."""
+"""Bytes: smaller datasets load within about a second in any way, and then stay in memory."""
 
 SMALL_CHUNK = 64 << 10
 """Bytes: decoding so much gzip takes about 0.08 ms, of which a fifth is what every chunk costs."""
@@ -39,13 +39,13 @@ MANY_CHUNKS = 20_000
 """Fewer small chunks than this cost less than half a second a pass."""
 
 CHUNK_SECONDS = 20e-6
-"""What a chunk costs besides its bytes: looking it up, a system call, starting the decoder."""
+"""The fixed cost of a chunk: looking it up, a system call, starting the decoder."""
 
 GOOD_CHUNK = 1 << 20
-"""Bytes: what a chunk costs besides them no longer counts, and a window holds many."""
+"""Bytes of a good chunk: the fixed cost of a chunk no longer counts, and a window holds many."""
 
 LARGE_CHUNK = 1 << 27
-"""Bytes: larger chunks are left to libhdf5 in some cases, whatever filters they have."""
+"""Bytes: some larger chunks are read through libhdf5, whatever filters they have."""
 
 MANY_PIECES = 4
 """A compressed sample in fewer chunks than this is hardly slower than one in a single chunk."""
@@ -54,7 +54,7 @@ USELESS_RATIO = 0.95
 """Bytes stored for each decoded: filters that save less are not worth their time."""
 
 NEARLY = 0.05
-"""Datasets whose lengths differ by at most this share were likely meant to be of one length."""
+"""Datasets whose lengths differ by at most this share were probably meant to have one length."""
 
 _RECHUNKED = {"cut-samples", "small-chunks", "large-chunks", "uneven-chunks"}
 
@@ -94,12 +94,12 @@ class Item(NamedTuple):
 
 
 def advise(path: str, survey: Survey, setting: Setting) -> list[Advice]:
-    """What about the storage of a file costs time, memory or a good shuffle.
+    """Advice on storage that costs time, memory or a good shuffle.
 
     Args:
         path: The file, as it is to be named in commands.
         survey: What is in it.
-        setting: What it is judged for.
+        setting: The memory and batch size that the advice is for.
     """
     rules = _Rules(survey, setting)
     found = [*_missing_filters(survey), *rules.advice(path)]
@@ -132,11 +132,11 @@ def _missing_filters(survey: Survey) -> Iterator[Advice]:
 
 
 class _Rules:
-    """The datasets of one file, and what was found wrong with each.
+    """The rules, and the datasets of one file that they are applied to.
 
     Attributes:
         fields: Those that a model may take.
-        mended: For each dataset the kinds of advice, given so far, that packing mends.
+        mended: For each dataset, the kinds of advice given so far that packing fixes.
     """
 
     def __init__(self, survey: Survey, setting: Setting) -> None:
@@ -152,7 +152,7 @@ class _Rules:
         self.mended: dict[str, set[str]] = {}
 
     def advice(self, path: str) -> Iterator[Advice]:
-        """What is wrong; what a rewrite mends has no command yet."""
+        """All advice; what packing fixes gets its command later."""
         if os.environ.get("HEADRACE_HDF5") == "h5py":
             text = "HEADRACE_HDF5=h5py is set, so that all data go through h5py, on one core."
             names = tuple(item.name for item in self._items)
@@ -177,15 +177,15 @@ class _Rules:
             yield from self._unequal_lengths(item, path)
 
     def _mended(self, kind: str, item: Item, text: str) -> Advice:
-        """Advice that a rewrite mends."""
+        """Advice that packing fixes."""
         self.mended.setdefault(item.name, set()).add(kind)
         return Advice(kind, (item.name,), text)
 
-    # The rules: each gives its words, or "".
+    # The rules: each returns its text, or "" if there is nothing to say.
 
     def _slow_path(self, item: Item) -> str:
         storage = item.storage
-        # What stays in memory goes that way once.
+        # Datasets that stay in memory are read through h5py only once.
         worth = min(WORTH_BYTES, self._setting.memory // RESIDENT)
         if item.path.path != "h5py" or item.nbytes < worth or not storage.mostly_written:
             return ""
@@ -237,7 +237,7 @@ class _Rules:
             return ""
         main = self._largest_beside(item)
         if main and main.rows == item.rows and not self._is_small(main):
-            # They are read together, and fit.
+            # Both have blocks of the same rows, so the small chunks are no extra cost.
             return ""
         return (
             f"{item.written:,} chunks hold {format_bytes(storage.chunk_bytes)} each. A chunk "
@@ -300,7 +300,7 @@ class _Rules:
         except MemoryBudgetError:
             text += f", and {memory} of memory cannot hold two of them beside the batches."
         else:
-            # A block of one row is a random row.
+            # Blocks of one row shuffle exactly.
             if shuffle is None or mixes_well(shuffle, setting) or item.rows == 1:
                 return
             text += (
@@ -325,10 +325,10 @@ class _Rules:
             text += f" With {more} they mix well."
             yield Advice("large-chunks", (item.name,), text, "python", command)
 
-    # What a rewrite makes of it.
+    # How to store the datasets instead.
 
     def rewrites(self) -> list[Rewrite]:
-        """How to store the datasets that gain by it, with those that belong to them."""
+        """How to store the datasets that gain by packing, with those that belong to them."""
         done: dict[str, Rewrite] = {}
         # Longer ones first: they may go together with some that are a little shorter.
         for item in sorted(self._items, key=lambda item: -item.storage.length):
@@ -345,7 +345,7 @@ class _Rules:
         return list(dict.fromkeys(done[item.name] for item in self._items if item.name in done))
 
     def _together(self, item: Item) -> list[Item]:
-        """The datasets that belong into one file with one of them."""
+        """The datasets that belong in one file with a given one."""
         items = [other for other in self._items if other.storage.length == item.storage.length]
         leaves = Counter(other.name.rpartition("/")[2] for other in items)
         if any(number > 1 for number in leaves.values()):
@@ -356,22 +356,22 @@ class _Rules:
         return [other for other in self._items if other in items or other.name in longer]
 
     def _compression(self, main: Item) -> str | None:
-        """What the largest dataset is compressed with, or gzip in place of what `pack` lacks."""
+        """The compression of the largest dataset; gzip if `pack` does not have it."""
         storage = main.storage
         if not storage.filters or (storage.ratio or 0) > USELESS_RATIO:
             return None
         return next((name for name in storage.filters if name in ENCODERS), "gzip")
 
     def _rows(self, main: Item) -> int:
-        """Samples in a chunk: as many as there are, if nothing speaks against them."""
+        """Rows of a chunk in the new file: as now, unless advice says otherwise."""
         storage, kinds = main.storage, self.mended.get(main.name, set())
         if kinds & _RECHUNKED or storage.pieces > 1 or _is_large(storage):
             return self._good_rows(main)
         return main.rows
 
     def _good_rows(self, item: Item) -> int:
-        """Rows for a chunk: few enough to mix well, enough to read well."""
-        # Twice the blocks that a window needs leave some room.
+        """Rows of a good chunk: few enough to mix well, enough to read fast."""
+        # A window then holds twice the blocks that it needs, which leaves some room.
         for_one = self._setting.window_bytes // (2 * self._setting.enough_blocks)
         size = min(GOOD_CHUNK, max(for_one, SMALL_CHUNK))
         rows = max(1, size // item.storage.row_bytes)

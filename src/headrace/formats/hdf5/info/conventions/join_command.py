@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from headrace.formats.hdf5.info.rewrite import free_name
+from headrace.formats.hdf5.info.pack_command import free_name
 from headrace.sources.hdf5.storage import Storage
 
 _CHUNK_BYTES = 1 << 20
