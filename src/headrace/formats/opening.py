@@ -178,7 +178,7 @@ def _notes(first: Note, opened: Opened) -> Iterator[Note]:
 def _structure(
     location: Location, parts: tuple[Structure, Structure, Structure], note: Note
 ) -> tuple[Structure, Structure, Structure]:
-    """x, y and sample_weight: as the user named them, else as the files note them, else the rest."""
+    """x, y and sample_weight: as the user says, else as the files say, else what is left."""
     if all(part is None for part in parts):
         parts = (note.x, note.y, note.sample_weight)
     x, y, sample_weight = parts
