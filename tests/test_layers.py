@@ -98,6 +98,19 @@ def test_libraries_are_imported_where_they_belong(path, box):
                 assert box in LIBRARIES.get(library, {box})
 
 
+ABOUT_HDF5 = {"sources", "formats", "matrix", "writing", "creating"}
+
+
+@pytest.mark.parametrize("path, box", list(modules()))
+def test_only_formats_and_writers_know_a_format_by_name(path, box):
+    """All others ask the table of formats: a new format changes none of them."""
+    if box not in ABOUT_HDF5:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                inside = node.module.startswith(("headrace.sources.", "headrace.formats."))
+                assert not (inside and "hdf5" in node.module), node.module
+
+
 def test_threads_are_started_in_few_files():
     """`threading.Thread` and executors: for reading, and for what calls objects of the user's."""
     starting = re.compile(r"\bThread\(|ThreadPool|ProcessPool")

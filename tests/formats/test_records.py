@@ -148,7 +148,8 @@ def test_verify_finds_what_cannot_be_read(file, tmp_path):
     cut = tmp_path / "cut.rec"
     cut.write_bytes(Path(file).read_bytes()[:-1])
     found = hr.verify(cut)
-    assert "truncated" in found.remarks[0]
+    assert not found.ok
+    assert "truncated" in found.problems[0]
 
 
 def test_fit_learns_from_it(file, tmp_path, capsys):

@@ -150,3 +150,13 @@ def test_the_location_of_an_unknown_file_is_an_error(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     with refused(FileFormatError, "looks like CSV text"):
         open_location(tmp_path / "a.csv")
+
+
+def test_verify_says_which_files_of_numpy_are_broken(archive, tmp_path):
+    """One that was cut, and one that cannot be read row by row."""
+    assert hr.verify(archive).ok
+    cut = tmp_path / "cut.npz"
+    cut.write_bytes(archive.read_bytes()[:-30])
+    assert "damaged" in hr.verify(cut).problems[0]
+    np.savez_compressed(cut, x=ROWS)
+    assert "compressed" in hr.verify(cut).problems[0]

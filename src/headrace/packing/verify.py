@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from headrace.errors import HeadraceError, MissingFileError, check_integer, printable
+from headrace.errors import (
+    FileFormatError,
+    HeadraceError,
+    MissingFileError,
+    ReadError,
+    check_integer,
+    printable,
+)
 from headrace.formats import from_hdf5, open_location
 from headrace.formats.fields import with_fields
 from headrace.formats.mixing import view_of
@@ -212,7 +219,8 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
         try:
             views[name] = view_of(with_fields(location.source([name]), repr(location.path)), [name])
         except HeadraceError as error:
-            (problems if name in ours else remarks).append(f"{name}: {error}")
+            broken = name in ours or isinstance(error, (FileFormatError, ReadError))
+            (problems if broken else remarks).append(f"{name}: {error}")
     total = sum(len(view) * view.row_bytes for view in views.values())
     pieces = {}
     for name, view in views.items():
