@@ -23,7 +23,7 @@ SECONDS := 60
 JOBS := 2
 PYTEST := -m pytest -n $(JOBS) --dist worksteal
 
-$(JAX)/.stamp: EXTRAS := jax,demo,test,check
+$(JAX)/.stamp: EXTRAS := jax,demo,test,check,docs
 $(TENSORFLOW)/.stamp: EXTRAS := tensorflow,test
 $(TORCH)/.stamp: EXTRAS := torch,test
 $(NEWEST)/.stamp: EXTRAS := jax,test
@@ -42,7 +42,7 @@ $(BENCH)/.stamp: EXTRAS := bench,test
 	@touch $@
 
 .PHONY: help environments demo test test-backends test-tensorflow test-torch test-newest \
-	test-nightly fuzz check bench clean
+	test-nightly fuzz check docs map bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -78,11 +78,20 @@ test-nightly: $(NIGHTLY)/.stamp ## the Keras tests with last night's Keras
 fuzz: $(JAX)/.stamp ## reads damaged files for SECONDS=60; ARGS="--seed 7" damages them in other ways
 	@KERAS_BACKEND=jax $(JAX)/bin/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
-check: $(JAX)/.stamp ## lint, format, types, layers and docs
+check: docs ## lint, format, types, layers, and the documentation
 	@$(JAX)/bin/ruff check .
 	@$(JAX)/bin/ruff format --check .
 	@$(JAX)/bin/mypy
 	@KERAS_BACKEND=jax $(JAX)/bin/python -m pytest -q tests/test_layers.py tests/test_docs.py
+
+# NO_MKDOCS_2_WARNING: the theme warns of a MkDocs that does not exist yet, and is pinned.
+docs: $(JAX)/.stamp ## the documentation site, in build/site; fails on any warning
+	@$(JAX)/bin/python -m tools.site
+	@NO_MKDOCS_2_WARNING=1 $(JAX)/bin/python -m mkdocs build --strict --quiet
+	@echo "Open build/site/index.html, or serve it: python3 -m http.server --directory build/site"
+
+map: ## docs/map.md: the files of the package, from the first lines of their docstrings
+	@"$(PYTHON)" -m tools.map
 
 bench: $(BENCH)/.stamp ## measures, keeps the records, makes the table and the plot
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)

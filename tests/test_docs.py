@@ -2,79 +2,109 @@
 
 import ast
 import re
-import textwrap
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-from PIL import Image
 
 import headrace
+from headrace.cli import make_parser
+from tests.pages import ROOT, blocks, check, commands, make_files, output_of, run
+from tools.map import PAGE, make_map
+from tools.site import OUTSIDE, with_links
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = Path(headrace.__file__).parent
-BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+DOCS = ROOT / "docs"
+PAGES = [ROOT / name for name in OUTSIDE if name.endswith(".md")] + sorted(DOCS.rglob("*.md"))
+
+# Its sections need JAX, PyTorch and TensorFlow: tests/keras/test_other_loops.py runs them.
+ELSEWHERE = {"other-loops.md"}
+
+# What the last lines of some pages come to.
+LENGTHS = {
+    "README.md": {"train": 1200, "val": 300, "probabilities": 300},
+    "docs/splits.md": {"train": 1200, "val": 300, "folds": 3, "rare": 1000},
+    "docs/data.md": {"data": 3000, "many": 1000, "both": 4000},
+    "docs/create.md": {"data": 1000, "small": 1000},
+    "docs/pack.md": {"data": 1500, "packed": 1500, "keyed": 1500},
+    "docs/arrays.md": {"data": 1000},
+    "docs/hdf5.md": {"data": 3000, "jets": 100},
+    "docs/migrate.md": {"data": 100},
+    "docs/resume.md": {"loader": 47},
+}
+
+
+def page_name(page):
+    return page.relative_to(ROOT).as_posix()
 
 
 @pytest.fixture
 def cats(tmp_path, monkeypatch):
-    """The file that the examples read, as cats.h5 and under the other names they use."""
-    rng = np.random.default_rng(0)
-    (tmp_path / "shards").mkdir()
-    for name in ("cats.h5", "2023.h5", "2024.h5", "shards/1.h5", "shards/2.h5"):
-        with h5py.File(tmp_path / name, "w") as file:
-            image = rng.integers(0, 256, (1500, 32, 32, 3), np.uint8)
-            file.create_dataset("image", data=image, chunks=(64, 32, 32, 3), compression="gzip")
-            file["label"] = rng.integers(0, 2, 1500)
-            file["weight"] = np.ones(1500, np.float32)
-            file["meta/age"] = rng.random(1500) * 80
-            file["user_id"] = np.arange(1500) // 15
-            file["part"] = np.array([b"train"] * 1200 + [b"val"] * 300)
-            file["fold"] = np.arange(1500) // 15 % 3
-    with h5py.File(tmp_path / "jets.h5", "w") as file:
-        file["jets"] = np.zeros(100, [("pt", "f4"), ("mass", "f4"), ("tag", "i1")])
+    """The files that examples read, in the current folder."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # lines are as wide as in a pipe
     monkeypatch.chdir(tmp_path)
+    make_files(tmp_path)
     return tmp_path
 
 
-def blocks(text):
-    return [textwrap.dedent(code) for _, code in BLOCK.findall(text)]
+def pages_that_run():
+    for page in PAGES:
+        found = {block.language for block in blocks(page.read_text("utf-8"))}
+        if page.name not in ELSEWHERE and found & {"python", "console"}:
+            yield page
 
 
-def test_the_readme_runs_from_top_to_bottom(cats):
-    """Every Python block, one after the other, in one session."""
-    code = blocks((ROOT / "README.md").read_text())
-    assert len(code) >= 5
-    names = {}
-    for block in code:
-        exec(compile(block, "README.md", "exec"), names)
-    assert names["probabilities"].shape == (300, 2)
+@pytest.mark.parametrize("page", list(pages_that_run()), ids=page_name)
+def test_pages_run_from_top_to_bottom(page, tmp_path, monkeypatch):
+    """Python blocks share one session, and commands print what the page shows."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    make_files(tmp_path, page.name)
+    names = run(page.read_text("utf-8"), page_name(page))
+    for name, length in LENGTHS.get(page_name(page), {}).items():
+        assert len(names[name]) == length, name
 
 
-def test_the_migration_guide_runs_from_top_to_bottom(cats):
-    """Every block of today's code, on files like those that it names."""
-    rng = np.random.default_rng(0)
-    (cats / "logs").mkdir()
-    for number in range(2):
-        rows = rng.random((50, 4))
-        lines = [",".join(f"{v:.3f}" for v in row) + f",{i % 2}" for i, row in enumerate(rows)]
-        text = "\n".join(["a,b,c,d,clear", *lines])
-        (cats / "logs" / f"{number}.csv").write_text(text)
-    for folder, count in (("photos", 64), ("folders/cat", 10), ("folders/dog", 10)):
-        (cats / folder).mkdir(parents=True)
-        for number in range(count):
-            pixels = rng.integers(0, 256, (40, 50, 3), np.uint8)
-            Image.fromarray(pixels).save(cats / folder / f"{number}.png")
-    (cats / "samples").mkdir()
-    for number in range(64):
-        np.save(cats / "samples" / f"{number}.npy", rng.integers(0, 256, (32, 32, 3), np.uint8))
-    names = {}
-    code = blocks((ROOT / "docs" / "migrate.md").read_text())
-    assert len(code) >= 8
-    for block in code:
-        exec(compile(block, "migrate.md", "exec"), names)
-    assert len(names["data"]) == 100
+def test_pages_with_code_are_found():
+    """A page whose blocks are in a form that no test knows would not run."""
+    names = {page.name for page in pages_that_run()}
+    assert names >= {"README.md", "info.md", "stats.md", "data.md", "splits.md", "batches.md"}
+    assert names >= {"resume.md", "pack.md", "create.md", "hdf5.md", "arrays.md", "errors.md"}
+    assert names >= {"from-sequence.md", "migrate.md", "command-line.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_block_names_a_known_language(page):
+    """Only Python of today (python), terminals (console), old code (py) and shell (sh)."""
+    fences = re.findall(r"^ *```(.*)$", page.read_text("utf-8"), re.MULTILINE)
+    assert len(fences) % 2 == 0
+    assert set(fences[::2]) <= {"python", "console", "py", "sh", "text"}
+
+
+def shell_commands():
+    for page in PAGES:
+        for block in blocks(page.read_text("utf-8"), "sh"):
+            for line in block.text.replace("\\\n", " ").splitlines():
+                if line.startswith("headrace "):
+                    yield pytest.param(line, id=f"{page_name(page)}: {line[:40]}")
+
+
+@pytest.mark.parametrize("line", list(shell_commands()))
+def test_shell_commands_have_the_options_that_pages_show(line):
+    """These do not run, because they write somewhere or need files of the reader's."""
+    [command] = commands(f"$ {re.split('[|>]|&&', line)[0]}\n")
+    assert make_parser().parse_args(command.arguments).command == command.arguments[0]
+
+
+def test_a_command_that_prints_something_else_is_found(cats):
+    """The check of outputs can fail."""
+    text = "$ headrace verify jets.h5\n" + output_of(["verify", "jets.h5"])
+    [command] = commands(text)
+    check(command, "a page")
+    with pytest.raises(AssertionError, match="a page shows"):
+        check(command._replace(output=command.output.replace("100 rows", "101 rows")), "a page")
+    with pytest.raises(AssertionError, match="gave 2"):
+        output_of(["verify", "missing.h5"])
 
 
 def examples():
@@ -82,9 +112,9 @@ def examples():
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
-                for code in blocks(ast.get_docstring(node) or ""):
+                for block in blocks(ast.get_docstring(node) or "", "python"):
                     name = f"{path.relative_to(PACKAGE)}:{getattr(node, 'name', '')}"
-                    yield pytest.param(code, path, id=name)
+                    yield pytest.param(block.text, path, id=name)
 
 
 @pytest.mark.filterwarnings("ignore:.*is kept for old code:FutureWarning")
@@ -113,19 +143,56 @@ def test_examples_in_docstrings_run(cats, code, path):
     exec(compile(code, str(path), "exec"), names)
 
 
-PAGES = (
-    sorted(ROOT.glob("*.md"))
-    + sorted(ROOT.glob("docs/*.md"))
-    + sorted(ROOT.glob("benchmarks/*.md"))
-)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_lead_somewhere(page):
-    """Relative links in the documents."""
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    """Relative links lead to files here, and to pages on the site."""
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+    source = page_name(page)
+    with_links(text, source, OUTSIDE.get(source, source.removeprefix("docs/")))
+
+
+def test_links_work_on_the_site():
+    """A document outside docs/ has another place there."""
+    text = "[a](docs/pack.md#verify) [b](https://example.org/x.md) [c](SECURITY.md)"
+    there = "[a](pack.md#verify) [b](https://example.org/x.md) [c](security.md)"
+    assert with_links(text, "README.md", "index.md") == there
+    text, there = "![plot](RESULTS.svg) [a](../README.md)", "![plot](RESULTS.svg) [a](../index.md)"
+    assert with_links(text, "benchmarks/RESULTS.md", "benchmarks/results.md") == there
+    with pytest.raises(ValueError, match="no page of the site"):
+        with_links("[a](tests/notes.md)", "README.md", "index.md")
+
+
+def test_the_map_of_files_is_up_to_date():
+    """`make map` writes it anew."""
+    assert PAGE.read_text("utf-8") == make_map()
+
+
+def test_the_reference_has_every_public_name():
+    """A page of docs/api has the docstring of each name, and no page names another one."""
+    pages = [page.read_text("utf-8") for page in DOCS.glob("api/*.md")]
+    shown = [
+        name for page in pages for name in re.findall(r"^::: headrace\.(.*)$", page, re.MULTILINE)
+    ]
+    assert sorted(name for name in shown if "." not in name) == sorted(headrace.__all__)
+    assert "testing.SourceTests" in shown
+
+
+def test_the_table_of_errors_has_every_class():
+    """Each with the built-in error as which it can be caught."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| `(\w+)` \|", (DOCS / "errors.md").read_text("utf-8"), re.MULTILINE
+    )
+    made = {
+        name: kind
+        for name, kind in vars(headrace.errors).items()
+        if isinstance(kind, type) and issubclass(kind, headrace.HeadraceError)
+    }
+    assert {name for name, _ in rows} == set(made) - {"HeadraceError"}
+    for name, builtin in rows:
+        assert issubclass(made[name], __builtins__[builtin]), name
 
 
 def test_every_public_function_has_an_example():

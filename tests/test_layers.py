@@ -11,7 +11,6 @@ import pytest
 import headrace
 
 PACKAGE = Path(headrace.__file__).parent
-ROOT = Path(__file__).parents[1]
 
 # From the ground up; a layer imports from those below it, and boxes of one layer not each other.
 LAYERS = [
@@ -120,15 +119,6 @@ def test_threads_are_started_in_few_files():
         if starting.search(path.read_text()) and path.name != "testing.py"
     ]
     assert sorted(found) == THREADS
-
-
-def test_the_map_names_every_file():
-    """ARCHITECTURE.md lists the package's files, no more and no fewer."""
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    block = text.split("<!-- map -->")[1]
-    listed = set(re.findall(r"^\| `([\w/]+\.py)`", block, re.MULTILINE))
-    there = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
-    assert listed == there
 
 
 def test_public_names_are_those_that_can_be_imported():

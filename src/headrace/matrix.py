@@ -76,8 +76,7 @@ class HDF5Matrix:
             batch (its first axis), or one sample where an integer was the index.
 
     Raises:
-        MissingFileError, FileFormatError, LockedFileError, FieldNotFoundError, ShapeError,
-            TypeNotSupportedError: As `from_hdf5`.
+        HeadraceError: As `from_hdf5`, if the file or the dataset cannot be used.
         OptionError: If `start` and `end` name no rows, or the normalizer is none.
 
     Example:

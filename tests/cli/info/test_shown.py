@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -17,8 +16,6 @@ from tests.cli.conftest import command
 from tests.cli.info.helpers import named
 from tests.files import images, write
 from tests.sources import zoo
-
-README = Path(__file__).parents[3] / "README.md"
 
 
 def test_shows_each_dataset_with_its_storage_and_read_path(info, file):
@@ -227,27 +224,6 @@ def test_text_and_json_tell_the_same(headrace, info, cats):
         assert advice["command"] in text
     assert document["next"]["python"] in text
     assert document["next"]["shell"] in text
-
-
-def test_the_readme_shows_real_output(headrace, tmp_path, monkeypatch):
-    """But for sizes of compressed data, which depend on the compressor's version."""
-    monkeypatch.chdir(tmp_path)
-    shown = re.search(r"```\n\$ (headrace info [^\n]*)\n(.*?)```", README.read_text(), re.DOTALL)
-    assert shown
-    rng = np.random.default_rng(0)
-    with h5py.File("cats.h5", "w") as file:
-        image = rng.integers(0, 64, (2000, 32, 32, 3), np.uint8)
-        file.create_dataset("image", data=image, chunks=(64, 32, 32, 3), compression="gzip")
-        file["label"] = np.repeat([0, 1], 1000)
-        file["label"].attrs["class_names"] = ["cat", "dog"]
-    code, out, _ = headrace(*shown[1].split()[1:])
-    assert code == 0
-    assert masked(out) == masked(shown[2])
-
-
-def masked(text):
-    sizes = re.sub(r" *[\d.]+ [kM]?B( \(\d+%\))?", " SIZE", text)
-    return [line.rstrip() for line in sizes.strip().splitlines()]
 
 
 def test_a_pattern_is_its_only_file_or_an_error_that_lists_them(info, headrace, path):
