@@ -78,7 +78,7 @@ def test_every_block_names_a_known_language(page):
     """Only Python of today (python), terminals (console), old code (py) and shell (sh)."""
     fences = re.findall(r"^ *```(.*)$", page.read_text("utf-8"), re.MULTILINE)
     assert len(fences) % 2 == 0
-    assert set(fences[::2]) <= {"python", "console", "py", "sh", "text"}
+    assert set(fences[::2]) <= {"python", "console", "py", "sh", "text", "toml"}
 
 
 def shell_commands():
@@ -176,6 +176,7 @@ def test_the_reference_has_every_public_name():
     shown = [
         name for page in pages for name in re.findall(r"^::: headrace\.(.*)$", page, re.MULTILINE)
     ]
+    shown.append("HeadraceError")  # in `errors`
     assert sorted(name for name in shown if "." not in name) == sorted(headrace.__all__)
     assert "testing.SourceTests" in shown
 
@@ -193,6 +194,13 @@ def test_the_table_of_errors_has_every_class():
     assert {name for name, _ in rows} == set(made) - {"HeadraceError"}
     for name, builtin in rows:
         assert issubclass(made[name], __builtins__[builtin]), name
+
+
+def test_documents_are_as_short_as_their_readers_need():
+    """README is read on one screen or two, ARCHITECTURE in a quarter of an hour."""
+    readme = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(readme) <= 180
+    assert len((ROOT / "ARCHITECTURE.md").read_text("utf-8").split()) <= 3000
 
 
 def test_every_public_function_has_an_example():
