@@ -165,6 +165,24 @@ def test_links_work_on_the_site():
         with_links("[a](tests/notes.md)", "README.md", "index.md")
 
 
+MAINTAINERS_PAGES = [ROOT / "ARCHITECTURE.md", *sorted(DOCS.glob("internals/*.md"))]
+
+
+@pytest.mark.parametrize("page", MAINTAINERS_PAGES, ids=page_name)
+def test_files_that_pages_for_maintainers_name_are_there(page):
+    """A path from the package or the root, or the end of one within the package."""
+    text = page.read_text("utf-8")
+    files = {f"/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*.py")}
+    named = re.findall(r"`([\w/]+\.py)`", text)
+    for name in named:
+        inside = any(file.endswith(f"/{name}") for file in files)
+        assert inside or (ROOT / name).is_file(), name
+    for name in re.findall(r"`(\w+(?:/\w+)*)/`|`(\w+(?:/\w+)+)`", text):
+        folder = "".join(name)
+        assert (PACKAGE / folder).is_dir() or (ROOT / folder).is_dir(), folder
+    assert named
+
+
 def test_the_map_of_files_is_up_to_date():
     """`make map` writes it anew."""
     assert PAGE.read_text("utf-8") == make_map()
