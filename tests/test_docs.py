@@ -180,7 +180,7 @@ def test_files_that_pages_for_maintainers_name_are_there(page):
     for name in re.findall(r"`(\w+(?:/\w+)*)/`|`(\w+(?:/\w+)+)`", text):
         folder = "".join(name)
         assert (PACKAGE / folder).is_dir() or (ROOT / folder).is_dir(), folder
-    assert named
+    assert len(named) > 10 or page.name != "ARCHITECTURE.md"
 
 
 def test_the_map_of_files_is_up_to_date():
