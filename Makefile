@@ -84,7 +84,9 @@ check: docs ## lint, format, types, layers, and the documentation
 	@$(JAX)/bin/mypy
 	@KERAS_BACKEND=jax $(JAX)/bin/python -m pytest -q tests/test_layers.py tests/test_docs.py
 
-# NO_MKDOCS_2_WARNING: the theme warns of a MkDocs that does not exist yet, and is pinned.
+# The theme prints the date on which its support ends, and names Zensical, its successor, at each
+# build; NO_MKDOCS_2_WARNING leaves that out. Zensical builds the site from the same mkdocs.yml, but
+# its --strict does not look at docstrings and at pages that the navigation lacks.
 docs: $(JAX)/.stamp ## the documentation site, in build/site; fails on any warning
 	@$(JAX)/bin/python -m tools.site
 	@NO_MKDOCS_2_WARNING=1 $(JAX)/bin/python -m mkdocs build --strict --quiet
