@@ -99,5 +99,5 @@ bench: $(BENCH)/.stamp ## measures, keeps the records, makes the table and the p
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 clean: ## removes environments, the demo's files and caches
-	@rm -rf .venv .demo .fuzz build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .demo .fuzz build dist .hypothesis .jax_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,15 @@ from hypothesis import HealthCheck, settings
 # Before anything imports Keras; `make test-backends` sets others.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+# JAX keeps what it has compiled, for the processes that tests start and for the next run: half of
+# the time of the Keras tests was spent compiling the same small models. Each worker has a folder of
+# its own, since JAX does not write these files in one step.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+_COMPILED = Path(__file__).parents[1] / ".jax_cache" / _WORKER
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 # A shell that starts the tests in the background makes them ignore Ctrl-C, which some of them send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
