@@ -14,7 +14,6 @@ JAX := .venv/jax
 TENSORFLOW := .venv/tensorflow
 TORCH := .venv/torch
 NEWEST := .venv/newest
-NIGHTLY := .venv/nightly
 BENCH := .venv/bench
 
 SECONDS := 60
@@ -23,11 +22,16 @@ SECONDS := 60
 JOBS := 2
 PYTEST := -m pytest -n $(JOBS) --dist worksteal
 
+# What `make check` runs of the tests.
+CHECKS := tests/test_layers.py tests/test_docs.py tests/test_package.py
+
+# Files that `make test` leaves out.
+SKIP :=
+
 $(JAX)/.stamp: EXTRAS := jax,demo,test,check,docs
 $(TENSORFLOW)/.stamp: EXTRAS := tensorflow,test
 $(TORCH)/.stamp: EXTRAS := torch,test
 $(NEWEST)/.stamp: EXTRAS := jax,test
-$(NIGHTLY)/.stamp: EXTRAS := jax,test
 $(BENCH)/.stamp: EXTRAS := bench,test
 
 .venv/%/.stamp: pyproject.toml constraints.txt
@@ -42,18 +46,19 @@ $(BENCH)/.stamp: EXTRAS := bench,test
 	@touch $@
 
 .PHONY: help environments demo test test-backends test-tensorflow test-torch test-newest \
-	test-nightly fuzz check docs map bench clean
+	test-nightly fuzz check docs package map bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-environments: $(foreach env,$(JAX) $(TENSORFLOW) $(TORCH) $(NEWEST) $(NIGHTLY),$(env)/.stamp)
+environments: $(foreach env,$(JAX) $(TENSORFLOW) $(TORCH) $(NEWEST),$(env)/.stamp)
 
 demo: $(JAX)/.stamp ## handwritten digits: makes an HDF5 file, trains from it, checks the accuracy
 	@KERAS_BACKEND=jax $(JAX)/bin/python examples/digits.py
 
-test: $(JAX)/.stamp ## the whole test suite, on JAX
-	@KERAS_BACKEND=jax $(JAX)/bin/python $(PYTEST) $(ARGS)
+test: $(JAX)/.stamp ## the whole test suite, on JAX; says which ten tests took longest
+	@KERAS_BACKEND=jax $(JAX)/bin/python $(PYTEST) --durations=10 --durations-min=1 \
+	$(SKIP:%=--ignore=%) $(ARGS)
 
 test-backends: test-tensorflow test-torch ## the Keras tests on TensorFlow and PyTorch
 
@@ -63,26 +68,33 @@ test-tensorflow: $(TENSORFLOW)/.stamp
 test-torch: $(TORCH)/.stamp
 	@KERAS_BACKEND=torch $(TORCH)/bin/python $(PYTEST) tests/keras $(ARGS)
 
-test-newest: $(NEWEST)/.stamp ## the Keras tests with the newest Keras and h5py that are allowed
+# The Keras tests run again only where there is a newer Keras than the pinned one.
+test-newest: $(NEWEST)/.stamp ## tests with the newest Keras and h5py that are allowed
+	@$(NEWEST)/bin/python -m pip uninstall --quiet --yes keras-nightly
 	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
 	--upgrade-strategy eager 'keras<4' 'h5py<4'
 	@$(NEWEST)/bin/python -m pip list --format=freeze | grep -iE '^(keras|h5py|jax|numpy)='
-	@KERAS_BACKEND=jax $(NEWEST)/bin/python $(PYTEST) tests/keras tests/sources $(ARGS)
+	@newest=$$($(NEWEST)/bin/python -m pip list --format=freeze | grep '^keras='); \
+	keras=$$(grep -qx "$$newest" constraints.txt || echo tests/keras); \
+	KERAS_BACKEND=jax $(NEWEST)/bin/python $(PYTEST) $$keras tests/sources $(ARGS)
 
-test-nightly: $(NIGHTLY)/.stamp ## the Keras tests with last night's Keras
-	@$(NIGHTLY)/bin/python -m pip uninstall --quiet --yes keras keras-nightly
-	@$(NIGHTLY)/bin/python -m pip install --quiet --disable-pip-version-check --pre keras-nightly
-	@$(NIGHTLY)/bin/python -m pip list --format=freeze | grep -iE '^(keras-nightly|jax|numpy)='
-	@KERAS_BACKEND=jax $(NIGHTLY)/bin/python $(PYTEST) tests/keras $(ARGS)
+test-nightly: $(NEWEST)/.stamp ## the Keras tests with last night's Keras
+	@$(NEWEST)/bin/python -m pip uninstall --quiet --yes keras keras-nightly
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --pre keras-nightly
+	@$(NEWEST)/bin/python -m pip list --format=freeze | grep -iE '^(keras-nightly|jax|numpy)='
+	@KERAS_BACKEND=jax $(NEWEST)/bin/python $(PYTEST) tests/keras $(ARGS)
 
 fuzz: $(JAX)/.stamp ## reads damaged files for SECONDS=60; ARGS="--seed 7" damages them in other ways
 	@KERAS_BACKEND=jax $(JAX)/bin/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
-check: docs ## lint, format, types, layers, and the documentation
+check: docs package ## lint, format, types, layers, documentation, wheel and sdist
 	@$(JAX)/bin/ruff check .
 	@$(JAX)/bin/ruff format --check .
 	@$(JAX)/bin/mypy
-	@KERAS_BACKEND=jax $(JAX)/bin/python -m pytest -q tests/test_layers.py tests/test_docs.py
+	@KERAS_BACKEND=jax $(JAX)/bin/python $(PYTEST) -q $(CHECKS)
+
+package: $(JAX)/.stamp ## builds the wheel and the sdist, installs each by itself and trains with it
+	@$(JAX)/bin/python -m tools.smoke
 
 # The theme prints the date on which its support ends, and names Zensical, its successor, at each
 # build; NO_MKDOCS_2_WARNING leaves that out. Zensical builds the site from the same mkdocs.yml, but
