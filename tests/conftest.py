@@ -1,7 +1,9 @@
 """What every test shares."""
 
+import gc
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +36,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("headrace")
+
+
+_frozen = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _libraries_are_no_garbage():
+    """Full collections leave out the objects of Keras and its backend: hundreds of thousands."""
+    if "keras" in sys.modules and not _frozen:
+        gc.collect()
+        gc.freeze()
+        _frozen.append(True)
 
 
 class Images(NamedTuple):

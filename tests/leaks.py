@@ -3,6 +3,7 @@
 import gc
 import sys
 import threading
+import weakref
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -67,7 +68,12 @@ def interrupted_at(count):
 
 
 def _is_ours(frame):
-    """Whether a function belongs to the code that writes, or is called by it."""
+    """Whether a function belongs to the code that writes, or is called by it.
+
+    Callbacks of weak references are left out: Python reports what they raise, and goes on.
+    """
+    if frame.f_code.co_filename == weakref.__file__:
+        return False
     frames = [frame, frame.f_back, frame.f_back and frame.f_back.f_back]
     files = [some.f_code.co_filename for some in frames if some]
     return any(f"/headrace/{name}" in file for file in files for name in OURS)
