@@ -352,6 +352,8 @@ class Dataset:
         workers: int | None = None,
         class_weight: Mapping[int, float] | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
+        on_error: str = "raise",
+        max_bad: float = 0.01,
     ) -> Loader:
         """Batches for `model.fit`, `evaluate` and `predict`, or for a loop of your own.
 
@@ -373,6 +375,11 @@ class Dataset:
             timeout: Seconds that making one batch, map functions included, or one read for it may
                 take (1800 if not given); None for no limit. What takes longer hangs: the loop gets
                 an error that shows where, and does not wait for the thread any more.
+            on_error: What happens to a sample that its source cannot read. "raise" makes the batch
+                fail with the reason. "skip" puts another sample in its place, chosen from
+                (seed, epoch, row) alone, so that batches keep their size; in row order (`predict`,
+                `evaluate`, `shuffle=False`) too. `report()` counts and lists such rows.
+            max_bad: The share of the rows that "skip" may replace; more are an error.
 
         Returns:
             A `Loader`.
@@ -381,6 +388,7 @@ class Dataset:
             OptionError: If an argument cannot be honoured.
             MemoryBudgetError: If `memory` is too small, and says the least that works; or if more
                 would be held than this process may ever use.
+            BadSampleError: From the loop, for a sample that cannot be read.
             BatchTimeoutError: From the loop, after `timeout`. A note shows the stack of the code
                 that hangs.
 
@@ -410,6 +418,8 @@ class Dataset:
             workers=workers,
             sampler=self.pipeline.sampler,
             timeout=timeout,
+            on_error=on_error,
+            max_bad=max_bad,
         )
         loader.check_memory()
         for advice in advice_on(loader):

@@ -122,6 +122,10 @@ class ReadError(HeadraceError, OSError):
     """A read that failed; the message names the file, the field and the rows."""
 
 
+class BadSampleError(ReadError):
+    """A sample cannot be read; `on_error="skip"` replaces such samples by others."""
+
+
 class ChangedFileError(ReadError):
     """The file at a path is no longer the one that was opened."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.loading import Batch, Loader, View
+from headrace.loading.bad_rows import check_rows
 from headrace.order import BalancedSampler
 from headrace.spec import Field, Indices, Spec
 from headrace.transform import Collate, MapStep, collate
@@ -53,10 +54,16 @@ class Pipeline:
         return self.view.inputs()
 
     def read(self, rows: Indices) -> Arrays:
-        """Reads rows, in any order, into fresh arrays of shape `(len(rows), *field.shape)`."""
+        """Reads rows, in any order, into fresh arrays of shape `(len(rows), *field.shape)`.
+
+        Raises:
+            BadSampleError: If one of them cannot be read.
+        """
         if not len(rows):
             return {f.name: np.empty((0, *f.shape), f.dtype) for f in self.fields}
-        return self.view.read_any(rows, [field.name for field in self.fields])[0]
+        arrays, stats = self.view.read_any(rows, [field.name for field in self.fields])
+        check_rows(stats)
+        return arrays
 
     def collate(self, arrays: Arrays) -> Batch:
         """The arrays of some rows as a batch, after the map functions."""

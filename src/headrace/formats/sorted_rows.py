@@ -10,6 +10,7 @@ from headrace.errors import ChangedFileError, MemoryBudgetError, ReadError
 from headrace.formats.advice import Advice
 from headrace.formats.mixing import Setting, mixes_well, mixing, view_of
 from headrace.formats.roles import Roles
+from headrace.loading.bad_rows import check_rows
 from headrace.resources import format_bytes
 from headrace.sources import Source
 from headrace.spec import Field
@@ -103,7 +104,9 @@ def _runs(source: Source, name: str) -> str | None:
     places = _places(source, name)
     if places is None:
         return None
-    values = view_of(source, [name]).read_any(places.reshape(-1), [name])[0][name]
+    arrays, stats = view_of(source, [name]).read_any(places.reshape(-1), [name])
+    check_rows(stats)
+    values = arrays[name]
     rows: npt.NDArray[Any] = values.reshape(places.shape)
     different, counts = np.unique(rows, return_counts=True)
     pairs = rows[:, 1:] != rows[:, :-1]

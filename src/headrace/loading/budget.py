@@ -75,6 +75,7 @@ class Budget:
         ahead: Bytes of batches ready before they are asked for, or being made.
         spare: Bytes of batches that were handed out, kept for their next use.
         workers: How many threads may read and decode at a time.
+        fetches: How many reads may be fetched, or being fetched, and not yet decoded.
         needed: Bytes that will be held at most: less than all where the data are small, or rows
             are read one by one.
     """
@@ -88,6 +89,7 @@ class Budget:
     ahead: int
     spare: int
     workers: int
+    fetches: int
     needed: int
 
 
@@ -133,21 +135,25 @@ def share(
         )
     left = total - needs.bytes_of(cached)
     batches = max(AHEAD_BYTES, AHEAD_BATCHES * needs.batch)
-    wanted = batches + needs.beside + SCRATCHES * needs.scratch
+    wanted = batches + needs.beside + (SCRATCHES + needs.fetches) * needs.scratch
     beside = max(needs.beside, min(int(total * BESIDE), wanted, left - blocks))
-    for_reads = min(workers * needs.scratch, beside - beside // LEAST_AHEAD)
+    for_reads = (workers + needs.fetches) * needs.scratch
+    for_reads = min(for_reads, beside - beside // LEAST_AHEAD)
     ahead = max(min(beside - for_reads, batches), 2 * needs.batch)
     spare = min(ahead // 2, ahead - 2 * needs.batch)
-    threads = workers
+    threads, fetches = workers, needs.fetches
     if needs.scratch:
-        threads = min(workers, max(1, (beside - ahead) // needs.scratch))
+        running = max(1, (beside - ahead) // needs.scratch)
+        threads = min(workers, running)
+        fetches = min(fetches, running - threads)
     capacity = (left - beside) // 2 // (needs.row + INDEX_BYTES)
     row_by_row = largest == 0 and not needs.prefers_runs(cached, capacity)
     held = min(capacity, len(view))
     if shuffle is False:
         held = min(held, max(largest, SEQUENTIAL_BYTES // needs.row))
     windows = 2 * (MOST_ROWS * INDEX_BYTES if row_by_row else held * (needs.row + INDEX_BYTES))
-    needed = needs.bytes_of(cached) + windows + ahead + threads * needs.scratch
+    reads = (threads + fetches) * needs.scratch
+    needed = needs.bytes_of(cached) + windows + ahead + reads
     return Budget(
         total=total,
         cached=tuple(field.name for field in view.fields if field.name in cached),
@@ -158,6 +164,7 @@ def share(
         ahead=ahead - spare,
         spare=spare,
         workers=threads,
+        fetches=fetches,
         needed=min(total, needed),
     )
 
@@ -176,6 +183,7 @@ class _Needs:
         row: Bytes of a row.
         batch: Bytes of a batch.
         scratch: Bytes that one running read holds besides its output.
+        fetches: Fetches that are worth having in flight.
         beside: Bytes for two batches, one running read, and the arithmetic of row numbers.
     """
 
@@ -190,6 +198,7 @@ class _Needs:
         self.row = view.row_bytes
         self.batch = batch_size * self.row
         self.scratch = view.scratch([field.name for field in view.fields])
+        self.fetches = view.fetches
         if shuffle == "exact" and not view.addressable([field.name for field in view.fields]):
             # Rows of blocks are read in file order, and put in their own order afterwards.
             self.scratch += 2 * self.batch + batch_size * INDEX_BYTES

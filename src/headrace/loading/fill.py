@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from headrace.errors import BadSampleError
+from headrace.loading.bad_rows import BadRows
 from headrace.loading.cache import CachedFields
 from headrace.loading.timing import Timing
 from headrace.loading.view import DecodedBlocks, View
@@ -19,9 +21,9 @@ from headrace.loading.window import (
     DecodedWindow,
     LoadedWindow,
 )
-from headrace.order import Order, RowOrder
-from headrace.sources import empty_arrays
-from headrace.spec import Field
+from headrace.order import Order, Permutation, RowOrder, stream_key
+from headrace.sources import Read, empty_arrays
+from headrace.spec import Field, Indices
 from headrace.transform import stacked
 
 Collate = Callable[[Mapping[str, Array]], Any]
@@ -68,6 +70,9 @@ def forget_failures(results: Iterable[Any]) -> None:
             result.take()
 
 
+_ATTEMPTS = 1000
+"""Rows that are tried in place of one that cannot be read."""
+
 Failures = Sequence[tuple[int, int, Failure]]
 
 
@@ -83,6 +88,8 @@ class Epoch:
         batch_size: Rows in a batch.
         rows: Rows that are handed out; the last batch may be smaller than the others.
         collate: Turns the arrays of a batch into what the user gets.
+        key: The seed and the number of the epoch.
+        bad: The rows that could not be read, and what becomes of their samples.
         steps: Batches that leave as one, in arrays `(steps, batch_size, ...)`; the last few,
             or batches that differ in shape, as a list.
     """
@@ -94,6 +101,8 @@ class Epoch:
     batch_size: int
     rows: int
     collate: Collate
+    key: tuple[int, int]
+    bad: BadRows
     steps: int = 1
     timing: Timing = field(default_factory=Timing)
     _seen: DecodedBlocks = field(default_factory=DecodedBlocks)
@@ -148,6 +157,12 @@ class Epoch:
         self.timing.add(repeated=self.view.note_blocks(window.positions(), names, self._seen))
         return DecodedWindow(window, most, self.view, self._fields, self.cached, self.buffers)
 
+    def run(self, read: Read) -> None:
+        """Runs a read, and counts what it cost and which rows it could not read."""
+        stats = read()
+        self.bad.note(stats.bad)
+        self.timing.add_cost(stats)
+
     def gather(self, loaded: LoadedWindow, piece: WindowSlice, out: Arrays) -> Failures:
         """Fills a piece's share of the arrays of its group; returns which rows of it failed."""
         try:
@@ -180,7 +195,33 @@ class Epoch:
         part = {name: array[start - first : stop - first] for name, array in out.items()}
         began = time.perf_counter()
         cost = loaded.gather(start, stop, part)
+        self.bad.note(cost.bad)
         self.timing.add_cost(cost, gather=time.perf_counter() - began)
+        if self.bad:
+            self._replace_bad(loaded.positions(start, stop), part)
+
+    def _replace_bad(self, positions: Indices, out: Arrays) -> None:
+        """Replaces the samples of rows that could not be read, if they may be.
+
+        Raises:
+            BadSampleError: If they may not.
+        """
+        for place in self.bad.among(positions):
+            for name, values in self._substitute(int(positions[place])).items():
+                out[name][place] = values[0]
+
+    def _substitute(self, position: int) -> Arrays:
+        """The row that stands for one that could not be read: a function of it and of `key`."""
+        for attempt in range(_ATTEMPTS):
+            self.bad.check(position)
+            key = stream_key(*self.key, "substitute", attempt)
+            found = Permutation(len(self.view), key)(np.array([position]))
+            if int(found[0]) not in self.bad:
+                arrays, stats = self.view.read_any(found, self.view.names)
+                if not stats.bad:
+                    return dict(arrays)
+                self.bad.note(stats.bad)
+        raise BadSampleError(f"None of {_ATTEMPTS} other rows drawn in place of one can be read.")
 
     def complete(
         self,
@@ -257,7 +298,7 @@ def batches(epoch: Epoch, first: int = 0) -> Generator[Any, None, None]:
                     loaded.close()
                 index, loaded = piece.window, epoch.open_window(piece.window)
                 for read in loaded.reads:
-                    epoch.timing.add_cost(read())
+                    epoch.run(read)
             start, stop = epoch.bounds(piece.group)
             if piece.start == start:
                 arrays = empty_arrays(epoch.view.fields, stop - start)
@@ -279,7 +320,7 @@ def _fill_cached(epoch: Epoch) -> None:
     complete = False
     try:
         for read in reads:
-            epoch.timing.add_cost(read())
+            epoch.run(read)
         complete = True
     finally:
         epoch.cached.end(complete)

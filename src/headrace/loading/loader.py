@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from headrace.errors import MemoryBudgetError, OptionError, StateError, check_integer, check_seconds
+from headrace.loading.bad_rows import BadRows, check_rows
 from headrace.loading.batches import Batch, Batches, Position
 from headrace.loading.budget import FEWEST_ROWS, INDEX_BYTES, MOST_ROWS, SEQUENTIAL_BYTES, share
 from headrace.loading.cache import CachedFields
@@ -66,6 +67,8 @@ class Loader:
 
     Args:
         keep: Whether fields that fit the budget stay in memory: no use in a single epoch.
+        on_error: "raise" or "skip", for rows that a source cannot read.
+        max_bad: The share of rows that "skip" may replace.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class Loader:
         keep: bool = True,
         sampler: BalancedSampler | None = None,
         timeout: float | None = None,
+        on_error: str = "raise",
+        max_bad: float = 0.01,
     ) -> None:
         check_seconds("timeout", timeout)
         _check_options(batch_size, shuffle, seed, workers)
@@ -104,6 +109,7 @@ class Loader:
         self._budget = share(
             view, self.batch_size, self.memory, self.workers, shuffle, keep, self._length
         )
+        self._bad = BadRows(len(view), on_error, max_bad)
         self._timing = Timing()
         self._ledger = Ledger()
         budget = self._budget
@@ -298,7 +304,8 @@ class Loader:
         For looking at shapes and dtypes: the rows come in row order.
         """
         positions = np.arange(min(self.batch_size, self._length)) % len(self._view)
-        arrays, _ = self._view.read_any(positions, [f.name for f in self._view.fields])
+        arrays, stats = self._view.read_any(positions, [f.name for f in self._view.fields])
+        check_rows(stats)
         return (collate or self._collate)(dict(arrays))
 
     def go_to(self, epoch: int, batch: int = 0) -> None:
@@ -319,6 +326,8 @@ class Loader:
             batch_size=self.batch_size,
             rows=self.rows(every=in_row_order),
             collate=collate or self._collate,
+            key=(self.seed, place.epoch),
+            bad=self._bad,
             steps=steps,
             timing=self._timing,
         )
@@ -384,6 +393,8 @@ class Loader:
             timing=self._timing,
             ledger=self._ledger,
             timeout=self.timeout,
+            fetches=self._budget.fetches,
+            bad=self._bad,
         )
 
     # Reporting.
@@ -400,6 +411,7 @@ class Loader:
             budget=self._budget.total,
             workers=self._budget.workers,
             cached=self._budget.cached,
+            bad=self._bad.report(),
             shuffle=vars(self._mixing),
             paths={
                 name: {"path": path.path, "reason": path.reason}

@@ -116,6 +116,8 @@ class Report(TimeReport):
         peak_bytes: The most bytes that the loader held at a time.
         budget: The most that it was allowed to hold.
         cached: Fields held in memory as a whole.
+        bad: `count`, the rows found so far that could not be read, and `rows`, the first 20 of
+            them, each with its number in the data set and the reason.
         shuffle: Quality of the order.
         paths: For each field, which way it is read and why.
     """
@@ -133,6 +135,7 @@ class Report(TimeReport):
     budget: int
     workers: int
     cached: tuple[str, ...]
+    bad: dict[str, Any]
     shuffle: dict[str, Any]
     paths: dict[str, dict[str, str]]
 
@@ -168,6 +171,10 @@ class Report(TimeReport):
             rows.append(("repaired", f"{self.repaired} blocks had to be read through h5py"))
         if self.repeated:
             rows.append(("repeated", f"{self.repeated:,} blocks were decoded more than once"))
+        if self.bad["count"]:
+            first = self.bad["rows"][0]
+            text = f"{self.bad['count']:,} rows; row {first['row']}: {first['reason']}"
+            rows.append(("unreadable", text))
         for name, path in self.paths.items():
             kept = ", kept in memory" if name in self.cached else ""
             rows.append((f"field {name}", f"{path['path']}: {path['reason']}{kept}"))

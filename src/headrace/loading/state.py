@@ -25,6 +25,8 @@ class State:
         length: Rows in the data set.
         blocks: Digest of where its blocks start.
         fingerprint: Of the data.
+        rank: Which of the processes that share an epoch this one is, from 0.
+        world: How many processes share an epoch: 1 so far.
         version: Of this format.
     """
 
@@ -39,6 +41,8 @@ class State:
     length: int
     blocks: str
     fingerprint: str
+    rank: int = 0
+    world: int = 1
     version: int = VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +81,11 @@ class State:
         Raises:
             StateError: If it was saved for other data, batches or order; says which.
         """
+        if (self.rank, self.world) != (0, 1):
+            raise StateError(
+                f"The state is of process {self.rank} of {self.world}, and this Headrace does not "
+                "share epochs among processes. Resume with the version that saved it."
+            )
         for name, what in _MUST_AGREE.items():
             saved, here = getattr(self, name), getattr(current, name)
             if saved != here:
@@ -86,7 +95,15 @@ class State:
                 )
 
 
-_LEAST = {"seed": 0, "epoch": 0, "batch": 0, "capacity": 0, "blocks_per_read": 1}
+_LEAST = {
+    "seed": 0,
+    "epoch": 0,
+    "batch": 0,
+    "capacity": 0,
+    "blocks_per_read": 1,
+    "rank": 0,
+    "world": 1,
+}
 
 _MUST_AGREE = {
     "batch_size": "batch size",

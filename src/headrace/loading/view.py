@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -13,7 +13,16 @@ import numpy.typing as npt
 
 from headrace.order import STEP, Marks, Permutation, Selection, stream_key
 from headrace.resources import open_files
-from headrace.sources import Arrays, Read, ReadPath, ReadStats, Source, empty_arrays, run_reads
+from headrace.sources import (
+    Arrays,
+    Read,
+    ReadPath,
+    ReadStats,
+    Source,
+    empty_arrays,
+    renumbered,
+    run_reads,
+)
 from headrace.spec import Field, Indices
 
 Item = TypeVar("Item")
@@ -158,6 +167,11 @@ class View:
             name for name in self.names if all(part.source.in_memory([name]) for part in self.parts)
         )
 
+    @property
+    def fetches(self) -> int:
+        """How many fetches are worth having in flight; see `Source.fetches`."""
+        return max(part.source.fetches for part in self.parts)
+
     def scratch(self, names: Sequence[str]) -> int:
         """The most bytes that one running read holds besides its output."""
         return max(part.source.scratch(names) for part in self.parts)
@@ -197,14 +211,16 @@ class View:
             if a < b:
                 here = positions[a:b] - offset if offset else positions[a:b]
                 rows = part.selection.ascending(here)
-                found += part.source.reads(rows, {name: o[a:b] for name, o in out.items()})
+                reads = part.source.reads(rows, {name: o[a:b] for name, o in out.items()})
+                found += [renumbered(read, partial(_position, part, offset)) for read in reads]
         return found
 
     def read_rows(self, positions: Indices, out: Arrays) -> ReadStats:
         """Fills `out[name][i]` with the row at `positions[i]`, in any order."""
         if len(self.parts) == 1:
             part = self.parts[0]
-            return part.source.read_rows(part.selection.rows(positions), out)
+            stats = part.source.read_rows(part.selection.rows(positions), out)
+            return stats.renumbered(partial(_position, part, 0))
         total = ReadStats()
         owner = np.searchsorted(self._offsets, positions, side="right") - 1
         order = np.argsort(owner, kind="stable")
@@ -214,13 +230,17 @@ class View:
             part = self.parts[number]
             rows = part.selection.rows(positions[here] - self._offsets[number])
             some = empty_arrays(fields, len(here))
-            total += part.source.read_rows(rows, some)
+            stats = part.source.read_rows(rows, some)
+            total += stats.renumbered(partial(_position, part, int(self._offsets[number])))
             for name, values in some.items():
                 out[name][here] = values
         return total
 
     def read_any(self, positions: Indices, names: Sequence[str]) -> tuple[Arrays, ReadStats]:
-        """Reads rows in any order, also twice, each block once; and what it cost."""
+        """Reads rows in any order, also twice, each block once; and what it cost.
+
+        Rows that cannot be read are named by the `ReadStats`; `check_rows` makes an error of them.
+        """
         wanted, place = np.unique(positions, return_inverse=True)
         arrays = empty_arrays([f for f in self.fields if f.name in names], len(wanted))
         cost = run_reads(self.reads(wanted, arrays))
@@ -318,6 +338,11 @@ class View:
 
     def _zip_parts(self, items: Iterable[Item]) -> Iterator[tuple[SourceRows, int, Item]]:
         return zip(self.parts, self._offsets.tolist(), items, strict=False)
+
+
+def _position(part: SourceRows, offset: int, row: int) -> int:
+    """The position of a row of a source whose first selected row is at `offset`."""
+    return int(part.selection.rank(np.array([row]))[0]) + offset
 
 
 def _sorted_out(rows: Indices, codes: Codes, count: int) -> Iterator[tuple[int, Indices]]:

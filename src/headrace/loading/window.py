@@ -63,6 +63,10 @@ class LoadedWindow(ABC):
         self.nbytes = nbytes
 
     @abstractmethod
+    def positions(self, start: int, stop: int) -> Indices:
+        """The positions of the rows at places `start .. stop - 1` of the epoch."""
+
+    @abstractmethod
     def gather(self, start: int, stop: int, out: Arrays) -> ReadStats:
         """Fills `out` with the rows at places `start .. stop - 1` of the epoch.
 
@@ -92,8 +96,15 @@ class DecodedWindow(LoadedWindow):
         reads = view.reads(positions, {f.name: self._arrays[f.name] for f in fields})
         for name, values in cached.arrays.items():
             np.take(values, positions, axis=0, out=self._arrays[name], mode="clip")
+        self._positions = positions
         numbers = positions.nbytes + (0 if window.order is None else window.order.nbytes)
         super().__init__(window, reads, numbers)
+
+    def positions(self, start: int, stop: int) -> Indices:
+        low, high = start - self.window.start, stop - self.window.start
+        if self.window.order is None:
+            return self._positions[low:high]
+        return self._positions[self.window.order[low:high]]
 
     def close(self, idle: bool = True) -> None:
         if idle:
@@ -135,8 +146,11 @@ class AddressedWindow(LoadedWindow):
             self._ahead = ReadAhead(announce, self._positions, nbytes, len(fields))
         super().__init__(window, [], self._positions.nbytes)
 
+    def positions(self, start: int, stop: int) -> Indices:
+        return self._positions[start - self.window.start : stop - self.window.start]
+
     def gather(self, start: int, stop: int, out: Arrays) -> ReadStats:
-        positions = self._positions[start - self.window.start : stop - self.window.start]
+        positions = self.positions(start, stop)
         for name, values in self._cached.arrays.items():
             np.take(values, positions, axis=0, out=out[name], mode="clip")
         if not self._names:

@@ -2,11 +2,14 @@
 
 from headrace.sources.base import (
     Arrays,
+    BadRow,
     Read,
     ReadPath,
     ReadStats,
     Source,
+    StagedRead,
     empty_arrays,
+    renumbered,
     run_reads,
     value_bytes,
 )
@@ -14,12 +17,15 @@ from headrace.sources.read_ahead import ReadAhead
 
 __all__ = [
     "Arrays",
+    "BadRow",
     "Read",
     "ReadAhead",
     "ReadPath",
     "ReadStats",
     "Source",
+    "StagedRead",
     "empty_arrays",
+    "renumbered",
     "run_reads",
     "value_bytes",
 ]

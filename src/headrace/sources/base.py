@@ -14,20 +14,36 @@ from headrace.spec import Column, Field, Indices
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
+class BadRow(NamedTuple):
+    """A row that could not be read.
+
+    Attributes:
+        row: Its number, counted as the rows that were asked for are.
+        reason: Why, for a person: names the file and the row, says what was expected and what
+            came, and the way out.
+    """
+
+    row: int
+    reason: str
+
+
 class ReadStats(NamedTuple):
-    """What a read cost.
+    """What a read cost, and which rows it could not read.
 
     Attributes:
         read: Nanoseconds spent fetching bytes.
         decode: Nanoseconds spent decoding and placing them.
         stored: Bytes fetched.
         repaired: Blocks that the fast path could not decode and a slower one did.
+        bad: Rows that could not be read; their places in the arrays hold anything. The loader
+            decides what happens then.
     """
 
     read: int = 0
     decode: int = 0
     stored: int = 0
     repaired: int = 0
+    bad: tuple[BadRow, ...] = ()
 
     def __add__(self, other: "ReadStats") -> "ReadStats":  # type: ignore[override]
         return ReadStats(
@@ -35,11 +51,54 @@ class ReadStats(NamedTuple):
             self.decode + other.decode,
             self.stored + other.stored,
             self.repaired + other.repaired,
+            self.bad + other.bad,
         )
+
+    def renumbered(self, number: Callable[[int], int]) -> "ReadStats":
+        """The same, with other numbers for the rows that could not be read."""
+        if not self.bad:
+            return self
+        return self._replace(bad=tuple(BadRow(number(row), why) for row, why in self.bad))
 
 
 Read = Callable[[], ReadStats]
 """An independent piece of reading: may be called once, in any thread, beside the others."""
+
+
+class StagedRead:
+    """A read in two steps, fetching and decoding, which different threads may run.
+
+    A loader keeps more fetches in flight than it has threads that decode, if the source says in
+    `fetches` that this helps: slow disks and remote stores answer many requests at a time.
+
+    Args:
+        fetch: Waits for the bytes, and gives them: at most `Source.scratch` of them.
+        decode: Takes what `fetch` gave, and places the rows.
+    """
+
+    def __init__(self, fetch: Callable[[], Any], decode: Callable[[Any], ReadStats]) -> None:
+        self._fetch = fetch
+        self._decode = decode
+        self._fetched: tuple[Any] | None = None
+
+    def fetch(self) -> None:
+        """Fetches the bytes, which are kept until the read is called."""
+        self._fetched = (self._fetch(),)
+
+    def __call__(self) -> ReadStats:
+        """Decodes; fetches before, if nobody has."""
+        if self._fetched is None:
+            self.fetch()
+        assert self._fetched is not None
+        (found,), self._fetched = self._fetched, None
+        return self._decode(found)
+
+
+def renumbered(read: Read, number: Callable[[int], int]) -> Read:
+    """The same read, with other numbers for the rows that it cannot read."""
+    if isinstance(read, StagedRead):
+        return StagedRead(read.fetch, lambda _: read().renumbered(number))
+    return lambda: read().renumbered(number)
 
 
 @dataclass(frozen=True)
@@ -77,17 +136,21 @@ class Source(ABC):
         Where rows are addressable, blocks are runs of rows that a disk reads well.
         """
 
-    @abstractmethod
-    def addressable(self, names: Sequence[str]) -> bool:
-        """Whether reading one row costs about one row."""
+    def addressable(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
+        """Whether reading one row costs about one row; `read_rows` does it then."""
+        return False
+
+    fetches: int = 0
+    """How many fetches of `StagedRead`s are worth having in flight; 0 where local reads need none:
+    the system reads ahead what is announced."""
 
     def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
         """Whether the rows lie in this process's memory, so that no copy of them is of use."""
         return False
 
-    @abstractmethod
-    def scratch(self, names: Sequence[str]) -> int:
-        """The most bytes that one running read holds besides its output."""
+    def scratch(self, names: Sequence[str]) -> int:  # noqa: ARG002 - by default
+        """The most bytes that a read holds besides its output, running or fetched."""
+        return 0
 
     @abstractmethod
     def reads(self, rows: Indices, out: Arrays) -> list[Read]:
@@ -98,12 +161,16 @@ class Source(ABC):
             out: C-contiguous arrays of shape `(k, *field.shape)` in the field's dtype.
 
         Raises:
-            ReadError: From a read that fails; names file, field and rows.
+            ReadError: From a read that fails as a whole; names file, field and rows. Single rows
+                that cannot be read are no error: the `ReadStats` name them.
         """
 
-    @abstractmethod
-    def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:
-        """Fills `out[name][i]` with row `rows[i]`, for rows in any order: addressable fields."""
+    def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:  # noqa: ARG002 - by default
+        """Fills `out[name][i]` with row `rows[i]`, for rows in any order.
+
+        Sources whose fields are addressable implement it.
+        """
+        raise TypeError(f"{list(out)} have no addresses: ask addressable() first.")
 
     def announce(self, rows: Indices, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
         """Has the system fetch rows that `read_rows` will read soon: addressable fields.

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from headrace.sources.base import Arrays, Read, ReadPath, ReadStats, Source
+from headrace.sources.base import Arrays, Read, ReadPath, ReadStats, Source, renumbered
 from headrace.spec import Field, Indices
 
 
@@ -30,6 +30,10 @@ class Member:
     def length(self) -> int:
         """Rows that are taken."""
         return (self.source.length if self.stop is None else self.stop) - self.start
+
+    def own_row(self, row: int) -> int:
+        """The number of a row of the source, counted from the first one that is taken."""
+        return row - self.start
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ class ZipSource(Source):
         inside = offsets[(offsets > start) & (offsets < start + self.length)] - start
         return np.concatenate([[0], inside, [self.length]])
 
+    @property
+    def fetches(self) -> int:  # type: ignore[override]
+        return max(member.source.fetches for member in self._members)
+
     def addressable(self, names: Sequence[str]) -> bool:
         return all(s.member.source.addressable(s.own) for s in self._shares(names))
 
@@ -103,7 +111,7 @@ class ZipSource(Source):
 
     def reads(self, rows: Indices, out: Arrays) -> list[Read]:
         return [
-            read
+            read if not s.member.start else renumbered(read, s.member.own_row)
             for s in self._shares(out)
             for read in s.member.source.reads(rows + s.member.start, s.of(out))
         ]
@@ -111,7 +119,8 @@ class ZipSource(Source):
     def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:
         total = ReadStats()
         for s in self._shares(out):
-            total += s.member.source.read_rows(rows + s.member.start, s.of(out))
+            stats = s.member.source.read_rows(rows + s.member.start, s.of(out))
+            total += stats.renumbered(s.member.own_row)
         return total
 
     def announce(self, rows: Indices, names: Sequence[str]) -> bool:

@@ -6,7 +6,9 @@ without the lock, note its result. There is one lock, and all state below it:
     steps       what batches take from windows, in order; the next one, if its window is loaded
                 and its batch may be started, is the most urgent job
     windows     at most two: one that batches are gathered from, one that is being read
-    reads       of the windows and the resident fields; they run when no step can
+    reads       of the windows and the cached fields; they run when no step can
+    fetches     the first step of reads whose source waits for a slow store: threads of their own
+                run them, ahead of the reads, so that many are in flight whatever the workers do
 
 Small batches are made in groups: what each job costs is then shared. A batch that fails is handed
 out in its place, as its error: the batches before it arrive first, on every run alike. Nothing
@@ -25,6 +27,7 @@ from functools import partial
 from typing import Any
 
 from headrace.errors import HeadraceError
+from headrace.loading.bad_rows import BadRows
 from headrace.loading.cache import CachedFields
 from headrace.loading.fill import Epoch, Failure, forget_failures
 from headrace.loading.prefetch.queue import BatchQueue, PendingGroup, ReadyGroup
@@ -32,7 +35,7 @@ from headrace.loading.prefetch.steps import Step, steps_of, windows_of
 from headrace.loading.timeouts import Deadline, stack_of_thread, timeout_error
 from headrace.loading.timing import Ledger, Timing
 from headrace.loading.window import LoadedWindow
-from headrace.sources import Read
+from headrace.sources import Read, StagedRead
 
 Job = partial[None]
 
@@ -46,6 +49,7 @@ class _Slot:
     def __init__(self) -> None:
         self.loaded: LoadedWindow | None = None
         self.reads: deque[Read] = deque()
+        self.fetched: deque[Read] = deque()
         self.running = 0
         self.opened = False
         self.pieces_left = 0
@@ -54,7 +58,39 @@ class _Slot:
 
     @property
     def ready(self) -> bool:
-        return self.failure is not None or (self.opened and not self.reads and not self.running)
+        if self.failure is not None:
+            return True
+        return self.opened and not (self.reads or self.fetched or self.running)
+
+    def take_read(self, fetching: bool) -> Read | None:
+        """A read for a thread that decodes: those that were fetched first.
+
+        Args:
+            fetching: Whether other threads fetch those that can be fetched by themselves.
+        """
+        if self.fetched:
+            return self.fetched.popleft()
+        if self.reads and not (fetching and isinstance(self.reads[0], StagedRead)):
+            return self.reads.popleft()
+        return None
+
+    def take_fetch(self) -> StagedRead | None:
+        """A read whose bytes may be fetched."""
+        if self.reads and isinstance(self.reads[0], StagedRead):
+            read = self.reads.popleft()
+            assert isinstance(read, StagedRead)
+            return read
+        return None
+
+    def give_up(self, failure: Failure) -> int:
+        """Forgets the reads that have not begun; returns how many of them were fetched."""
+        if self.failure is not None:
+            return 0
+        self.failure = failure
+        fetched = len(self.fetched)
+        self.reads.clear()
+        self.fetched.clear()
+        return fetched
 
 
 class Prefetch:
@@ -71,6 +107,8 @@ class Prefetch:
         timing: Counts seconds and bytes.
         ledger: Counts the bytes held.
         timeout: Seconds that one job may take, such as a map function; None for no limit.
+        fetches: Reads that may be fetched, or being fetched, and not yet decoded.
+        bad: Takes the rows that could not be read.
     """
 
     def __init__(
@@ -85,7 +123,12 @@ class Prefetch:
         timing: Timing,
         ledger: Ledger,
         timeout: float | None = None,
+        fetches: int = 0,
+        bad: BadRows | None = None,
     ) -> None:
+        self._bad = bad
+        self._fetches_left = fetches
+        self._fetching = fetches > 0
         self._timeout = timeout
         self._hangs = False
         self._running: dict[int, tuple[Job, float]] = {}
@@ -109,11 +152,11 @@ class Prefetch:
         self._step = next(self._steps, None)
         self._stopped = False
         self._fatal: Failure | None = None
-        self._alive = workers
+        self._alive = workers + fetches
         self._pid = os.getpid()
         self._threads = [
-            threading.Thread(target=self._run, name=f"headrace-{i}", daemon=True)
-            for i in range(workers)
+            threading.Thread(target=self._run, args=(pick,), name=f"headrace-{i}", daemon=True)
+            for i, pick in enumerate([self._pick] * workers + [self._pick_fetch] * fetches)
         ]
         try:
             self._open_cached()
@@ -221,10 +264,10 @@ class Prefetch:
     # What the threads do. Every error is relayed, SystemExit too: without its threads the consumer
     # would wait forever.
 
-    def _run(self) -> None:
+    def _run(self, pick: Callable[[], Job | None]) -> None:
         _making[threading.get_ident()] = self._timing
         try:
-            while (job := self._wait_for_job()) is not None:
+            while (job := self._wait_for_job(pick)) is not None:
                 self._running[threading.get_ident()] = job, time.monotonic()
                 job()
                 del self._running[threading.get_ident()]
@@ -242,17 +285,18 @@ class Prefetch:
             if self._alive == 0:
                 self._clean_up()
 
-    def _wait_for_job(self) -> Job | None:
+    def _wait_for_job(self, pick: Callable[[], Job | None]) -> Job | None:
         """The next job; None when there will be none."""
         with self._lock:
             while not self._stopped:
-                job = self._pick()
+                job = pick()
                 if job is not None:
                     return job
                 began = time.perf_counter()
                 # `abandon` may find the lock taken and be unable to wake anyone.
                 self._work.wait(ABANDONED_SECONDS)
-                self._timing.add(wait_for_room=time.perf_counter() - began)
+                if pick == self._pick:
+                    self._timing.add(wait_for_room=time.perf_counter() - began)
         return None
 
     def _clean_up(self) -> None:
@@ -273,9 +317,9 @@ class Prefetch:
             if job is not None:
                 return job
         for slot in (self._cached, *self._windows.values()):
-            if slot.reads:
+            read = slot.take_read(self._fetching)
+            if read is not None:
                 slot.running += 1
-                read = slot.reads.popleft()
                 return partial(self._read, slot, read)
         if not self._cached.ready or len(self._windows) >= self._windows_held:
             return None
@@ -284,6 +328,17 @@ class Prefetch:
             return None
         slot = self._windows[window] = _Slot()
         return partial(self._open, epoch, window[1], slot)
+
+    def _pick_fetch(self) -> Job | None:
+        """The next read to fetch, if one more may wait to be decoded; with the lock held."""
+        if self._fetches_left:
+            for slot in (self._cached, *self._windows.values()):
+                read = slot.take_fetch()
+                if read is not None:
+                    slot.running += 1
+                    self._fetches_left -= 1
+                    return partial(self._fetch, slot, read)
+        return None
 
     def _pick_piece(self) -> Job | None:
         step = self._step
@@ -336,21 +391,49 @@ class Prefetch:
             slot.opened = True
             self._work.notify_all()
 
+    def _fetch(self, slot: _Slot, read: StagedRead) -> None:
+        began = time.perf_counter()
+        failure = None
+        try:
+            read.fetch()
+        except BaseException as error:  # noqa: BLE001 - relayed
+            failure = Failure(error)
+        self._timing.add(read=time.perf_counter() - began)
+        with self._lock:
+            slot.running -= 1
+            if failure is None and slot.failure is None and not self._stopped:
+                slot.fetched.append(read)
+            else:
+                self._fetches_left += 1
+                if failure is not None:
+                    self._fetches_left += slot.give_up(failure)
+            self._after_read(slot)
+            self._work.notify_all()
+
     def _read(self, slot: _Slot, read: Read) -> None:
         failure = None
         try:
-            self._timing.add_cost(read())
+            stats = read()
+            if self._bad is not None:
+                self._bad.note(stats.bad)
+            self._timing.add_cost(stats)
         except BaseException as error:  # noqa: BLE001 - relayed
             failure = Failure(error)
         with self._lock:
             slot.running -= 1
-            if failure is not None and slot.failure is None:
-                slot.failure = failure
-                slot.reads.clear()
-            if slot is self._cached and not slot.reads and not slot.running:
-                self._end_cached(complete=slot.failure is None)
-            if slot.ready:
+            if self._fetching and isinstance(read, StagedRead):
+                self._fetches_left += 1
                 self._work.notify_all()
+            if failure is not None:
+                self._fetches_left += slot.give_up(failure)
+            self._after_read(slot)
+
+    def _after_read(self, slot: _Slot) -> None:
+        """Notes that a read, or a fetch, of a window or of the cached fields has run."""
+        if slot is self._cached and not (slot.reads or slot.fetched or slot.running):
+            self._end_cached(complete=slot.failure is None)
+        if slot.ready:
+            self._work.notify_all()
 
     def _gather(self, step: Step, slot: _Slot, making: PendingGroup) -> None:
         piece = step.piece

@@ -47,9 +47,6 @@ class FieldSource(Source):
         self.fields = (self.field,)
         self._path = path
 
-    def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:  # noqa: ARG002
-        raise TypeError(f"{list(out)} have no addresses: ask addressable() first.")
-
     def read_paths(self) -> dict[str, ReadPath]:
         return {self.field.name: self._path}
 

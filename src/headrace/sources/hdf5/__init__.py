@@ -155,7 +155,7 @@ class HDF5Source(Source):
         total = ReadStats()
         for reader in self._readers_of(out):
             if not isinstance(reader, (RowReader, VirtualReader)) or not reader.addressable:
-                raise TypeError(f"{list(out)} have no addresses: ask addressable() first.")
+                return super().read_rows(rows, out)
             total += reader.read_rows(rows, self._share(reader, out))
         return total
 
