@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy.typing as npt
 from headrace.forks import run_in_each_process
 from headrace.loading.timing import Ledger
 from headrace.loading.view import View
-from headrace.sources import Arrays, Read, ReadStats, empty_arrays, run_reads
+from headrace.sources import Arrays, Read, ReadStats, StagedRead, empty_arrays, run_reads
 from headrace.spec import Indices
 
 Array = npt.NDArray[Any]
 
 PIECE_BYTES = 1 << 22
-"""As much of the resident fields is read at a time."""
+"""As much of the cached fields is read at a time."""
 
 
 class CachedFields:
@@ -37,7 +37,8 @@ class CachedFields:
         self._fields = [f for f in view.fields if f.name in names]
         self._ledger = ledger
         row_bytes = sum(f.nbytes for f in self._fields) or 1
-        self._step = max(1, min(rows, PIECE_BYTES // row_bytes))
+        # What was fetched and not yet decoded is a block at most.
+        self._step = 1 if view.fetches else max(1, min(rows, PIECE_BYTES // row_bytes))
         self.arrays: dict[str, Array] = {}
         self._complete = not self._fields
         run_in_each_process(self, CachedFields._begin_anew)
@@ -45,8 +46,8 @@ class CachedFields:
     def begin(self) -> list[Read]:
         """The reads that fill the arrays; none if they are filled.
 
-        Waits for another iterator that is filling them. Whoever gets reads calls `end` once none
-        of them runs any more.
+        Waits for another iterator that is filling them. The caller calls `end` once none of the
+        reads runs any more.
         """
         self._loading.acquire()
         try:
@@ -72,11 +73,15 @@ class CachedFields:
             wanted = np.searchsorted(offsets, ends)
             cuts = np.unique(offsets[np.minimum(wanted, len(offsets) - 1)]).tolist()
             for start, stop in itertools.pairwise([0, *cuts]):
-                yield partial(self._read, names, start, stop)
+                reads = partial(self._reads_of, names, start, stop)
+                if self._view.fetches:
+                    yield StagedRead(partial(_fetch_all, reads), run_reads)
+                else:
+                    yield partial(_run_all, reads)
 
-    def _read(self, names: list[str], start: int, stop: int) -> ReadStats:
+    def _reads_of(self, names: list[str], start: int, stop: int) -> list[Read]:
         out = {name: self.arrays[name][start:stop] for name in names}
-        return run_reads(self._view.reads(np.arange(start, stop), out))
+        return self._view.reads(np.arange(start, stop), out)
 
     def _begin_anew(self) -> None:
         """The thread that was filling the arrays does not exist in a forked child."""
@@ -95,3 +100,17 @@ class CachedFields:
 def nbytes_of(arrays: Arrays) -> int:
     """Bytes of some arrays."""
     return sum(array.nbytes for array in arrays.values())
+
+
+def _run_all(reads: Callable[[], list[Read]]) -> ReadStats:
+    """Runs reads that are made only now: the numbers of their rows take memory."""
+    return run_reads(reads())
+
+
+def _fetch_all(reads: Callable[[], list[Read]]) -> list[Read]:
+    """Makes reads, and fetches those that can be fetched by themselves."""
+    made = reads()
+    for read in made:
+        if isinstance(read, StagedRead):
+            read.fetch()
+    return made
