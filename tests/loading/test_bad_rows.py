@@ -95,7 +95,7 @@ def test_the_replacement_depends_on_seed_epoch_and_row_alone(kind):
 def test_threads_agree_with_the_calling_thread():
     options = {"shuffle": True, "seed": 1, "memory": MEMORY["windows"], "on_error": "skip"}
     loader = data_of("blocks").batch(16, **options)
-    made = batches(loader._describe(loader._next, False, None))
+    made = batches(loader._describe(loader._cursor.next, False, None))
     expected = np.concatenate([y for _, y in made]).tolist()
     assert epoch_of(loader) == expected
 

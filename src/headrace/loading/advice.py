@@ -1,4 +1,4 @@
-"""What a person should know about an order before training on it."""
+"""Warnings about an order that a person should read before training."""
 
 from headrace.loading.budget import WELL_MIXED
 from headrace.loading.loader import Loader
@@ -6,12 +6,12 @@ from headrace.resources import memory_limit, tight_memory
 
 
 def advice_on(loader: Loader) -> list[str]:
-    """What is worth a warning, each with what helps; often nothing."""
-    tight = tight_memory(loader._budget.needed)
+    """The warnings, each with what helps; often none."""
+    tight = tight_memory(loader.budget.needed)
     found = [tight] if tight else []
     if not _mixes_well(loader):
         found.append(_weak_shuffle(loader))
-    view, cached = loader._view, loader.cached
+    view, cached = loader.view, loader.cached
     slow = [
         field.name
         for field in view.fields
@@ -27,15 +27,15 @@ def advice_on(loader: Loader) -> list[str]:
 
 def _mixes_well(loader: Loader) -> bool:
     """Whether a window holds enough blocks for a batch, or needs none."""
-    blocks = loader._mixing.blocks_per_window
-    return not blocks or loader._view.mixed or blocks >= WELL_MIXED * loader.batch_size
+    blocks = loader.mixing.blocks_per_window
+    return not blocks or loader.view.mixed or blocks >= WELL_MIXED * loader.batch_size
 
 
 def _weak_shuffle(loader: Loader) -> str:
-    """What few blocks in a window mean to a training, and what helps."""
-    blocks = loader._mixing.blocks_per_window
-    offsets = loader._view.block_offsets(loader._view.names, loader._usual.blocks_per_read)
-    rows = round(len(loader._view) / (len(offsets) - 1))
+    """The warning about windows of few blocks, and what helps."""
+    blocks = loader.mixing.blocks_per_window
+    offsets = loader.view.block_offsets(loader.view.names, loader.budget.blocks_per_read)
+    rows = round(len(loader.view) / (len(offsets) - 1))
     memory = _memory_that_mixes(loader)
     more = f"memory='{-(-memory // 10**6)}MB'" if memory <= memory_limit() else "more memory"
     return (
@@ -49,19 +49,10 @@ def _weak_shuffle(loader: Loader) -> str:
 
 
 def _memory_that_mixes(loader: Loader) -> int:
-    """A budget that mixes well, and so do three quarters of it: the loader's, doubled."""
+    """The first of 2, 4, 8, ... times the loader's memory of which three quarters mix well."""
     memory = loader.memory
     while True:
         memory *= 2
-        tried = Loader(
-            loader._view,
-            loader._collate,
-            loader.batch_size,
-            shuffle=True,
-            seed=loader.seed,
-            memory=memory * 3 // 4,
-            workers=loader.workers,
-            sampler=loader._sampler,
-        )
+        tried = loader.with_memory(memory * 3 // 4)
         if _mixes_well(tried):
             return memory

@@ -1,43 +1,16 @@
-"""Batches handed out one by one, and the place in the stream of epochs that they lead to."""
+"""Batches handed out one by one; each moves the position of their loader along."""
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from headrace.errors import HeadraceError
-from headrace.loading.fill import Collate
+from headrace.loading.cursor import Cursor, Position
 from headrace.loading.prefetch import Prefetch, makes_batches_of, stop_with
 from headrace.loading.shared import SharedIterator
-from headrace.loading.timing import Stopwatch
-
-if TYPE_CHECKING:
-    from headrace.loading.loader import Loader
+from headrace.loading.timing import Stopwatch, Timing
 
 Batch = Any
-
-
-class Position(NamedTuple):
-    """A place in the stream of epochs.
-
-    Attributes:
-        epoch: From 0.
-        batch: Batches of it that were handed out.
-        capacity: Rows in a window of this epoch, 0 where rows come one by one.
-        blocks_per_read: Neighbouring blocks that this epoch reads together.
-    """
-
-    epoch: int
-    batch: int
-    capacity: int
-    blocks_per_read: int = 1
-
-    def advanced(self, batches: int) -> "Position":
-        """The place so many batches later in the epoch."""
-        return Position(self.epoch, self.batch + batches, self.capacity, self.blocks_per_read)
-
-    def start_of(self, epoch: int) -> "Position":
-        """The start of an epoch in windows like those of this one."""
-        return self._replace(epoch=epoch, batch=0)
 
 
 class Batches(SharedIterator):
@@ -49,10 +22,14 @@ class Batches(SharedIterator):
     Several threads may take batches from it: each batch goes to one of them.
 
     Args:
-        loader: Whose batches.
+        cursor: The position of the loader.
+        start: Starts threads that make the batches from a position on, of so many epochs.
+        batch_size: Rows in a batch.
+        rows: Rows of an epoch.
+        row_bytes: Bytes of a row.
+        timing: Counts batches, and seconds.
         epochs: How many epochs follow one another; None for no end.
-        in_row_order: Hands out every row, in row order, and leaves the loader's position alone.
-        collate: Turns the arrays of a batch into what is handed out, in place of the loader's own.
+        in_row_order: Whether these are batches in row order, which leave the position alone.
         ahead: 1 if the consumer asks for a batch before it uses the one before; it
             counts as handed out one batch later then.
         steps: Batches that are handed out as one, in arrays `(steps, batch_size, ...)`; what is
@@ -61,32 +38,39 @@ class Batches(SharedIterator):
 
     def __init__(
         self,
-        loader: "Loader",
+        cursor: Cursor,
+        start: Callable[[Position, int | None], Prefetch],
         *,
+        batch_size: int,
+        rows: int,
+        row_bytes: int,
+        timing: Timing,
         epochs: int | None = 1,
         in_row_order: bool = False,
-        collate: Collate | None = None,
         ahead: int = 0,
         steps: int = 1,
     ) -> None:
         super().__init__()
-        self._loader = loader
+        self._cursor = cursor
+        self._start = start
+        self._batch_size = batch_size
+        self._rows = rows
+        self._row_bytes = row_bytes
+        self._timing = timing
         self._epochs = epochs
         self._in_row_order = in_row_order
-        self._collate = collate
         self._ahead = ahead
         self._steps = steps
         self._unused: deque[Position] = deque()
         self._running: tuple[Prefetch, Callable[[], object]] | None = None
         self._made_ahead: int | None = 0
-        self._moves = loader._moves
-        self._place = loader._usual.start_of(0) if in_row_order else loader._next
-        self._following = loader._usual
-        self._rows = loader.rows(every=in_row_order)
-        self.stopwatch = Stopwatch(loader._timing)
+        self._moves = cursor.moves
+        self._position = cursor.usual.start_of(0) if in_row_order else cursor.next
+        self._following = cursor.usual
+        self.stopwatch = Stopwatch(timing)
 
     def __next__(self) -> Batch:
-        if makes_batches_of(self._loader._timing):
+        if makes_batches_of(self._timing):
             raise HeadraceError(
                 "A function given to map() asks the loader for batches that it helps to make. Give "
                 "it a loader of its own, made from the data set without this map()."
@@ -116,7 +100,7 @@ class Batches(SharedIterator):
 
     @property
     def _batches_left(self) -> int:
-        return -(-self._rows // self._loader.batch_size) - self._place.batch
+        return -(-self._rows // self._batch_size) - self._position.batch
 
     @property
     def is_next(self) -> bool:
@@ -124,14 +108,14 @@ class Batches(SharedIterator):
         return (
             self._epochs != 0
             and not self._closed
-            and self._moves == self._loader._moves
-            and self._place == self._loader._next
+            and self._moves == self._cursor.moves
+            and self._position == self._cursor.next
         )
 
     @property
     def _leads(self) -> bool:
-        """Whether the loader's position follows; not once the loader was sent elsewhere."""
-        return not self._in_row_order and self._moves == self._loader._moves
+        """Whether this iterator moves the cursor; not once the loader was sent elsewhere."""
+        return not self._in_row_order and self._moves == self._cursor.moves
 
     def settle(self) -> None:
         """Counts every batch that was handed out as used."""
@@ -153,17 +137,15 @@ class Batches(SharedIterator):
             stop()
 
     def _begin(self) -> None:
-        loader = self._loader
+        cursor = self._cursor
         if not self._in_row_order:
-            self._place = loader._next
-            self._moves = loader._moves
-            loader._loaded = False
+            self._position = cursor.next
+            self._moves = cursor.moves
+            cursor.loaded = False
         # An epoch with windows of another size than later ones is made alone.
-        alone = self._place[2:] != loader._usual[2:]
+        alone = self._position[2:] != cursor.usual[2:]
         self._made_ahead = 1 if alone or self._in_row_order else self._epochs
-        prefetch = loader._start(
-            self._place, self._made_ahead, self._in_row_order, self._collate, self._steps
-        )
+        prefetch = self._start(self._position, self._made_ahead)
         stop = stop_with(self, prefetch)
         self._running = prefetch, stop
         if self._closed:
@@ -172,22 +154,21 @@ class Batches(SharedIterator):
 
     def _note(self) -> None:
         """Counts a batch, or those that were handed out as one."""
-        loader = self._loader
         batches = min(self._steps, self._batches_left) if self._steps > 1 else 1
-        start = self._place.batch * loader.batch_size
-        stop = min(start + batches * loader.batch_size, self._rows)
-        if self._following.epoch != self._place.epoch + 1:
-            self._following = loader._usual.start_of(self._place.epoch + 1)
+        start = self._position.batch * self._batch_size
+        stop = min(start + batches * self._batch_size, self._rows)
+        if self._following.epoch != self._position.epoch + 1:
+            self._following = self._cursor.usual.start_of(self._position.epoch + 1)
         if self._leads:
             # A loop that is broken off from now on uses up its epoch.
-            loader._next = self._following
+            self._cursor.next = self._following
         last = stop == self._rows
-        self._place = self._following if last else self._place.advanced(batches)
-        self._unused.append(self._place)
+        self._position = self._following if last else self._position.advanced(batches)
+        self._unused.append(self._position)
         self._move(self._ahead)
         rows = stop - start
-        nbytes = rows * loader._view.row_bytes
-        loader._timing.add_batches(batches, rows, nbytes, last, self.stopwatch.lap())
+        nbytes = rows * self._row_bytes
+        self._timing.add_batches(batches, rows, nbytes, last, self.stopwatch.lap())
         if last:
             self._end_epoch()
 
@@ -201,8 +182,8 @@ class Batches(SharedIterator):
                 self._stop()
 
     def _move(self, ahead: int) -> None:
-        """Moves the loader's position to all batches but the last `ahead` ones."""
+        """Counts all batches but the last `ahead` ones as used."""
         while len(self._unused) > ahead:
-            place = self._unused.popleft()
+            position = self._unused.popleft()
             if self._leads:
-                self._loader._position = place
+                self._cursor.consumed = position

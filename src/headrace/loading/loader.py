@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import secrets
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, NoReturn
 
@@ -12,9 +12,17 @@ import numpy as np
 
 from headrace.errors import MemoryBudgetError, OptionError, StateError, check_integer, check_seconds
 from headrace.loading.bad_rows import BadRows, check_rows
-from headrace.loading.batches import Batch, Batches, Position
-from headrace.loading.budget import FEWEST_ROWS, INDEX_BYTES, MOST_ROWS, SEQUENTIAL_BYTES, share
+from headrace.loading.batches import Batch, Batches
+from headrace.loading.budget import (
+    FEWEST_ROWS,
+    INDEX_BYTES,
+    MOST_ROWS,
+    SEQUENTIAL_BYTES,
+    Budget,
+    share,
+)
 from headrace.loading.cache import CachedFields
+from headrace.loading.cursor import Cursor, Position
 from headrace.loading.fill import Collate, Epoch, batches
 from headrace.loading.prefetch import Prefetch
 from headrace.loading.prefetch.queue import BatchQueue
@@ -117,10 +125,7 @@ class Loader:
         self._buffers = Buffers(view.fields, self._ledger)
         in_windows = not self._budget.row_by_row and shuffle is not False
         capacity = self._budget.capacity if in_windows else 0
-        self._usual = Position(0, 0, capacity, self._budget.blocks_per_read)
-        self._position = self._next = self._usual
-        self._moves = 0
-        self._loaded = False
+        self._cursor = Cursor(Position(0, 0, capacity, self._budget.blocks_per_read))
 
     def check_memory(self) -> None:
         """Makes sure that this process may ever hold what the loader will.
@@ -158,6 +163,29 @@ class Loader:
         return self._length
 
     @property
+    def view(self) -> View:
+        """The rows."""
+        return self._view
+
+    @property
+    def budget(self) -> Budget:
+        """How the memory is shared."""
+        return self._budget
+
+    def with_memory(self, memory: int) -> "Loader":
+        """A loader of the same batches, in the same order, with another memory budget."""
+        return Loader(
+            self._view,
+            self._collate,
+            self.batch_size,
+            shuffle=self.shuffle,
+            seed=self.seed,
+            memory=memory,
+            workers=self.workers,
+            sampler=self._sampler,
+        )
+
+    @property
     def cached(self) -> tuple[str, ...]:
         """The fields that stay in memory."""
         return self._budget.cached
@@ -165,7 +193,7 @@ class Loader:
     @property
     def epoch(self) -> int:
         """The epoch under way, or the next one to start."""
-        return self._position.epoch
+        return self._cursor.consumed.epoch
 
     def state_dict(self) -> dict[str, Any]:
         """The position: what was handed out so far, in a form that JSON keeps.
@@ -200,13 +228,10 @@ class Loader:
             raise StateError(f"The state is at batch {saved.batch} of {len(self)}.")
         self._check_capacity(saved.capacity)
         self.seed = saved.seed
+        position = Position(saved.epoch, saved.batch, saved.capacity, saved.blocks_per_read)
         if saved.batch == len(self):
-            self._next = self._usual.start_of(saved.epoch + 1)
-        else:
-            self._next = Position(saved.epoch, saved.batch, saved.capacity, saved.blocks_per_read)
-        self._position = self._next
-        self._moves += 1
-        self._loaded = True
+            position = self._cursor.usual.start_of(saved.epoch + 1)
+        self._cursor.go_to(position, loaded=True)
 
     def _check_capacity(self, capacity: int) -> None:
         """Makes sure that this budget can go on with windows of `capacity` rows."""
@@ -225,16 +250,16 @@ class Loader:
             )
 
     def _state(self) -> State:
-        place = self._position  # another thread may be taking batches
+        position = self._cursor.consumed  # another thread may be taking batches
         return State(
             seed=self.seed,
-            epoch=place.epoch,
-            batch=place.batch,
+            epoch=position.epoch,
+            batch=position.batch,
             batch_size=self.batch_size,
             drop_remainder=self.drop_remainder,
             shuffle=self.shuffle,
-            capacity=place.capacity,
-            blocks_per_read=place.blocks_per_read,
+            capacity=position.capacity,
+            blocks_per_read=position.blocks_per_read,
             length=self._length,
             blocks=self._blocks_digest,
             fingerprint=self._fingerprint,
@@ -254,7 +279,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         """One epoch: the next one, or the rest of the one that `load_state_dict` went to."""
-        return Batches(self)
+        return self.stream()
 
     def stream(
         self,
@@ -265,12 +290,24 @@ class Loader:
         ahead: int = 0,
         steps: int = 1,
     ) -> Batches:
-        """Batches of some epochs, one after the other; see `Batches`."""
+        """Batches of some epochs, one after the other.
+
+        Args:
+            epochs: How many; None for no end.
+            in_row_order: Gives every row, in row order, and leaves the loader's position alone.
+            collate: Turns the arrays of a batch into what is handed out; None for the loader's own.
+            ahead: 1 if the consumer asks for a batch before it uses the one before.
+            steps: Batches that are handed out as one.
+        """
         return Batches(
-            self,
+            self._cursor,
+            partial(self._start, in_row_order=in_row_order, collate=collate, steps=steps),
+            batch_size=self.batch_size,
+            rows=self.rows(every=in_row_order),
+            row_bytes=self._view.row_bytes,
+            timing=self._timing,
             epochs=epochs,
             in_row_order=in_row_order,
-            collate=collate,
             ahead=ahead,
             steps=steps,
         )
@@ -282,7 +319,7 @@ class Loader:
             steps: Batches.
             endless: Whether they are counted on from epoch to epoch, so that none may be left over.
         """
-        even = len(self) % steps == 0 and self._next.batch % steps == 0
+        even = len(self) % steps == 0 and self._cursor.next.batch % steps == 0
         nbytes = 2 * steps * self.batch_size * self._view.row_bytes
         return (even or not endless) and nbytes <= self._budget.ahead + self._budget.spare
 
@@ -294,7 +331,7 @@ class Loader:
         """Batch `index` of the epoch under way, made on the spot: for a look, not for speed."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} is out of range for {len(self)} batches")
-        made = batches(self._describe(self._position, False, None), index % len(self))
+        made = batches(self._describe(self._cursor.consumed, False, None), index % len(self))
         with contextlib.closing(made):
             return next(made)
 
@@ -310,33 +347,35 @@ class Loader:
 
     def go_to(self, epoch: int, batch: int = 0) -> None:
         """Makes a batch of an epoch the next one, unless `load_state_dict` said which is."""
-        if not self._loaded and (epoch, batch) != self._next[:2]:
-            self._next = self._position = self._usual._replace(epoch=epoch, batch=batch)
-            self._moves += 1
+        cursor = self._cursor
+        if not cursor.loaded and (epoch, batch) != cursor.next[:2]:
+            cursor.go_to(cursor.usual._replace(epoch=epoch, batch=batch))
 
     def _describe(
-        self, place: Position, in_row_order: bool, collate: Collate | None, steps: int = 1
+        self, position: Position, in_row_order: bool, collate: Collate | None, steps: int = 1
     ) -> Epoch:
         shuffle = False if in_row_order else self.shuffle
         return Epoch(
             view=self._view,
-            order=self._order(place, shuffle),
+            order=self._order(position, shuffle),
             cached=self._cached,
             buffers=self._buffers,
             batch_size=self.batch_size,
             rows=self.rows(every=in_row_order),
             collate=collate or self._collate,
-            key=(self.seed, place.epoch),
+            key=(self.seed, position.epoch),
             bad=self._bad,
             steps=steps,
             timing=self._timing,
         )
 
-    def _order(self, place: Position, shuffle: bool | str) -> Order:
-        key = (self.seed, place.epoch)
+    def _order(self, position: Position, shuffle: bool | str) -> Order:
+        key = (self.seed, position.epoch)
         names = [field.name for field in self._view.fields]
-        epoch_samples = None if self._sampler is None else EpochSamples(self._sampler, place.epoch)
-        if not place.capacity and (self._budget.row_by_row or shuffle is True):
+        epoch_samples = (
+            None if self._sampler is None else EpochSamples(self._sampler, position.epoch)
+        )
+        if not position.capacity and (self._budget.row_by_row or shuffle is True):
             size = self.batch_size if shuffle == "batch" else 1
             # The order does not depend on the step; what its arithmetic holds does.
             room = self._budget.capacity * (self._view.row_bytes + INDEX_BYTES) // INDEX_BYTES
@@ -347,8 +386,8 @@ class Loader:
                 if epoch_samples is None
                 else BalancedRowOrder(rows, epoch_samples, len(self._view))
             )
-        offsets = self._view.block_offsets(names, place.blocks_per_read)
-        capacity = place.capacity or self._budget.capacity
+        offsets = self._view.block_offsets(names, position.blocks_per_read)
+        capacity = position.capacity or self._budget.capacity
         samples = None
         if epoch_samples is not None:
             samples = SamplesByRow(epoch_samples, offsets, in_turn=shuffle is True)
@@ -368,28 +407,29 @@ class Loader:
 
     def _start(
         self,
-        place: Position,
+        position: Position,
         epochs: int | None,
+        *,
         in_row_order: bool,
         collate: Collate | None,
         steps: int,
     ) -> Prefetch:
-        """Starts threads that make batches from `place` on, to the end of `epochs` epochs."""
+        """Starts threads that make batches from a position on, to the end of `epochs` epochs."""
         self.check_memory()
-        later = itertools.count(place.epoch + 1)
-        places: Iterator[Position] = itertools.chain([place], map(self._usual.start_of, later))
+        later = itertools.count(position.epoch + 1)
+        starts = map(self._cursor.usual.start_of, later)
+        positions = itertools.islice(itertools.chain([position], starts), epochs)
         ahead, spare = self._budget.ahead, self._budget.spare
         if steps > 1:
             least = 2 * steps * self.batch_size * self._view.row_bytes
             ahead, spare = max(ahead, least), min(spare, ahead + spare - max(ahead, least))
-        places = itertools.islice(places, epochs)
         return Prefetch(
-            (self._describe(p, in_row_order, collate, steps) for p in places),
-            place.batch,
+            (self._describe(p, in_row_order, collate, steps) for p in positions),
+            position.batch,
             cached=self._cached,
             output=BatchQueue(self._view.fields, ahead, spare, self._ledger, steps),
             workers=self._budget.workers,
-            windows=1 if place.capacity > self._budget.capacity else 2,
+            windows=1 if position.capacity > self._budget.capacity else 2,
             timing=self._timing,
             ledger=self._ledger,
             timeout=self.timeout,
@@ -412,7 +452,7 @@ class Loader:
             workers=self._budget.workers,
             cached=self._budget.cached,
             bad=self._bad.report(),
-            shuffle=vars(self._mixing),
+            shuffle=vars(self.mixing),
             paths={
                 name: {"path": path.path, "reason": path.reason}
                 for name, path in self._view.read_paths().items()
@@ -420,14 +460,15 @@ class Loader:
         )
 
     @cached_property
-    def _mixing(self) -> Shuffle:
+    def mixing(self) -> Shuffle:
+        """How well `shuffle` mixes."""
         if self.shuffle is False:
             return Shuffle("none")
         if self.shuffle == "batch":
             return Shuffle("batch")
-        if not self._usual.capacity:
+        if not self._cursor.usual.capacity:
             return Shuffle("exact", None, 1.0)
-        blocks = self._order(self._usual, True).mixed(0)
+        blocks = self._order(self._cursor.usual, True).mixed(0)
         bound = 1.0 if self._view.mixed else 1 + (self.batch_size - 1) / blocks
         return Shuffle("windows", blocks, bound)
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from headrace.errors import LossError
 from headrace.loading import Loader, SourceRows, View
-from headrace.loading.batches import Position
 from headrace.loading.budget import INDEX_BYTES, share
+from headrace.loading.cursor import Position
 from headrace.order import Order, Permutation, Span, Window
 from headrace.packing.encoding import (
     SORTED,
@@ -203,7 +203,7 @@ class _InStretches(Loader):
         """Takes this order."""
         self._stretches = order
 
-    def _order(self, place: Position, shuffle: bool | str) -> Order:  # noqa: ARG002
+    def _order(self, position: Position, shuffle: bool | str) -> Order:  # noqa: ARG002
         return self._stretches
 
 
