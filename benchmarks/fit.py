@@ -106,7 +106,7 @@ WAYS = {HEADRACE: _fit_headrace, ARRAYS: _fit_arrays}
 def _model(job: dict[str, Any]) -> tuple[Any, Any]:
     """The network that `headrace fit` picks for these images, and the data set."""
     import headrace as hr
-    from headrace.keras.baseline import build
+    from headrace.baseline import build
 
     data = hr.from_hdf5(job["path"], x="image", y="label")
     return build(data), data

@@ -25,6 +25,7 @@ LAYERS = [
     {"legacy", "matrix"},
     {"keras", "testing"},
     {"creating", "packing", "statistics"},
+    {"baseline"},
     {"cli"},
 ]
 THREADS = [
@@ -83,7 +84,7 @@ def test_every_box_has_a_layer():
 LIBRARIES = {
     "h5py": {"sources", "writing"},
     "imagecodecs": {"sources", "writing"},
-    "keras": {"keras", "cli"},
+    "keras": {"keras", "baseline", "cli"},
 }
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import headrace as hr
+from headrace.baseline import build, mean_and_variance
 from headrace.errors import DataError, OptionError
-from headrace.keras.baseline import build, moments
 
 # Without uint64, which Keras does not know on PyTorch.
 INTEGERS = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"]
@@ -230,7 +230,8 @@ def test_refuses_data_without_y(tmp_path):
 def test_moments_are_numpys(values, rows, offset):
     """In pieces of any size, with NaN and far from zero: NumPy's nanmean and nanvar."""
     values = values + offset
-    mean, variance = moments(values[i : i + rows] for i in range(0, len(values), rows))
+    pieces = (values[i : i + rows].T for i in range(0, len(values), rows))
+    mean, variance = mean_and_variance(pieces)
     known = ~np.isnan(values).all(axis=0)
     means = np.nanmean(values[:, known], axis=0)
     # Half of the least float there is rounds to it, or to 0.

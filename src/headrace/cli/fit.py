@@ -168,7 +168,8 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
     # The user's file runs before Keras is imported here.
     own = options.model if options.model and not options.model.endswith(".keras") else None
     function = load_function(own) if own else None
-    from headrace.keras import baseline, models
+    from headrace import baseline
+    from headrace.keras import models
 
     loader, validation_loader = _loaders(options, memory, seed, data, training, validation)
     models.set_seed(seed)

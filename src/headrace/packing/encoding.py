@@ -13,8 +13,8 @@ from headrace.packing.plan import PackPlan
 from headrace.resources import cpu_count
 from headrace.spec import Indices, leaves
 from headrace.writing import Encoded
-from headrace.writing.checksum import checksum_of
 from headrace.writing.direct import MOST_BYTES
+from headrace.writing.encoders import checksum_of
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]

@@ -300,7 +300,7 @@ def _read(
     Yields:
         What is wrong.
     """
-    from headrace.writing.checksum import checksum_of
+    from headrace.writing.encoders import checksum_of
 
     (name,) = view.names
     loader = Loader(

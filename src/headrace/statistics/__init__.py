@@ -7,9 +7,9 @@ from headrace.errors import check_integer
 from headrace.statistics.adapting import adapt
 from headrace.statistics.counted import field_stats
 from headrace.statistics.field import FIRST_ROWS, FieldWork, PartialStats
-from headrace.statistics.result import FieldStats, Stats
+from headrace.statistics.result import Stats
 from headrace.statistics.scan import Arrays, Scan, check_data
-from headrace.statistics.summary import Summary
+from headrace.statistics.summary import FieldStats, Summary
 
 __all__ = ["FieldStats", "Stats", "Summary", "adapt", "stats"]
 

@@ -10,8 +10,8 @@ from headrace.statistics import tally
 from headrace.statistics.distinct import Values
 from headrace.statistics.field import MOST_CHANNELS, FieldWork
 from headrace.statistics.moments import Moments
-from headrace.statistics.result import FieldStats
 from headrace.statistics.summary import (
+    FieldStats,
     Histogram,
     Number,
     Summary,

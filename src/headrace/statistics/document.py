@@ -1,31 +1,31 @@
 """Statistics as what JSON can hold."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from headrace.statistics.result import FieldStats, Stats
-from headrace.statistics.summary import Histogram, Summary
+from headrace.spec import Spec
+from headrace.statistics.summary import FieldStats, Histogram, Summary
 
 BINS = 50
 """Of a histogram, at most."""
 
 
-def describe(stats: Stats) -> dict[str, Any]:
-    """Everything that was found.
+def describe(spec: Spec, rows: int, fields: Sequence[FieldStats]) -> dict[str, Any]:
+    """All statistics of a data set.
 
     Returns:
         `rows`; `x`, `y` and `sample_weight` in the structure of a batch; and `fields`, a list. A
         number that is not finite is None, and text that is no UTF-8 shows its bytes as Python does.
     """
-    spec = stats.spec
     return {
-        "rows": stats.rows,
+        "rows": rows,
         "x": spec.x,
         "y": spec.y,
         "sample_weight": spec.sample_weight,
-        "fields": [_field(field) for field in stats.values()],
+        "fields": [_field(field) for field in fields],
     }
 
 

@@ -1,7 +1,7 @@
 """Statistics as a picture: a panel for each field."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ import numpy.typing as npt
 from headrace.errors import MissingDependencyError, OptionError, printable
 from headrace.staging import Staging, check_target, write_errors
 from headrace.statistics.document import histogram_of
-from headrace.statistics.result import FieldStats, Stats
-from headrace.statistics.summary import Histogram
+from headrace.statistics.summary import FieldStats, Histogram
 
 _ACROSS = 4
 _WIDTH, _HEIGHT = 3.4, 2.5
@@ -71,11 +70,15 @@ def import_figure() -> Any:
     return StatsFigure
 
 
-def draw(stats: Stats, path: str | PathLike[str] | None, inputs: Iterable[str]) -> Any:
-    """Draws `stats`, also to a PNG file that is none of the inputs; see `Stats.plot`."""
+def draw(
+    rows: int,
+    fields: Sequence[FieldStats],
+    path: str | PathLike[str] | None,
+    inputs: Iterable[str],
+) -> Any:
+    """Draws the statistics of fields, also to a PNG file that is none of the inputs."""
     target = None if path is None else check_path(path, inputs)
     new_figure = import_figure()
-    fields = list(stats.values())
     shown = fields[:_MOST_PANELS]
     across = min(_ACROSS, len(shown))
     down = math.ceil(len(shown) / across)
@@ -85,7 +88,7 @@ def draw(stats: Stats, path: str | PathLike[str] | None, inputs: Iterable[str]) 
     more = (
         f" of {len(fields):,}, of which the first {len(shown)} are shown" if shown != fields else ""
     )
-    title = f"{stats.rows:,} samples, {len(shown)} field{'s' * (len(shown) != 1)}{more}"
+    title = f"{rows:,} samples, {len(shown)} field{'s' * (len(shown) != 1)}{more}"
     figure.supxlabel(
         _LEGEND if across > 1 else _LEGEND.replace("; ", ";\n"), fontsize=7, color=_FAINT
     )

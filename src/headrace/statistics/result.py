@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -11,41 +10,11 @@ import numpy as np
 
 from headrace.errors import DataError, OptionError, field_not_found, printable
 from headrace.spec import Spec, leaves, short_list
+from headrace.statistics.document import describe
+from headrace.statistics.plot import draw
 from headrace.statistics.scan import chosen
-from headrace.statistics.summary import Summary
-
-
-@dataclass(frozen=True, kw_only=True)
-class FieldStats(Summary):
-    """Statistics of one field, over all its values; see `Summary` for the numbers.
-
-    Attributes:
-        name: The field's name.
-        shape: Shape of one sample.
-        dtype: Name of its dtype.
-        rows: Samples.
-        channels: A `Summary` for each index of the last axis: the channels of images, the features
-            of vectors. Empty for fields without an axis, and above 65,536; above 256 without
-            quantiles.
-        classes: How often each value came, ascending, for fields with one value a sample, which
-            may be text (bytes); NaN is left out. For one-hot rows, how often each class came, also
-            never. None for other fields, and where there are too many values.
-        distinct: How many values, or classes, came; None where `classes` is.
-        more_than: The limit, where there are more distinct values than that; else None.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    rows: int
-    channels: tuple[Summary, ...] = ()
-    classes: Mapping[Any, int] | None = None
-    distinct: int | None = None
-    more_than: int | None = None
-
-    def __repr__(self) -> str:
-        name = printable(f"{self.name} {self.shape} {self.dtype}")
-        return f"<FieldStats of {name}, {self._numbers()}>"
+from headrace.statistics.summary import FieldStats, Summary
+from headrace.statistics.text import to_html, to_text
 
 
 class Stats(Mapping[str, FieldStats]):
@@ -91,20 +60,14 @@ class Stats(Mapping[str, FieldStats]):
         return printable(f"<Stats of {self.rows:,} samples: {short_list(list(self), 20)}>")
 
     def _repr_html_(self) -> str:
-        from headrace.statistics.text import to_html
-
         return to_html(self.to_dict())
 
     def __str__(self) -> str:
-        from headrace.statistics.text import to_text
-
         return to_text(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as what JSON can hold; numbers that are not finite are None."""
-        from headrace.statistics.document import describe
-
-        return describe(self)
+        return describe(self.spec, self.rows, list(self.values()))
 
     def to_json(self) -> str:
         """The same as text.
@@ -138,9 +101,7 @@ class Stats(Mapping[str, FieldStats]):
         hr.stats(data).plot("cats.png")
         ```
         """
-        from headrace.statistics.plot import draw
-
-        return draw(self, path, self._inputs)
+        return draw(self.rows, list(self.values()), path, self._inputs)
 
     def class_weight(self, field: str | None = None) -> dict[int, float]:
         """Weights that make all classes count alike: `rows / (classes * count)`.
@@ -210,7 +171,7 @@ class Stats(Mapping[str, FieldStats]):
                 "apart. Use hr.adapt(keras.layers.Normalization(), data)."
             )
         _check_numbers(found, channels)
-        from headrace.keras.scaling import normalization
+        from headrace.keras.layers import normalization
 
         mean = np.array([one.mean for one in channels])
         std = np.array([one.std for one in channels])
@@ -250,7 +211,7 @@ class Stats(Mapping[str, FieldStats]):
                 f"Every value of field {found.name!r} is {least}: no scale brings that to between "
                 f"{low} and {high}."
             )
-        from headrace.keras.scaling import rescaling
+        from headrace.keras.layers import rescaling
 
         scale = (high - low) / (most - least)
         return rescaling(scale, low - least * scale)

@@ -120,3 +120,14 @@ class Storage:
         if len(packed) < data.nbytes:
             return Encoded(np.frombuffer(packed, np.uint8), _NOTHING_SKIPPED)
         return Encoded(data, np.array([1 << shuffled], np.uint32))
+
+
+def checksum_of(values: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+    """The CRC-32 of the bytes of C-contiguous values, shape `(1,)`.
+
+    As `zlib.crc32` gives it, but at the speed of memory.
+    """
+    import imagecodecs
+
+    data: Any = values.reshape(-1).view(np.uint8).data
+    return np.array([imagecodecs.deflate_crc32(data)], np.uint32)

@@ -9,10 +9,9 @@ from typing import Any
 
 from headrace.errors import OptionError, check_integer, check_seconds
 from headrace.loading.items.making import Batch, Wanted
-from headrace.loading.items.plan import BatchPlan
 from headrace.loading.items.processes import Workers
 from headrace.loading.items.report import ItemReport
-from headrace.loading.items.stream import Collate, ItemStream, Makers
+from headrace.loading.items.stream import BatchPlan, Collate, ItemStream, Makers
 from headrace.loading.items.threads import Gate, Threads
 from headrace.loading.timeouts import DEFAULT_TIMEOUT
 from headrace.loading.timing import Timing

@@ -17,6 +17,8 @@ from keras import layers
 from headrace.dataset import Dataset
 from headrace.errors import DataError, OptionError
 from headrace.spec import Field, leaves
+from headrace.statistics.distinct import one_hot
+from headrace.statistics.moments import Moments, moments_of
 
 SAMPLE_ROWS = 10_000
 SAMPLE_BYTES = 2**25
@@ -132,7 +134,8 @@ def _image_features(
         shape = (*shape[1:], shape[0])
         tensor = layers.Permute((2, 3, 1))(tensor)
     # One mean and one variance for all pixels: one that never changes is not blown up.
-    mean, variance = (float(value) for value in moments(piece.ravel() for piece in sample))
+    pixels = (piece.reshape(1, -1) for piece in sample)
+    mean, variance = (float(value[0]) for value in mean_and_variance(pixels))
     deviation = math.sqrt(variance) or 1.0
     tensor = layers.Rescaling(1 / deviation, offset=-mean / deviation)(tensor)
     if field.dtype.kind == "f":
@@ -157,7 +160,7 @@ def _vector_features(
 ) -> keras.KerasTensor:
     """Two dense layers on normalised features."""
     tensor = inputs if field.shape else layers.Reshape((1,))(inputs)
-    mean, variance = (np.atleast_1d(value) for value in moments(sample))
+    mean, variance = mean_and_variance(_columns(sample))
     tensor = layers.Normalization(mean=mean, variance=_divisible(mean, variance))(tensor)
     tensor = keras.ops.nan_to_num(tensor, posinf=0.0, neginf=0.0)
     for _ in range(2):
@@ -169,7 +172,7 @@ def _target(parts: list[Dataset], y: Field) -> Target:
     """What to predict, from all values of y in `parts`."""
     pieces = (piece for data in parts for piece in _pieces(data, y))
     if len(y.shape) == 1 and y.shape[0] > 1:
-        if all(_is_one_hot(piece) for piece in pieces):
+        if all(one_hot(piece) is not None for piece in pieces):
             return Target(y.shape[0], "softmax", "categorical_crossentropy", "accuracy")
         if y.dtype.kind != "f":
             raise DataError(
@@ -182,7 +185,7 @@ def _target(parts: list[Dataset], y: Field) -> Target:
             _count_classes(pieces, y), "softmax", "sparse_categorical_crossentropy", "accuracy"
         )
     pieces = (piece for data in parts for piece in _pieces(data, y))
-    mean, variance = (np.atleast_1d(value) for value in moments(_finite(pieces, y)))
+    mean, variance = mean_and_variance(_columns(_finite(pieces, y)))
     scale = np.sqrt(_divisible(mean, variance))
     return Target(len(mean), "linear", "mse", "mae", scale.tolist(), mean.tolist())
 
@@ -214,10 +217,6 @@ def _count_classes(pieces: Iterator[Array], y: Field) -> int:
     return classes
 
 
-def _is_one_hot(piece: Array) -> bool:
-    return bool(np.all((piece == 0) | (piece == 1)) and np.all(piece.sum(axis=1) == 1))
-
-
 def _finite(pieces: Iterator[Array], y: Field) -> Iterator[Array]:
     """The same pieces; an error at the first target that is NaN or infinite."""
     for piece in pieces:
@@ -235,29 +234,25 @@ def _divisible(mean: Array, variance: Array) -> Array:
     return np.where(variance > (1e-6 * np.abs(mean)) ** 2, variance, 1.0)
 
 
-def moments(pieces: Iterator[Array]) -> tuple[Array, Array]:
-    """Mean and variance of each element over the rows of all pieces, in float64.
+def mean_and_variance(columns: Iterator[Array]) -> tuple[Array, Array]:
+    """Mean and variance of the finite values of some columns, in float64, shape `(columns,)`.
 
-    What is not finite is left out; an element without any finite value gets mean 0 and
-    variance 0. Pieces are merged as in Chan, Golub and LeVeque, "Updating formulae and a
-    pairwise algorithm for computing sample variances" (1979), which is exact where a sum
-    of squares would cancel.
+    A column without any finite value gets mean 0 and variance 0.
+
+    Args:
+        columns: Pieces of shape `(columns, rows)`, at least one.
     """
-    count = mean = squares = np.float64(0)
-    for piece in pieces:
-        values = piece.astype(np.float64)
-        finite = np.isfinite(values)
-        n = finite.sum(axis=0)
-        values[~finite] = 0
-        some = np.maximum(n, 1)
-        piece_mean = values.sum(axis=0) / some
-        piece_squares = (np.where(finite, values - piece_mean, 0) ** 2).sum(axis=0)
-        total = np.maximum(count + n, 1)
-        step = piece_mean - mean
-        squares = squares + piece_squares + step**2 * (count * n / total)
-        mean = mean + step * (n / total)
-        count = count + n
-    return np.asarray(mean), np.asarray(squares / np.maximum(count, 1))
+    total: Moments | None = None
+    for piece in columns:
+        found = moments_of(np.ascontiguousarray(piece))
+        total = found if total is None else total.merged(found)
+    assert total is not None
+    return total.mean + total.rest, total.squares / np.maximum(total.count, 1)
+
+
+def _columns(pieces: Iterator[Array]) -> Iterator[Array]:
+    """Rows of shape `(rows,)` or `(rows, columns)` as columns."""
+    return (piece.reshape(len(piece), -1).T for piece in pieces)
 
 
 def _sample(data: Dataset, field: Field, rows: int) -> Iterator[Array]:

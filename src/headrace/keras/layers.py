@@ -1,4 +1,4 @@
-"""Keras layers that scale, made of numbers that are known already."""
+"""Keras layers made from known means, variances and ranges, without `adapt`."""
 
 from typing import Any
 
