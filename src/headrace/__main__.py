@@ -1,4 +1,4 @@
-"""`python -m headrace`: the command, also where the script is not on the path."""
+"""`python -m headrace`: the command, where its script is not on the path."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A model to begin with, chosen from the fields' shapes and dtypes.
+"""A first model, chosen from the shapes and dtypes of the fields.
 
 Images get a small convolutional network, vectors a multilayer perceptron. Everything
 that was measured on the data (its range, its classes) is inside the model, which can

@@ -1,4 +1,4 @@
-"""The object that a user holds: rows of a source, their structure, and what is done to batches."""
+"""`Dataset`, the object that a user holds."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence

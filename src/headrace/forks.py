@@ -1,4 +1,4 @@
-"""Locks that are made anew in a forked child: the thread that held one does not exist there."""
+"""Recreates locks in a forked child, where the thread that held one does not exist."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""What a function does, as a digest: of its code, and of all that its code refers to."""
+"""A digest of what a function does: of its code, and of everything that the code refers to."""
 
 import builtins
 import copyreg
@@ -26,7 +26,7 @@ _OF_CLASSES = (
 
 
 class IncomparableError(Exception):
-    """Something of which nobody can tell whether it is the same in another process."""
+    """An object that cannot be compared with one in another process."""
 
 
 def digest_of(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Tables for notebooks, in HTML."""
+"""HTML tables for notebooks."""
 
 from collections.abc import Iterable, Sequence
 from html import escape

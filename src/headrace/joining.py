@@ -1,4 +1,4 @@
-"""Data sets one after the other."""
+"""`concat`: data sets one after the other."""
 
 from dataclasses import replace
 

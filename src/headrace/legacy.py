@@ -1,4 +1,4 @@
-"""The calls that Keras had for generators: thin, and each says what to write instead."""
+"""`fit_generator` and its like, which Keras 2 had; each names the call to write instead."""
 
 import math
 import queue
@@ -17,7 +17,7 @@ from headrace.sequence import from_sequence
 from headrace.transform import with_class_weight
 
 QUEUE_SIZE = 10
-"""Batches made ahead where nobody says how many."""
+"""Batches made ahead unless the user says how many."""
 
 _OF_KERAS_1 = {
     "samples_per_epoch": "steps_per_epoch, in batches",

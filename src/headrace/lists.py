@@ -1,4 +1,4 @@
-"""What users give in lists, as arrays of the same values."""
+"""Converts lists that users pass into arrays of the same values."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Locks on folders, which end with the process that has them."""
+"""Locks on folders, which the system releases when the process ends."""
 
 import errno
 import os

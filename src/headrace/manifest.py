@@ -1,4 +1,4 @@
-"""What packed data say about themselves: a note in a file, a manifest beside shards."""
+"""The note in a packed file, and the manifest of a folder of shards."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`HDF5Matrix`, which Keras had and removed: rows of an HDF5 dataset in place of an array."""
+"""`HDF5Matrix`, which Keras removed: rows of an HDF5 dataset in place of an array."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""What a data set is made of, for the code of this package that works on data sets."""
+"""`Pipeline`: the parts of a data set, for code of this package that works on data sets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

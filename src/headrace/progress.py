@@ -1,4 +1,4 @@
-"""A progress bar on long work: with rate and time left, on a terminal only."""
+"""A progress bar with rate and remaining time, shown on a terminal only."""
 
 import sys
 from collections.abc import Callable, Iterator

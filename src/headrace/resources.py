@@ -1,4 +1,4 @@
-"""What this process may use: CPUs, memory and open files; and sizes as people write them."""
+"""The CPUs, memory and open files that this process may use; parses and prints sizes."""
 
 import math
 import os

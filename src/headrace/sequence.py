@@ -1,4 +1,4 @@
-"""From an object of the user's own to batches that are made ahead of time."""
+"""`from_sequence`: a loader for an object of the user's that gives batches by index."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

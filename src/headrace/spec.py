@@ -1,4 +1,4 @@
-"""What a sample is: fields, their shapes and dtypes, and how they form x, y and sample_weight."""
+"""Fields and columns of a sample, and how they form x, y and sample_weight."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

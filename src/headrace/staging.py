@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: made in a hidden folder beside their place, then moved."""
+"""Writes files that appear whole or not at all: made in a hidden folder, then moved into place."""
 
 import ctypes
 import errno
@@ -202,7 +202,7 @@ class Staging:
             replaced.replace(self.target)
 
     def _check_left(self) -> None:
-        """Makes sure that no rows are lost that nobody can make again from a data set."""
+        """Makes sure that no rows are lost that no data set could give again."""
         # Without rows, the note was left by a process that was killed after `publish`.
         rows = self.path.exists() or (self.folder / ROWS).exists()
         if rows and (self.folder / WRITTEN).exists() and not self._overwrite:

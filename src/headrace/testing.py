@@ -1,4 +1,4 @@
-"""Contract tests for sources: any new format subclasses them, and is then known to fit.
+"""Contract tests for sources: a new format subclasses them.
 
 They need pytest, and compare every way of reading a source with NumPy arrays.
 """

@@ -1,4 +1,4 @@
-"""What is done to batches on their way: structure, map functions, class weights."""
+"""Turns arrays into batches: structure, map functions, class weights."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence

@@ -136,7 +136,7 @@ def test_to_go_on_takes_the_same_file(tmp_path, options, what):
     """Or says what differs; what was left stays."""
     stop(tmp_path / "a.h5")
     arguments = {"fields": FIELDS, **options}
-    with refused(StateError, "cannot be gone on with", f"other {what}. Create it as before"):
+    with refused(StateError, "cannot be resumed", f"other {what}. Create it as before"):
         hr.create(tmp_path / "a.h5", **arguments, resume=True)
     with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
         assert len(writer) == 20
@@ -180,7 +180,7 @@ def test_a_kill_in_the_midst_of_the_end_loses_nothing(tmp_path, monkeypatch, row
         with hr.create(tmp_path / "a.h5", FIELDS, resume=True) as writer:
             assert len(writer) == rows
     check_file(tmp_path / "a.h5", {"image": image, "label": label})
-    # And what is left behind is no file that could be gone on with.
+    # And what is left behind is no file that could be resumed.
     with hr.create(tmp_path / "a.h5", FIELDS, resume=True, overwrite=True) as writer:
         assert len(writer) == 0
         writer.write((image, label))

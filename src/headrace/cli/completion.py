@@ -1,4 +1,4 @@
-"""`headrace completion`: scripts with which shells complete commands and options.
+"""`headrace completion`: scripts for shells that complete commands and options.
 
 A script holds all that it offers, taken from the parsers, so that TAB starts no Python.
 """

@@ -1,4 +1,4 @@
-"""A function that the user names as `file.py:function`."""
+"""Loads a function that the user names as `file.py:function`."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""The file that a trained model is saved to."""
+"""The file that `headrace fit` saves the model to."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Parsers of the command line: an error names the command, and what was probably meant."""
+"""Argument parsers whose errors suggest what was probably meant."""
 
 import argparse
 from typing import Any, NoReturn

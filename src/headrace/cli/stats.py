@@ -1,4 +1,4 @@
-"""`headrace stats`: what the values in files are, as a table, a document and a picture."""
+"""`headrace stats`: statistics of files as a table, a JSON document or a picture."""
 
 import argparse
 import shutil

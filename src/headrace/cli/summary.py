@@ -1,4 +1,4 @@
-"""What a training run was: as data for a program, and as lines that line up for a person."""
+"""The summary of a training run, as data and as text."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`headrace verify`: whether files are what they were when they were written."""
+"""`headrace verify`: checks files against the checksums that `pack` noted."""
 
 import argparse
 import json

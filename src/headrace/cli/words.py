@@ -1,4 +1,4 @@
-"""Messages in the words of the command line: `--memory 2GB`, not `memory="2GB"`."""
+"""Rewrites messages for the command line: `--memory 2GB` for `memory="2GB"`."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""`create`: a new HDF5 file, written by the user's own code."""
+"""`create`: opens a new HDF5 file for the user's own code to write."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def create(
 
     A killed process loses at most the rows that were not flushed. `flush()` says when; besides, a
     thread does it every 64 MiB, and every five seconds. What was flushed lies in a hidden folder
-    beside `path`, and `resume=True` goes on with it. A row that is being overwritten when the
+    beside `path`, and `resume=True` continues from there. A row that is being overwritten when the
     process is killed may hold some of both values.
 
     No rows are held in memory: values are written as they come, and cast in pieces of 4 MiB.
@@ -56,8 +56,8 @@ def create(
         y: The target, likewise.
         sample_weight: Weights, likewise.
         overwrite: Replaces what is at `path`, and discards what a process before has left, unless
-            `resume` goes on with it.
-        resume: Goes on with what a process before has flushed, if there is anything; fields and
+            `resume` continues from there.
+        resume: Continues from what an earlier process has flushed, if there is anything; fields and
             length have to be those of then. `len(writer)` says where.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a new file holds, in the forms in which a user may say it."""
+"""Parses the fields that a user names for a new file."""
 
 from collections.abc import Iterable, Mapping
 from operator import index

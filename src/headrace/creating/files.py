@@ -1,4 +1,4 @@
-"""Where the values of each field are written, and what becomes one HDF5 file of them.
+"""The files that rows are written to, and the HDF5 file that is made of them.
 
 libhdf5 lays files out and never holds one open: there is nothing that it has not written yet, and
 that a killed process could leave half done.
@@ -227,7 +227,7 @@ class GrowingFiles(Files):
             os.fsync(into)
         (self._raw[0] if stays else self._empty).replace(self._path)
         if not stays:
-            # Whoever finds no file here knows that it was published.
+            # A process that finds no file here knows that it was published.
             self._raw[0].replace(self._copied)
 
     def _graft(self, empty: FileIO, into: FileIO, rows: int, offsets: Mapping[str, int]) -> None:

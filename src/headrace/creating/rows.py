@@ -1,4 +1,4 @@
-"""Which rows of a field were written: a set of row numbers, in a bit each at most."""
+"""A set of row numbers that takes at most a bit a row: the rows that were written."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

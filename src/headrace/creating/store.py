@@ -1,4 +1,4 @@
-"""Rows on their way into files, from several threads, and the note of what is safe there."""
+"""Writes rows from several threads, and notes which of them are safe on the disk."""
 
 import json
 import os
@@ -144,7 +144,7 @@ class Store:
 
     @property
     def kept(self) -> int:
-        """The row behind the last one that somebody who goes on will find."""
+        """The row after the last one that `resume=True` will find."""
         return self._kept
 
     def gaps(self, name: str) -> Iterator[range]:
@@ -230,7 +230,7 @@ class Store:
             self._release()
 
     def abandon(self) -> None:
-        """Ends without a file; what was written stays for somebody who goes on."""
+        """Ends without a file; what was written stays for `resume=True`."""
         if not self.is_own:
             return
         with self._lock:
@@ -261,8 +261,8 @@ class Store:
         """
         if self._closed:
             raise OptionError(
-                f"{self.staging.target} was closed. create(..., resume=True) goes on with what was "
-                "not published; create(..., overwrite=True) writes it anew, without that."
+                f"{self.staging.target} was closed. create(..., resume=True) continues from "
+                "what was not published; create(..., overwrite=True) writes it anew, without that."
             )
 
     def _leave(self) -> None:
@@ -385,13 +385,13 @@ def read_note(folder: Path, target: Path, plan: Mapping[str, Any]) -> dict[str, 
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StateError(
-            f"{folder / WRITTEN} is damaged, so what was left of {target} cannot be gone on with. "
+            f"{folder / WRITTEN} is damaged, so {target} cannot be resumed. "
             "Say create(..., overwrite=True) to write it anew, without that."
         ) from error
     differ = [name for name, value in plan.items() if found.get(name) != value]
     if differ:
         raise StateError(
-            f"What was left of {target} cannot be gone on with: it was written with other "
+            f"{target} cannot be resumed: it was written with other "
             f"{', '.join(differ)}. Create it as before, or anew with overwrite=True."
         )
     return rows

@@ -1,4 +1,4 @@
-"""From what a user gives to the values that are written: refused where they would change."""
+"""Converts values that a user gives to a field's dtype; refuses those that would change."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

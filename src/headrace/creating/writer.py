@@ -1,4 +1,4 @@
-"""The object that a user writes rows with."""
+"""`Writer`: the object that a user writes rows with."""
 
 import warnings
 import weakref
@@ -104,7 +104,7 @@ class Writer:
     def flush(self) -> None:
         """Brings all rows that were written to the disk, and notes that they are there.
 
-        After that, `create(..., resume=True)` goes on with them, however this process ends.
+        After that, `create(..., resume=True)` continues from them, however this process ends.
 
         Raises:
             WriteError: If that fails; what was flushed before is safe.
@@ -154,7 +154,7 @@ class Writer:
         if kept:
             error.add_note(
                 f"{self.path} was not made. What was written of it, up to row {kept}, is kept: "
-                "create(..., resume=True) goes on with it."
+                "create(..., resume=True) continues from there."
             )
 
     def _by_name(self, batch: Any) -> dict[str, Any]:
@@ -248,12 +248,12 @@ class FieldWriter:
 
 
 def _forgotten(store: Store) -> None:
-    """What is done for a writer that nobody closed."""
+    """Ends a writer that was never closed."""
     if not store.closed and store.is_own:
         store.abandon()
         warnings.warn(
             f"The writer of {store.staging.target} was not closed, and no file was made. Use it in "
-            "a with statement, or call close(). create(..., resume=True) goes on with what it "
+            "a with statement, or call close(). create(..., resume=True) continues from what it "
             "wrote.",
             ResourceWarning,
             stacklevel=2,

@@ -1,4 +1,4 @@
-"""What Keras' layers learn from data, put into them as their own `adapt` would."""
+"""`adapt` for Keras layers whose statistics are known."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

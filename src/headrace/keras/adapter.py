@@ -135,7 +135,7 @@ class LoaderAdapter(DataAdapter):
             )
         if self._steps is None:
             return self._loader.stream(epochs=self._epochs, collate=self._collate)
-        # Nobody is asked for batches that no step will take.
+        # Batches that no step will take are not requested.
         most = self._steps * self._epochs
         return self._loader.stream(epochs=None, collate=self._collate, most=most)
 

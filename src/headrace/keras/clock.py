@@ -1,4 +1,4 @@
-"""When the batches of an epoch have been computed with, which is later than they were asked for."""
+"""Measures when batches have been computed with, which is later than when they are requested."""
 
 import weakref
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `predict` do with loaders, and with what stands for one.
+"""Connects loaders, matrices and data sets to `fit`, `evaluate` and `predict`.
 
 Every backend asks one function, `get_data_adapter`, for an adapter, with all of
 the caller's arguments in hand. `connect` wraps it, so that Headrace alone decides
@@ -40,7 +40,7 @@ class KerasLoader(Loader, keras.utils.PyDataset):
 
 
 class KerasItemLoader(ItemLoader, keras.utils.PyDataset):
-    """The same for a loader of somebody's own batches."""
+    """The same for a loader of user-supplied batches."""
 
     def __init__(self, items: Any, **options: Any) -> None:
         keras.utils.PyDataset.__init__(self)
@@ -150,7 +150,7 @@ def _loader_of(
     if not isinstance(shuffle, str):
         shuffle = bool(shuffle)  # as Keras takes it
     batch = partial(data.batch, batch_size, shuffle=shuffle, seed=drawn_seed())
-    # Whoever gives this in place of arrays does not expect all of it in memory.
+    # A user who passes this in place of arrays does not expect all of it in memory.
     share = max(data.nbytes // 2, FEW_BYTES)
     try:
         return batch(memory=min(share, default_memory()))

@@ -1,4 +1,4 @@
-"""Models from a file, and from a function of the user's."""
+"""Loads a model from a file or from the user's function."""
 
 import inspect
 import warnings

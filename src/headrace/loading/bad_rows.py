@@ -1,4 +1,4 @@
-"""Rows that could not be read: which ones, why, and what becomes of their samples."""
+"""Rows that could not be read, and what becomes of their samples."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Batches handed out one by one; each moves the position of their loader along."""
+"""The iterator of a loader; each batch moves the loader's position along."""
 
 from collections import deque
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Shares one byte budget among everything that holds samples."""
+"""Divides one byte budget among everything that holds samples."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""From an order to batches, without threads: what the threads in `prefetch` must agree with."""
+"""Makes the batches of an epoch in one thread; `prefetch` must give the same."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -64,7 +64,7 @@ class Failure:
 
 
 def forget_failures(results: Iterable[Any]) -> None:
-    """Forgets the errors of batches that nobody will ask for."""
+    """Forgets the errors of batches that will not be requested."""
     for result in results:
         if isinstance(result, Failure):
             result.take()

@@ -1,4 +1,4 @@
-"""The object that hands out batches: one order, one budget, one position."""
+"""`Loader`: batches of a data set, epoch after epoch."""
 
 import contextlib
 import itertools

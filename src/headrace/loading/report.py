@@ -1,4 +1,4 @@
-"""Where a loader's time and memory went, for a person and for a program."""
+"""The report of a loader: where time and memory went."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

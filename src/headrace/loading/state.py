@@ -1,4 +1,4 @@
-"""The position of a loader as a small JSON-able dict, and the checks before it is taken back."""
+"""The saved position of a loader, and the checks before it is loaded."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

@@ -1,4 +1,4 @@
-"""Batches that take longer than `timeout=`: the error, and the stack of the code that hangs."""
+"""`timeout=`: the error for code that hangs, with its stack."""
 
 import sys
 import sysconfig

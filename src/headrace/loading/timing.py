@@ -1,4 +1,4 @@
-"""Where the time and the memory go, counted while a loader works."""
+"""Counts seconds and bytes while a loader works."""
 
 import threading
 import time

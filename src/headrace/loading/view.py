@@ -1,4 +1,4 @@
-"""The rows of a data set: selections of one or more sources, one after the other."""
+"""`View`: selected rows of one or more sources, one after the other."""
 
 import itertools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Samples drawn for each epoch, so that classes come in given shares: rows come often, or seldom.
+"""Orders of balanced epochs, in which classes come in given shares.
 
 The rows of a class stand in a random row, and epochs take from it one after the other, round and
 round: in epoch e, a class that gives q samples an epoch gives the ones from e q to (e + 1) q - 1 of

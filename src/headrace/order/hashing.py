@@ -1,4 +1,4 @@
-"""Numbers drawn from the values of keys: the same for equal values, wherever and however stored.
+"""Hashes of key values: equal for equal values, in whatever type they are stored.
 
 Integers are mixed by the finaliser of SplitMix64 (Steele, Lea and Flood, 2014), twice and under two
 keys; text eight bytes at a time, each mixed into what the bytes before it gave. It is

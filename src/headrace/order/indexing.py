@@ -1,4 +1,4 @@
-"""Which rows an index names, as NumPy would take them; also in an array that may grow."""
+"""Resolves indexes as NumPy does: integers, slices, lists and masks."""
 
 import operator
 from collections.abc import Iterator

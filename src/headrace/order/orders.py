@@ -1,4 +1,4 @@
-"""Which rows an epoch reads together, and in which order it hands them out.
+"""The orders of an epoch: which rows are read together, and in which order they leave.
 
 An epoch is cut into windows. A window names the positions that are held in
 memory at the same time, and the order in which they leave. Everything here is a

@@ -1,4 +1,4 @@
-"""Which rows of a source a data set holds, ascending: a span, a bitmap, or row numbers.
+"""Selected rows of a source, ascending: a span, a bitmap, or row numbers.
 
 What is no span takes two bits for each row of the source (a bitmap), or four bytes for each row
 that is selected (eight beyond 4 billion rows), whichever is less: so all parts of a split

@@ -1,4 +1,4 @@
-"""Whole numbers of rows for shares of them, and the ranks of rows within their classes."""
+"""Divides rows into whole numbers by given shares, and ranks rows within their classes."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The samples on their way into a file: mapped, cast and encoded in the threads that read them."""
+"""Maps, casts and compresses rows in the threads that read them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -30,7 +30,8 @@ class EncodedRows(NamedTuple):
 
     Attributes:
         encoded: For each dataset.
-        checksums: The CRC-32 of the values of each, shape `(1,)`; none where nobody wants them.
+        checksums: The CRC-32 of the values of each, shape `(1,)`; none
+            for shards, which have a SHA-256.
     """
 
     encoded: dict[str, Encoded]

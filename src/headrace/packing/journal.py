@@ -1,4 +1,4 @@
-"""The note of how far packing into shards has come, for a process that goes on with it."""
+"""The journal of a sharded pack, from which `resume=True` continues."""
 
 import json
 from collections.abc import Mapping

@@ -54,7 +54,7 @@ def pack(
     classes) is kept, unless a map function may have changed what it is about.
 
     At any moment `path` holds what was there before, or the whole new data. What a killed process
-    leaves is a hidden folder beside it, which the next one removes, or goes on with.
+    leaves is a hidden folder beside it, which the next one removes, or continues from.
 
     Args:
         data: The samples: any data set, also a part, a selection or a mapped one.
@@ -83,7 +83,7 @@ def pack(
         workers: Threads that read, map and compress; None takes the CPUs that there are.
         overwrite: Replaces what is at `path`: a file, or a folder that holds nothing but what
             `pack` wrote, and never a file that `data` reads.
-        resume: Goes on with shards where a process that was stopped has left off; the result is
+        resume: Continues a sharded pack that was stopped; the result is
             the same, byte for byte. The data, the map functions and the options have to be those
             of then. Compared are lengths, types and some of the values, size and time of the
             files, and the code of functions with all that it refers to.
@@ -182,7 +182,7 @@ def _check_target(target: Path, sharded: bool, overwrite: bool, resume: bool) ->
 def _check_name(target: Path, sharded: bool, resume: bool) -> None:
     if not sharded:
         if resume:
-            raise OptionError("resume= goes on with shards: say shard_size= as well.")
+            raise OptionError("resume= continues a sharded pack: say shard_size= as well.")
         if target.is_dir():
             raise OptionError(f"{target} is a folder. Name a file, or say shard_size=.")
         if target.name == NAME:

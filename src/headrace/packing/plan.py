@@ -1,4 +1,4 @@
-"""What is packed and how: settled before the first row is read."""
+"""The plan of a pack: everything that is decided before the first row is read."""
 
 import posixpath
 import re

@@ -1,4 +1,4 @@
-"""Writes what a plan says: from the pieces to the file or the shards."""
+"""Executes the plan of a pack."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,7 +79,7 @@ def _check_room(plan: PackPlan, staging: Staging, left: int, scratch: Scratch | 
     """Makes sure that the disk has room for the rows that are left."""
     beside = 0 if scratch is None or scratch.complete else scratch.nbytes
     whole = left * plan.row_bytes + beside
-    # How far values can be compressed has to be tried out; often nobody needs to know.
+    # How far values can be compressed has to be tried; often there is room in any case.
     if whole > free_bytes(staging.target):
         check_room(staging.target, estimate(plan) * left // plan.rows + beside)
 

@@ -1,4 +1,4 @@
-"""A uniform random order of rows that do not fit in memory: two passes through files.
+"""Shuffles rows that do not fit in memory, in two passes through files.
 
 Places in the new order are cut into stretches that fit in memory. The first pass reads the rows in
 their own order and writes each into its stretch of a scratch file; the second reads stretch by
@@ -146,7 +146,7 @@ class Scratch:
             except LossError as error:
                 raise LossError(place + error.row, error.text) from error
         if plan.shard_rows is not None:
-            # Who goes on with shards after a stop need not begin with this.
+            # A resumed pack reuses the shards that are there.
             with write_errors(self._target):
                 sync_all(self._folder)
                 (self._folder / _DONE).write_text(str(self._stretch))

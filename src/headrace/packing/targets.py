@@ -1,4 +1,4 @@
-"""Where pieces go: into one file, or into the shards of a folder."""
+"""Where packed rows are written: one file, or a folder of shards."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -136,7 +136,7 @@ class FolderTarget(_Closing):
         self._threads = ThreadPoolExecutor(1, "headrace-seal")
 
     def _remove_others(self) -> None:
-        """Removes what is no shard that is gone on with, such as a manifest."""
+        """Removes everything but the shards that are kept, such as a manifest."""
         kept = {shard.file for shard in self._shards}
         for item in self._folder.iterdir():
             if item.name not in kept:
@@ -210,7 +210,7 @@ class FolderTarget(_Closing):
         (self._folder / NAME).write_text(manifest.to_json())
 
     def _note(self) -> None:
-        """Notes which shards are there, for somebody who goes on."""
+        """Notes which shards are complete, for `resume=True`."""
         Progress(self._plan.description, tuple(self._shards)).write(self._staging.folder)
 
     def _left(self) -> list[Shard]:

@@ -1,4 +1,4 @@
-"""`verify`: whether files are what they were when they were written."""
+"""`verify`: checks that files are what they were when they were written."""
 
 import gc
 import os
@@ -148,7 +148,7 @@ def verify(
     found = _verify_file(place, budget, workers, progress)
     if found.problems:
         # Errors hold files open in circles of references, and libhdf5 shares what it has cached of
-        # a file with whoever opens it next: that may be somebody who has mended it.
+        # a file with the next program part that opens it, perhaps after the file was repaired.
         gc.collect()
     return found
 
@@ -292,7 +292,7 @@ def _read(
     Args:
         view: The field.
         rows: Rows that are read at a time, and have a checksum together.
-        expected: Their checksums; None if nobody noted them.
+        expected: Their checksums; None if none are noted.
         advance: Is told how far it is.
         memory: Bytes.
         workers: Threads.

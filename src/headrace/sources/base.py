@@ -1,4 +1,4 @@
-"""What every source of samples offers, and what it may assume of those who call it."""
+"""The interface of sources: what they offer, and what they may assume of callers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +86,7 @@ class StagedRead:
         self._fetched = (self._fetch(),)
 
     def __call__(self) -> ReadStats:
-        """Decodes; fetches before, if nobody has."""
+        """Decodes; fetches first if `fetch` was not called."""
         if self._fetched is None:
             self.fetch()
         assert self._fetched is not None

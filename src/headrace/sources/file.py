@@ -1,4 +1,4 @@
-"""One file on disk: positional reads that hold no lock, and many small reads in one call."""
+"""Positional reads of one file that hold no lock, many small reads in one system call."""
 
 import ctypes
 import difflib
@@ -111,7 +111,7 @@ class File:
             return self._open
 
     def close(self) -> None:
-        """Lets go of the open file; whoever is reading from it keeps it open until then."""
+        """Releases the open file; running reads keep it open until they end."""
         self._open = None
 
     def check_unchanged(self) -> None:

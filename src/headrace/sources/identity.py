@@ -1,4 +1,4 @@
-"""Whether a file is still the one that was opened."""
+"""Detects that a file was replaced or written to since it was opened."""
 
 import os
 import threading

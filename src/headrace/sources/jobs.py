@@ -1,4 +1,4 @@
-"""Cuts rows into pieces that one thread reads at a time."""
+"""Divides rows into jobs that one thread reads at a time."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Files as this process has them open: no more at a time than the system allows."""
+"""A pool of open files, bounded by what the system allows."""
 
 import heapq
 import io
@@ -24,8 +24,8 @@ _FEWEST_OPEN = 8
 class OpenFile:
     """A file that is open for reading, closed once nothing refers to it any more.
 
-    Whoever reads from it keeps it open by referring to it meanwhile. Its descriptor is not given
-    out: the number may be another file's as soon as this one is closed.
+    A reader keeps it open by referring to it. Its descriptor is not given out: the
+    number may be another file's as soon as this one is closed.
 
     Args:
         path: The file.
@@ -52,7 +52,7 @@ class OpenFile:
         return os.fstat(self._raw.fileno())
 
     can_fetch = hasattr(os, "posix_fadvise")
-    """Whether the system fetches what is announced while nobody waits for it."""
+    """Whether the system can fetch announced bytes in the background."""
 
     def will_need(self, offset: int, size: int) -> None:
         """Has the system fetch these bytes, and does not wait for them."""
@@ -128,7 +128,7 @@ def next_use() -> int:
 
 
 class Pool:
-    """Those who hold files open; whoever did not use theirs for longest closes it first.
+    """The holders of open files; the least recently used one is closed first.
 
     Args:
         share: The part of the files that this process may have open which are for the pool.

@@ -1,4 +1,4 @@
-"""Which files a path, a list of paths, or a pattern with wildcards names."""
+"""Expands paths, lists of paths and patterns into files."""
 
 import glob
 import os

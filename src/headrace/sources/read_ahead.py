@@ -1,4 +1,4 @@
-"""Has the system fetch rows some way ahead of those that are being read."""
+"""Tells the system which rows will be read soon, so that it fetches them."""
 
 import mmap
 import threading

@@ -1,4 +1,4 @@
-"""What a file looks like by its first bytes, in the words of an error message."""
+"""Names what a file looks like by its first bytes, for error messages."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sources side by side: each row is made of one row of each."""
+"""`ZipSource`: several sources side by side, as the fields of one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""How many samples of each class an epoch has."""
+"""Numbers of samples of each class in a balanced epoch."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The different values of a column, counted, and each row's place among them."""
+"""Distinct values of a column with their counts, and the class of each row."""
 
 import itertools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The rows that a function of a few small fields keeps."""
+"""Selects the rows that a function of a few fields keeps."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What decides about rows: a field, or an array beside the data, as keys or as classes."""
+"""The field, or the array beside the data, that decides about rows: as keys or as classes."""
 
 from collections.abc import Iterator
 from typing import Any

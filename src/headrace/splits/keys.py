@@ -1,4 +1,4 @@
-"""Keys and the parts that they go to; and what to say where the parts came out uneven."""
+"""Assigns keys to parts by their hash, and warns of uneven parts."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Parts of the rows: of equal mixtures of classes, of whole keys, or as a field names them."""
+"""The ways of splitting rows: by class, by key, or by the names of parts."""
 
 import itertools
 import warnings

@@ -1,4 +1,4 @@
-"""Small fields of all rows, read in row order within a few megabytes: for deciding about rows."""
+"""Reads small fields of all rows in row order, a few megabytes at a time."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Where the parts of a split start, from shares or numbers of rows."""
+"""Converts shares or counts into the boundaries of parts."""
 
 import math
 from collections.abc import Sequence

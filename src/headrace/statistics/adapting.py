@@ -1,4 +1,4 @@
-"""Keras layers that learn from data before they are trained, out of core."""
+"""`adapt`: Keras layers that learn from data larger than memory."""
 
 from collections.abc import Callable
 from functools import reduce

@@ -1,4 +1,4 @@
-"""From the counts and moments of a field to its statistics."""
+"""Computes the statistics of a field from its counts and moments."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Distinct values, counted exactly until there are too many; and rows that are one-hot."""
+"""Counts distinct values up to a limit, and recognises one-hot rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ class Distinct:
 
     Attributes:
         limit: How many are counted.
-        too_many: Whether there are more. Once that is known, nobody counts any further: other
+        too_many: Whether there are more. Once that is known, counting stops: other
             threads may look at it at any time, since more parts cannot change it.
         counts: How often each value came.
     """

@@ -1,4 +1,4 @@
-"""Statistics as what JSON can hold."""
+"""Statistics as a JSON document."""
 
 import math
 from collections.abc import Sequence

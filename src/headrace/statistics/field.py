@@ -1,4 +1,4 @@
-"""The statistics of one field: of a piece of it, in any thread, and of all pieces, in order."""
+"""Accumulates the statistics of one field from pieces of its rows."""
 
 from dataclasses import dataclass
 from functools import reduce

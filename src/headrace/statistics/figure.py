@@ -1,4 +1,4 @@
-"""A figure that notebooks show by themselves; imported where matplotlib is installed."""
+"""A matplotlib figure that notebooks show; imported only where matplotlib is installed."""
 
 import io
 from typing import Any

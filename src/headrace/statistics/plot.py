@@ -1,4 +1,4 @@
-"""Statistics as a picture: a panel for each field."""
+"""Plots of statistics: a panel for each field."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The values at given ranks of data larger than memory, exactly, in two or three passes.
+"""Exact order statistics of data larger than memory, in two or three passes.
 
 Each pass counts some bits of the values more, of those alone that share their first bits with a
 value that is looked for: a radix selection, of many ranks at a time.

@@ -1,4 +1,4 @@
-"""What `stats` found, and what can be made of it."""
+"""`Stats`: the result of `stats`, and the weights and layers made from it."""
 
 import json
 import math

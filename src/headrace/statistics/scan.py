@@ -1,4 +1,4 @@
-"""Passes over a data set in pieces, which are worked on in the loader's threads."""
+"""Passes over a data set in pieces, which the loader's threads process."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar

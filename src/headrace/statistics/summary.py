@@ -1,4 +1,4 @@
-"""What is known of the values of a field: numbers for a person, worked out from counts."""
+"""The statistics of a field or channel: counts, mean, quantiles, histogram."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Values counted under whole-number keys: exactly where they are small, else in fine bins.
+"""Histograms under whole-number keys: exact for small integers, in fine bins for other values.
 
 A value of 8 or 16 bits is its own key. All others are counted under sign, exponent and the
 first 7 bits of the mantissa of their float64: a histogram whose bins grow with the value, as in

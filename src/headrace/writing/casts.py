@@ -1,4 +1,4 @@
-"""Values in another dtype, refused where that would change them."""
+"""Casts values to another dtype; refuses values that would change."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _NUMBERS = "biufc"
 def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in the machine's byte order, and compound ones without holes between members.
 
-    What lies in a hole is nobody's value, and is not the same from read to read.
+    The bytes in a hole are no value, and differ from read to read.
     """
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype

@@ -1,4 +1,4 @@
-"""Bytes between memory and the disk, past the page cache.
+"""Direct I/O: writes and reads that bypass the page cache.
 
 A file that is larger than memory gains nothing from the page cache, and fresh pages for all of it
 cost more time of the processor than the disk needs. Where a file system cannot do without, plain

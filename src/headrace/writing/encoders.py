@@ -1,4 +1,4 @@
-"""How the values of a file are stored: as they are, or in compressed chunks of whole samples."""
+"""How values are stored in a file: uncompressed, or in compressed chunks; and their checksum."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Brings a file to the disk while it is being written, so that its end need not wait for all."""
+"""A thread that brings a file to the disk while it is being written."""
 
 import os
 import threading
@@ -14,8 +14,8 @@ STEP_BYTES = 1 << 26
 class Flusher:
     """A thread that has what was written brought to the disk, every so many bytes.
 
-    The thread does not refer to the flusher, and ends when nobody does any more: also where an
-    interrupt came before anybody could close it.
+    The thread does not refer to the flusher, and ends when nothing else does any more, also where
+    an interrupt came before it could be closed.
 
     Args:
         flush: Brings it there.

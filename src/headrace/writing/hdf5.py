@@ -1,4 +1,4 @@
-"""An HDF5 file of fields whose length is known: laid out at once, and then filled."""
+"""Writes an HDF5 file of known length: laid out at once, then filled."""
 
 import os
 import re
@@ -40,7 +40,7 @@ class FileWriter:
         buffer: Bytes of memory for what goes to the disk at once.
         notes: Attributes, as for `set_attributes`.
         digest: Of the file. Where values are contiguous, it takes most of them as they are
-            written; whoever made it reads on from where it stands.
+            written; the caller continues reading from where it stands.
 
     Raises:
         TypeNotSupportedError: If HDF5 has no such type.

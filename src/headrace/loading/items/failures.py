@@ -1,4 +1,4 @@
-"""Errors of user-supplied objects, in a form that arrives whatever the error is made of."""
+"""Errors of user-supplied objects in a form that can always be sent to another process."""
 
 import contextlib
 import pickle

@@ -1,4 +1,4 @@
-"""Whether worker processes can be started here: each of them imports the program once more."""
+"""Detects scripts without `if __name__ == "__main__":`, which worker processes would run again."""
 
 import ast
 import os

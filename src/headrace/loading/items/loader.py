@@ -1,4 +1,4 @@
-"""Reads ahead from an object that gives a batch, or a sample, for each index."""
+"""`ItemLoader`: reads ahead from an object that gives batches or samples by index."""
 
 import secrets
 import sys

@@ -1,4 +1,4 @@
-"""One batch from a user-supplied object, as NumPy arrays."""
+"""Makes one batch from a user-supplied object, as NumPy arrays."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""One worker process, as the thread that talks to it sees it."""
+"""One worker process, as its supervising thread sees it."""
 
 import contextlib
 import ctypes

@@ -1,4 +1,4 @@
-"""Worker processes that make batches, and send them through shared memory.
+"""A pool of worker processes that send batches through shared memory.
 
 They are spawned and never forked: a fork copies locks that other threads hold, JAX's among them.
 The object is pickled once, and goes to each of them when it starts. A thread here for each of
@@ -187,7 +187,7 @@ class Workers:
         """Notes how large a batch is."""
         with self._lock:
             if nbytes > self.room:
-                # More than that, lest batches that grow little by little need new blocks each time.
+                # More than that, so that slowly growing batches do not need a new block each time.
                 self.room = nbytes + nbytes // 4
 
     def note_death(self, text: str) -> None:

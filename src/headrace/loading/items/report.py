@@ -1,4 +1,4 @@
-"""What a loader of user-supplied batches did, for a person and for a program."""
+"""The report of a loader of user-supplied batches."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Batches of an object in order, epoch after epoch, made ahead of time."""
+"""Hands out the batches of a user-supplied object in order, requested ahead of time."""
 
 import os
 import time

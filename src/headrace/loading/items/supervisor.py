@@ -1,4 +1,4 @@
-"""The thread that keeps one worker process running, and has it make batches."""
+"""The thread that keeps one worker process running and sends it requests."""
 
 import contextlib
 import itertools

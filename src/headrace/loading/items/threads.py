@@ -1,4 +1,4 @@
-"""Threads that call an object, and what they share with others that do."""
+"""Threads that call a user-supplied object."""
 
 import contextlib
 import threading
@@ -107,7 +107,7 @@ class Gate:
 class Threads:
     """Calls the object in threads of this process.
 
-    They are daemons: a program that ends does not wait for batches that nobody will take.
+    They are daemons: a program that ends does not wait for batches that it will not use.
     """
 
     def __init__(self, items: Any, workers: int, gate: Gate) -> None:

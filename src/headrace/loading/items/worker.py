@@ -1,4 +1,4 @@
-"""What a worker process runs: it has a copy of the object, and makes batches on request."""
+"""The program of a worker process: it makes batches from its copy of the object on request."""
 
 import contextlib
 import faulthandler

@@ -249,7 +249,7 @@ class Prefetch:
             self._stopped = True
             self._work.notify_all()
             self._arrived.notify_all()
-        # A thread that hangs cannot be ended; nobody waits for it, nor for others like it.
+        # A thread that hangs cannot be ended, so that no thread is waited for.
         if threading.current_thread() not in self._threads and not self._hangs:
             for thread in self._threads:
                 thread.join()

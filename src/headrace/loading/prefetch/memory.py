@@ -1,9 +1,9 @@
-"""Memory of batches, handed out again once nothing refers to it any more.
+"""Memory of batches, reused once nothing refers to it.
 
 Fresh memory costs a page fault for every page of it: about a tenth of the time that it takes to
-decode gzip into it. An array keeps the block that it lies in alive, whoever holds the array: the
-consumer, a view of it, a framework that goes on using the same memory. So a block that nobody but
-`BatchMemory` refers to is free, and one that is referred to is never touched.
+decode gzip into it. An array keeps its block of memory alive, whether the consumer refers to it, a
+view, or a framework that uses the same memory. So a block that only `BatchMemory` refers to is
+free, and a block with other references is never touched.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Batches on their way out: in the making, ready, being handed out; counted in bytes."""
+"""The queue of batches: in progress, ready, and handed out; bounded in bytes."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from headrace.loading.window import Arrays
 from headrace.spec import Field, leaves
 
 GROUP_BYTES = 1 << 18
-"""Small batches are made together, as many as make this. Somebody who keeps one of them keeps the
-memory of its group."""
+"""Bytes of a group of small batches, which are made together. A consumer that keeps one of them
+keeps the memory of its group."""
 
 FEW = 4
 FEW_BYTES = 1 << 22

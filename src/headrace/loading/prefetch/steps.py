@@ -1,4 +1,4 @@
-"""The work of several epochs as one row of steps: what the threads take, in this order."""
+"""The work of several epochs as one sequence of steps for the threads."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Anything that has a shape and can be sliced: read when it is needed, and no more of it."""
+"""Any object with a shape that can be sliced, read when it is needed."""
 
 import itertools
 import os

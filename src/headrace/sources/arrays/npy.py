@@ -1,4 +1,4 @@
-"""Arrays in `.npy` files, in uncompressed members of `.npz` files, and mapped ones."""
+"""Arrays in `.npy` files, in uncompressed `.npz` files, and memory-mapped arrays."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""One field of rows, each of which can be taken by itself; and arrays in memory."""
+"""Arrays in memory, and the base of sources with one field."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Arrays that other libraries keep: data frames, and sparse matrices."""
+"""Data frames and sparse matrices of other libraries."""
 
 import sys
 from collections.abc import Iterator, Sequence

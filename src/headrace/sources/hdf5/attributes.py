@@ -1,4 +1,4 @@
-"""Attributes, as text that tells a person something, and as values that are kept."""
+"""Reads attributes of HDF5 objects: as text to show, and as values to copy."""
 
 import math
 import zlib

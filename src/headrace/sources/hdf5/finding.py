@@ -1,4 +1,4 @@
-"""Finds the datasets of an HDF5 file by their names, and follows links within it and out of it."""
+"""Finds datasets by name, and follows links within a file and out of it."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A file as h5py sees it."""
+"""Reads a file through h5py, for what is not read directly."""
 
 import os
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from headrace.sources.identity import Identity, look_at
 from headrace.sources.open_files import Pool, next_use
 from headrace.spec import Indices
 
-# Whoever calls us from inside a call into h5py has its lock already, and waits for no other.
+# A caller inside a call into h5py already holds its lock, and waits for no other.
 _pool = Pool(1 / 8, phil)
 
 
@@ -112,7 +112,7 @@ class Library:
         """Closes the file, until the next read."""
         with _pool.lock:
             if self._handle is not None and self._handle[0] == os.getpid():
-                # Whoever needs room for another file is not told that libhdf5 finds damage in this.
+                # Damage in this file is not raised in code that only needs room for another one.
                 with suppress(FileFormatError), damage_explained(self._file.path):
                     self._handle[1].close()
             self._handle = None
@@ -167,7 +167,7 @@ def _fill_run(
 
 
 def damaged(path: str, name: str, rows: Indices, words: str) -> ReadError:
-    """The error for rows that nobody can read."""
+    """The error for rows that neither way can read."""
     return ReadError(
         f"Rows {int(rows[0])} to {int(rows[-1])} of {name!r} in {path!r} cannot be read; the file "
         f"is damaged there: {words}. "

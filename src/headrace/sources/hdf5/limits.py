@@ -1,4 +1,4 @@
-"""What a file may ask for, at most: more than any that means well, and little enough to bear."""
+"""Resource limits for untrusted files."""
 
 import math
 from typing import Any

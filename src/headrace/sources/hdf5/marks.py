@@ -1,4 +1,4 @@
-"""Marks: attributes by which programs note what an object of their files is."""
+"""Attributes by which programs mark what the objects of their files are."""
 
 import math
 import os

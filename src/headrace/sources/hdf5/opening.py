@@ -1,4 +1,4 @@
-"""Opens an HDF5 file, or says in plain words why that fails."""
+"""Opens HDF5 files, and explains why one cannot be opened."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""How a dataset is stored, as far as the file says so without any of its data being read."""
+"""Describes how a dataset is stored, without reading its data."""
 
 import math
 from dataclasses import dataclass

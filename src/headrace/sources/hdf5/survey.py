@@ -1,4 +1,4 @@
-"""What is in a file and how it is stored, found out in bounded time whatever the file holds."""
+"""Lists the objects of a file and how they are stored, in bounded time."""
 
 import os
 import re
@@ -35,7 +35,7 @@ MOST_IN_A_GROUP = 50
 """Those of one group, so that one of a million does not hide the others."""
 
 MOST_LEVELS = 16
-"""Groups in groups that are looked into; nobody nests data that deep by hand."""
+"""The most levels of groups that are searched; files made by hand have fewer."""
 
 MOST_CHUNKS = 4_000_000
 """After so many chunks (seconds of reading indexes), how further datasets are read stays open."""

@@ -1,4 +1,4 @@
-"""Undoes the filter bitshuffle, with and without a compressor behind it."""
+"""Decodes the filter bitshuffle, with and without a compressor."""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Undoes the filter blosc2: a frame around one Blosc2 chunk, in which values may lie in blocks.
+"""Decodes the filter blosc2, including values stored in blocks.
 
 README_CFRAME_FORMAT, README_CHUNK_FORMAT and README_B2ND_METALAYER of C-Blosc2 describe what is
 read here. The filter writes frames of a single chunk. Data of two axes or more get the metalayer

@@ -1,4 +1,4 @@
-"""What all decoders share: the errors of a chunk, and buffers for each thread."""
+"""Errors and buffers that all decoders share."""
 
 import threading
 
@@ -25,7 +25,7 @@ class ChunkError(Exception):
 
 
 class DamagedChunkError(ChunkError):
-    """A chunk that nobody can decode: libhdf5 or its plugins would make values up, or worse."""
+    """A damaged chunk, on which libhdf5 or its plugins may return wrong values, or crash."""
 
 
 class ShortChunkError(DamagedChunkError):

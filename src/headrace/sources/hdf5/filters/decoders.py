@@ -1,4 +1,4 @@
-"""How each filter is undone, outside libhdf5 and without the GIL."""
+"""The table of decoders: how each filter is undone, outside libhdf5 and without the GIL."""
 
 import struct
 import zlib
@@ -234,7 +234,7 @@ class _Scanlines:
             # As an array, `out` would say how many bits a pixel has.
             filled = len(_codecs.aec_decode(data[4:], **self._options, out=target.data))
         except ValueError:
-            # Whoever wrote this, libhdf5 decodes as much, and does not look further either.
+            # libhdf5 decodes as much as this, and ignores what follows, too.
             raise ChunkError("has bytes behind its last pixel") from None
         if filled != padded:
             raise DamagedChunkError(f"holds {filled} bytes instead of {padded}")

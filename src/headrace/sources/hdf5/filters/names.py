@@ -1,4 +1,4 @@
-"""The filters of a dataset: their names, and where libhdf5 gets the ones that it lacks."""
+"""Names of filters by their numbers, and the packages that have those that libhdf5 lacks."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -176,7 +176,7 @@ def plugins_imported() -> bool:
 
 
 def missing(filters: Iterable[Filter], where: str, why: str) -> MissingDependencyError:
-    """The error for filters that nobody can undo here.
+    """The error for filters that neither imagecodecs nor libhdf5 can undo here.
 
     Args:
         filters: What is missing, at least one.

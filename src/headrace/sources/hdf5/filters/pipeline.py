@@ -1,4 +1,4 @@
-"""The filters of a dataset, worked out once for all its chunks, and undone chunk by chunk."""
+"""The filter pipeline of a dataset: compiled once, run for each chunk."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -33,7 +33,7 @@ class _Step(NamedTuple):
         undo: The decoder.
         use: Which of this thread's buffers to fill; None for a view of what there was before.
         room: Bytes of that buffer, behind `head`.
-        size: Bytes that have to come out; None if nobody knows.
+        size: Bytes that have to come out; None if that is not known.
         head: Bytes to leave free in front, for the next decoder.
     """
 
@@ -100,7 +100,7 @@ class FilterPipeline:
 
         Raises:
             ShortChunkError: If they are of fewer bytes than `out` has.
-            DamagedChunkError: If nobody can decode them.
+            DamagedChunkError: If they cannot be decoded.
             ChunkError: If libhdf5 may know more.
         """
         plan = self._plans.get(mask) or self._plan_for(mask)

@@ -1,4 +1,4 @@
-"""What all ways of reading a dataset share, and the way through h5py."""
+"""The base of dataset readers, and the reader that goes through h5py."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""From names to readers: finds datasets, and tries each way of reading before it is taken."""
+"""Chooses a reader for each dataset, and tries it against h5py first."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Where the chunks of a dataset are."""
+"""The index of a dataset's chunks: where each one is in the file."""
 
 import math
 import os

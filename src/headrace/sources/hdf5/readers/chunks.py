@@ -1,4 +1,4 @@
-"""Chunks by address, decoded in the thread that needs them."""
+"""Reads chunks by address, and decodes them in the calling thread."""
 
 import itertools
 import time

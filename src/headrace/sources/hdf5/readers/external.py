@@ -1,4 +1,4 @@
-"""External storage: a dataset whose bytes lie in other files, one piece after the other."""
+"""Reads external storage: a dataset whose bytes lie in other files."""
 
 import itertools
 import math

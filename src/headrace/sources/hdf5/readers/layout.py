@@ -1,4 +1,4 @@
-"""Where a dataset's bytes are, and which way of reading them is safe."""
+"""Where a dataset's bytes are, and which reader is safe for it."""
 
 import math
 import os

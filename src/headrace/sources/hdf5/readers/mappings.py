@@ -1,4 +1,4 @@
-"""Virtual datasets: what they read, made sure to be all there.
+"""The mappings of virtual datasets to their sources, checked to be complete.
 
 libhdf5 reads a source that is missing, or smaller than it was mapped, as fill values, and says
 nothing. Here that is an error.

@@ -1,4 +1,4 @@
-"""What a dataset gives to the model: its elements, or members of compound ones."""
+"""The fields of a dataset: its elements, or members of compound values."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Reads a little of a dataset in both ways, before h5py is left aside."""
+"""Compares the direct way of reading with h5py on a small part of a dataset."""
 
 from collections.abc import Iterator
 from enum import Enum
@@ -19,7 +19,7 @@ from headrace.sources.hdf5.readers.virtual import VirtualReader
 from headrace.spec import Indices
 
 DAMAGED = "its first chunks are damaged"
-"""Why a field is left to h5py of which nobody could read the beginning."""
+"""The reason for reading a field through h5py whose first rows could not be read."""
 
 _PROBES = 4
 """Chunks that may be damaged before a field is left to h5py."""
@@ -84,7 +84,7 @@ def _compare(reader: DatasetReader, dataset: h5py.Dataset, rows: Indices) -> _Fo
 
 
 def _try(reader: DatasetReader, rows: Indices, out: Arrays) -> ReadStats | DamagedChunkError | None:
-    """Fills `out` with rows, and returns what that cost, or why nobody can read them.
+    """Fills `out` with rows, and returns what that cost, or why they cannot be read.
 
     None if they cannot be read, and libhdf5 might know more.
     """

@@ -1,4 +1,4 @@
-"""Rows by address: uncompressed data, contiguous or in chunks of whole samples."""
+"""Reads rows by address: contiguous data, and uncompressed chunks of whole samples."""
 
 import time
 from collections.abc import Iterator, Sequence

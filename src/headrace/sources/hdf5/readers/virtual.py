@@ -1,4 +1,4 @@
-"""Virtual datasets whose sources follow each other: each row is read where it lies."""
+"""Reads virtual datasets: each row by the reader of its source."""
 
 import itertools
 from collections.abc import Iterator, Sequence
