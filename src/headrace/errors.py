@@ -5,6 +5,7 @@ error that fits it:
 
     HeadraceError
     ├── OptionError (ValueError)          an argument that cannot be honoured
+    │   ├── UnknownOptionError (TypeError)  an option that a format does not have
     │   ├── MemoryBudgetError             a budget below what one batch or one block needs
     │   └── ProcessesError                worker processes that cannot be started here
     ├── FieldNotFoundError (KeyError)     a name that the data does not have
@@ -17,6 +18,7 @@ error that fits it:
     │   ├── TypeNotSupportedError (TypeError)
     │   └── LossError                     a value that another dtype cannot hold
     ├── ReadError (OSError)               a read that failed: names file, field and rows
+    │   ├── BadSampleError                a sample that its source could not read
     │   ├── ChangedFileError              the file is not the one that was opened
     │   └── BatchTimeoutError (TimeoutError)  a batch that took longer than timeout=
     ├── WriteError (OSError)              a file that could not be written
