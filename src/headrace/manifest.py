@@ -190,6 +190,19 @@ def read_manifest(path: Path) -> Manifest:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
+def find_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder; None if it has none that can be read."""
+    try:
+        return read_manifest(folder / NAME)
+    except (MissingFileError, FileFormatError, NotADirectoryError):
+        return None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest of a folder that is being made; `Staging` brings it to the disk."""
+    (folder / NAME).write_text(manifest.to_json())
+
+
 def check_shard(path: Path, shard: Shard) -> None:
     """Makes sure that a shard is there, in the size that its manifest says.
 

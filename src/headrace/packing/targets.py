@@ -14,11 +14,11 @@ from headrace.errors import FileFormatError, MissingFileError, StateError
 from headrace.manifest import (
     ATTRIBUTE,
     CHECKSUMS,
-    NAME,
     Manifest,
     Shard,
     check_shard,
-    read_manifest,
+    find_manifest,
+    write_manifest,
 )
 from headrace.packing.encoding import EncodedRows
 from headrace.packing.journal import Progress, read_progress
@@ -207,7 +207,7 @@ class FolderTarget(_Closing):
         """Writes the manifest."""
         self._collect()
         manifest = Manifest(self._plan.fields, tuple(self._shards), self._plan.note())
-        (self._folder / NAME).write_text(manifest.to_json())
+        write_manifest(self._folder, manifest)
 
     def _note(self) -> None:
         """Notes which shards are complete, for `resume=True`."""
@@ -225,7 +225,7 @@ class FolderTarget(_Closing):
                 f"What was left of packing {self._staging.target.name} cannot be resumed: it "
                 f"was made with other {', '.join(differ)}. Pack as before, or anew without resume."
             )
-        manifest = _manifest_of(self._folder)
+        manifest = find_manifest(self._folder)
         if manifest is not None and manifest.shards != left.shards:
             # What was at the target before the shards that were noted were put there.
             return []
@@ -241,7 +241,7 @@ class FolderTarget(_Closing):
 
 def is_published(plan: PackPlan, staging: Staging) -> bool:
     """Whether a process before was stopped when its shards were in their place already."""
-    left, manifest = _progress(plan, staging), _manifest_of(staging.target)
+    left, manifest = _progress(plan, staging), find_manifest(staging.target)
     return (
         left is not None
         and manifest is not None
@@ -261,11 +261,3 @@ def _progress(plan: PackPlan, staging: Staging) -> Progress | None:
     if left is not None:
         plan.functions()
     return left
-
-
-def _manifest_of(folder: Path) -> Manifest | None:
-    """The manifest of a folder, if it has one that can be read."""
-    try:
-        return read_manifest(folder / NAME)
-    except (MissingFileError, FileFormatError, NotADirectoryError):
-        return None
