@@ -12,9 +12,9 @@ RESIDENT = 16
 """One part in so many of the budget is for fields small enough to stay in memory as a whole."""
 
 BESIDE = 1 / 4
-"""The most that is set aside for batches made ahead and for buffers of running reads, unless two
-batches and one read need more. All else is for windows: one that holds everything, or
-two, one being read while the other empties."""
+"""The largest share for batches made ahead and buffers of running reads, unless two batches and one
+read need more. The rest is for windows: one that holds everything, or two, of which one is read
+while batches are gathered from the other."""
 
 SCRATCHES = 16
 """Running reads that are provided for, on machines with many cores."""
@@ -24,10 +24,10 @@ AHEAD_BYTES = 20_000_000
 is read anyway, and memory that is used again soon is still in the processor's cache."""
 
 AHEAD_BATCHES = 8
-"""Half of them ready or in the making, the others handed out, or waiting for their next use."""
+"""Half of them ready or in progress, the others handed out, or free for reuse."""
 
 LEAST_AHEAD = 8
-"""Batches ahead get one part in so many of what is set aside, before a thread more does."""
+"""Batches made ahead get at least one part in so many of this share, before further threads do."""
 
 SEQUENTIAL_BYTES = 16_000_000
 """Rows in file order gain nothing from larger windows."""
@@ -50,16 +50,16 @@ MOST_TOGETHER = 64
 """Neighbouring blocks that are read together, at most."""
 
 NUMBERS = 16
-"""One part in so many of the budget is for numbers of rows while resident fields are read."""
+"""One part in so many of the budget is for row numbers while cached fields are read."""
 
 FEWEST_ROWS = 64
 MOST_ROWS = 1 << 14
-"""Rows whose places are worked out at a time, where rows are read one by one."""
+"""Rows whose order is computed at a time, where rows are read one by one."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What each part of a loader may hold.
+    """How many bytes each part of a loader may hold.
 
     The windows depend on the budget alone, so that the order depends neither on
     the number of workers nor on timing; what is left decides how many workers may
@@ -69,7 +69,7 @@ class Budget:
         total: Bytes in all.
         cached: Names of the fields that stay in memory as a whole; all, if all fit.
         cached_rows: How many rows of them one thread reads at a time.
-        row_by_row: Whether every field that is not resident is read row by row.
+        row_by_row: Whether every field that is not cached is read row by row.
         blocks_per_read: Neighbouring blocks that are read together.
         capacity: Rows that one window may hold, where whole blocks are read.
         ahead: Bytes of batches ready before they are asked for, or being made.
@@ -102,7 +102,7 @@ def share(
     keep: bool = True,
     samples: int | None = None,
 ) -> Budget:
-    """Shares `total` bytes for batches of `batch_size` rows of `view`.
+    """Divides `total` bytes for batches of `batch_size` rows of `view`.
 
     Args:
         view: The rows, at least one.
@@ -177,7 +177,7 @@ def least_memory(
 
 
 class _Needs:
-    """What a loader needs, whatever it is given.
+    """The bytes that a loader needs, whatever its budget is.
 
     Attributes:
         row: Bytes of a row.
@@ -192,7 +192,7 @@ class _Needs:
         self._batch_size = batch_size
         self._shuffle = shuffle
         self._keep = keep
-        # A copy of what lies in memory already would be of no use.
+        # Fields that are in memory already are not copied.
         elsewhere = [field for field in view.fields if field.name not in view.in_memory]
         self._fields = sorted(elsewhere, key=lambda field: field.nbytes)
         self.row = view.row_bytes
@@ -292,7 +292,7 @@ class _Needs:
         if len(cached) == len(self._fields):
             return self.bytes_of(cached) + self.beside
         blocks = 2 * self.largest_block(cached) * (self.row + INDEX_BYTES)
-        # The smallest total whose share without RESIDENT holds the blocks and what is beside them.
+        # The smallest total of which what RESIDENT leaves holds the blocks, batches and reads.
         for_blocks = (self.beside + blocks - 1) * RESIDENT // (RESIDENT - 1) + 1
         return max(for_blocks, self.bytes_of(cached) * RESIDENT)
 

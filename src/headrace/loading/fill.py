@@ -112,7 +112,7 @@ class Epoch:
 
     @cached_property
     def _fields(self) -> list[Field]:
-        """Those that are read; looked at once the resident ones are there."""
+        """The fields that are read; evaluated once the cached fields are filled."""
         kept = self.cached.arrays
         return [f for f in self.view.fields if f.name not in kept]
 
@@ -126,7 +126,7 @@ class Epoch:
     ) -> Iterator[WindowSlice]:
         """What batch `first` and those after it take from each window, in order.
 
-        `batches_per_group` is asked again and again how many batches to make together.
+        `batches_per_group` is called for each group, and says how many batches it has.
         """
         window = self.order.find(first * self.batch_size)
         while first < len(self):
@@ -164,7 +164,7 @@ class Epoch:
         self.timing.add_cost(stats)
 
     def gather(self, loaded: LoadedWindow, piece: WindowSlice, out: Arrays) -> Failures:
-        """Fills a piece's share of the arrays of its group; returns which rows of it failed."""
+        """Fills the rows of a slice in the arrays of its group; returns which of them failed."""
         try:
             self._gather_some(loaded, piece, piece.start, piece.stop, out)
         except BaseException as error:  # noqa: BLE001 - relayed
@@ -176,7 +176,7 @@ class Epoch:
         return self._gather_apart(loaded, piece, out)
 
     def _gather_apart(self, loaded: LoadedWindow, piece: WindowSlice, out: Arrays) -> Failures:
-        """Batch by batch, so that only those fail whose own rows cannot be read."""
+        """Gathers batch by batch, so that only batches with unreadable rows fail."""
         first, _ = self.bounds(piece.group)
         failed = []
         for start, stop in self._parts(piece.group):

@@ -59,10 +59,10 @@ SHUFFLES = (True, False, "exact", "batch")
 class Loader:
     """Batches of a data set, epoch after epoch; made by `Dataset.batch`.
 
-    `for batch in loader` runs one epoch, each time the next one, also when the one
-    before was broken off. `model.fit`, `evaluate` and `predict` take a loader as `x`.
-    The budget is that of one iterator; each further one that is under way at the same time
-    takes as much again.
+    Each `for batch in loader` runs the next epoch, also after a loop that ended early.
+    `model.fit`, `evaluate` and `predict` take a loader as `x`.
+    The budget is for one iterator; each further iterator that runs at the same time takes as much
+    again.
 
     Attributes:
         batch_size: Rows in a batch.
@@ -213,7 +213,7 @@ class Loader:
         return self._state().to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes to a saved position: the next epoch that is started goes on from there.
+        """Loads a saved position: the next loop continues from there.
 
         Under another memory budget than the saved one, the epoch under way keeps its
         windows, so that no row is lost or repeated.
@@ -234,7 +234,7 @@ class Loader:
         self._cursor.go_to(position, loaded=True)
 
     def _check_capacity(self, capacity: int) -> None:
-        """Makes sure that this budget can go on with windows of `capacity` rows."""
+        """Makes sure that this budget can hold windows of `capacity` rows."""
         others = [f.name for f in self._view.fields if f.name not in self._budget.cached]
         by_row = self.shuffle in (False, "exact") or self._view.addressable(others)
         if others:
@@ -328,7 +328,7 @@ class Loader:
         return with_class_weight(self._collate, class_weight)
 
     def __getitem__(self, index: int) -> Batch:
-        """Batch `index` of the epoch under way, made on the spot: for a look, not for speed."""
+        """Batch `index` of the current epoch, made in this thread: for inspection."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} is out of range for {len(self)} batches")
         made = batches(self._describe(self._cursor.consumed, False, None), index % len(self))
@@ -336,9 +336,9 @@ class Loader:
             return next(made)
 
     def peek(self, collate: Collate | None = None) -> Batch:
-        """A batch of the first rows, as `batch_size` and `map` make it; moves nothing.
+        """A batch of the first rows, as `batch_size` and `map` make it; the position stays.
 
-        For looking at shapes and dtypes: the rows come in row order.
+        For inspecting shapes and dtypes: the rows come in row order.
         """
         positions = np.arange(min(self.batch_size, self._length)) % len(self._view)
         arrays, stats = self._view.read_any(positions, [f.name for f in self._view.fields])
@@ -377,7 +377,7 @@ class Loader:
         )
         if not position.capacity and (self._budget.row_by_row or shuffle is True):
             size = self.batch_size if shuffle == "batch" else 1
-            # The order does not depend on the step; what its arithmetic holds does.
+            # The step limits the memory of the arithmetic, and does not change the order.
             room = self._budget.capacity * (self._view.row_bytes + INDEX_BYTES) // INDEX_BYTES
             step = min(max(min(self.memory >> 9, room), FEWEST_ROWS), MOST_ROWS)
             rows = RowOrder(self._length, key if shuffle else None, size, step)

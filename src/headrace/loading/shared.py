@@ -10,7 +10,7 @@ from headrace.forks import run_in_each_process
 
 
 class SharedIterator(Iterator[Any]):
-    """Takes batches one at a time, whichever thread asks; ends with an error."""
+    """An iterator that gives one batch at a time to any thread; it ends after an error."""
 
     def __init__(self) -> None:
         self._closed = False
@@ -51,4 +51,4 @@ class SharedIterator(Iterator[Any]):
 
     @abstractmethod
     def _stop(self) -> None:
-        """Lets go of threads and batches; may be called again."""
+        """Releases threads and batches; may be called again."""

@@ -20,7 +20,8 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platlib", "
 class Deadline:
     """Seconds that a thread has waited, counted in steps.
 
-    Not by the clock: a program that was stopped meanwhile (Ctrl-Z, a debugger) has not waited.
+    Steps and not the clock, so that a program that was suspended (Ctrl-Z, a debugger) has not
+    waited.
 
     Args:
         most: Seconds to wait; None for no limit.

@@ -95,7 +95,7 @@ class Stopwatch:
             self._began = self._mark = time.perf_counter()
 
     def lap(self) -> float:
-        """Seconds since it was asked last."""
+        """Seconds since the last call."""
         now = time.perf_counter()
         seconds, self._mark = now - self._mark, now
         return seconds

@@ -28,7 +28,7 @@ from headrace.spec import Field, Indices
 Item = TypeVar("Item")
 
 FEW_CODES = 8
-"""Rows are compared with each of so many codes; for more, they are sorted by code."""
+"""Up to so many codes, rows are compared with each; beyond, they are sorted by code."""
 
 Codes = npt.NDArray[np.integer[Any]]
 """A small number for each row: of its class, or of the part that it goes to."""
@@ -132,7 +132,7 @@ class View:
         return again
 
     def announce(self, positions: Indices, names: Sequence[str]) -> bool:
-        """Has the system fetch rows that `read_rows` will read soon; False if it need not."""
+        """Tells the system which rows `read_rows` will read soon; False if that is of no use."""
         if len(self.parts) == 1:
             part = self.parts[0]
             return part.source.announce(part.selection.rows(positions), names)
@@ -359,7 +359,7 @@ def _sorted_out(rows: Indices, codes: Codes, count: int) -> Iterator[tuple[int, 
 
 
 def _summary(paths: Sequence[ReadPath]) -> ReadPath:
-    """The ways of several sources as one, the most frequent first."""
+    """The read paths of several sources as one, the most frequent first."""
     counts = Counter(paths).most_common()
     if len(counts) == 1:
         return paths[0]

@@ -20,7 +20,7 @@ Arrays = dict[str, Array]
 
 
 class Buffers:
-    """Memory of windows, used again for the next one: fresh memory costs a page fault a page.
+    """Memory of windows, reused for later ones: fresh memory costs a page fault for each page.
 
     Nothing in it is ever handed out. It is kept for as long as the loader lives.
     """
@@ -50,7 +50,7 @@ class Buffers:
             self.forget(arrays)
 
     def forget(self, arrays: Arrays) -> None:
-        """Lets go of arrays that something may still write to."""
+        """Forgets arrays that a read may still write to."""
         self._ledger.give(nbytes_of(arrays))
 
 
@@ -78,7 +78,7 @@ class LoadedWindow(ABC):
 
 
 class DecodedWindow(LoadedWindow):
-    """Rows held decoded in memory; they leave in the window's order."""
+    """A window whose rows are decoded in memory; they leave in the window's order."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class DecodedWindow(LoadedWindow):
 
 
 class AddressedWindow(LoadedWindow):
-    """Rows read one by one when a batch needs them; holds only where they are."""
+    """A window that holds only row numbers: rows are read when a batch needs them."""
 
     def __init__(
         self,

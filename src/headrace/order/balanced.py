@@ -1,11 +1,11 @@
 """Orders of balanced epochs, in which classes come in given shares.
 
-The rows of a class stand in a random row, and epochs take from it one after the other, round and
-round: in epoch e, a class that gives q samples an epoch gives the ones from e q to (e + 1) q - 1 of
-this endless row. So a class comes exactly q times in each epoch, and over any number of epochs that
-follow one another, no row of it comes more than once more often than another.
+Each class has a fixed permutation of its rows that the epochs consume cyclically: in epoch e, a
+class with a quota of q samples gives the entries e q to (e + 1) q - 1, modulo its size. So a class
+comes exactly q times in each epoch, and over any number of successive epochs, counts within a class
+differ by at most one.
 
-What an order of rows is to rows, an order of samples is to samples; here, samples become rows.
+The orders of `orders.py` number the samples of an epoch; the classes here map samples to rows.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from headrace.order.shares import Ranks
 from headrace.spec import Indices
 
 _PIECE = 1 << 15
-"""Rows that are looked at together: what that needs fits the processor's cache."""
+"""Rows that are processed at a time: their arrays fit the processor's cache."""
 
 _RUN = 1 << 10
 """Where rows are read one by one in row order, samples are counted at every so many rows."""
@@ -41,7 +41,7 @@ class BalancedSampler:
         codes: The class of each row, uint8 or uint16, shape `(n,)`.
         quotas: Samples of each class in an epoch, int64, shape `(classes,)`; none of a
             class without rows.
-        seed: Of the row in which the rows of a class stand.
+        seed: Of the permutations of the classes.
 
     Attributes:
         length: Samples in an epoch.
@@ -54,7 +54,7 @@ class BalancedSampler:
         self._seed = seed
 
     def __getstate__(self) -> dict[str, Any]:
-        # The rest is made again where it is needed.
+        # Tables are computed again where they are needed.
         return {name: self.__dict__[name] for name in ("codes", "quotas", "length", "_seed")}
 
     @cached_property
@@ -78,7 +78,7 @@ class BalancedSampler:
 
     @cached_property
     def places(self) -> npt.NDArray[Any]:
-        """The place of each row in the row of its class, shape `(n,)`."""
+        """The place of each row in the permutation of its class, shape `(n,)`."""
         places = np.empty(len(self.codes), self._dtype)
         permuted = Permutations(self.sizes, stream_key(self._seed, "balance"))
         ranks = Ranks(len(self.sizes))
@@ -102,7 +102,7 @@ class BalancedSampler:
 
 
 class EpochSamples:
-    """What one epoch draws.
+    """The samples of one epoch.
 
     Args:
         sampler: How often each row comes.
@@ -113,7 +113,7 @@ class EpochSamples:
         self._sampler = sampler
         self._sizes = sampler.sizes
         sizes = np.maximum(sampler.sizes, 1)
-        # Each row of a class comes so often, and those at some places once more.
+        # Every row of a class comes `whole` times, and those at `more` places once more.
         self._whole, self._more = np.divmod(sampler.quotas, sizes)
         self._first = epoch * sampler.quotas % sizes
         self._ends = np.cumsum(sampler.quotas)
@@ -155,7 +155,7 @@ class RowCounts(NamedTuple):
     times: Indices
 
     def repeated(self) -> Indices:
-        """The rows, each as often as it comes."""
+        """The rows, each repeated as often as it comes."""
         return np.repeat(self.rows, self.times)
 
 

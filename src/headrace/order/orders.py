@@ -85,13 +85,13 @@ class Order(ABC):
 
 
 class RowOrder(Order):
-    """Rows that are addressed one by one: in place, in a uniform permutation, or batch by batch.
+    """Rows that are read one by one: in row order, in a uniform permutation, or batch by batch.
 
-    Windows hold no data here; they only cut the arithmetic into pieces of `step` rows.
+    Windows hold no data here; they only limit the arithmetic to `step` rows at a time.
 
     Args:
         n: Number of rows.
-        key: Names the randomness, None for row order.
+        key: The seed and the epoch; None for row order.
         batch_size: If not 1, rows stay together in batches of this size, and
             batches come in random order; a smaller last batch stays last.
         step: Rows per window.
@@ -105,7 +105,7 @@ class RowOrder(Order):
 
     @property
     def by_itself(self) -> bool:
-        """Whether each row has a place of its own at random, whatever its neighbours have."""
+        """Whether each row's place is independent of those of its neighbours."""
         return self._permutation is not None and self.batch_size == 1
 
     def window(self, index: int) -> Window:
@@ -157,7 +157,7 @@ class WindowOrder(Order):
 
     Args:
         offsets: int64 array of shape `(blocks + 1,)`: where each block starts, and the length.
-        key: Names the randomness.
+        key: The seed and the epoch.
         capacity: Rows that a window may hold, at least the largest block.
         unit: Rows that stay together, neighbours in their order (1 for single
             rows); every block but the last holds a multiple of it.
@@ -216,7 +216,7 @@ class WindowOrder(Order):
 
 
 def _cuts(sizes: Indices, capacity: int) -> Indices:
-    """Cuts a row of blocks into windows of about equal size, none above `capacity` rows.
+    """Divides a sequence of blocks into windows of about equal size, none above `capacity` rows.
 
     Equal windows rather than full ones: a small last window would mix badly.
     """
@@ -234,7 +234,7 @@ def _cuts(sizes: Indices, capacity: int) -> Indices:
 
 
 def batch_offsets(offsets: Indices, batch_size: int, capacity: int) -> Indices:
-    """Block edges that lie on batch edges: for an order that keeps batches together.
+    """Block offsets at multiples of the batch size, for an order that keeps batches together.
 
     Blocks of about four of the source's where `capacity` rows allow, so that few are read twice.
     """

@@ -116,7 +116,7 @@ class Permutation:
 class Permutations:
     """A permutation for each of several domains, of any sizes: for classes, each by itself.
 
-    As `Permutation`, and worked out for members of all domains at once.
+    As `Permutation`, computed for members of all domains at once.
 
     Args:
         sizes: Number of integers in each domain, int64, shape `(domains,)`.

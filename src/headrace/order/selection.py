@@ -19,7 +19,7 @@ import numpy.typing as npt
 from headrace.spec import Indices
 
 STEP = 1 << 17
-"""Rows that are looked at together where all of a data set's rows are."""
+"""Rows that are processed at a time in passes over all rows."""
 
 _PIECE = 1 << 11
 
@@ -253,7 +253,7 @@ class _Bitmap:
 
 
 class Marks:
-    """A selection in the making, never larger than the larger of its two forms.
+    """Builds a selection, in memory of the smaller of its two forms.
 
     Args:
         size: The rows that there are to select from.

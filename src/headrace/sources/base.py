@@ -173,7 +173,7 @@ class Source(ABC):
         raise TypeError(f"{list(out)} have no addresses: ask addressable() first.")
 
     def announce(self, rows: Indices, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
-        """Has the system fetch rows that `read_rows` will read soon: addressable fields.
+        """Tells the system which rows `read_rows` will read soon, for addressable fields.
 
         Returns:
             False if that is not needed, because they are in memory, or not possible here.
@@ -228,10 +228,10 @@ class Source(ABC):
             name: A field; or, with `/` at its end, a group that fields are in. `/` is all of it.
 
         Returns:
-            Things with a `checksum`, by their names; None for what cannot be kept.
+            Values with a `checksum`, by their names; None for an attribute that cannot be copied.
 
         Raises:
-            ChangedFileError: If there is something else by now.
+            ChangedFileError: If the file was replaced.
         """
         return {}
 

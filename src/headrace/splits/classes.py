@@ -19,7 +19,7 @@ Codes = npt.NDArray[np.uint16]
 MOST_CLASSES = 1 << 16
 
 _RANGE = 1 << 16
-"""Integers that lie no further apart are counted and looked up by a table."""
+"""Integers within a range of this size are counted and looked up in a table."""
 
 
 class Classes:

@@ -35,7 +35,7 @@ def parts_of_keys(values: Values, ends: Sequence[float], seed: int) -> Indices:
 
 
 def about_uneven_parts(rows: Sequence[int], ends: Sequence[float], column: Grouping) -> str | None:
-    """What was asked for, what came, why, and what helps; None if parts are near their shares.
+    """The warning about uneven parts: wanted and actual shares, and what helps; None if they agree.
 
     Args:
         rows: Of the parts.

@@ -21,7 +21,7 @@ MOST_NAMES = 1000
 """Parts that a field may name: more are keys, and no parts."""
 
 _PIECE = 1 << 15
-"""Rows whose places are worked out together: what that needs fits the processor's cache."""
+"""Rows that are processed at a time: their arrays fit the processor's cache."""
 
 
 def split(
@@ -78,7 +78,7 @@ def _drawn(classes: Classes, counts: Indices, seed: int | None) -> Iterator[Indi
 
 
 def by_key(view: View, given: Any, sizes: Sequence[Any], seed: int) -> list[View]:
-    """Parts of about given shares that have no key in common: a key's hash decides on its side."""
+    """Parts of about the given shares that have no key in common: the key's hash decides."""
     if any(isinstance(size, (int, np.integer)) for size in sizes):
         raise OptionError(
             f"Expected shares between 0 and 1 beside by=. Received: {list(sizes)}. A key's hash "

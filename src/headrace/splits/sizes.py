@@ -10,7 +10,7 @@ from headrace.errors import OptionError
 
 
 def flat(sizes: Sequence[Any]) -> Sequence[Any]:
-    """Sizes that were given one by one, or as a list."""
+    """The sizes, given as arguments or as one list."""
     return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)) else sizes
 
 

@@ -40,11 +40,11 @@ from headrace.sources import Read, StagedRead
 Job = partial[None]
 
 ABANDONED_SECONDS = 0.5
-"""How often an idle thread looks whether its iterator is gone."""
+"""How often an idle thread checks whether its iterator was dropped."""
 
 
 class _Slot:
-    """A window on its way: opened, read, gathered from, dropped."""
+    """The state of a window: opened, read, gathered from, dropped."""
 
     def __init__(self) -> None:
         self.loaded: LoadedWindow | None = None
@@ -167,7 +167,7 @@ class Prefetch:
             raise
 
     def _break_off(self) -> None:
-        """Ends what was started of the threads; an interrupt may come at any place."""
+        """Ends the threads that were started; an interrupt may come at any place."""
         with self._lock:
             self._stopped = True
             started = [thread for thread in self._threads if thread.ident is not None]
@@ -179,14 +179,14 @@ class Prefetch:
         for thread in started:
             thread.join()
 
-    # What the consumer calls.
+    # Called by the consumer.
 
     def take(self) -> Any:
         """The next batch; waits for it.
 
         Raises:
             StopIteration: After the last one.
-            Exception: Whatever went wrong while this batch was made.
+            Exception: Any error that occurred while this batch was made.
         """
         if self._pid != os.getpid():
             raise HeadraceError(
@@ -261,7 +261,7 @@ class Prefetch:
             self._work.notify_all()
             self._lock.release()
 
-    # What the threads do. Every error is relayed, SystemExit too: without its threads the consumer
+    # Run by the threads. Every error is relayed, SystemExit too: without its threads the consumer
     # would wait forever.
 
     def _run(self, pick: Callable[[], Job | None]) -> None:
@@ -300,7 +300,7 @@ class Prefetch:
         return None
 
     def _clean_up(self) -> None:
-        """Gives back what is held; the last thread does it."""
+        """Releases all memory; the last thread calls it."""
         if self._loading_cached:
             self._end_cached(complete=False)
         for slot in self._windows.values():
@@ -480,7 +480,7 @@ class Prefetch:
 
 
 _making: dict[int, Timing] = {}
-"""What the threads that make batches count in, by their identifiers."""
+"""The `Timing` of each thread that makes batches, by thread identifier."""
 
 
 def makes_batches_of(timing: Timing) -> bool:
@@ -510,7 +510,7 @@ gc.callbacks.append(_note_collection)
 
 
 def _end(prefetch: Prefetch) -> None:
-    """Stops `prefetch`; only tells it to stop where waiting could be waiting for oneself."""
+    """Stops `prefetch`; in a garbage collection without waiting, which could deadlock."""
     if getattr(_collecting, "now", False):
         prefetch.abandon()
     else:

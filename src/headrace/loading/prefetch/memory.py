@@ -29,7 +29,7 @@ SMALLEST = 1 << 14
 
 
 class Block:
-    """A piece of memory that arrays are laid into."""
+    """A block of memory in which arrays are placed."""
 
     __slots__ = ("bytes", "size", "start")
 
@@ -107,7 +107,7 @@ class BatchMemory:
         return None
 
     def give(self, blocks: list[tuple[str, Block]]) -> None:
-        """Takes blocks back, which may still be in use for a while; forgets the oldest ones."""
+        """Takes blocks back, which may still be referred to; forgets the oldest ones."""
         for name, block in blocks:
             if block.size > self._limit:
                 continue
