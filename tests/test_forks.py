@@ -130,12 +130,12 @@ def an_iterator_of_items(tmp_path, stack):
 
 def what_keeps_items_and_ends_of_epochs_apart(tmp_path, stack):
     loader = hr.from_sequence(Batches())
-    return loader._gate._changed, lambda: gives_all(loader)
+    return loader._lock._changed, lambda: gives_all(loader)
 
 
 def an_item_in_the_making(tmp_path, stack):
     loader = hr.from_sequence(Batches())
-    return loader._gate.inside(object(), "batch 0"), lambda: gives_all(loader)
+    return loader._lock.shared(object(), "batch 0"), lambda: gives_all(loader)
 
 
 def worker_processes(tmp_path, stack):
@@ -149,7 +149,7 @@ def worker_processes(tmp_path, stack):
             return "belong to the process" in str(error)
         return False
 
-    return loader._pool._lock, ask
+    return loader._processes._lock, ask
 
 
 def the_opening_of_files(tmp_path, stack):
@@ -249,7 +249,7 @@ PACKAGE = Path(hr.__file__).parent
 
 REFUSED_IN_A_CHILD = {
     "loading/prefetch/__init__.py",
-    "loading/items/processes.py",
+    "loading/items/process_pool.py",
     "loading/items/supervisor.py",
 }
 """Where a child is told that the object is the parent's before any lock is touched."""

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from headrace.loading.items import guard
+from headrace.loading.items import main_guard
 from tests.test_sequence_processes import environment
 
 HEAD = """
@@ -75,7 +75,7 @@ def test_a_program_whose_source_is_missing_is_refused_by_its_first_process(tmp_p
     done = run(compiled)
     assert done.returncode == 1
     assert done.stderr.count("Traceback") == 1
-    assert "this program would start them anew" in done.stderr.splitlines()[-1]
+    assert "this program would start more of them" in done.stderr.splitlines()[-1]
 
 
 THREAD = """import threading
@@ -99,9 +99,9 @@ GUARDED = [
 def test_guards_are_seen_in_every_form(tmp_path, form, guarded):
     """And a call that none of them encloses is not taken for guarded."""
     script = tmp_path / "train.py"
-    call = "print(guard._unguarded_line(), flush=True)"
+    call = "print(main_guard._unguarded_line(), flush=True)"
     body = form.format(call) if guarded else form.format("pass") + f"\n{call}"
-    script.write_text(f"from headrace.loading.items import guard\n{body}\n")
+    script.write_text(f"from headrace.loading.items import main_guard\n{body}\n")
     done = run(script)
     line = len(script.read_text().splitlines())
     assert done.stdout.split() == (["None"] if guarded else [str(line)]), done.stderr
@@ -109,4 +109,4 @@ def test_guards_are_seen_in_every_form(tmp_path, form, guarded):
 
 def test_modules_that_no_process_imports_need_no_guard():
     """Such as this run of pytest."""
-    assert guard._unguarded_line() is None
+    assert main_guard._unguarded_line() is None

@@ -14,7 +14,7 @@ import pytest
 
 import headrace as hr
 from headrace.errors import OptionError, ProcessesError, ReadError
-from headrace.loading.items import processes as pool
+from headrace.loading.items import process_pool as pool
 from tests import sequences
 from tests.bad_input.refusal import refused
 
@@ -64,7 +64,7 @@ def test_large_batches_come_through_shared_memory_and_stay_as_they_are():
         assert x["a"].nbytes == (1 << 20) * (1 + (index % 3 == 2))
         assert x["b"].tolist() == [0, 1, 2, 3]
         assert y.tolist() == [1, 2, 3, 4]
-    assert any(one.block for one in loader._pool.supervisors)
+    assert any(one.block for one in loader._processes.supervisors)
 
 
 def test_without_shared_memory_batches_come_through_pipes(monkeypatch):
@@ -81,7 +81,7 @@ def test_without_shared_memory_batches_come_through_pipes(monkeypatch):
 
 
 def processes_of(loader):
-    return [psutil.Process(one.process.process.pid) for one in loader._pool.supervisors]
+    return [psutil.Process(one.process.process.pid) for one in loader._processes.supervisors]
 
 
 def blocks(pid=None):
@@ -101,7 +101,7 @@ def test_workers_and_their_memory_are_gone_when_the_loader_is(how):
         loader.close()
         with pytest.raises(ReadError, match="closed"):
             list(stream)
-    threads = [one.thread for one in loader._pool.supervisors]
+    threads = [one.thread for one in loader._processes.supervisors]
     del stream, loader
     gc.collect()
     for thread in threads:

@@ -20,7 +20,7 @@ from tests import misbehaving, sequences
 from tests.bad_input.refusal import refused
 from tests.test_sequence_processes import blocks, environment, processes_of
 
-RESTARTED = pytest.mark.filterwarnings("ignore:A worker process .* was started again")
+RESTARTED = pytest.mark.filterwarnings("ignore:A worker process .* was restarted")
 
 
 def epochs_of(loader, count=3):

@@ -1,4 +1,4 @@
-"""`fit_generator` and its like, which Keras 2 had; each names the call to write instead."""
+"""Keras 2's `fit_generator` and its like: thin wrappers that name their replacement."""
 
 import math
 import queue
@@ -10,7 +10,7 @@ from typing import Any
 from headrace.dataset import Dataset
 from headrace.errors import BatchTimeoutError, OptionError, ProcessesError, check_integer
 from headrace.loading import ItemLoader, Loader
-from headrace.loading.items.making import Batch, as_batch, let_go
+from headrace.loading.items.batch import Batch, as_batch, copy_shared_arrays
 from headrace.loading.timeouts import DEFAULT_TIMEOUT, stack_of_thread, timeout_error
 from headrace.resources import drawn_seed
 from headrace.sequence import from_sequence
@@ -354,7 +354,7 @@ class _ReadAhead:
     def _run(self) -> None:
         try:
             for number, made in enumerate(self._batches):
-                batch = let_go(as_batch(made, f"batch {number}"))
+                batch = copy_shared_arrays(as_batch(made, f"batch {number}"))
                 if not self._put("batch", self._finish(batch) if self._weighs else batch):
                     return
             self._put("end", None)

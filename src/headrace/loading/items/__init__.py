@@ -1,4 +1,4 @@
-"""User-supplied batch objects: they give a batch for each index, and are read ahead of time."""
+"""Prefetching for user-supplied batch objects: objects that give one batch per index."""
 
 from headrace.loading.items.loader import ItemLoader
 from headrace.loading.items.stream import ItemStream

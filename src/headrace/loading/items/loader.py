@@ -1,4 +1,4 @@
-"""`ItemLoader`: reads ahead from an object that gives batches or samples by index."""
+"""`ItemLoader`: prefetches batches from an object with `__len__` and `__getitem__`."""
 
 import secrets
 import sys
@@ -7,17 +7,22 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
+
 from headrace.errors import OptionError, check_integer, check_seconds
-from headrace.loading.items.making import Batch, Wanted
-from headrace.loading.items.processes import Workers
+from headrace.loading.items.batch import Batch, ItemIndices
+from headrace.loading.items.process_pool import WorkerProcesses
 from headrace.loading.items.report import ItemReport
-from headrace.loading.items.stream import BatchPlan, Collate, ItemStream, Makers
-from headrace.loading.items.threads import Gate, Threads
+from headrace.loading.items.stream import Collate, ItemStream, WorkerPool
+from headrace.loading.items.threads import BatchLock, WorkerThreads
 from headrace.loading.timeouts import DEFAULT_TIMEOUT
 from headrace.loading.timing import Timing
 from headrace.order import Permutation, stream_key
 from headrace.resources import cpu_count
 from headrace.transform import with_class_weight
+
+_INDICES_AT_A_TIME = 4096
+"""Indices that are permuted per call: one call per index would cost more than the items."""
 
 
 class ItemLoader:
@@ -30,9 +35,9 @@ class ItemLoader:
         shuffle: Whether indices come in random order.
         seed: Of that order, and of random numbers in worker processes.
         workers: Threads or processes that call the object.
-        max_queue_size: Batches that are made ahead.
+        max_queue_size: How many batches are prefetched.
         batch_size: Items in a batch; None where each item is a batch.
-        retries: How often a batch is made again whose worker process ended.
+        retries: How often a batch is requested again after its worker process ended.
         timeout: Seconds that one batch may take; None for no limit.
     """
 
@@ -66,24 +71,26 @@ class ItemLoader:
         self.batch_size = batch_size
         self.retries = int(retries)
         self.timeout = None if timeout is None else float(timeout)
-        self._turns = _does(items, "on_epoch_end")
-        self._begins = _does(items, "on_epoch_begin")
+        self._has_epoch_end = _overrides(items, "on_epoch_end")
+        self._has_epoch_begin = _overrides(items, "on_epoch_begin")
         self._timing = Timing()
-        self._gate = Gate(self.timeout)
-        self._pool: Workers | None = None
+        self._lock = BatchLock(self.timeout)
+        self._processes: WorkerProcesses | None = None
         if processes:
-            self._pool = Workers(items, self.workers, self.seed, self.retries, self.timeout)
-            weakref.finalize(self, self._pool.tell_to_close).atexit = False
-        # The epoch that is under way, or comes next; whether batches of it were handed out; and
-        # the epoch and batch that are to come instead.
+            self._processes = WorkerProcesses(
+                items, self.workers, self.seed, self.retries, self.timeout
+            )
+            weakref.finalize(self, self._processes.request_close).atexit = False
+        # The current epoch, or the next one; whether it has handed out batches; and the epoch and
+        # batch to continue from instead, if a position was set.
         self._epoch = 0
         self._begun = False
-        self._wanted: tuple[int, int] | None = None
-        self._peeked: tuple[tuple[int, Wanted], Future[Batch]] | None = None
+        self._next_position: tuple[int, int] | None = None
+        self._peeked: tuple[tuple[int, ItemIndices], Future[Batch]] | None = None
         self._current: weakref.ref[ItemStream] | None = None
 
     def __repr__(self) -> str:
-        how = "threads" if self._pool is None else "processes"
+        how = "threads" if self._processes is None else "processes"
         size = "" if self.batch_size is None else f", batch_size={self.batch_size}"
         return (
             f"<ItemLoader of {type(self._items).__name__}{size}: shuffle={self.shuffle}, "
@@ -95,51 +102,53 @@ class ItemLoader:
         return -(-self._length() // (self.batch_size or 1))
 
     def _length(self) -> int:
-        return len(self._items) if self._pool is None else self._pool.length()
+        return len(self._items) if self._processes is None else self._processes.length()
 
     def __iter__(self) -> Iterator[Batch]:
         """One epoch: the next one."""
         return self.stream()
 
     def __getitem__(self, index: int) -> Batch:
-        """Batch `index` in the order of the object, made on the spot: for a look."""
+        """Batch `index` in the order of the object, made at once, for inspection."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} is out of range for {len(self)} batches")
         number = index % len(self)
-        return self._make_now(self._epoch, number, self._plan(self._epoch, True)[number]).result()
+        return self._make_now(
+            self._epoch, number, self._batch_indices(self._epoch, True)[number]
+        ).result()
 
     def peek(self, collate: Collate | None = None) -> Batch:
         """The next epoch's first batch, for its shapes and dtypes; it is not made once more."""
-        epoch, number = self._wanted or (self._epoch + self._begun, 0)
-        key = epoch, self._plan(epoch, False)[number]
+        epoch, number = self._next_position or (self._epoch + self._begun, 0)
+        key = epoch, self._batch_indices(epoch, False)[number]
         if self._peeked is None or self._peeked[0] != key:
             self._peeked = key, self._make_now(epoch, number, key[1])
         batch = self._peeked[1].result()
         return collate(batch) if collate else batch
 
-    def _make_now(self, epoch: int, number: int, wanted: Wanted) -> "Future[Batch]":
+    def _make_now(self, epoch: int, number: int, indices: ItemIndices) -> "Future[Batch]":
         """A batch that is made while the caller waits."""
-        makers = self._pool or Threads(self._items, 1, self._gate)
+        pool = self._processes or WorkerThreads(self._items, 1, self._lock)
         try:
-            future = makers.submit(epoch, number, wanted)
-            makers.result(future)
+            future = pool.submit(epoch, number, indices)
+            pool.result(future)
         finally:
-            if makers is not self._pool:
-                makers.close()
+            if pool is not self._processes:
+                pool.close()
         return future
 
-    def _take_peeked(self, epoch: int, wanted: Wanted) -> "Future[Batch] | None":
+    def _take_peeked(self, epoch: int, indices: ItemIndices) -> "Future[Batch] | None":
         """The batch that `peek` made, if it is this one."""
-        if self._peeked is None or self._peeked[0] != (epoch, wanted):
+        if self._peeked is None or self._peeked[0] != (epoch, indices):
             return None
         future, self._peeked = self._peeked[1], None
-        # What the object did at the beginning of the epoch may have made it another one.
-        return None if self._begins else future
+        # on_epoch_begin() may have changed which batch the index gives.
+        return None if self._has_epoch_begin else future
 
     def close(self) -> None:
         """Ends worker processes; they also end when the loader is gone."""
-        if self._pool is not None:
-            self._pool.close()
+        if self._processes is not None:
+            self._processes.close()
 
     def stream(
         self,
@@ -168,7 +177,7 @@ class ItemLoader:
 
     def go_to(self, epoch: int, batch: int = 0) -> None:
         """Makes batch `batch` of an epoch the next one: its order is that of this number."""
-        self._wanted = epoch, batch
+        self._next_position = epoch, batch
 
     def report(self) -> ItemReport:
         """Where the time went since the loader was made, and how often processes ended."""
@@ -184,26 +193,48 @@ class ItemLoader:
             wait_share=sums["wait_for_data"] / seconds if seconds else 0.0,
             bytes=int(sums["bytes_decoded"]),
             workers=self.workers,
-            processes=self._pool is not None,
-            restarts=self._pool.restarts if self._pool is not None else 0,
+            processes=self._processes is not None,
+            restarts=self._processes.restarts if self._processes is not None else 0,
         )
 
-    def _makers(self) -> Makers:
-        if self._pool is not None:
-            return self._pool
-        return Threads(self._items, self.workers, self._gate)
+    def _start_pool(self) -> WorkerPool:
+        if self._processes is not None:
+            return self._processes
+        return WorkerThreads(self._items, self.workers, self._lock)
 
-    def _plan(self, epoch: int, in_row_order: bool) -> "BatchPlan":
-        """What the batches of an epoch are made of."""
+    def _batch_indices(self, epoch: int, in_row_order: bool) -> "BatchIndices":
+        """The item indices of each batch of an epoch."""
         order = None
         length = self._length()
         if self.shuffle and not in_row_order:
             order = Permutation(length, stream_key(self.seed, epoch, "items"))
-        return BatchPlan(length, self.batch_size, order)
+        return BatchIndices(length, self.batch_size, order)
 
 
-def _does(items: Any, name: str) -> bool:
-    """Whether the object does something at the beginning or the end of an epoch."""
+class BatchIndices:
+    """The item indices of each batch of an epoch, computed some thousand at a time."""
+
+    def __init__(self, length: int, size: int | None, order: Permutation | None) -> None:
+        self._length = length
+        self._size = size
+        self._order = order
+        self._first = 0
+        self._items: list[int] = []
+
+    def __getitem__(self, number: int) -> ItemIndices:
+        """The item indices of batch `number`."""
+        size = self._size or 1
+        first, stop = number * size, min((number + 1) * size, self._length)
+        if not self._first <= first < stop <= self._first + len(self._items):
+            places = np.arange(first, min(first + max(_INDICES_AT_A_TIME, size), self._length))
+            self._first = first
+            self._items = (places if self._order is None else self._order(places)).tolist()
+        items = self._items[first - self._first : stop - self._first]
+        return items if self._size else items[0]
+
+
+def _overrides(items: Any, name: str) -> bool:
+    """Whether the object has a method `name` other than the empty one of `PyDataset`."""
     function = getattr(items, name, None)
     if not callable(function):
         return False

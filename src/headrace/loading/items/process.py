@@ -1,4 +1,4 @@
-"""One worker process, as its supervising thread sees it."""
+"""`WorkerProcess`: the parent's side of one worker process, its pipe, exit and stack."""
 
 import contextlib
 import ctypes
@@ -24,7 +24,7 @@ END_SECONDS = 2.0
 _PAUSE_SECONDS = 0.001
 
 _STACK_SECONDS = 5.0
-"""How long a worker may take to write where it stands."""
+"""How long a worker may take to write its stack."""
 
 _FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 
@@ -33,7 +33,7 @@ _OUTERMOST = b'File "<string>", line 1 in <module>\n'
 
 
 class ProcessEnded(Exception):
-    """The process has ended by itself, or was killed from outside.
+    """The process ended by itself, or another process killed it.
 
     Attributes:
         how: Such as "was killed by signal 9 (SIGKILL)"; without a subject.
@@ -54,8 +54,8 @@ class ProcessHangs(Exception):
     """The process did not answer in time.
 
     Attributes:
-        stack: Where its main thread stands; empty if it could not say.
-        state: What the system says of it, as a sentence; empty if that is nothing unusual.
+        stack: Stack of its main thread; empty if it could not write one.
+        state: The process state that explains the hang, as a sentence; empty if there is none.
     """
 
     def __init__(self, stack: traceback.StackSummary, state: str) -> None:
@@ -65,15 +65,15 @@ class ProcessHangs(Exception):
 
 
 class PoolClosed(ReadError):
-    """The loader was closed while the process was asked for something."""
+    """The loader was closed while a request was waiting."""
 
 
 class WorkerProcess:
     """A spawned process that answers one request at a time.
 
     Args:
-        seed: Of its random numbers.
-        closing: Becomes readable when waiting is to end.
+        seed: Seed of its random numbers.
+        closing: A pipe that becomes readable when the pool closes.
         timeout: Seconds after which sending counts as hanging; None for no limit.
     """
 
@@ -102,12 +102,12 @@ class WorkerProcess:
 
         Raises:
             ProcessEnded: If the process is gone.
-            ProcessHangs: If it takes nothing.
+            ProcessHangs: If it does not read the message in time.
         """
         if isinstance(message, bytes):
-            self._moved(self._connection.send_bytes, message)
+            self._transfer(self._connection.send_bytes, message)
         else:
-            self._moved(self._connection.send, message)
+            self._transfer(self._connection.send, message)
 
     def answer(self, seconds: float | None) -> Any:
         """The next message of the process.
@@ -117,18 +117,18 @@ class WorkerProcess:
             ProcessHangs: If it takes longer than that.
             PoolClosed: If the pool is closed.
         """
-        patience = Deadline(seconds)
-        while not self._has_answer(patience.step):
-            if patience.is_over():
+        deadline = Deadline(seconds)
+        while not self._has_answer(deadline.step):
+            if deadline.is_over():
                 raise self._hangs()
-        return self._moved(self._connection.recv)
+        return self._transfer(self._connection.recv)
 
-    def piece(self) -> bytes:
-        """An array that follows an answer."""
-        return bytes(self._moved(self._connection.recv_bytes))
+    def receive_array(self) -> bytes:
+        """Receives one array that follows an answer."""
+        return bytes(self._transfer(self._connection.recv_bytes))
 
-    def _moved(self, move: Any, *message: Any) -> Any:
-        """Sends or receives."""
+    def _transfer(self, move: Any, *message: Any) -> Any:
+        """Sends or receives a message, and converts errors of the pipe."""
         try:
             return move(*message)
         except BlockingIOError:
@@ -141,11 +141,11 @@ class WorkerProcess:
         return ProcessHangs(self._stack(), state)
 
     def _has_answer(self, seconds: float | None) -> bool:
-        """Whether there is an answer; waits for one, and looks at the process now and then."""
+        """Waits up to `seconds` for an answer; checks that the process still runs."""
         found = wait([self._connection, self.process.sentinel, self._closing], seconds)
         if self._closing in found:
             raise PoolClosed("The loader was closed. Make a new one.")
-        # What it sent before it ended comes first.
+        # A message that it sent before it ended is read first.
         if self._connection in found or self._connection.poll():
             return True
         # A child of its own may keep the sentinel open.
@@ -159,10 +159,10 @@ class WorkerProcess:
         return self.process.exitcode is not None
 
     def ended(self) -> ProcessEnded:
-        """How the process ended, which is gone or about to be."""
+        """How the process ended; called when it has ended or is about to."""
         deadline = time.monotonic() + END_SECONDS
         while (code := self.process.exitcode) is None and time.monotonic() < deadline:
-            time.sleep(_PAUSE_SECONDS)  # another thread asks the system for it at this moment
+            time.sleep(_PAUSE_SECONDS)  # another thread is in waitpid() at this moment
         if code is None:
             unknown = "ended (its exit code is not known)"
             return ProcessEnded(unknown, "", 0, traceback.StackSummary())
@@ -170,7 +170,7 @@ class WorkerProcess:
         return ProcessEnded(how, advice, code, self._written_stack(0.0, "Current thread"))
 
     def _state(self) -> str:
-        """What the system says of the process, if that explains why it does not go on."""
+        """The state in /proc/PID/stat, if it explains why the process hangs."""
         try:
             stat = Path(f"/proc/{self.process.pid}/stat").read_text()
         except OSError:
@@ -182,7 +182,7 @@ class WorkerProcess:
         }.get(stat.rpartition(")")[2].split()[0], "")
 
     def _stack(self) -> traceback.StackSummary:
-        """Where the main thread of the process stands."""
+        """The stack of the main thread of the process."""
         if worker.STACK_SIGNAL is None or self.process.pid is None:
             return traceback.StackSummary()
         with contextlib.suppress(ProcessLookupError):
@@ -192,10 +192,10 @@ class WorkerProcess:
         return self._written_stack(_STACK_SECONDS)
 
     def _written_stack(self, seconds: float, which: str = "") -> traceback.StackSummary:
-        """A stack that the process writes within so many seconds: that of the main thread.
+        """Reads a stack that the process writes: that of the main thread by default.
 
         Args:
-            seconds: To wait for it.
+            seconds: How long to wait for it.
             which: How the stack begins, if it is that of another thread.
         """
         written = b""
@@ -217,23 +217,23 @@ class WorkerProcess:
             self.process.kill()
 
     def end(self) -> None:
-        """Ends the process, if need be by force, and lets go of it."""
+        """Ends the process, by SIGKILL if it does not end otherwise, and releases it."""
         self.process.terminate()
         self.process.join(END_SECONDS)
         if self.process.exitcode is None:
             self.process.kill()
             # A process that waits for a disk ends when the disk answers, which may be never.
             self.process.join(END_SECONDS)
-        with contextlib.suppress(ValueError):  # it runs on, as above
+        with contextlib.suppress(ValueError):  # it still runs, as described above
             self.process.close()
         self._connection.close()
         self._stacks.close()
 
 
 def _signal_main_thread(pid: int, number: int) -> None:
-    """Sends a signal that the main thread of a process takes, before it goes on if it is stopped.
+    """Sends a signal to the main thread of a process.
 
-    Any thread might take one that is sent to the process, while the main thread already runs on.
+    A signal to the whole process could be handled by another thread.
     """
     tgkill = getattr(ctypes.CDLL(None), "tgkill", None)  # in glibc since 2.30
     if tgkill is None or tgkill(pid, pid, number):
@@ -241,7 +241,7 @@ def _signal_main_thread(pid: int, number: int) -> None:
 
 
 def _limit(connection: Connection, seconds: float) -> None:
-    """Has sending and receiving fail if nothing moves for so long."""
+    """Sets a timeout for sending and receiving on a socket."""
     if not hasattr(socket, "AF_UNIX"):  # pipes of another kind
         return
     timeval = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
@@ -254,8 +254,8 @@ def _stack_in(written: str, which: str) -> traceback.StackSummary:
     """One of the stacks that `faulthandler` wrote, outermost frame first.
 
     Args:
-        written: By all threads; the main thread is the last one.
-        which: How the stack begins; the last one, if none begins so.
+        written: The stacks of all threads; the main thread comes last.
+        which: First words of the wanted stack; the last stack is taken if none matches.
     """
     stacks = re.split(r"^(?=(?:Current thread|Thread) )", written, flags=re.MULTILINE)
     chosen = [text for text in stacks if text.startswith(which)] or stacks

@@ -1,4 +1,4 @@
-"""The report of a loader of user-supplied batches."""
+"""`ItemReport`: throughput and waiting time of an `ItemLoader`."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class ItemReport(TimeReport):
 
     Attributes:
         bytes: Of the batches handed out.
-        workers: Threads or processes that call the object.
+        workers: WorkerThreads or processes that call the object.
         processes: Whether they are processes.
-        restarts: How often a process ended by itself, or was killed, and was started again.
+        restarts: How often a process ended by itself, or was killed, and was restarted.
     """
 
     bytes: int
@@ -36,5 +36,7 @@ class ItemReport(TimeReport):
             ("workers", f"{self.workers} {kind}"),
         ]
         if self.restarts:
-            rows.append(("restarts", f"{self.restarts:,} worker processes ended and began again"))
+            rows.append(
+                ("restarts", f"{self.restarts:,} worker processes ended and were restarted")
+            )
         return rows

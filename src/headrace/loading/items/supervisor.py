@@ -1,4 +1,4 @@
-"""The thread that keeps one worker process running and sends it requests."""
+"""The supervisor thread of one worker process: sends it requests, and restarts it."""
 
 import contextlib
 import itertools
@@ -16,36 +16,36 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from headrace.errors import ProcessesError, ReadError
+from headrace.loading.items.batch import Batch, ItemIndices, batch_name
 from headrace.loading.items.failures import add_note, unpickled
-from headrace.loading.items.guard import NO_GUARD_CODE, no_guard
-from headrace.loading.items.making import Batch, Wanted, name_of
+from headrace.loading.items.main_guard import NO_GUARD_CODE, no_guard_message
 from headrace.loading.items.process import PoolClosed, ProcessEnded, ProcessHangs, WorkerProcess
 from headrace.loading.items.threads import WAY_OUT
 from headrace.loading.timeouts import timeout_error
 
 if TYPE_CHECKING:
-    from headrace.loading.items.processes import Workers
+    from headrace.loading.items.process_pool import WorkerProcesses
 
 START_SECONDS = 60.0
 """The least that a process may take to start, whatever `timeout=` is: it imports libraries."""
 
 
-class Request(NamedTuple):
-    """A batch that is to be made."""
+class BatchRequest(NamedTuple):
+    """A request for one batch, and the future of its result."""
 
     future: "Future[Batch]"
     epoch: int
-    wanted: Wanted
+    indices: ItemIndices
     number: int
 
     def fail(self, error: BaseException) -> None:
-        """Hands over an error in place of the batch."""
+        """Sets an error as the result."""
         with contextlib.suppress(Exception):  # it may be cancelled, or have a result
             self.future.set_exception(error)
 
 
-class Meeting:
-    """A point that all supervisors reach before any of them takes another job."""
+class Barrier:
+    """A barrier: no supervisor takes another job before all have arrived."""
 
     def __init__(self, count: int) -> None:
         self.future: Future[None] = Future()
@@ -54,7 +54,7 @@ class Meeting:
         self._error: BaseException | None = None
 
     def arrive(self, error: BaseException | None = None) -> None:
-        """Notes that one more supervisor is there, or failed on its way."""
+        """Counts one more supervisor as arrived, perhaps with an error."""
         with self._lock:
             self._missing -= 1
             self._error = self._error or error
@@ -71,15 +71,15 @@ class Meeting:
 class Supervisor:
     """Takes requests from the pool's queue, and has one process answer them, one at a time.
 
-    A process that ends is started again, and brought to the state of the others: it is told of
-    all epochs that began and ended so far.
+    A process that ends is restarted and brought to the state of the others: it repeats all epoch
+    calls so far.
     """
 
-    def __init__(self, pool: "Workers", number: int) -> None:
+    def __init__(self, pool: "WorkerProcesses", number: int) -> None:
         self._pool = pool
         self.process: WorkerProcess | None = None
         self.block: SharedMemory | None = None
-        self._told = 0
+        self._calls_made = 0
         self.ready: Future[int] = Future()
         self.thread = threading.Thread(
             target=self._run, name=f"headrace-worker-{number}", daemon=True
@@ -87,8 +87,8 @@ class Supervisor:
 
     def _run(self) -> None:
         if hasattr(signal, "pthread_sigmask"):
-            # Processes inherit this: they could not yet ignore Ctrl-C while they start. The
-            # tracker would unblock the signal when it is started.
+            # Processes inherit the mask, because they cannot ignore Ctrl-C yet while they start.
+            # The resource tracker is started first: its start would unblock the signal.
             resource_tracker.ensure_running()
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -98,28 +98,28 @@ class Supervisor:
                 self.ready.set_exception(self._first_error(error))
             while (job := self._pool.jobs.get()) is not None:
                 self._do(job)
-                # What was handed over is not kept until the next job comes.
+                # Do not keep the batch alive until the next job comes.
                 del job
         finally:
-            # For the next supervisor.
+            # Tells the next supervisor to end.
             self._pool.jobs.put(None)
             self._end_process()
             self._remove_block()
 
-    def _do(self, job: Request | Meeting) -> None:
+    def _do(self, job: BatchRequest | Barrier) -> None:
         if self._pool.broken is not None:
             job.fail(self._pool.broken)
-        elif isinstance(job, Meeting):
+        elif isinstance(job, Barrier):
             try:
                 self._with_retries(self._catch_up, "an epoch")
             except BaseException as error:  # noqa: BLE001 - relayed
                 job.arrive(error)
             else:
                 job.arrive()
-            # Takes no other job until all have arrived: each of them has to.
+            # A supervisor that took two barrier jobs would leave another one without any.
             wait([job.future])
         elif job.future.set_running_or_notify_cancel():
-            name = name_of(job.wanted, job.number)
+            name = batch_name(job.indices, job.number)
             try:
                 batch = self._with_retries(lambda: self._make(job, name), name)
             except BaseException as error:  # noqa: BLE001 - relayed
@@ -128,7 +128,7 @@ class Supervisor:
                 job.future.set_result(batch)
 
     def _with_retries(self, work: Any, name: str) -> Any:
-        """Does something that needs the process, again if it ends meanwhile.
+        """Runs `work`, which needs the process; repeats it if the process ends meanwhile.
 
         Raises:
             ReadError: If it ends more than `retries` times; BatchTimeoutError if it hangs.
@@ -143,24 +143,24 @@ class Supervisor:
             except ProcessEnded as end:
                 if deaths > self._pool.retries:
                     self._end_process()
-                    raise self._given_up(end, name, deaths) from None
+                    raise self._retries_error(end, name, deaths) from None
                 self._note(end, f"while {self._doing}")
             except ProcessHangs as hang:
                 self._end_process()
                 raise self._hang_error(hang) from None
         raise AssertionError("unreachable")
 
-    # What the process is asked for.
+    # Requests to the process.
 
     def _start(self) -> int:
         """Starts a process; returns the length of the object in it."""
         self._doing = "starting"
-        self._told = 0
+        self._calls_made = 0
         timeout = self._pool.timeout
         limit = None if timeout is None else max(timeout, START_SECONDS)
         self._limit = limit
         self.process = WorkerProcess(self._pool.seed, self._pool.closing, limit)
-        if self._pool.is_told_to_close:
+        if self._pool.is_close_requested:
             raise PoolClosed("The loader was closed. Make a new one.")
         self.process.send(self._pool.payload)
         (length,) = self._answer()
@@ -173,31 +173,31 @@ class Supervisor:
         except (ProcessEnded, ProcessHangs):
             raise
         except BaseException:
-            # An error of the object: it cannot be brought to the state of the others.
+            # The object raised an error, so its copy cannot reach the state of the others.
             self._end_process()
             raise
 
     def _catch_up(self) -> None:
-        """Tells the process of epochs that it does not know of."""
+        """Makes the process run the epoch calls that it has not run yet."""
         assert self.process is not None
-        while self._told < len(self._pool.calls):
-            call = self._pool.calls[self._told]
+        while self._calls_made < len(self._pool.calls):
+            call = self._pool.calls[self._calls_made]
             self._ask(call.name, (call.name, call.epoch))
             state, length = self._answer()
-            self._told += 1
+            self._calls_made += 1
             self._pool.note_state(call, (state, length), again=call.known)
 
-    def _make(self, request: Request, name: str) -> Batch:
+    def _make(self, request: BatchRequest, name: str) -> Batch:
         self._catch_up()
         block = self._block()
         place = (block.name, block.size) if block else (None, 0)
-        wanted = (request.wanted, request.number)
-        self._ask(f"making {name}", ("item", request.epoch, *wanted, *place))
+        indices = (request.indices, request.number)
+        self._ask(f"making {name}", ("item", request.epoch, *indices, *place))
         head, sizes, in_block = self._answer()
         self._pool.note_size(sum(sizes))
         assert self.process is not None
         if not in_block:
-            buffers: list[Any] = [bytearray(self.process.piece()) for _ in sizes]
+            buffers: list[Any] = [bytearray(self.process.receive_array()) for _ in sizes]
             return pickle.loads(head, buffers=buffers)  # noqa: S301 - the worker's own
         assert block is not None
         assert block.buf is not None
@@ -214,7 +214,7 @@ class Supervisor:
         self.process.send(request)
 
     def _answer(self) -> tuple[Any, ...]:
-        """What the process answers, without its kind.
+        """The answer of the process, without the kind of answer in front.
 
         Raises:
             Exception: The error that the object raised there.
@@ -234,17 +234,17 @@ class Supervisor:
         add_note(error, f"in a worker process, while {self._doing}:\n{trace}")
         raise error
 
-    # What becomes of a process that ends or hangs.
+    # Processes that end or hang.
 
     def _note(self, end: ProcessEnded, when: str) -> None:
         self._end_process()
         self._pool.note_death(
-            f"A worker process {end.how} {when}, and was started again; what it was making is made "
-            f"again. Order and content stay the same. report() counts how often this happens. "
-            f"{end.advice}".rstrip()
+            f"A worker process {end.how} {when}, and was restarted; any batch that it was making "
+            "is made again. Order and content stay the same. report() counts how often this "
+            f"happens. {end.advice}".rstrip()
         )
 
-    def _given_up(self, end: ProcessEnded, name: str, deaths: int) -> Exception:
+    def _retries_error(self, end: ProcessEnded, name: str, deaths: int) -> Exception:
         times = f"{deaths} times in a row, the last time while" if deaths > 1 else "while"
         way_out = end.advice or (
             "Code that ends the process has to raise an error instead." if end.code >= 0 else ""
@@ -266,7 +266,7 @@ class Supervisor:
         if not isinstance(error, ProcessEnded):
             return error
         if error.code == NO_GUARD_CODE:
-            return ProcessesError(no_guard("this program"))
+            return ProcessesError(no_guard_message("this program"))
         hint = error.advice or "It imports the program again: does that end by itself, or exit?"
         made = ReadError(f"A worker process {error.how} while starting. {hint}")
         return _with_stack(made, error.stack)
@@ -276,10 +276,10 @@ class Supervisor:
             self.process.end()
             self.process = None
 
-    # Shared memory: as much as the largest batch so far took, and a little more.
+    # Shared memory: a little more than the largest batch so far.
 
     def _block(self) -> SharedMemory | None:
-        """A block for one batch; None as long as it is not known how large they are."""
+        """A block for one batch; None while the size of a batch is unknown."""
         room = self._pool.room
         if self.block is not None and self.block.size >= room:
             return self.block
@@ -287,10 +287,10 @@ class Supervisor:
         if not room or self._pool.has_no_shared_memory:
             return None
         try:
-            # The name says whose memory it is.
+            # The name contains the process that owns the memory.
             name = f"headrace-{os.getpid()}-{secrets.token_hex(4)}"
             self.block = SharedMemory(name, create=True, size=room)
-            # Otherwise a full file system kills whichever process writes to it.
+            # If it were not allocated now, a full file system would kill the process that writes.
             if hasattr(os, "posix_fallocate") and hasattr(self.block, "_fd"):
                 os.posix_fallocate(self.block._fd, 0, room)
         except OSError as error:

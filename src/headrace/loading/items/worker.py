@@ -1,4 +1,4 @@
-"""The program of a worker process: it makes batches from its copy of the object on request."""
+"""The main loop of a worker process: makes batches of its copy of the object on request."""
 
 import contextlib
 import faulthandler
@@ -17,25 +17,25 @@ from typing import Any
 
 import numpy as np
 
+from headrace.loading.items.batch import batch_name, make_batch
 from headrace.loading.items.failures import as_error, pickled, text_of, trace_of
-from headrace.loading.items.making import make, name_of
 from headrace.loading.items.threads import call
 
 DIGEST_ELEMENTS = 1 << 18
-"""Elements of an array that are compared: enough to tell two orders of it apart, and quick."""
+"""Elements of an array that are hashed: enough to tell two orders apart, and fast."""
 
-_SOWN_AS = {"on_epoch_begin": "begin", "on_epoch_end": "turn"}
-"""Part of the seeds: another word would change orders that users drew before."""
+_SEED_WORDS = {"on_epoch_begin": "begin", "on_epoch_end": "turn"}
+"""Part of the seeds: other words would change the orders of existing programs."""
 
 STACK_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
-"""At this signal a worker writes where its threads stand, whatever it is doing; none on Windows."""
+"""On this signal a worker writes the stacks of its threads at any time; None on Windows."""
 if hasattr(signal, "SIGRTMAX"):
-    # One that hardly any program uses.
+    # A signal that few programs use.
     STACK_SIGNAL = signal.SIGRTMAX - 3
 
 
 def run(connection: Connection, stacks: Connection, seed: int) -> None:
-    """Answers requests until the other side is gone.
+    """Answers requests until the parent closes the pipe.
 
     The first message is the pickle of the object, and is answered with its length. Each request
     after it has one answer, a tuple that begins with its kind. A batch comes as its pickle, and
@@ -45,12 +45,12 @@ def run(connection: Connection, stacks: Connection, seed: int) -> None:
     Args:
         connection: Takes requests and gives answers.
         stacks: Where the stacks of all threads are written: at `STACK_SIGNAL`, and in a crash.
-        seed: Of random numbers.
+        seed: Seed of random numbers.
     """
     # Ctrl-C goes to every process in the terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if STACK_SIGNAL is not None:
-        # What the parent does not read is lost: a process that crashes must not wait for it.
+        # A crashing process must not wait for the parent: what does not fit into the pipe is lost.
         os.set_blocking(stacks.fileno(), False)
         faulthandler.enable(stacks.fileno())
         faulthandler.register(STACK_SIGNAL, stacks.fileno())
@@ -65,21 +65,21 @@ def run(connection: Connection, stacks: Connection, seed: int) -> None:
             _send_error(connection, error, "starting")
             return
         connection.send(answer)
-        copy = _Copy(connection, items, seed)
+        copy = _ObjectCopy(connection, items, seed)
         while True:
             copy.answer(*connection.recv())
 
 
 def _end_with_the_parent() -> None:
-    """Ends this process when the parent is gone, whatever it is doing."""
+    """Ends this process at once when the parent has ended."""
     parent = parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-class _Copy:
-    """The copy of the object, and the memory that its batches are put into."""
+class _ObjectCopy:
+    """This process's copy of the object, and the shared memory for its batches."""
 
     def __init__(self, connection: Connection, items: Any, seed: int) -> None:
         self._connection = connection
@@ -88,8 +88,8 @@ class _Copy:
         self._shared: SharedMemory | None = None
 
     def answer(self, kind: str, epoch: int, *details: Any) -> None:
-        """Does what was asked for, and sends what came of it."""
-        doing = f"making {name_of(*details[:2])}" if kind == "item" else kind
+        """Serves one request, and sends the answer."""
+        doing = f"making {batch_name(*details[:2])}" if kind == "item" else kind
         try:
             if kind == "item":
                 answer, pieces = self._make(epoch, *details)
@@ -98,23 +98,23 @@ class _Copy:
         except BaseException as error:  # noqa: BLE001 - relayed
             _send_error(self._connection, error, doing)
             return
-        # An error from here on would leave half an answer behind: it ends the process.
+        # An error from here on would leave an incomplete answer in the pipe: it ends the process.
         self._connection.send(answer)
         for piece in pieces:
             self._connection.send_bytes(piece)
 
     def _tell(self, epoch: int, name: str) -> tuple[Any, ...]:
-        _sow(self._seed, epoch, _SOWN_AS[name])
+        _seed_generators(self._seed, epoch, _SEED_WORDS[name])
         state = _changes(self._items, name)
         return "done", state, len(self._items)
 
     def _make(
-        self, epoch: int, wanted: Any, number: int, name: str | None, room: int
+        self, epoch: int, indices: Any, number: int, name: str | None, room: int
     ) -> tuple[tuple[Any, ...], list[memoryview]]:
         """The answer, and the arrays that follow it if they do not fit into shared memory."""
-        _sow(self._seed, epoch, number)
+        _seed_generators(self._seed, epoch, number)
         buffers: list[pickle.PickleBuffer] = []
-        batch = make(self._items, wanted, number)
+        batch = make_batch(self._items, indices, number)
         head = pickle.dumps(batch, protocol=5, buffer_callback=buffers.append)
         pieces = [buffer.raw() for buffer in buffers]
         sizes = [piece.nbytes for piece in pieces]
@@ -131,7 +131,7 @@ class _Copy:
         return ("made", head, sizes, True), []
 
     def _block(self, name: str) -> SharedMemory:
-        """The block of a name, which takes the place of the one before."""
+        """Opens a block by name, and closes the previous one."""
         if self._shared is None or self._shared.name != name:
             if self._shared is not None:
                 self._shared.close()
@@ -145,8 +145,8 @@ def _send_error(connection: Connection, error: BaseException, doing: str) -> Non
     connection.send(("failed", pickled(error)))
 
 
-def _sow(seed: int, epoch: int, what: int | str) -> None:
-    """Makes random numbers a function of the batch, whichever process makes it."""
+def _seed_generators(seed: int, epoch: int, what: int | str) -> None:
+    """Seeds the global generators, so that random numbers do not depend on the process."""
     words = hashlib.blake2b(f"{seed} {epoch} {what}".encode(), digest_size=8).digest()
     random.seed(words)
     np.random.seed(int.from_bytes(words[:4], "little"))  # noqa: NPY002 - what old code uses
@@ -156,11 +156,11 @@ def _sow(seed: int, epoch: int, what: int | str) -> None:
 
 
 def _changes(items: Any, name: str) -> str:
-    """Calls `on_epoch_begin` or `on_epoch_end`; returns a text that tells different orders apart.
+    """Calls `on_epoch_begin` or `on_epoch_end`; returns a digest of the orders it changed.
 
-    What copies were asked for, and may have noted, differs from one to the next. So only what the
-    call itself changed is compared, and only what can be an order: arrays, tensors, and lists of
-    numbers or names, unless they have grown.
+    Copies serve different requests, and may record them. So only attributes that the call itself
+    changed are compared, and only those that can be an order: arrays, tensors, and lists of
+    numbers or names whose length is unchanged.
     """
     before = dict(_orders(items))
     call(items, name)
@@ -173,7 +173,7 @@ def _changes(items: Any, name: str) -> str:
 
 
 def _orders(items: Any) -> Iterator[tuple[str, tuple[int, bytes]]]:
-    """What can be an order among an object's attributes: its length and a digest."""
+    """Attributes of an object that can be an order: name, length and digest."""
     for name, value in sorted(getattr(items, "__dict__", {}).items()):
         if isinstance(value, (list, tuple, range)):
             kinds = set(map(type, value))

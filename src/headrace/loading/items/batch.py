@@ -1,4 +1,4 @@
-"""Makes one batch from a user-supplied object, as NumPy arrays."""
+"""One batch of a user-supplied object: fetched, collated and converted to NumPy arrays."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,27 +13,27 @@ from headrace.spec import PARTS, leaves, map_structure
 
 Array = npt.NDArray[Any]
 Batch = Any
-Wanted = int | list[int]
+ItemIndices = int | list[int]
 """The item that is a batch, or the items that make one."""
 
 
-def make(items: Any, wanted: Wanted, number: int) -> Batch:
-    """One batch, as arrays.
+def make_batch(items: Any, indices: ItemIndices, number: int) -> Batch:
+    """Fetches one batch and converts it to arrays.
 
     Raises:
-        DataError: If it is none; names the batch and the item. And whatever the object raises,
-            with a note of both.
+        DataError: If the object gives no valid batch; the message names the batch and the item.
+            Errors that the object raises pass through, with a note that names both.
     """
-    name = name_of(wanted, number)
-    if isinstance(wanted, int):
-        return as_batch(_items(items, [wanted], name)[0], name)
-    return as_batch(_stacked(_items(items, wanted, name), wanted, name), name)
+    name = batch_name(indices, number)
+    if isinstance(indices, int):
+        return as_batch(_items(items, [indices], name)[0], name)
+    return as_batch(_stack_samples(_items(items, indices, name), indices, name), name)
 
 
-def name_of(wanted: Wanted, number: int) -> str:
-    """A batch as messages name it; with its item, if that has another number."""
-    is_item = isinstance(wanted, int) and wanted != number
-    return f"batch {number} (item {wanted})" if is_item else f"batch {number}"
+def batch_name(indices: ItemIndices, number: int) -> str:
+    """The name of a batch in messages, with its item where that has another index."""
+    is_item = isinstance(indices, int) and indices != number
+    return f"batch {number} (item {indices})" if is_item else f"batch {number}"
 
 
 def _items(items: Any, indices: Sequence[int], batch: str) -> list[Any]:
@@ -53,14 +53,14 @@ def _items(items: Any, indices: Sequence[int], batch: str) -> list[Any]:
 
 
 def as_batch(made: Any, name: str) -> Batch:
-    """What an object gave, as `(x,)`, `(x, y)` or `(x, y, sample_weight)` of NumPy arrays.
+    """The object's return value as `(x,)`, `(x, y)` or `(x, y, sample_weight)` of NumPy arrays.
 
     Args:
-        made: By the object.
-        name: Of the batch, for messages.
+        made: What the object returned.
+        name: The batch's name in messages.
 
     Raises:
-        DataError: If it cannot be that.
+        DataError: If it cannot be converted.
     """
     if made is None:
         raise DataError(f"{_capital(name)} is None. Is a return missing in __getitem__?")
@@ -85,35 +85,37 @@ def as_batch(made: Any, name: str) -> Batch:
     return batch
 
 
-def let_go(batch: Batch) -> Batch:
-    """The batch, with copies of those arrays whose memory other code refers to.
+def copy_shared_arrays(batch: Batch) -> Batch:
+    """Copies those arrays of a batch whose memory other code refers to.
 
-    An object may fill the same array for each of its batches, and would change those that wait
-    for their turn.
+    An object may fill the same array for each of its batches, which would change the
+    batches that wait in the queue.
     """
     ours = leaves(batch)
     shared = {
         id(array)
         for array in ours
-        if not _COUNTS or array.base is not None or sys.getrefcount(array) > _ALONE
+        if not _HAS_EXACT_COUNTS
+        or array.base is not None
+        or sys.getrefcount(array) > _UNSHARED_COUNT
     }
     return map_structure(lambda a: a.copy() if id(a) in shared else a, batch) if shared else batch
 
 
 def _references() -> int:
-    """How often an array in a batch is referred to where `let_go` looks, if by nothing else."""
+    """The reference count that `copy_shared_arrays` sees for an unshared array."""
     batch = (np.empty(1),)
     ours = leaves(batch)
     (count,) = {sys.getrefcount(array) for array in ours}
     return count
 
 
-_ALONE = _references()
-_COUNTS = getattr(sys, "_is_gil_enabled", lambda: True)()
+_UNSHARED_COUNT = _references()
+_HAS_EXACT_COUNTS = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def _arrays(part: Any, label: str, of: str) -> Any:
-    """A nest with arrays as its leaves."""
+    """The same nested structure with NumPy arrays as its leaves."""
     if isinstance(part, Mapping):
         return {key: _arrays(value, f"{label}.{key}", of) for key, value in part.items()}
     if _is_nest(part):
@@ -125,11 +127,11 @@ def _array(value: Any, label: str, of: str) -> Array:
     if value is None:
         raise DataError(f"{label}{of} is None. Expected an array.")
     try:
-        # Tensors of PyTorch and TensorFlow know the way themselves.
+        # np.asarray converts tensors of PyTorch and TensorFlow that are on the CPU.
         value = value.detach().cpu() if hasattr(value, "detach") else value
         array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{label}{of} is no array: {error}") from error
+        raise DataError(f"{label}{of} cannot be converted to an array: {error}") from error
     if array.dtype.hasobject:
         raise DataError(
             f"{label}{of} holds Python objects ({type(value).__name__}). Expected "
@@ -139,23 +141,23 @@ def _array(value: Any, label: str, of: str) -> Array:
 
 
 def _is_nest(value: Any) -> bool:
-    """Whether a value is several inputs; a list of numbers is one array."""
+    """Whether a value is a nested structure; a list of numbers is one array."""
     if not isinstance(value, (tuple, list)):
         return False
     return not (value and all(np.isscalar(each) for each in value))
 
 
-# Samples, put together.
+# Collating samples into a batch.
 
 
-def _stacked(samples: list[Any], indices: Sequence[int], batch: str) -> Batch:
-    """Samples, each `x`, or a tuple `(x, y)` or `(x, y, sample_weight)`, as one batch."""
-    columns = _alike(samples)
-    return _stacked_with_care(samples, indices, batch) if columns is None else columns
+def _stack_samples(samples: list[Any], indices: Sequence[int], batch: str) -> Batch:
+    """Collates samples, each `x`, `(x, y)` or `(x, y, sample_weight)`, into one batch."""
+    columns = _stack_uniform(samples)
+    return _stack_checked(samples, indices, batch) if columns is None else columns
 
 
-def _alike(samples: list[Any]) -> Batch | None:
-    """The batch of samples that are alike in every respect, which is quick to see; else None."""
+def _stack_uniform(samples: list[Any]) -> Batch | None:
+    """Collates samples of the same structure, shapes and dtypes, the fast path; else None."""
     if not _is_several(samples[0]):
         columns = [samples]
     elif {type(sample) for sample in samples} == {type(samples[0])} and (
@@ -166,21 +168,21 @@ def _alike(samples: list[Any]) -> Batch | None:
         return None
     if not 1 <= len(columns) <= len(PARTS):
         return None
-    stacked = [_alike_part(column) for column in columns]
+    stacked = [_stack_part(column) for column in columns]
     return None if any(part is None for part in stacked) else tuple(stacked)
 
 
-def _alike_part(values: list[Any]) -> Any:
+def _stack_part(values: list[Any]) -> Any:
     first = values[0]
     if isinstance(first, Mapping):
         if not all(isinstance(v, Mapping) and v.keys() == first.keys() for v in values):
             return None
-        parts = {key: _alike_part([value[key] for value in values]) for key in first}
+        parts = {key: _stack_part([value[key] for value in values]) for key in first}
         return None if any(part is None for part in parts.values()) else parts
     if _is_nest(first):
         if not all(_is_nest(value) and len(value) == len(first) for value in values):
             return None
-        nest = tuple(_alike_part(list(column)) for column in zip(*values, strict=True))
+        nest = tuple(_stack_part(list(column)) for column in zip(*values, strict=True))
         return None if any(part is None for part in nest) else nest
     if any(_is_nest(value) for value in values):
         return None
@@ -192,11 +194,11 @@ def _alike_part(values: list[Any]) -> Any:
         return None
 
 
-def _stacked_with_care(samples: list[Any], indices: Sequence[int], batch: str) -> Batch:
-    """The same for samples that differ, such as in their dtype.
+def _stack_checked(samples: list[Any], indices: Sequence[int], batch: str) -> Batch:
+    """Collates samples that differ, for example in their dtype.
 
     Raises:
-        DataError: If they differ in more; names the sample.
+        DataError: If structure or shapes differ; the message names the sample.
     """
     flat = [
         dict(_flat_sample(sample, f" of item {index} ({batch})"))
@@ -218,7 +220,7 @@ def _stacked_with_care(samples: list[Any], indices: Sequence[int], batch: str) -
 
 
 def _is_several(sample: Any) -> bool:
-    """Whether a sample is x and y, or several inputs, and not one array."""
+    """Whether a sample is a tuple of parts or a nested structure, not one array."""
     return (isinstance(sample, tuple) and 1 <= len(sample) <= len(PARTS)) or _is_nest(sample)
 
 
@@ -273,10 +275,10 @@ def _shapes(arrays: Mapping[str, Array]) -> str:
 
 
 def _check_types(label: str, column: list[Array], indices: Sequence[int], batch: str) -> None:
-    """Refuses dtypes that only another kind of value could hold, such as text beside numbers.
+    """Refuses dtypes without a common dtype of one of their kinds, such as text and numbers.
 
     Raises:
-        DataError: If there are such.
+        DataError: If the dtypes cannot be combined.
     """
     dtypes = {array.dtype for array in column}
     if len(dtypes) == 1:
@@ -295,7 +297,7 @@ def _check_types(label: str, column: list[Array], indices: Sequence[int], batch:
             if array.dtype.kind != first.kind
         )
         raise DataError(
-            f"Expected {label} of all samples of {batch} to have types that go together. Item "
+            f"Expected {label} of all samples of {batch} to have compatible dtypes. Item "
             f"{indices[0]} has {first}, item {index} has {other}."
         )
 

@@ -1,9 +1,9 @@
-"""A pool of worker processes that send batches through shared memory.
+"""A pool of worker processes that make batches and send them through shared memory.
 
-They are spawned and never forked: a fork copies locks that other threads hold, JAX's among them.
-The object is pickled once, and goes to each of them when it starts. A thread here for each of
-them (`supervisor.py`) takes requests from one queue, has its process answer them one by one, and
-starts it again when it ends.
+They are spawned, never forked: a fork copies locks that other threads hold, such as JAX's.
+The object is pickled once and sent to each process when it starts. For each process, a thread
+of the parent (`supervisor.py`) takes requests from one queue, sends them to its process one by
+one, and restarts the process when it ends.
 """
 
 import atexit
@@ -22,23 +22,23 @@ from queue import SimpleQueue
 from typing import Any
 
 from headrace.errors import HeadraceError, OptionError, ProcessesError, ReadError
+from headrace.loading.items.batch import Batch, ItemIndices
 from headrace.loading.items.failures import text_of
-from headrace.loading.items.guard import check_can_start
-from headrace.loading.items.making import Batch, Wanted
+from headrace.loading.items.main_guard import check_can_start
 from headrace.loading.items.process import END_SECONDS
-from headrace.loading.items.supervisor import Meeting, Request, Supervisor
+from headrace.loading.items.supervisor import Barrier, BatchRequest, Supervisor
 
 
 @dataclass
-class Call:
-    """A call of `on_epoch_begin` or `on_epoch_end` that every copy of the object has to have.
+class EpochCall:
+    """A call of `on_epoch_begin` or `on_epoch_end` that every copy of the object must run.
 
     Attributes:
-        name: Of the method.
-        epoch: Which one begins or has ended.
-        state: What the copies look like after it, once one of them has said so: a digest of their
-            orders, and their length.
-        known: Whether the consumer knows that all of them had it.
+        name: Name of the method.
+        epoch: The epoch that begins or has ended.
+        state: State of the copies after the call, from the first one that ran it: a digest of
+            their orders, and their length.
+        known: Whether all copies are known to have run it.
     """
 
     name: str
@@ -47,26 +47,26 @@ class Call:
     known: bool = False
 
 
-class Workers:
-    """Processes that have a copy of an object each.
+class WorkerProcesses:
+    """Worker processes, each with its own copy of an object.
 
     Args:
-        items: The object; has to be picklable.
+        items: The object; it must be picklable.
         count: How many processes.
-        seed: Of their random numbers.
-        retries: How often a batch is made again whose process ended.
+        seed: Seed of their random numbers.
+        retries: How often a batch is requested again after its process ended.
         timeout: Seconds that a batch may take; None for no limit.
 
     Raises:
-        ProcessesError: If the object does not pickle, or this process can start none.
+        ProcessesError: If the object does not pickle, or this process cannot start others.
         ReadError: If a process ends, or cannot make the object.
 
     Attributes:
-        jobs: What is to be done; None tells a supervisor to end.
-        calls: What every copy of the object has to be told, in this order.
-        broken: Why nothing can be made any more.
-        room: Bytes of shared memory for a batch; 0 before the first one.
-        restarts: How often a process was started again.
+        jobs: Queue of requests; None tells a supervisor to end.
+        calls: The epoch calls that every copy of the object must run, in this order.
+        broken: The error that stopped the pool; None while it runs.
+        room: Bytes of shared memory per batch; 0 until the first batch has come.
+        restarts: How often a process was restarted.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class Workers:
         self.seed = seed
         self.retries = retries
         self.timeout = timeout
-        self.jobs: SimpleQueue[Request | Meeting | None] = SimpleQueue()
-        self.calls: list[Call] = []
+        self.jobs: SimpleQueue[BatchRequest | Barrier | None] = SimpleQueue()
+        self.calls: list[EpochCall] = []
         self.broken: HeadraceError | None = None
         self.room = 0
         self.has_no_shared_memory = False
         self.restarts = 0
-        self.is_told_to_close = False
+        self.is_close_requested = False
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._notices: deque[str] = deque()
-        self.closing, self._told_to_close = get_context("spawn").Pipe(duplex=False)
+        self.closing, self._close_signal = get_context("spawn").Pipe(duplex=False)
         self.supervisors = [Supervisor(self, number) for number in range(count)]
         _pools.add(self)
         try:
@@ -103,15 +103,15 @@ class Workers:
         """How many items the object has now."""
         return self._length
 
-    def submit(self, epoch: int, number: int, wanted: Wanted) -> "Future[Batch]":
+    def submit(self, epoch: int, number: int, indices: ItemIndices) -> "Future[Batch]":
         """Requests batch `number`."""
         self._check_process()
-        request = Request(Future(), epoch, wanted, number)
+        request = BatchRequest(Future(), epoch, indices, number)
         self._put(request)
         return request.future
 
     def result(self, future: "Future[Batch]") -> Batch:
-        """The batch, once it is made; warns of what happened meanwhile."""
+        """Waits for a batch; warns about processes that ended meanwhile."""
         try:
             batch = future.result()
         finally:
@@ -121,11 +121,11 @@ class Workers:
             warnings.warn(self._notices.popleft(), stacklevel=3)
         return batch
 
-    def begin(self, epoch: int) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """Calls `on_epoch_begin` in every process."""
         self._tell("on_epoch_begin", epoch)
 
-    def turn(self, epoch: int) -> None:
+    def end_epoch(self, epoch: int) -> None:
         """Calls `on_epoch_end` in every process.
 
         Raises:
@@ -138,17 +138,17 @@ class Workers:
         last = self.calls[-1] if self.calls else None
         if last is None or last.known or (last.name, last.epoch) != (name, epoch):
             # Otherwise the consumer was interrupted while it waited for this same call.
-            last = Call(name, epoch)
+            last = EpochCall(name, epoch)
             self.calls.append(last)
-        meeting = Meeting(len(self.supervisors))
+        barrier = Barrier(len(self.supervisors))
         for _ in self.supervisors:
-            self._put(meeting)
-        meeting.future.result()
+            self._put(barrier)
+        barrier.future.result()
         last.known = True
         assert last.state is not None
         self._length = last.state[1]
 
-    def _put(self, job: Request | Meeting) -> None:
+    def _put(self, job: BatchRequest | Barrier) -> None:
         self.jobs.put(job)
         if self.broken is not None:
             # The supervisors may have ended before they saw it.
@@ -163,15 +163,15 @@ class Workers:
         if self.broken is not None:
             raise self.broken
 
-    # What the supervisors say.
+    # Called by the supervisors.
 
-    def note_state(self, call: Call, state: tuple[str, int], again: bool) -> None:
+    def note_state(self, call: EpochCall, state: tuple[str, int], again: bool) -> None:
         """Compares the state of a copy with that of others after the same call.
 
         Args:
-            call: That it has had.
-            state: Of the copy now.
-            again: Whether it is in a process that was started again, long after the others.
+            call: The call that the copy ran.
+            state: State of the copy after it.
+            again: Whether the copy is in a restarted process, which repeats earlier calls.
 
         Raises:
             OptionError: If they differ.
@@ -184,21 +184,21 @@ class Workers:
                 raise self.broken
 
     def note_size(self, nbytes: int) -> None:
-        """Notes how large a batch is."""
+        """Records the size of a batch."""
         with self._lock:
             if nbytes > self.room:
-                # More than that, so that slowly growing batches do not need a new block each time.
+                # Larger than needed: batches that grow slowly would need a new block each time.
                 self.room = nbytes + nbytes // 4
 
     def note_death(self, text: str) -> None:
-        """Counts a process that is started again; the first one becomes a warning."""
+        """Counts a restarted process; the first one becomes a warning."""
         with self._lock:
             self.restarts += 1
             if self.restarts == 1:
                 self._notices.append(text)
 
     def note_no_shared_memory(self, error: OSError) -> None:
-        """Notes that batches have to come through pipes."""
+        """Records that batches must be sent through pipes."""
         with self._lock:
             if not self.has_no_shared_memory:
                 self._notices.append(
@@ -208,20 +208,20 @@ class Workers:
                 )
             self.has_no_shared_memory = True
 
-    # The end.
+    # Closing.
 
-    def tell_to_close(self) -> None:
-        """Has the processes ended, without waiting for it: the garbage collector calls this."""
-        if self._pid == os.getpid() and not self.is_told_to_close:
-            self.is_told_to_close = True
+    def request_close(self) -> None:
+        """Asks the processes to end without waiting for them: the garbage collector calls this."""
+        if self._pid == os.getpid() and not self.is_close_requested:
+            self.is_close_requested = True
             self.broken = self.broken or ReadError("The loader was closed. Make a new one.")
             with contextlib.suppress(OSError):
-                self._told_to_close.send(None)
+                self._close_signal.send(None)
             self.jobs.put(None)
 
     def close(self) -> None:
         """Ends the processes, and waits until they have ended."""
-        self.tell_to_close()
+        self.request_close()
         if self._pid != os.getpid():
             return
         deadline = time.monotonic() + 3 * END_SECONDS
@@ -231,15 +231,15 @@ class Workers:
         for one in self.supervisors:
             process = one.process
             if one.thread.is_alive() and process is not None:
-                # It sends something that is not taken.
+                # It is blocked in sending a message that its process does not read.
                 process.kill()
                 one.thread.join(END_SECONDS)
         if not any(one.thread.is_alive() for one in self.supervisors):
             self.closing.close()
-            self._told_to_close.close()
+            self._close_signal.close()
 
 
-_pools: "weakref.WeakSet[Workers]" = weakref.WeakSet()
+_pools: "weakref.WeakSet[WorkerProcesses]" = weakref.WeakSet()
 
 
 @atexit.register
@@ -249,7 +249,7 @@ def _close_all() -> None:
 
 
 def _different_states(name: str, again: bool) -> OptionError:
-    """The error for copies that the beginning or the end of an epoch left in different orders."""
+    """The error for copies whose orders differ after an epoch call."""
     which = "one in a process that was started again and those before" if again else "the object"
     return OptionError(
         f"{name}() left the copies of {which} in different states, so that batches would come "
@@ -270,7 +270,7 @@ def _pickled(items: Any) -> bytes:
 
 
 def _culprit(items: Any) -> str:
-    """The attribute that does not pickle, if it is one."""
+    """Names the attribute that does not pickle; empty if none is found."""
     for name, value in getattr(items, "__dict__", {}).items():
         try:
             pickle.dumps(value, protocol=5)
