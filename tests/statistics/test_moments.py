@@ -124,7 +124,7 @@ def test_values_near_the_largest_float_have_a_mean():
 
 @given(hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 30)), elements=FLOATS))
 def test_all_columns_together_are_all_values(columns):
-    found = of_moments(moments_of(columns).together(), 0)
+    found = of_moments(moments_of(columns).combined(), 0)
     mean, std = exact(columns.reshape(-1).tolist())
     scale = float(np.abs(columns).max())
     assert found["mean"] == pytest.approx(mean, rel=1e-13, abs=1e-15 * scale)
@@ -134,8 +134,8 @@ def test_all_columns_together_are_all_values(columns):
 def test_columns_of_large_integers_are_put_together_without_loss():
     columns = 2**62 + np.arange(12).reshape(3, 4) * 1000
     columns = np.concatenate([columns, np.full((1, 4), -(2**62))])
-    found = of_moments(moments_of(columns[:3]).together(), 0)
+    found = of_moments(moments_of(columns[:3]).combined(), 0)
     mean, std = exact(columns[:3].reshape(-1).tolist())
     assert found["mean"] == pytest.approx(mean, rel=4e-16)
     assert found["std"] == pytest.approx(std, rel=1e-13)
-    assert of_moments(moments_of(columns).together(), 0)["min"] == -(2**62)
+    assert of_moments(moments_of(columns).combined(), 0)["min"] == -(2**62)

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 import headrace as hr
 from headrace.errors import DataError, MemoryBudgetError, OptionError
-from headrace.statistics import field as field_module
+from headrace.statistics import accumulate as field_module
 from headrace.statistics.scan import Scan
 from headrace.statistics.summary import QUANTILES
 
@@ -78,7 +78,7 @@ def test_numbers_are_those_of_the_whole_array(small_pieces, dtype, shape):
     assert (found.shape, found.rows) == (shape, 70)
     assert len(found.channels) == (shape[-1] if shape else 0)
     for place, channel in enumerate(found.channels):
-        if shape[-1] <= field_module.MOST_TALLIES:
+        if shape[-1] <= field_module.MOST_COUNTED_CHANNELS:
             check(channel, array[..., place], error)
         else:
             assert channel.quantiles == {}

@@ -1,4 +1,4 @@
-"""`headrace stats`: statistics of files as a table, a JSON document or a picture."""
+"""`headrace stats`: statistics of data files, as a table, JSON or a plot."""
 
 import argparse
 import shutil

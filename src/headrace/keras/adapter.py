@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from headrace.errors import OptionError, TypeNotSupportedError
-from headrace.keras.clock import Clock
+from headrace.keras.epoch_end import EpochEndCallback
 from headrace.keras.internals import (
     Call,
     DataAdapter,
@@ -280,7 +280,7 @@ class LoaderAdapter(DataAdapter):
             self._has_clock = True
             # It outlives this adapter, whose threads have to end.
             stop = weakref.WeakMethod(self._stop_clock)
-            add_callback(sys._getframe(1), Clock(self._training, stop))
+            add_callback(sys._getframe(1), EpochEndCallback(self._training, stop))
         if self._training and self._stopwatch is not None:
             self._stopwatch.start()
 

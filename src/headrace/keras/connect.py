@@ -1,10 +1,9 @@
-"""Connects loaders, matrices and data sets to `fit`, `evaluate` and `predict`.
+"""Connects loaders to Keras: wraps `get_data_adapter`, checks the arguments of `fit`.
 
-Every backend asks one function, `get_data_adapter`, for an adapter, with all of
-the caller's arguments in hand. `connect` wraps it, so that Headrace alone decides
-order and read-ahead, and so that an argument that cannot be honoured is refused
-instead of dropped. `internals` says whether this Keras has what that needs; where it does
-not, loaders still work as plain `PyDataset`s, with a warning.
+Every backend calls one function, `get_data_adapter`, with all arguments of the caller.
+`connect` wraps it, so that Headrace alone decides order and prefetching, and an argument that
+cannot be honoured is refused instead of ignored. `internals` checks whether this Keras has what
+the wrapper needs; otherwise loaders still work as plain `PyDataset`s, with a warning.
 """
 
 import math
@@ -40,7 +39,7 @@ class KerasLoader(Loader, keras.utils.PyDataset):
 
 
 class KerasItemLoader(ItemLoader, keras.utils.PyDataset):
-    """The same for a loader of user-supplied batches."""
+    """An `ItemLoader` that is a `keras.utils.PyDataset` as well."""
 
     def __init__(self, items: Any, **options: Any) -> None:
         keras.utils.PyDataset.__init__(self)
@@ -48,7 +47,7 @@ class KerasItemLoader(ItemLoader, keras.utils.PyDataset):
 
 
 def connect() -> None:
-    """Makes Keras take loaders; safe to call again."""
+    """Makes Keras accept loaders; may be called repeatedly."""
     datasets.new_loader = KerasLoader
     sequence.new_item_loader = KerasItemLoader
     basic, single = internals.differences(LoaderAdapter)
@@ -150,7 +149,7 @@ def _loader_of(
     if not isinstance(shuffle, str):
         shuffle = bool(shuffle)  # as Keras takes it
     batch = partial(data.batch, batch_size, shuffle=shuffle, seed=drawn_seed())
-    # A user who passes this in place of arrays does not expect all of it in memory.
+    # A data set given in place of arrays is not expected to be held in memory completely.
     share = max(data.nbytes // 2, FEW_BYTES)
     try:
         return batch(memory=min(share, default_memory()))
@@ -161,7 +160,7 @@ def _loader_of(
 
 
 def _train_validation_split(arrays: Any, validation_split: float) -> Any:
-    """The first rows, and the last ones, which validate."""
+    """Keras's train_validation_split for HDF5Matrix: the last rows validate."""
     if isinstance(arrays[0], (Loader, ItemLoader, Dataset)):
         _refuse("validation_split", validation_split, "data.split() before fit()")
     if not has_matrix(*arrays):
@@ -177,11 +176,11 @@ def _train_validation_split(arrays: Any, validation_split: float) -> Any:
 
 
 def _check_distribution() -> None:
-    """Each process would get all rows, where Keras was told to share them out."""
+    """Refuses distributions in which each process would get all rows instead of its share."""
     if internals.shared_out(keras.distribution.distribution()):
         raise OptionError(
-            "The distribution runs in several processes with auto_shard_dataset=True, and a "
-            "Headrace loader is not shared out by Keras. Give each process its own part of the "
+            "The distribution runs in several processes with auto_shard_dataset=True, and Keras "
+            "does not shard a Headrace loader. Give each process its own part of the "
             "data, and set distribution.auto_shard_dataset = False."
         )
 

@@ -1,4 +1,4 @@
-"""The private parts of Keras that are used, and the check that this Keras still has them.
+"""The private parts of Keras that Headrace uses, and checks that this Keras version has them.
 
 Keras promises none of it. `differences` compares it with the Keras that was imported, so that a
 release that moved something gives a warning that says what still works, and never another meaning.

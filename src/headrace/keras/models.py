@@ -1,4 +1,4 @@
-"""Loads a model from a file or from the user's function."""
+"""Loads a model from a `.keras` file, or from a user-supplied function."""
 
 import inspect
 import warnings

@@ -1,12 +1,12 @@
-"""Statistics of data larger than memory, and layers that learn from them."""
+"""`stats` and `adapt`: statistics of data larger than memory, and layers adapted to them."""
 
 from dataclasses import dataclass
 
 from headrace.dataset import Dataset
 from headrace.errors import check_integer
+from headrace.statistics.accumulate import FIRST_ROWS, FieldAccumulator, PartialStats
 from headrace.statistics.adapting import adapt
-from headrace.statistics.counted import field_stats
-from headrace.statistics.field import FIRST_ROWS, FieldWork, PartialStats
+from headrace.statistics.field_stats import field_stats
 from headrace.statistics.result import Stats
 from headrace.statistics.scan import Arrays, Scan, check_data
 from headrace.statistics.summary import FieldStats, Summary
@@ -16,13 +16,13 @@ __all__ = ["FieldStats", "Stats", "Summary", "adapt", "stats"]
 
 @dataclass(frozen=True)
 class _PartialFields:
-    """What a piece of all fields comes to."""
+    """The statistics of one piece of all fields."""
 
     parts: list[PartialStats]
 
     @property
     def nbytes(self) -> int:
-        """Bytes that they hold."""
+        """Bytes of all arrays."""
         return sum(part.nbytes for part in self.parts)
 
 
@@ -66,7 +66,7 @@ def stats(
     check_integer("distinct", distinct, 1)
     scan = Scan(check_data(data, "stats()"), memory=memory, workers=workers)
     first = scan.first(FIRST_ROWS)
-    works = [FieldWork(field, distinct, first[field.name]) for field in scan.fields]
+    works = [FieldAccumulator(field, distinct, first[field.name]) for field in scan.fields]
 
     def work(arrays: Arrays) -> _PartialFields:
         return _PartialFields([one.part(arrays[one.field.name]) for one in works])

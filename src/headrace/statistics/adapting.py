@@ -1,4 +1,4 @@
-"""`adapt`: Keras layers that learn from data larger than memory."""
+"""`adapt`: what `layer.adapt(array)` learns, from data larger than memory."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -9,9 +9,9 @@ import numpy as np
 from headrace.dataset import Dataset
 from headrace.errors import DataError, OptionError
 from headrace.spec import Field, leaves
-from headrace.statistics.field import column_moments
+from headrace.statistics.accumulate import column_moments
 from headrace.statistics.moments import Moments
-from headrace.statistics.ranks import values_at
+from headrace.statistics.order_statistics import values_at
 from headrace.statistics.scan import Arrays, Scan, check_data, chosen
 
 
@@ -29,11 +29,11 @@ def adapt(
     - `Discretization` in two passes, or in three under little memory: the bins of the layer's own
       `adapt` on one array of all values, to the last bit.
     - `StringLookup`, `IntegerLookup` and `TextVectorization`, in all output modes, in one pass:
-      rows are read ahead by all workers, and counted by the layer itself. Keras needs TensorFlow
+      all workers prefetch rows, and the layer itself counts them. Keras needs TensorFlow
       for these, on every backend.
 
     Args:
-        layer: The layer. What it learned before is forgotten.
+        layer: The layer. Its earlier state is reset.
         data: The rows, mapped or not.
         field: The field to learn from; by default the only x field.
         memory: As for `Dataset.batch`.
@@ -45,7 +45,7 @@ def adapt(
     Raises:
         OptionError: If the layer does not learn from data, or was given what it would learn; if
             there is no such field, or the layer cannot learn from it.
-        DataError: If numbers are missing (NaN) or infinite, where the layer would learn NaN.
+        DataError: If numbers are missing (NaN) or infinite, so that the layer's mean would be NaN.
         MemoryBudgetError: If `memory` is too small.
 
     Example:
@@ -55,7 +55,7 @@ def adapt(
     model = keras.Sequential([keras.Input((32, 32, 3)), layer])
     ```
     """
-    from headrace.keras import adapt as layers
+    from headrace.keras import layers
 
     kind = layers.kind_of(layer)
     spec = check_data(data, "adapt()").spec
@@ -68,7 +68,7 @@ def adapt(
 
 def _normalization(layer: Any, scan: Scan, field: Field) -> None:
     """Mean and variance over all axes that the layer does not keep."""
-    from headrace.keras import adapt as layers
+    from headrace.keras import layers
 
     _check_numbers(layer, field)
     kept = layers.kept_axes(layer, field)
@@ -84,15 +84,15 @@ def _normalization(layer: Any, scan: Scan, field: Field) -> None:
     if missing or infinite:
         raise DataError(
             f"Field {field.name!r} has {missing:,} missing (NaN) and {infinite:,} infinite values: "
-            "the layer would learn a mean that is no number. hr.stats(data).normalization() "
+            "the mean of the layer would be NaN. hr.stats(data).normalization() "
             "leaves them out; or fill them with map()."
         )
     layers.set_moments(layer, found.mean + found.rest, found.squares / found.count)
 
 
 def _discretization(layer: Any, scan: Scan, field: Field) -> None:
-    """Bins with as many values each, from the values at evenly spaced ranks."""
-    from headrace.keras import adapt as layers
+    """Bins with the same number of values each, from the values at evenly spaced ranks."""
+    from headrace.keras import layers
 
     _check_numbers(layer, field)
     count = scan.rows * int(np.prod(field.shape, dtype=np.int64))
@@ -101,8 +101,8 @@ def _discretization(layer: Any, scan: Scan, field: Field) -> None:
 
 
 def _counted_by_the_layer(layer: Any, scan: Scan, field: Field) -> None:
-    """Vocabularies, for which Keras' own tables count."""
-    from headrace.keras import adapt as layers
+    """A vocabulary, which the layer's own tables count."""
+    from headrace.keras import layers
 
     pieces = scan.run(lambda arrays: arrays[field.name], "Vocabulary")
     layers.feed(layer, pieces, field)

@@ -1,4 +1,4 @@
-"""Counts distinct values up to a limit, and recognises one-hot rows."""
+"""Counts of distinct values, exact up to a limit, and detection of one-hot rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +9,14 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 _FIRST = 1 << 12
-"""Values that tell soon whether there are too many."""
+"""Values that are looked at first, to detect too many distinct ones early."""
 
 _FIRST_ROWS = 16
-"""Rows that tell soon that not all are one-hot."""
+"""Rows that are looked at first, to detect early that they are not one-hot."""
 
 
 @dataclass(frozen=True)
-class Values:
+class ValueCounts:
     """Distinct values, ascending, and how often each came."""
 
     values: Array
@@ -28,13 +28,13 @@ class Values:
         return self.values.nbytes + self.counts.nbytes
 
 
-class Distinct:
-    """The distinct values of a field.
+class DistinctCounts:
+    """Counts of the distinct values of a field.
 
     Attributes:
-        limit: How many are counted.
-        too_many: Whether there are more. Once that is known, counting stops: other
-            threads may look at it at any time, since more parts cannot change it.
+        limit: Most distinct values that are counted.
+        too_many: Whether there are more. Once True it stays True, so other threads may read it
+            at any time and stop counting.
         counts: How often each value came.
     """
 
@@ -43,8 +43,8 @@ class Distinct:
         self.too_many = False
         self.counts: dict[Any, int] = {}
 
-    def add(self, found: Values | None) -> None:
-        """Adds the values of a piece; None if they were too many."""
+    def add(self, found: ValueCounts | None) -> None:
+        """Adds the counts of a piece; None if it has too many distinct values."""
         if found is not None and not self.too_many:
             for value, count in zip(found.values.tolist(), found.counts.tolist(), strict=True):
                 self.counts[value] = self.counts.get(value, 0) + count
@@ -53,7 +53,7 @@ class Distinct:
             self.counts.clear()
 
 
-def values_of(flat: Array, limit: int) -> Values | None:
+def values_of(flat: Array, limit: int) -> ValueCounts | None:
     """The distinct values of an array `(values,)`, NaN left out; None if more than `limit`."""
     if len(np.unique(flat[:_FIRST], equal_nan=True)) > limit + 1:
         return None
@@ -61,7 +61,7 @@ def values_of(flat: Array, limit: int) -> Values | None:
         # Adding 0 makes one value of 0.0 and -0.0.
         flat = flat[~np.isnan(flat)] + flat.dtype.type(0)
     values, counts = np.unique(flat, return_counts=True)
-    return Values(values, counts) if len(values) <= limit else None
+    return ValueCounts(values, counts) if len(values) <= limit else None
 
 
 def one_hot(rows: Array) -> npt.NDArray[np.int64] | None:

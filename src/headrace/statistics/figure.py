@@ -1,4 +1,4 @@
-"""A matplotlib figure that notebooks show; imported only where matplotlib is installed."""
+"""A matplotlib figure that notebooks display; the only module that imports matplotlib at import."""
 
 import io
 from typing import Any
@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 
 class StatsFigure(Figure):
-    """A figure without a window, and none of pyplot's.
+    """A figure without a window, created without pyplot.
 
-    IPython shows figures of its inline backend alone. One with `_repr_png_` is shown once in any
-    case: the backend, where it is on, takes its place.
+    IPython displays figures only of its inline backend. A figure with `_repr_png_` is displayed
+    once in any case: the inline backend, where it is active, replaces that method.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

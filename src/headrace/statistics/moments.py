@@ -1,4 +1,4 @@
-"""Count, mean and squared deviations of columns of numbers, in parts that merge."""
+"""Mergeable moments of columns of numbers: count, mean and squared deviations."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,21 +11,21 @@ Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _APART = 2.0**62
-"""Integers of 64 bits that are less far apart than this are subtracted exactly."""
+"""64-bit integers with a range below this are subtracted exactly."""
 
 _TAIL = 2047
-"""The last bits of an integer of 64 bits; without them it is a float64."""
+"""Mask of the low bits of a 64-bit integer; without them float64 holds it exactly."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What is known of the finite values of some columns.
+    """Moments of the finite values of each column.
 
     Parts are merged by the pairwise update of Chan, Golub and LeVeque, "Updating formulae and a
     pairwise algorithm for computing sample variances" (1979), which does not cancel where a
     sum of squares would. Means are sums of two floats (Dekker, "A floating-point technique for
-    extending the available precision", 1971): one would not tell the means of two parts apart
-    that lie close together, as those of integers near 2**63 do.
+    extending the available precision", 1971): one float could not tell
+    apart the means of two parts that are close to each other, as with integers near 2**63.
 
     Attributes:
         count: Finite values, `(columns,)` like all others.
@@ -33,8 +33,8 @@ class Moments:
         infinite: Values that are infinite.
         low: The least finite value, in the dtype of the values.
         high: The largest finite value.
-        mean: Mean of the finite values, but for `rest`; 0 where there are none.
-        rest: What is to be added to it.
+        mean: Mean of the finite values, to float64 precision; 0 where there are none.
+        rest: Correction to add to `mean`, its rounding error.
         squares: Sum of squared deviations from the mean.
     """
 
@@ -72,7 +72,7 @@ class Moments:
             squares=self.squares + other.squares + between,
         )
 
-    def together(self) -> "Moments":
+    def combined(self) -> "Moments":
         """The moments of all columns as one."""
         count = self.count.sum(keepdims=True)
         some = np.maximum(count, 1)
@@ -153,7 +153,7 @@ def _of_any(columns: Array, values: Floats) -> Moments:
 def _around(
     values: Floats, mean: Floats, count: Counts, used: npt.NDArray[np.bool_] | None = None
 ) -> tuple[Floats, Floats]:
-    """What rounding left out of the mean of values, and their squared deviations from both.
+    """The rounding error of the means, and the squared deviations from the corrected means.
 
     Args:
         values: `(columns, values)`; they are written to.
@@ -174,14 +174,14 @@ def _around(
 
 
 def _two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """The rounded sum, and what rounding left out (Knuth, 1969)."""
+    """The rounded sum and its rounding error (Knuth, 1969)."""
     total = a + b
     part = total - a
     return total, np.nan_to_num((a - (total - part)) + (b - part))
 
 
 def relative(columns: Array, pivot: Array, low: Array, high: Array) -> Floats:
-    """Columns less their pivots, as float64.
+    """Columns minus their pivots, as float64.
 
     Args:
         columns: `(columns, values)`.

@@ -1,4 +1,4 @@
-"""Plots of statistics: a panel for each field."""
+"""Draws statistics with matplotlib: one panel per field."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from headrace.errors import MissingDependencyError, OptionError, printable
 from headrace.staging import Staging, check_target, write_errors
-from headrace.statistics.document import histogram_of
+from headrace.statistics.json_document import histogram_of
 from headrace.statistics.summary import FieldStats, Histogram
 
 _ACROSS = 4
@@ -24,19 +24,19 @@ _LEGEND = (
     "classes: dashed where all would be equal"
 )
 _CLOSE = 1e-9
-"""Share of their size within which values are drawn as one: the axis could not tell them apart."""
+"""Relative difference below which values are drawn as one: an axis cannot show it."""
 
 _FILL, _LINE, _INK, _FAINT = "#4c78a8", "#e45756", "#333333", "#8a8a8a"
 _COLORS = ("#d62728", "#2ca02c", "#1f77b4")
-"""Of the channels of images, most often red, green and blue."""
+"""Colours of the channels of images, which are usually red, green and blue."""
 
 
 def check_path(path: str | PathLike[str], inputs: Iterable[str] = ()) -> Path:
-    """Where a picture is written to.
+    """Checks the path of a plot.
 
     Args:
         path: The file.
-        inputs: Files that the data are in.
+        inputs: Files that the data are in, which are never overwritten.
 
     Raises:
         OptionError: If the name is not that of a PNG file, or is that of an input.
@@ -71,12 +71,18 @@ def import_figure() -> Any:
 
 
 def draw(
-    rows: int,
-    fields: Sequence[FieldStats],
-    path: str | PathLike[str] | None,
-    inputs: Iterable[str],
+    stats: Mapping[str, FieldStats], path: str | PathLike[str] | None, inputs: Iterable[str]
 ) -> Any:
-    """Draws the statistics of fields, also to a PNG file that is none of the inputs."""
+    """Draws statistics, and saves them to a PNG file that is none of the inputs if asked to.
+
+    Args:
+        stats: The statistics of each field, at least one.
+        path: The PNG file; None for none.
+        inputs: Files that the data are in, which are never overwritten.
+
+    Returns:
+        The figure.
+    """
     target = None if path is None else check_path(path, inputs)
     new_figure = import_figure()
     shown = fields[:_MOST_PANELS]
@@ -88,7 +94,7 @@ def draw(
     more = (
         f" of {len(fields):,}, of which the first {len(shown)} are shown" if shown != fields else ""
     )
-    title = f"{rows:,} samples, {len(shown)} field{'s' * (len(shown) != 1)}{more}"
+    title = f"{fields[0].rows:,} samples, {len(shown)} field{'s' * (len(shown) != 1)}{more}"
     figure.supxlabel(
         _LEGEND if across > 1 else _LEGEND.replace("; ", ";\n"), fontsize=7, color=_FAINT
     )
@@ -144,7 +150,7 @@ def _left_out(field: FieldStats) -> dict[str, int]:
 
 
 def _classes(axes: Any, classes: Mapping[Any, int]) -> None:
-    """A bar for each class, or for those that come most; the line is their balance."""
+    """A bar for each class, or for the most frequent ones; the line is the mean count."""
     found = list(classes.items())
     if len(found) > _MOST_CLASSES:
         found = sorted(found, key=lambda item: -item[1])[:_MOST_CLASSES]

@@ -1,4 +1,4 @@
-"""`Stats`: the result of `stats`, and the weights and layers made from it."""
+"""`Stats`: the result of `stats`, with tables, plots, class weights and Keras layers."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.errors import DataError, OptionError, field_not_found, printable
 from headrace.spec import Spec, leaves, short_list
-from headrace.statistics.document import describe
+from headrace.statistics.json_document import describe
 from headrace.statistics.plot import draw
 from headrace.statistics.scan import chosen
 from headrace.statistics.summary import FieldStats, Summary
@@ -66,8 +66,8 @@ class Stats(Mapping[str, FieldStats]):
         return to_text(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as what JSON can hold; numbers that are not finite are None."""
-        return describe(self.spec, self.rows, list(self.values()))
+        """All statistics as a JSON document; numbers that are not finite are None."""
+        return describe(self.spec, self)
 
     def to_json(self) -> str:
         """The same as text.
@@ -101,7 +101,7 @@ class Stats(Mapping[str, FieldStats]):
         hr.stats(data).plot("cats.png")
         ```
         """
-        return draw(self.rows, list(self.values()), path, self._inputs)
+        return draw(self, path, self._inputs)
 
     def class_weight(self, field: str | None = None) -> dict[int, float]:
         """Weights that make all classes count alike: `rows / (classes * count)`.
@@ -222,7 +222,7 @@ class Stats(Mapping[str, FieldStats]):
 
 
 def _check_labels(found: FieldStats) -> None:
-    """Makes sure that labels are whole numbers, and all there."""
+    """Checks that labels are integers without missing values."""
     if found.missing:
         raise DataError(
             f"Field {found.name!r} has {found.missing:,} missing labels (NaN) of {found.rows:,}. "
@@ -238,7 +238,7 @@ def _check_labels(found: FieldStats) -> None:
 
 
 def _check_numbers(found: FieldStats, channels: tuple[Summary, ...]) -> None:
-    """Makes sure that there are numbers to work with."""
+    """Checks that the field holds finite numbers."""
     if found.histogram is None:
         raise OptionError(f"Field {found.name!r} holds {found.dtype}, and no numbers.")
     for place, one in enumerate(channels):

@@ -1,4 +1,4 @@
-"""Passes over a data set in pieces, which the loader's threads process."""
+"""`Scan`: passes over a data set, piece by piece, in the loader's threads."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -25,16 +25,17 @@ Arrays = Mapping[str, Array]
 Result = TypeVar("Result")
 
 PIECE_BYTES = 1 << 21
-"""Bytes of a piece, unless a row has more: enough that the columns of a table are long in it."""
+"""Bytes of a piece, unless one row has more: large enough for NumPy to be efficient per column."""
 
 FEW_FIELDS = 32
-"""Of more fields, a piece is larger, so that each field has enough of it; up to eight times."""
+"""With more fields than this a piece is larger, up to eight times, so that each field has
+enough rows."""
 
 MOST_ROWS = 1 << 18
-"""Rows of a piece, at most: the number of a row takes more memory than a row of few bytes."""
+"""Most rows of a piece: row numbers take more memory than rows of a few bytes."""
 
 _BESIDE = 4
-"""Times the bytes of a piece that a thread may need while it works on it."""
+"""Memory that a thread may need to process a piece, as a multiple of the piece's bytes."""
 
 
 class Scan:
@@ -50,8 +51,8 @@ class Scan:
         workers: Likewise.
 
     Attributes:
-        fields: Those that are read.
-        rows: How many there are.
+        fields: The fields that are read.
+        rows: Number of rows.
         row_bytes: Bytes of a row, before map functions.
         memory: The budget in bytes.
 
@@ -111,12 +112,12 @@ class Scan:
 
         Args:
             work: Called in the threads with the arrays of a piece, by the names of their fields.
-                What it gives has `nbytes`.
+                Its result has `nbytes`.
             what: What the pass is for, in a few words, for the progress bar.
             show: Whether to show one; None shows it in a terminal.
 
         Yields:
-            What `work` gave, in the order of the rows.
+            The results of `work`, in row order.
         """
 
         def finished(arrays: Arrays) -> _Worked[Result]:
@@ -152,7 +153,7 @@ class Scan:
 
 
 class _Worked(Generic[Result]):
-    """What a piece came to. The piece counts as well: its memory waits for its next use."""
+    """The result of a piece. `nbytes` includes the piece, whose memory is kept for reuse."""
 
     def __init__(self, result: Result, nbytes: int) -> None:
         self.result = result
@@ -160,7 +161,7 @@ class _Worked(Generic[Result]):
 
 
 def _check_alike(field: Field, array: Array | None) -> None:
-    """Makes sure that map functions gave what they gave for the first row."""
+    """Checks that map functions give the same shape and dtype as for the first row."""
     if array is None or array.shape[1:] != field.shape or array.dtype != field.dtype:
         found = "nothing" if array is None else f"{array.shape[1:]} {array.dtype}"
         raise DataError(
@@ -172,14 +173,14 @@ def _check_alike(field: Field, array: Array | None) -> None:
 def chosen(
     fields: Mapping[str, Any], named: Sequence[str], field: str | None, part: str, what: str
 ) -> Any:
-    """The entry of that name, or the one that is left no doubt about.
+    """The entry named by `field`, or the only candidate where `field` is None.
 
     Args:
         fields: All there are, by name.
-        named: The names of those that are meant where `field` is None.
+        named: The candidates where `field` is None.
         field: A name, or None.
         part: What `named` are, for the error.
-        what: Who asks, likewise.
+        what: The function that asks, for the error.
 
     Raises:
         OptionError: If there is no such field, or none or several are meant.
@@ -198,7 +199,7 @@ def chosen(
 
 
 def check_data(data: Any, what: str) -> Dataset:
-    """Makes sure that `data` is a data set with rows.
+    """Checks that `data` is a data set with rows.
 
     Raises:
         OptionError: If not.
@@ -209,5 +210,5 @@ def check_data(data: Any, what: str) -> Dataset:
             "from_arrays() makes one of arrays, from_hdf5() of a file."
         )
     if not len(data):
-        raise OptionError(f"The data set has no rows, so {what} has nothing to look at.")
+        raise OptionError(f"The data set has no rows, so {what} has nothing to read.")
     return data

@@ -1,4 +1,4 @@
-"""The statistics of a field or channel: counts, mean, quantiles, histogram."""
+"""`Summary`, `FieldStats` and `Histogram`, computed from counts and moments."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ class Histogram:
     """Counts of values that lie in ascending bins.
 
     Attributes:
-        low: Where each bin begins: the least value that it may hold.
-        high: Where it ends; equal to `low` where it holds one value.
+        low: Lower bound of each bin: the least value that it may hold.
+        high: Upper bound of each bin; equal to `low` where it holds one value.
         counts: Values in it.
         whole: Whether the values are whole numbers, and so `low` and `high`.
         values: The value of each bin in its own dtype, where each bin holds one value; else None.
@@ -41,19 +41,19 @@ class Histogram:
 
     @classmethod
     def of_values(cls, values: Array, counts: npt.NDArray[np.int64], whole: bool) -> "Histogram":
-        """Ascending values, a bin for each."""
+        """A histogram with one bin for each of the ascending values."""
         floats = values.astype(np.float64)
         return cls(floats, floats, counts, whole, values)
 
     def at(self, rank: int) -> tuple[float, float]:
-        """Between which values the one of that rank, from 1, lies."""
+        """Bounds of the value at a rank, counted from 1."""
         place = int(np.searchsorted(np.cumsum(self.counts), rank))
         return float(self.low[place]), float(self.high[place])
 
     def in_bins(self, edges: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Counts between `edges`, `(bins + 1,)`; what lies across one is shared out evenly."""
+        """Counts between `edges`, `(bins + 1,)`; a bin across an edge is divided evenly."""
         total = int(self.counts.sum())
-        # A whole number takes the place of all that would be rounded to it.
+        # An integer stands for the interval of all values that round to it.
         half = 0.5 if self.whole else 0.0
         low, size = self.low - half, self.high - self.low + 2 * half
         below = []
@@ -61,7 +61,7 @@ class Histogram:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 share = np.where(size > 0, (edge - low) / size, low < edge)
             below.append(float(np.clip(share, 0, 1) @ self.counts))
-        # The last bin holds its end as well.
+        # The last bin includes its upper edge.
         below[-1] = total
         return np.diff(np.rint(below)).astype(np.int64)
 
@@ -71,7 +71,7 @@ class Summary:
     """Statistics of some numbers.
 
     `min`, `max`, `mean`, `std` and `quantiles` are those of the finite values; they are None, or
-    empty, where there are none, and for what is no number.
+    empty, where there are none, and for fields that are not numbers.
 
     Attributes:
         count: Values that are there: all but `missing`.
@@ -104,12 +104,45 @@ class Summary:
         return f"<Summary of {self._numbers()}>"
 
     def _numbers(self) -> str:
-        """Counts, mean, spread and range, in a line."""
+        """Count, mean, standard deviation and range in one line."""
         some = f"{self.count:,} value{'s' * (self.count != 1)}"
         some += f", {self.missing:,} missing" if self.missing else ""
         if self.mean is None:
             return some
         return f"{some}: mean {self.mean:.4g}, std {self.std:.4g}, {self.min} to {self.max}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldStats(Summary):
+    """Statistics of one field, over all its values; see `Summary` for the numbers.
+
+    Attributes:
+        name: The field's name.
+        shape: Shape of one sample.
+        dtype: Name of its dtype.
+        rows: Samples.
+        channels: A `Summary` for each index of the last axis: the channels of images, the features
+            of vectors. Empty for fields without an axis, and for more than 65,536 channels;
+            without quantiles for more than 256.
+        classes: How often each value came, ascending, for fields with one value a sample, which
+            may be text (bytes); NaN is left out. For one-hot rows, how often each class came, also
+            never. None for other fields, and where there are too many values.
+        distinct: How many values, or classes, came; None where `classes` is.
+        more_than: The limit, where there are more distinct values than that; else None.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    rows: int
+    channels: tuple[Summary, ...] = ()
+    classes: Mapping[Any, int] | None = None
+    distinct: int | None = None
+    more_than: int | None = None
+
+    def __repr__(self) -> str:
+        name = printable(f"{self.name} {self.shape} {self.dtype}")
+        return f"<FieldStats of {name}, {self._numbers()}>"
 
 
 def of_counts(values: Sequence[Number], counts: Sequence[int], scale: int = 1) -> dict[str, Any]:
@@ -137,7 +170,7 @@ def of_counts(values: Sequence[Number], counts: Sequence[int], scale: int = 1) -
 
 
 def of_moments(moments: Moments, channel: int) -> dict[str, Any]:
-    """The same, from moments."""
+    """`min`, `max`, `mean` and `std` from moments."""
     count = int(moments.count[channel])
     if not count:
         return {}

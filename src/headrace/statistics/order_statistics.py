@@ -1,7 +1,7 @@
-"""Exact order statistics of data larger than memory, in two or three passes.
+"""Exact order statistics (values at given ranks) of data larger than memory, by radix selection.
 
-Each pass counts some bits of the values more, of those alone that share their first bits with a
-value that is looked for: a radix selection, of many ranks at a time.
+Two or three passes: each one counts the next bits of those values whose leading bits equal those
+of a wanted value, for many ranks at a time.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from headrace.errors import DataError
 from headrace.resources import check_memory
+from headrace.statistics.key_counts import runs
 from headrace.statistics.scan import Arrays, Scan
-from headrace.statistics.tally import runs
 
 Keys = npt.NDArray[np.uint32]
 Ranks = npt.NDArray[np.int64]
@@ -25,7 +25,7 @@ _FIRST_BITS = 16
 
 @dataclass(frozen=True)
 class _Counts:
-    """Keys of a piece, and how often each came."""
+    """Keys of a piece and their counts."""
 
     keys: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
@@ -43,7 +43,7 @@ def values_at(scan: Scan, name: str, ranks: Sequence[int], room: int) -> npt.NDA
         scan: Reads the field.
         name: Its name.
         ranks: Ascending.
-        room: Bytes that counts may take; more of them save a pass.
+        room: Bytes that counts may take; with more of them two passes are enough.
 
     Raises:
         DataError: If a value is NaN, which has no rank.
@@ -91,12 +91,12 @@ def _find(keys: Any, table: Any, place: Any, ranks: Ranks) -> tuple[Any, Ranks]:
 
 
 def _count_first(values: Any, name: str) -> _Counts:
-    """How often the first bits come."""
+    """Counts the first bits of the values."""
     missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
     if missing:
         raise DataError(
             f"Field {name!r} holds missing values (NaN, {missing:,} of them in one piece), which "
-            "have no place in any order. Leave those samples out, or fill them with map()."
+            "have no rank. Leave those samples out, or fill them with map()."
         )
     upper = (_keys_of(values) >> (32 - _FIRST_BITS)).astype(np.uint16)
     _, keys, counts = runs(upper[None])
@@ -118,7 +118,7 @@ def _counting(name: str, wanted: Any, bits: int, step: int) -> Any:
 
 
 def _keys_of(values: Any) -> Keys:
-    """Whole numbers that are in the order of the values as float32."""
+    """Integers that sort in the same order as the values as float32."""
     with np.errstate(over="ignore"):
         # Adding 0 makes one value of 0.0 and -0.0.
         singles = values.reshape(-1).astype(np.float32) + np.float32(0)

@@ -1,4 +1,4 @@
-"""Computes the statistics of a field from its counts and moments."""
+"""Computes the statistics of a field (`FieldStats`) from its accumulated counts and moments."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.statistics import tally
-from headrace.statistics.distinct import Values
-from headrace.statistics.field import MOST_CHANNELS, FieldWork
+from headrace.statistics import key_counts
+from headrace.statistics.accumulate import MOST_CHANNELS, FieldAccumulator
+from headrace.statistics.distinct import ValueCounts
 from headrace.statistics.moments import Moments
 from headrace.statistics.summary import (
     FieldStats,
@@ -24,14 +24,14 @@ Array = npt.NDArray[Any]
 Counts = npt.NDArray[np.int64]
 
 _ROUNDED = 2.0**-23
-"""The last bit of a float32, as a share of it."""
+"""The relative rounding error of float32."""
 
 _HALF = 1 << 24
-"""Makes every float16 a whole number."""
+"""A factor that makes every float16 an integer."""
 
 
-def field_stats(work: FieldWork) -> FieldStats:
-    """The statistics of all pieces that were added to `work`."""
+def field_stats(work: FieldAccumulator) -> FieldStats:
+    """The statistics of all pieces that were added to the accumulator."""
     field = work.field
     about: dict[str, Any] = {
         "name": field.name,
@@ -48,33 +48,39 @@ def field_stats(work: FieldWork) -> FieldStats:
     return FieldStats(**about, **vars(known), **_classes(work), channels=channels)
 
 
-def _exact(work: FieldWork) -> tuple[Summary, tuple[Summary, ...]]:
-    """Of values of 8 and 16 bits, from how often each came."""
-    apart = [work.tally.between(i * work.span, (i + 1) * work.span) for i in range(work.tallies)]
+def _exact(work: FieldAccumulator) -> tuple[Summary, tuple[Summary, ...]]:
+    """Summaries of values of 8 and 16 bits, from exact counts of each value."""
+    apart = [
+        work.key_counts.between(i * work.span, (i + 1) * work.span)
+        for i in range(work.count_groups)
+    ]
     keys = np.concatenate([key % work.span for key, _ in apart])
     all_values = _decoded(keys, work.field.dtype)
-    together = _added_up(all_values, np.concatenate([counts for _, counts in apart]))
-    summary = _of_values(*together)
-    if work.tallies > 1:
+    combined = _added_up(all_values, np.concatenate([counts for _, counts in apart]))
+    summary = _of_values(*combined)
+    if work.count_groups > 1:
         found = [_of_values(_decoded(k % work.span, work.field.dtype), c) for k, c in apart]
         return summary, tuple(found)
     return summary, _alone(work, summary) if work.moments is None else _of_channels(work)
 
 
-def _binned(work: FieldWork) -> tuple[Summary, tuple[Summary, ...]]:
-    """Of all other numbers, from moments and bins."""
+def _binned(work: FieldAccumulator) -> tuple[Summary, tuple[Summary, ...]]:
+    """Summaries of all other numbers, from moments and histogram bins."""
     assert work.moments is not None
     whole = work.field.dtype.kind != "f"
-    apart = [work.tally.between(i * work.span, (i + 1) * work.span) for i in range(work.tallies)]
+    apart = [
+        work.key_counts.between(i * work.span, (i + 1) * work.span)
+        for i in range(work.count_groups)
+    ]
     keys = np.concatenate([key % work.span for key, _ in apart])
-    together = work.moments.together()
+    combined = work.moments.combined()
     counts = np.concatenate([counts for _, counts in apart])
-    histogram = _histogram(keys, counts, whole, of_moments(together, 0))
+    histogram = _histogram(keys, counts, whole, of_moments(combined, 0))
     if work.channels == 1 or work.channels > MOST_CHANNELS:
-        summary = _summary(together, 0, _of_distinct(work) or histogram, _near(work, 0))
+        summary = _summary(combined, 0, _of_distinct(work) or histogram, _near(work, 0))
         return summary, _alone(work, summary)
-    summary = _summary(together, 0, histogram)
-    if work.tallies == 1:
+    summary = _summary(combined, 0, histogram)
+    if work.count_groups == 1:
         return summary, _of_channels(work)
     found = []
     for i, (key, counts) in enumerate(apart):
@@ -83,8 +89,14 @@ def _binned(work: FieldWork) -> tuple[Summary, tuple[Summary, ...]]:
     return summary, tuple(found)
 
 
-def _of_distinct(work: FieldWork) -> Histogram | None:
-    """The histogram of a field of which every value is known: no bins are needed."""
+def _groups(work: FieldAccumulator) -> list[tuple[Counts, Counts]]:
+    """Keys and counts of each channel, or of all channels where one count covers them."""
+    starts = range(0, work.count_groups * work.span, work.span)
+    return [work.key_counts.between(start, start + work.span) for start in starts]
+
+
+def _of_distinct(work: FieldAccumulator) -> Histogram | None:
+    """The exact histogram of a field whose distinct values were all counted."""
     if work.distinct is None or work.distinct.too_many:
         return None
     counts = work.distinct.counts
@@ -94,26 +106,27 @@ def _of_distinct(work: FieldWork) -> Histogram | None:
     return Histogram.of_values(ascending[finite], times[finite], work.field.dtype.kind != "f")
 
 
-def _near(work: FieldWork, channel: int) -> Histogram | None:
+def _near(work: FieldAccumulator, channel: int) -> Histogram | None:
     """The histogram of a channel whose values were counted by their distance to a center."""
     if channel not in work.centers:
         return None
     assert work.moments is not None
     place = list(work.centers).index(channel)
-    bins, counts = work.near.between(place * tally.FLOAT_KEYS, (place + 1) * tally.FLOAT_KEYS)
+    span = key_counts.FLOAT_KEYS
+    bins, counts = work.near.between(place * span, (place + 1) * span)
     known = of_moments(work.moments, channel)
     center = work.centers[channel].item()
     whole = work.field.dtype.kind != "f"
-    return _histogram(bins % tally.FLOAT_KEYS, counts, whole, known, center)
+    return _histogram(bins % span, counts, whole, known, center)
 
 
-def _alone(work: FieldWork, summary: Summary) -> tuple[Summary, ...]:
-    """The channels of a field that has only one, or none of which anything is known."""
+def _alone(work: FieldAccumulator, summary: Summary) -> tuple[Summary, ...]:
+    """The channels of a field with one channel, or whose channels were not counted apart."""
     return (summary,) if work.field.shape and work.channels == 1 else ()
 
 
-def _of_channels(work: FieldWork) -> tuple[Summary, ...]:
-    """Channels of which only the moments are known."""
+def _of_channels(work: FieldAccumulator) -> tuple[Summary, ...]:
+    """Channels of which only moments are known: without quantiles."""
     assert work.moments is not None
     return tuple(_summary(work.moments, i, None) for i in range(work.channels))
 
@@ -121,7 +134,7 @@ def _of_channels(work: FieldWork) -> tuple[Summary, ...]:
 def _summary(
     moments: Moments, channel: int, histogram: Histogram | None, near: Histogram | None = None
 ) -> Summary:
-    """Of a channel, from its moments and what else is known of it."""
+    """The summary of a channel, from its moments and histograms."""
     known = of_moments(moments, channel)
     infinite = int(moments.infinite[channel])
     return Summary(
@@ -137,7 +150,7 @@ def _summary(
 
 
 def _of_values(values: Array, counts: Counts) -> Summary:
-    """Of values of 8 or 16 bits with their counts, in any order."""
+    """The summary of values of 8 or 16 bits with their counts, in any order."""
     missing = infinite = 0
     scale = 1
     if values.dtype.kind == "f":
@@ -162,17 +175,17 @@ def _of_values(values: Array, counts: Counts) -> Summary:
 def _histogram(
     bins: Counts, counts: Counts, whole: bool, known: Mapping[str, Any], center: Number = 0
 ) -> Histogram:
-    """Of bins in any order, each perhaps several times.
+    """The histogram of bins in any order, which may repeat.
 
     Args:
-        bins: Of the values less `center`.
-        counts: Of the bins.
+        bins: Bins of the values minus `center`.
+        counts: How many values each holds.
         whole: Whether the values are whole numbers.
         known: Their `min` and `max`, if there are any.
         center: What was subtracted.
     """
     bins, counts = _added_up(bins, counts)
-    low, high = tally.bounds_of(bins)
+    low, high = key_counts.bounds_of(bins)
     if whole:
         # A bin holds its bound that is nearer to 0, and not the other.
         low, high = (
@@ -192,21 +205,21 @@ def _histogram(
 
 
 def _decoded(keys: Counts, dtype: np.dtype[Any]) -> Array:
-    """The values of 8 or 16 bits that are their own keys."""
+    """Converts keys back to values of 8 or 16 bits."""
     if dtype.itemsize == 1:
         return keys.astype(np.uint8).view(np.int8 if dtype.kind == "i" else np.uint8)
     return keys.astype(np.uint16).view(dtype.newbyteorder("="))
 
 
 def _added_up(values: Array, counts: Counts) -> tuple[Array, Counts]:
-    """Each value once."""
+    """Merges equal values and adds up their counts."""
     unique, place = np.unique(values, return_inverse=True)
     total = np.zeros(len(unique), np.int64)
     np.add.at(total, place, counts)
     return unique, total
 
 
-def _classes(work: FieldWork) -> dict[str, Any]:
+def _classes(work: FieldAccumulator) -> dict[str, Any]:
     """The distinct values of a field of one value a sample, or of one-hot rows."""
     if work.ones is not None:
         counts = work.ones.tolist()
@@ -221,10 +234,10 @@ def _classes(work: FieldWork) -> dict[str, Any]:
     return {"classes": classes, "distinct": len(classes)}
 
 
-def _count_all(work: FieldWork) -> None:
-    """The distinct values of 8 or 16 bits, which were counted one by one."""
+def _count_all(work: FieldAccumulator) -> None:
+    """Fills in the distinct values of 8 or 16 bits from their exact counts."""
     assert work.distinct is not None
-    keys, counts = work.tally.between(0, work.span)
+    keys, counts = work.key_counts.between(0, work.span)
     values = _decoded(keys, work.field.dtype)
     if values.dtype.kind == "f":
         there = ~np.isnan(values)
@@ -232,5 +245,5 @@ def _count_all(work: FieldWork) -> None:
         values, counts = values[there] + values.dtype.type(0), counts[there]
     if work.field.dtype.kind == "b":
         values = values.astype(np.bool_)
-    found = Values(*_added_up(values, counts))
+    found = ValueCounts(*_added_up(values, counts))
     work.distinct.add(found if len(found.values) <= work.distinct.limit else None)

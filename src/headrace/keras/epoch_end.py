@@ -1,4 +1,4 @@
-"""Measures when batches have been computed with, which is later than when they are requested."""
+"""A Keras callback that tells the loader when the model has finished computing an epoch."""
 
 import weakref
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from typing import Any
 import keras
 
 
-class Clock(keras.callbacks.Callback):
-    """Says when an epoch has ended for the model.
+class EpochEndCallback(keras.callbacks.Callback):
+    """Calls a function when the model has finished an epoch.
 
-    JAX computes in the background: batches are taken faster than they are trained on. Keras has
-    waited for the results of an epoch before it calls the hooks below.
+    JAX computes asynchronously: it takes batches faster than it trains on them. Keras waits for
+    the results of an epoch before it calls the hooks below.
 
     Args:
         training: Whether the epoch is one of `fit`, or of `evaluate` and `predict`.
-        stop: A weak reference to what is called at its end.
+        stop: A weak reference to the function that is called at its end.
     """
 
     def __init__(self, training: bool, stop: "weakref.WeakMethod[Callable[[], None]]") -> None:
@@ -35,7 +35,7 @@ class Clock(keras.callbacks.Callback):
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - the protocol's
-        """Training has ended, unless validation came in between."""
+        """Training has ended, unless validation ended it already."""
         if self._training:
             self._stop()
 

@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import headrace as hr
-from headrace.statistics import tally
-from headrace.statistics.tally import Tally
+from headrace.statistics import key_counts
+from headrace.statistics.key_counts import KeyCounts
 
 COLUMNS = st.tuples(st.integers(1, 5), st.integers(1, 200))
 
 
 @given(st.lists(st.tuples(st.integers(0, 9999), st.integers(1, 10**12)), max_size=200))
-def test_a_tally_adds_up_what_it_is_given(pairs):
+def test_key_counts_add_up_what_it_is_given(pairs):
     """In any order, a key also twice at a time; and gives it back in ascending order."""
-    counts = Tally(10_000)
+    counts = KeyCounts(10_000)
     expected = {}
     for key, count in pairs:
         expected[key] = expected.get(key, 0) + count
@@ -37,12 +37,12 @@ def test_small_values_are_counted_one_by_one(dtype, data):
     """Each bit pattern of each column; the array stays as it was."""
     columns = data.draw(hnp.arrays(dtype, COLUMNS))
     before = columns.copy()
-    keys, counts = tally.count_small(columns)
+    keys, counts = key_counts.count_small(columns)
     np.testing.assert_array_equal(columns, before)
     for number, values in enumerate(columns):
-        here = keys // tally.SMALL_KEYS == number
+        here = keys // key_counts.SMALL_KEYS == number
         bits, expected = np.unique(values.view(f"u{values.itemsize}"), return_counts=True)
-        assert (keys[here] % tally.SMALL_KEYS).tolist() == bits.tolist()
+        assert (keys[here] % key_counts.SMALL_KEYS).tolist() == bits.tolist()
         assert counts[here].tolist() == expected.tolist()
 
 
@@ -52,11 +52,11 @@ def test_each_finite_value_is_in_a_bin_around_it(dtype, data):
     """Of any size: subnormal, larger than float32 holds, negative, 0."""
     columns = data.draw(hnp.arrays(dtype, COLUMNS))
     finite = np.isfinite(columns)
-    keys, counts = tally.count_floats(columns, int((~finite).sum()))
+    keys, counts = key_counts.count_floats(columns, int((~finite).sum()))
     for number, values in enumerate(columns):
-        here = keys // tally.FLOAT_KEYS == number
+        here = keys // key_counts.FLOAT_KEYS == number
         assert counts[here].sum() == finite[number].sum()
-        low, high = tally.bounds_of(keys[here] % tally.FLOAT_KEYS)
+        low, high = key_counts.bounds_of(keys[here] % key_counts.FLOAT_KEYS)
         found = np.sort(np.repeat(low / 2 + high / 2, counts[here]))
         wanted = np.sort(values[finite[number]].astype(np.float64))
         largest = np.abs(wanted) > 1e308  # the last bin ends beyond the largest float
@@ -67,7 +67,7 @@ def test_each_finite_value_is_in_a_bin_around_it(dtype, data):
 @given(hnp.arrays(np.float64, st.integers(1, 100), elements=st.floats(allow_nan=False)))
 def test_bins_are_half_a_percent_wide(values):
     values = values[np.isfinite(values)]
-    low, high = tally.bounds_of(tally.bins_of(values))
+    low, high = key_counts.bounds_of(key_counts.bins_of(values))
     least = 1e-309  # what is less counts as 0
     assert ((low - least <= values) & (values <= high + least)).all()
     normal = (np.abs(values) > 1e-307) & (np.abs(values) < 1e308)

@@ -1,7 +1,7 @@
-"""Statistics as a JSON document."""
+"""Statistics as a JSON document (dicts, lists, numbers, text)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,18 +10,22 @@ from headrace.spec import Spec
 from headrace.statistics.summary import FieldStats, Histogram, Summary
 
 BINS = 50
-"""Of a histogram, at most."""
+"""Most bins of a histogram."""
 
 
-def describe(spec: Spec, rows: int, fields: Sequence[FieldStats]) -> dict[str, Any]:
-    """All statistics of a data set.
+def describe(spec: Spec, stats: Mapping[str, FieldStats]) -> dict[str, Any]:
+    """All statistics as a JSON document.
+
+    Args:
+        spec: The fields and their places in a batch.
+        stats: The statistics of each field.
 
     Returns:
         `rows`; `x`, `y` and `sample_weight` in the structure of a batch; and `fields`, a list. A
-        number that is not finite is None, and text that is no UTF-8 shows its bytes as Python does.
+        number that is not finite is None, and bytes that are not UTF-8 become backslash escapes.
     """
     return {
-        "rows": rows,
+        "rows": next(iter(stats.values())).rows,
         "x": spec.x,
         "y": spec.y,
         "sample_weight": spec.sample_weight,
@@ -60,10 +64,10 @@ def _summary(summary: Summary) -> dict[str, Any]:
 
 
 def histogram_of(histogram: Histogram | None, bins: int = BINS) -> dict[str, Any] | None:
-    """Edges, of which there is one more, and counts of bins of equal width over all values.
+    """The histogram as bins of equal width: `bins + 1` edges and `bins` counts.
 
-    Whole numbers have a bin for as many of them each, centred on the first ones. None where there
-    are no values.
+    For integers each bin spans the same number of integers, with edges halfway between them.
+    None where there are no values.
     """
     if histogram is None or not len(histogram.counts):
         return None
@@ -77,13 +81,13 @@ def histogram_of(histogram: Histogram | None, bins: int = BINS) -> dict[str, Any
         with np.errstate(over="ignore", invalid="ignore"):
             edges = np.linspace(low, high, bins + 1)
     if not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
-        # Further apart than the largest float, or closer together than floats are there.
+        # The range exceeds the largest float, or is narrower than the spacing of floats.
         edges = np.array([low, high])
     return {"edges": edges.tolist(), "counts": histogram.in_bins(edges).tolist()}
 
 
 def _value(value: Any) -> Any:
-    """A value as JSON can hold it."""
+    """Converts a value to one that JSON has."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, float) and not math.isfinite(value):

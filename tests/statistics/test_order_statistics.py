@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 import headrace as hr
 from headrace.errors import DataError, MemoryBudgetError
-from headrace.statistics.ranks import values_at
+from headrace.statistics.order_statistics import values_at
 from headrace.statistics.scan import Scan
 
 

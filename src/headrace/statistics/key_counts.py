@@ -1,4 +1,4 @@
-"""Histograms under whole-number keys: exact for small integers, in fine bins for other values.
+"""Counts of integer keys: exact for values of 8 and 16 bits, logarithmic bins for all others.
 
 A value of 8 or 16 bits is its own key. All others are counted under sign, exponent and the
 first 7 bits of the mantissa of their float64: a histogram whose bins grow with the value, as in
@@ -21,8 +21,8 @@ SMALL_KEYS = 1 << 16
 FLOAT_KEYS = 1 << 19
 """Keys of all others."""
 
-_MANTISSA = 7
-_SHIFT = 52 - _MANTISSA
+_MANTISSA_BITS = 7
+_SHIFT = 52 - _MANTISSA_BITS
 _SIGN = FLOAT_KEYS >> 1
 _PAGE_BITS = 8
 _PAGE = 1 << _PAGE_BITS
@@ -31,8 +31,8 @@ _PAGE = 1 << _PAGE_BITS
 _SIZE, _NORMAL, _INFINITE = 0x7FFF, 0x0080, 0x7F80
 
 
-class Tally:
-    """Counts of keys, in memory for those pages of 256 keys that were met.
+class KeyCounts:
+    """Counts per key, stored in pages of 256 keys, of which only those in use are allocated.
 
     Args:
         keys: How many keys there are: `0 .. keys - 1`.
@@ -130,10 +130,10 @@ def _upper_bits(columns: Array) -> npt.NDArray[np.uint16]:
 
 
 def _in_bins(column: Keys, key: Keys, counts: Counts) -> tuple[Keys, Counts]:
-    """The keys of upper bits; what is not finite is left out."""
+    """Converts upper bits to keys; values that are not finite are left out."""
     size = key & _SIZE
     kept = size < _INFINITE
-    bins = np.where(size < _NORMAL, 0, size + (1023 - 127 << _MANTISSA)) + (key >> 15) * _SIGN
+    bins = np.where(size < _NORMAL, 0, size + (1023 - 127 << _MANTISSA_BITS)) + (key >> 15) * _SIGN
     return (column * FLOAT_KEYS + bins)[kept], counts[kept]
 
 
@@ -153,7 +153,7 @@ def _count_any(columns: Array) -> tuple[Keys, Counts]:
     size = np.abs(columns)
     beyond = finite & (((size < 2.0**-126) & (size > 0)) | (size > np.finfo(np.float32).max))
     keys = _upper_bits(columns)
-    # One that is left out.
+    # Marked as infinite, which _in_bins leaves out.
     keys[beyond] = _INFINITE
     found, counts = _in_bins(*runs(keys))
     where, _ = np.nonzero(beyond)
@@ -169,7 +169,7 @@ def bins_of(values: Array) -> Keys:
 
 
 def bounds_of(bins: Keys) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The values between which each bin lies; that of 0 is 0 alone."""
+    """The lower and upper bound of each bin; the bin of 0 holds only 0."""
     size = bins % _SIGN
     near = (size << _SHIFT).view(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
