@@ -1,13 +1,14 @@
-"""A first model, chosen from the shapes and dtypes of the fields.
+"""The baseline model of `headrace fit`, chosen from the fields' shapes and dtypes.
 
-Images get a small convolutional network, vectors a multilayer perceptron. Everything
-that was measured on the data (its range, its classes) is inside the model, which can
-therefore be saved and used on raw samples.
+Images get a small convolutional network, vectors a multilayer perceptron. The model
+contains everything that was measured on the data (mean, variance, number of classes), so a
+saved model takes raw samples.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import keras
@@ -17,8 +18,9 @@ from keras import layers
 from headrace.dataset import Dataset
 from headrace.errors import DataError, OptionError
 from headrace.spec import Field, leaves
+from headrace.statistics.accumulate import column_moments
 from headrace.statistics.distinct import one_hot
-from headrace.statistics.moments import Moments, moments_of
+from headrace.statistics.moments import Moments
 
 SAMPLE_ROWS = 10_000
 SAMPLE_BYTES = 2**25
@@ -32,15 +34,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Target:
-    """What the model predicts, and how that is judged.
+    """The output layer, loss and metric for a target field.
 
     Attributes:
         units: Width of the last layer.
-        activation: Its activation.
+        activation: Activation of the last layer.
         loss: Name of the Keras loss.
         metric: Name of the Keras metric.
         scale: Factors from the last layer's output to the target's units, (units,).
-        offset: What is added to that, (units,).
+        offset: Offsets that are added after scaling, (units,).
     """
 
     units: int
@@ -67,8 +69,8 @@ def build(
     - Float y of shape `()` or `(outputs,)`: regression, by mean squared error.
 
     Args:
-        data: What the model will be trained on; it has one x and one y.
-        validation: Further samples whose labels count when classes are counted.
+        data: The training data, with one x field and one y field.
+        validation: Further samples whose labels are included in the number of classes.
         sample_rows: Rows from which mean and variance of x are taken, spread evenly over
             `data`; fewer where samples are large.
 
@@ -101,7 +103,7 @@ def build(
 
 
 def _fields(data: Dataset) -> tuple[Field, Field]:
-    """The one x and the one y, or an error that says why there is no baseline for them."""
+    """The x field and the y field; raises `OptionError` if no baseline fits them."""
     for part, names in (("x", leaves(data.spec.x)), ("y", leaves(data.spec.y))):
         if len(names) != 1:
             raise OptionError(
@@ -133,9 +135,9 @@ def _image_features(
     elif shape[0] in (1, 3, 4) and shape[2] not in (1, 2, 3, 4):
         shape = (*shape[1:], shape[0])
         tensor = layers.Permute((2, 3, 1))(tensor)
-    # One mean and one variance for all pixels: one that never changes is not blown up.
-    pixels = (piece.reshape(1, -1) for piece in sample)
-    mean, variance = (float(value[0]) for value in mean_and_variance(pixels))
+    # One mean and variance for all pixels: scaling a constant pixel by itself would amplify noise.
+    pixels = (piece.reshape(-1, 1) for piece in sample)
+    mean, variance = (value.item() for value in mean_and_variance(pixels))
     deviation = math.sqrt(variance) or 1.0
     tensor = layers.Rescaling(1 / deviation, offset=-mean / deviation)(tensor)
     if field.dtype.kind == "f":
@@ -160,7 +162,7 @@ def _vector_features(
 ) -> keras.KerasTensor:
     """Two dense layers on normalised features."""
     tensor = inputs if field.shape else layers.Reshape((1,))(inputs)
-    mean, variance = mean_and_variance(_columns(sample))
+    mean, variance = mean_and_variance(sample)
     tensor = layers.Normalization(mean=mean, variance=_divisible(mean, variance))(tensor)
     tensor = keras.ops.nan_to_num(tensor, posinf=0.0, neginf=0.0)
     for _ in range(2):
@@ -169,7 +171,7 @@ def _vector_features(
 
 
 def _target(parts: list[Dataset], y: Field) -> Target:
-    """What to predict, from all values of y in `parts`."""
+    """The target of the model, from all values of y in `parts`."""
     pieces = (piece for data in parts for piece in _pieces(data, y))
     if len(y.shape) == 1 and y.shape[0] > 1:
         if all(one_hot(piece) is not None for piece in pieces):
@@ -185,7 +187,7 @@ def _target(parts: list[Dataset], y: Field) -> Target:
             _count_classes(pieces, y), "softmax", "sparse_categorical_crossentropy", "accuracy"
         )
     pieces = (piece for data in parts for piece in _pieces(data, y))
-    mean, variance = mean_and_variance(_columns(_finite(pieces, y)))
+    mean, variance = mean_and_variance(_finite(pieces, y))
     scale = np.sqrt(_divisible(mean, variance))
     return Target(len(mean), "linear", "mse", "mae", scale.tolist(), mean.tolist())
 
@@ -218,7 +220,7 @@ def _count_classes(pieces: Iterator[Array], y: Field) -> int:
 
 
 def _finite(pieces: Iterator[Array], y: Field) -> Iterator[Array]:
-    """The same pieces; an error at the first target that is NaN or infinite."""
+    """Passes pieces through; raises `DataError` at the first target that is NaN or infinite."""
     for piece in pieces:
         missing = int((~np.isfinite(piece)).sum())
         if missing:
@@ -230,33 +232,26 @@ def _finite(pieces: Iterator[Array], y: Field) -> Iterator[Array]:
 
 
 def _divisible(mean: Array, variance: Array) -> Array:
-    """The variance, and 1 for what is constant but for rounding."""
+    """The variance, with 1 in place of a variance that is only rounding error."""
     return np.where(variance > (1e-6 * np.abs(mean)) ** 2, variance, 1.0)
 
 
-def mean_and_variance(columns: Iterator[Array]) -> tuple[Array, Array]:
-    """Mean and variance of the finite values of some columns, in float64, shape `(columns,)`.
+def mean_and_variance(pieces: Iterator[Array]) -> tuple[Array, Array]:
+    """Mean and variance of each element of a sample over all rows, in float64, `(elements,)`.
 
-    A column without any finite value gets mean 0 and variance 0.
+    Values that are not finite are left out; an element without any finite value gets mean 0 and
+    variance 0.
 
     Args:
-        columns: Pieces of shape `(columns, rows)`, at least one.
+        pieces: Arrays `(rows, ...)` of samples of one shape.
     """
-    total: Moments | None = None
-    for piece in columns:
-        found = moments_of(np.ascontiguousarray(piece))
-        total = found if total is None else total.merged(found)
-    assert total is not None
-    return total.mean + total.rest, total.squares / np.maximum(total.count, 1)
-
-
-def _columns(pieces: Iterator[Array]) -> Iterator[Array]:
-    """Rows of shape `(rows,)` or `(rows, columns)` as columns."""
-    return (piece.reshape(len(piece), -1).T for piece in pieces)
+    columns = (np.ascontiguousarray(piece.reshape(len(piece), -1).T) for piece in pieces)
+    found = reduce(Moments.merged, map(column_moments, columns))
+    return found.mean + found.rest, found.squares / np.maximum(found.count, 1)
 
 
 def _sample(data: Dataset, field: Field, rows: int) -> Iterator[Array]:
-    """Runs of rows of one field, spread evenly over the data."""
+    """Consecutive rows of one field, taken at places spread evenly over the data."""
     most = max(1, min(rows, SAMPLE_BYTES // field.nbytes))
     if most >= len(data):
         yield from _pieces(data, field)
@@ -270,7 +265,7 @@ def _sample(data: Dataset, field: Field, rows: int) -> Iterator[Array]:
 def _pieces(
     data: Dataset, field: Field, start: int = 0, stop: int | None = None
 ) -> Iterator[Array]:
-    """The rows of one field, a megabyte at a time."""
+    """The rows of one field in pieces of a megabyte."""
     column = data.only(field.name)
     rows = max(1, PIECE_BYTES // field.nbytes)
     stop = len(data) if stop is None else stop

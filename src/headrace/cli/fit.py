@@ -1,4 +1,4 @@
-"""`headrace fit`: trains a model on a file, and prints a summary."""
+"""`headrace fit`: trains a model on data files and prints a summary."""
 
 import argparse
 import contextlib
