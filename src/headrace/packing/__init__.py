@@ -1,4 +1,4 @@
-"""Data written once into a form that trains faster, and checked later."""
+"""`pack` and `verify`: rewrite data once so that it trains faster, and check it later."""
 
 from headrace.packing.pack import pack
 from headrace.packing.verify import Verification, verify

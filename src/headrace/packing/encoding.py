@@ -1,4 +1,4 @@
-"""Maps, casts and compresses rows in the threads that read them."""
+"""Maps, casts and encodes samples in the reading threads, before they are written."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
 SORTED = 8
-"""Two passes sort rows one part in so many of the memory at a time."""
+"""The two-pass shuffle sorts 1/SORTED of the memory at a time."""
 
 _SAMPLES = 8
 
@@ -30,8 +30,8 @@ class EncodedRows(NamedTuple):
 
     Attributes:
         encoded: For each dataset.
-        checksums: The CRC-32 of the values of each, shape `(1,)`; none
-            for shards, which have a SHA-256.
+        checksums: The CRC-32 of the values of each, shape `(1,)`; empty for shards, which have a
+            SHA-256 instead.
     """
 
     encoded: dict[str, Encoded]
@@ -39,7 +39,7 @@ class EncodedRows(NamedTuple):
 
 
 class Prepare:
-    """Turns rows as they are read into the values that are written.
+    """Converts rows as they are read to the values that are written.
 
     Args:
         plan: What is packed.
@@ -52,7 +52,7 @@ class Prepare:
         """The values of each dataset, C-contiguous.
 
         Raises:
-            DataError: If map functions make something else of these rows than of the first one.
+            DataError: If map functions give other shapes or dtypes than for the first row.
             LossError: If a cast would change a value.
         """
         pipeline = self._plan.pipeline
@@ -71,7 +71,7 @@ class Prepare:
         came = [(array.shape[1:], array.dtype) for array in found]
         if came != expected:
             raise DataError(
-                "map() made other shapes or dtypes of some rows than of the first one: "
+                "map() gave other shapes or dtypes for some rows than for the first one: "
                 f"{_listed(came)} in place of {_listed(expected)}. A dataset holds one of each."
             )
 
@@ -81,7 +81,7 @@ def _listed(forms: list[tuple[tuple[int, ...], np.dtype[Any]]]) -> str:
 
 
 def encode(plan: PackPlan, values: Mapping[str, Array]) -> EncodedRows:
-    """Values as they go into the file, with their checksums where a file keeps its own."""
+    """Encodes values for the file, with their checksums for a single file."""
     checksums = {}
     if plan.shard_rows is None:
         checksums = {name: checksum_of(array) for name, array in values.items()}
@@ -91,42 +91,42 @@ def encode(plan: PackPlan, values: Mapping[str, Array]) -> EncodedRows:
 
 
 class Resources(NamedTuple):
-    """What the loaders of a plan may use.
+    """Memory and threads that the loaders of a plan may use.
 
     Attributes:
         memory: Bytes, without those that encoding takes.
         workers: Threads.
-        beside: Bytes that encoding and writing take.
+        encoding: Bytes that encoding and writing take.
         buffer: Bytes of them that go to the disk at once.
     """
 
     memory: int
     workers: int
-    beside: int
+    encoding: int
     buffer: int
 
     @classmethod
     def of(cls, plan: PackPlan, memory: int, workers: int | None) -> "Resources":
-        """Sets aside what encoding takes in each thread; fewer of them, if that is much."""
+        """Reserves memory for encoding in each thread; uses fewer threads if that is too much."""
         count = workers or cpu_count()
         if plan.scratch:
             count = min(count, max(1, memory // 2 // plan.scratch))
         buffer = min(MOST_BYTES, memory // 16)
         # Contiguous values are written from one, and shards read into two for their SHA-256.
         buffers = (plan.storage.compression is None) + 2 * (plan.shard_rows is not None)
-        beside = count * plan.scratch + buffers * buffer
-        return cls(max(1, memory - beside), count, beside, buffer)
+        encoding = count * plan.scratch + buffers * buffer
+        return cls(max(1, memory - encoding), count, encoding, buffer)
 
 
-def in_order(
-    plan: PackPlan, first: int, means: Resources, shuffle: bool | str
+def encoded_pieces(
+    plan: PackPlan, first: int, resources: Resources, shuffle: bool | str
 ) -> Iterator[EncodedRows]:
     """The pieces from row `first` on, read once, in row order or at random places.
 
     Args:
         plan: What is packed.
         first: A multiple of the rows of a piece.
-        means: Memory and threads.
+        resources: Memory and threads.
         shuffle: False or "exact".
     """
     prepare = Prepare(plan)
@@ -135,8 +135,8 @@ def in_order(
         lambda arrays: encode(plan, prepare(arrays)),
         shuffle=shuffle,
         seed=plan.seed or 0,
-        memory=means.memory,
-        workers=means.workers,
+        memory=resources.memory,
+        workers=resources.workers,
         keep=bool(shuffle),
     )
     return _located(plan, loader, first)
@@ -157,7 +157,7 @@ def _located(plan: PackPlan, loader: Loader, first: int) -> Iterator[EncodedRows
 
 
 def permutation_of(plan: PackPlan) -> Permutation:
-    """Which row of the data comes at each place of a random order.
+    """The random order: maps each position to a row of the data.
 
     That of the first epoch of a loader with this seed and `shuffle="exact"`.
     """

@@ -1,4 +1,4 @@
-"""The journal of a sharded pack, from which `resume=True` continues."""
+"""The journal of packing into shards, from which another process resumes."""
 
 import json
 from collections.abc import Mapping
@@ -11,30 +11,30 @@ from headrace.manifest import Shard
 from headrace.staging import replace_text
 
 PROGRESS = "progress.json"
-"""Where packing into shards notes how far it has come."""
+"""Name of the journal file."""
 
 
 class Progress(NamedTuple):
-    """How far packing has come.
+    """The state of packing: its plan and the finished shards.
 
     Attributes:
-        plan: What decides every byte of the output.
-        shards: Those that are done, in order.
+        plan: Everything that determines the bytes of the output.
+        shards: The finished shards, in order.
     """
 
     plan: Mapping[str, Any]
     shards: tuple[Shard, ...]
 
     def write(self, folder: Path) -> None:
-        """Puts it in the place of what was noted before."""
+        """Replaces the journal in a folder."""
         replace_text(folder / PROGRESS, json.dumps([self.plan, list(map(asdict, self.shards))]))
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """What a process that was packing into shards has noted; None if there is nothing.
+    """Reads the journal in a folder; None if there is none.
 
     Raises:
-        StateError: If the note is damaged.
+        StateError: If the journal is damaged.
     """
     try:
         plan, shards = json.loads((folder / PROGRESS).read_text())

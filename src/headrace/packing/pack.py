@@ -140,7 +140,7 @@ def pack(
     )
     sharded = plan.shard_rows is not None
     _check_target(target, sharded, overwrite, resume)
-    means = check_resources(plan, total, workers)
+    resources = check_resources(plan, total, workers)
     inputs = data.pipeline.files()
     with Staging(target, overwrite=overwrite, resume=resume, inputs=inputs) as staging:
         with write_errors(staging.target):
@@ -148,7 +148,7 @@ def pack(
         if published:
             staging.remove()
         else:
-            write(plan, staging, means, progress)
+            write(plan, staging, resources, progress)
             # Others may have put something there meanwhile.
             _check_target(target, sharded, overwrite, resume)
             staging.publish()

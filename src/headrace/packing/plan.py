@@ -1,4 +1,4 @@
-"""The plan of a pack: everything that is decided before the first row is read."""
+"""`PackPlan`: what is packed and how, decided before the first row is read."""
 
 import posixpath
 import re
@@ -25,7 +25,7 @@ from headrace.writing.hdf5 import check_types
 
 CHUNK = "2MiB"
 PIECE_BYTES = 1 << 20
-"""Rows that are written at once where they lie in one piece."""
+"""Bytes that are written at a time where rows are contiguous."""
 
 _MEMBER = re.compile(r"\['([^']*)'\]")
 
@@ -95,7 +95,7 @@ class PackPlan:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What decides every byte of the output, in a form that JSON keeps."""
+        """Everything that determines the bytes of the output, as JSON-compatible data."""
         view, sampler = self.pipeline.view, self.pipeline.sampler
         times = [_size_and_time(file) for file in view.files()]
         text = f"{view.fingerprint()} {times} {sampler and sampler.digest}"
@@ -131,7 +131,7 @@ def make_plan(
     parts: tuple[Structure, Structure, Structure] = (None, None, None),
     version: str | None = None,
 ) -> PackPlan:
-    """Settles what `pack` does; the arguments are its own, but for `parts`: x, y, sample_weight.
+    """Decides what `pack` does; the arguments are its own, but for `parts`: x, y, sample_weight.
 
     Raises:
         FieldNotFoundError: If a part is no field.

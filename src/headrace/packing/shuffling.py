@@ -1,4 +1,4 @@
-"""Shuffles rows that do not fit in memory, in two passes through files.
+"""A uniform random shuffle of rows that do not fit in memory, in two passes through scratch files.
 
 Places in the new order are cut into stretches that fit in memory. The first pass reads the rows in
 their own order and writes each into its stretch of a scratch file; the second reads stretch by
@@ -77,14 +77,14 @@ class Scratch:
         plan: What is packed.
         folder: In which they lie.
         target: What errors name.
-        means: Memory and threads of each pass.
+        resources: Memory and threads of each pass.
     """
 
-    def __init__(self, plan: PackPlan, folder: Path, target: Path, means: Resources) -> None:
+    def __init__(self, plan: PackPlan, folder: Path, target: Path, resources: Resources) -> None:
         self._plan = plan
         self._folder = folder / "scratch"
         self._target = target
-        self._memory, self._workers = means.memory, means.workers
+        self._memory, self._workers = resources.memory, resources.workers
         self._permutation = permutation_of(plan)
         self._stretch = self._room()
         self._first = self._first_loader()
@@ -132,7 +132,7 @@ class Scratch:
         with write_errors(self._target):
             self._folder.mkdir(exist_ok=True)
             (self._folder / _DONE).unlink(missing_ok=True)
-            files = _Stretches(self._target, self._paths(), plan.fields, self._block_offsets())
+            files = _Stretches(self._target, self._paths(), plan.fields, self._stretch_offsets())
         with files:
             place = 0
             try:
@@ -146,7 +146,7 @@ class Scratch:
             except LossError as error:
                 raise LossError(place + error.row, error.text) from error
         if plan.shard_rows is not None:
-            # A resumed pack reuses the shards that are there.
+            # A process that resumes packing into shards reuses this pass.
             with write_errors(self._target):
                 sync_all(self._folder)
                 (self._folder / _DONE).write_text(str(self._stretch))
@@ -166,7 +166,7 @@ class Scratch:
         loader.go_to(0, first // plan.piece_rows)
         return iter(loader)
 
-    def _block_offsets(self) -> npt.NDArray[np.int64]:
+    def _stretch_offsets(self) -> npt.NDArray[np.int64]:
         return StretchOrder(self._permutation, self._stretch).starts
 
     def _paths(self) -> dict[str, Path]:
@@ -219,7 +219,7 @@ class _Stretches:
     ) -> None:
         self._target = target
         self._fields = fields
-        self._block_offsets = offsets
+        self._stretch_offsets = offsets
         self._next = offsets[:-1].copy()
         self._files: dict[str, FileIO] = {}
         self._flushers: dict[str, FileFlusher] = {}
@@ -236,20 +236,20 @@ class _Stretches:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        # Their own failure, if they have one, is the one that counts.
+        # An error of the body takes precedence over one in closing the files.
         with write_errors(self._target) if error is None else suppress(OSError):
             self._ends.close()
 
     def put(self, places: npt.NDArray[np.int64], values: Mapping[str, Array]) -> None:
         """Writes rows, each to the stretch in which its place in the new order lies."""
-        stretch = np.searchsorted(self._block_offsets, places, side="right") - 1
+        stretch = np.searchsorted(self._stretch_offsets, places, side="right") - 1
         order = np.argsort(stretch, kind="stable")
         numbers, starts = np.unique(stretch[order], return_index=True)
         stops = np.append(starts[1:], len(order))
         for field in self._fields:
-            blocks_per_read = np.take(values[field.name], order, axis=0)
+            grouped = np.take(values[field.name], order, axis=0)
             for number, start, stop in zip(numbers, starts, stops, strict=True):
                 place = int(self._next[number]) * field.nbytes
-                write_at(self._files[field.name].fileno(), blocks_per_read[start:stop], place)
-            self._flushers[field.name].note(blocks_per_read.nbytes)
+                write_at(self._files[field.name].fileno(), grouped[start:stop], place)
+            self._flushers[field.name].note(grouped.nbytes)
         self._next[numbers] += stops - starts

@@ -1,4 +1,4 @@
-"""Where packed rows are written: one file, or a folder of shards."""
+"""Where pieces are written: one file (`FileTarget`) or the shards of a folder (`FolderTarget`)."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -60,7 +60,7 @@ class _Closing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        # Its own failure, if it has one, is the one that counts.
+        # An error of the body takes precedence over one in closing the file.
         with suppress(OSError) if error is not None else nullcontext():
             self._close()
 
@@ -136,7 +136,7 @@ class FolderTarget(_Closing):
         self._threads = ThreadPoolExecutor(1, "headrace-seal")
 
     def _remove_others(self) -> None:
-        """Removes everything but the shards that are kept, such as a manifest."""
+        """Removes all files but the shards that are kept, such as an old manifest."""
         kept = {shard.file for shard in self._shards}
         for item in self._folder.iterdir():
             if item.name not in kept:
@@ -252,7 +252,7 @@ def is_published(plan: PackPlan, staging: Staging) -> bool:
 
 
 def _progress(plan: PackPlan, staging: Staging) -> Progress | None:
-    """What a process before has noted, if it can be compared with a plan.
+    """The journal of an earlier process, if it can be compared with a plan.
 
     Raises:
         StateError: If it is damaged, or map functions cannot be compared.

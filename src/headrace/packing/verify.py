@@ -1,4 +1,4 @@
-"""`verify`: checks that files are what they were when they were written."""
+"""`verify`: checks packed files against their checksums."""
 
 import gc
 import os
@@ -44,7 +44,7 @@ from headrace.resources import (
 from headrace.spec import PARTS, Field, leaves
 
 _MOST_PROBLEMS = 20
-"""Of one field: a file that is damaged all over need not be described place by place."""
+"""Most problems that are reported per field; the rest are counted."""
 
 _PIECE_BYTES = 1 << 20
 _AS_NOTED = "CRC-32 as noted"
@@ -52,7 +52,7 @@ _AS_NOTED = "CRC-32 as noted"
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found.
+    """The result of `verify`.
 
     Attributes:
         path: What was looked at.
