@@ -1,4 +1,4 @@
-"""A digest of what a function does: of its code, and of everything that the code refers to."""
+"""A digest of a function: of its code and of everything that the code refers to."""
 
 import builtins
 import copyreg
@@ -22,11 +22,11 @@ _OF_CLASSES = (
     *("__static_attributes__", "__annotations__", "__annotate_func__", "__annotations_cache__"),
     *("__dataclass_fields__", "__dataclass_params__", "_abc_impl"),
 )
-"""What a class notes about itself, and what decides nothing that its methods do."""
+"""Attributes of classes that do not affect what their methods do."""
 
 
 class IncomparableError(Exception):
-    """An object that cannot be compared with one in another process."""
+    """A value that cannot be compared with its counterpart in another process."""
 
 
 def digest_of(value: Any) -> str:

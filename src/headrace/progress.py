@@ -1,16 +1,16 @@
-"""A progress bar with rate and remaining time, shown on a terminal only."""
+"""Progress bars on stderr, with rate and time left."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int], None]
-"""Notes so many more bytes."""
+"""Called with the number of bytes done since the last call."""
 
 
 @contextmanager
 def progress(what: str, total: int, show: bool | None = None) -> Iterator[Advance]:
-    """Shows how far some work is, on stderr.
+    """Shows a progress bar on stderr.
 
     Args:
         what: The work, in a few words.

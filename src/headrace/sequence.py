@@ -1,4 +1,4 @@
-"""`from_sequence`: a loader for an object of the user's that gives batches by index."""
+"""`from_sequence`: prefetching for user-supplied batch objects."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Turns arrays into batches: structure, map functions, class weights."""
+"""Transforms of batches: structure into x and y, map functions, class weights."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from headrace.cli import completion, fit, info, pack, stats, verify
+from headrace.cli.messages import as_typed
 from headrace.cli.parser import EXIT_CODES, Parser, commands_of
-from headrace.cli.words import as_typed
 from headrace.errors import (
     DataError,
     FieldNotFoundError,

@@ -1,4 +1,4 @@
-"""Loads a function that the user names as `file.py:function`."""
+"""Loads a function that is named as `file.py:function`."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""The file that `headrace fit` saves the model to."""
+"""Checks and writes the file that a trained model is saved to."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

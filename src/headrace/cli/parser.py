@@ -1,4 +1,4 @@
-"""Argument parsers whose errors suggest what was probably meant."""
+"""The argument parser: its errors name the command and suggest the likely option."""
 
 import argparse
 from typing import Any, NoReturn

@@ -1,4 +1,4 @@
-"""The summary of a training run, as data and as text."""
+"""The summary of a training run, as JSON data and as aligned text lines."""
 
 import math
 from collections.abc import Mapping

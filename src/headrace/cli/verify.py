@@ -1,4 +1,4 @@
-"""`headrace verify`: checks files against the checksums that `pack` noted."""
+"""`headrace verify`: checks packed files against their checksums."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Rewrites messages for the command line: `--memory 2GB` for `memory="2GB"`."""
+"""Puts messages in the terms of the command line: `--memory 2GB`, not `memory="2GB"`."""
 
 import argparse
 import re

@@ -3,8 +3,8 @@
 import pytest
 
 from headrace.cli import make_parser
+from headrace.cli.messages import as_typed
 from headrace.cli.parser import commands_of
-from headrace.cli.words import as_typed
 
 
 @pytest.mark.parametrize(
