@@ -76,7 +76,7 @@ def _run_limited(
         "batch": settings.batch,
         "memory": settings.limit_memory,
     }
-    # Pages that are cached already are charged to whoever read them first.
+    # Pages that are cached already are charged to the process that read them first.
     counted = machine.can_drop_page_cache() is None
     prepare = partial(machine.drop_page_cache, path) if counted else None
     facts = {"rows": rows, "decoded_bytes": rows * ROW_BYTES, "limit_bytes": settings.limit_bytes}

@@ -29,7 +29,7 @@ BRIGHTEST = 16  # of a scan, whose values are 0 to 16
 ROWS_PER_CHUNK = 64
 ROWS_PER_WRITE = 64 * ROWS_PER_CHUNK
 TARGET = 0.97  # accuracy on the scans kept aside
-VERSION = 1  # of the files: another one makes them anew
+VERSION = 1  # version of the data files: changing it creates them again
 
 
 def split_scans(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -269,7 +269,7 @@ def _near(name: str, names: list[str], closeness: float) -> list[str]:
 def check_integer(
     name: str, value: object, least: int | None = None, *, or_none: bool = False
 ) -> None:
-    """Makes sure that an argument is an integer, NumPy's included and bool not; or None.
+    """Checks that an argument is an integer, NumPy's included and bool not; or None.
 
     Raises:
         OptionError: If it is none, or below `least`.
@@ -284,7 +284,7 @@ def check_integer(
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Makes sure that an argument is a number of seconds above 0, or None.
+    """Checks that an argument is a number of seconds above 0, or None.
 
     Raises:
         OptionError: If it is neither.

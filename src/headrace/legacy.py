@@ -17,7 +17,7 @@ from headrace.sequence import from_sequence
 from headrace.transform import with_class_weight
 
 QUEUE_SIZE = 10
-"""Batches made ahead unless the user says how many."""
+"""How many batches are prefetched by default."""
 
 _OF_KERAS_1 = {
     "samples_per_epoch": "steps_per_epoch, in batches",

@@ -38,7 +38,7 @@ def from_sequence(
         processes: Whether processes call it: for work in Python itself, which threads would
             do one after the other. Each has a copy of the object, sent when it starts, so it has
             to pickle; a program that does this needs `if __name__ == "__main__":`.
-            Random numbers of `random` and `numpy.random` are drawn anew for each batch, the
+            Random numbers of `random` and `numpy.random` are seeded again for each batch, the
             same for the same `seed`, whichever process makes it.
         max_queue_size: Batches made ahead.
         shuffle: Whether indices come in random order, another one in each epoch.

@@ -168,7 +168,7 @@ def may_be_named(name: Any, names: Sequence[Any]) -> bool:
 
 
 def check_names(part: str, names: Structure) -> None:
-    """Makes sure that x, y or sample_weight is a nest of names; x may be `...` as well.
+    """Checks that x, y or sample_weight is a nest of names; x may be `...` as well.
 
     Raises:
         OptionError: If it is something else.
@@ -197,7 +197,7 @@ def check_names(part: str, names: Structure) -> None:
 
 
 def check_weights(y: Structure, sample_weight: Structure) -> None:
-    """Makes sure that there is one weight for all targets, or one for each.
+    """Checks that there is one weight for all targets, or one for each.
 
     Args:
         y: A nest of names or arrays.

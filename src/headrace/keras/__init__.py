@@ -51,7 +51,7 @@ class _KerasWatch(MetaPathFinder):
             execute = spec.loader.exec_module
 
             def execute_and_connect(module: ModuleType) -> None:
-                # Not before: code that only checks whether Keras is installed changes nothing.
+                # Not before: code that only looks whether Keras is installed changes nothing.
                 choose_backend_without_tensorflow()
                 execute(module)
                 if self in sys.meta_path:

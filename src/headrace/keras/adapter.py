@@ -32,12 +32,12 @@ class LoaderAdapter(DataAdapter):
 
     Args:
         loader: Where batches come from.
-        training: Whether the loader's order and position are followed; else every row
-            comes, in row order, and the position stays.
+        training: Whether batches follow the loader's order and advance its position; otherwise
+            every row comes once in row order, and the position does not change.
         class_weight: Weights of classes, from `fit`.
-        steps: `steps_per_epoch` from `fit`: batches then come without end, so that
-            an epoch of the trainer may be shorter or longer than the loader's.
-        call: The call of `fit`, `evaluate` or `predict`, as far as it is known.
+        steps: `steps_per_epoch` from `fit`: batches are then endless, so that an epoch of the
+            trainer may be shorter or longer than one of the loader.
+        call: The call of `fit`, `evaluate` or `predict`, with those arguments that are known.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LoaderAdapter(DataAdapter):
             self._start_at(self._call.initial_epoch)
 
     def _start_at(self, epoch: int) -> None:
-        """Goes to where an undisturbed run of `fit` would begin its epoch `epoch`."""
+        """Moves to the position where an uninterrupted `fit` would begin epoch `epoch`."""
         if not epoch:
             return
         if self._steps is None:
@@ -79,7 +79,7 @@ class LoaderAdapter(DataAdapter):
 
     def _batches(self, ahead: int = 0, steps: int = 1) -> Iterator[Any]:
         if self._probing:
-            # No more than this: should a trainer train on them, it runs out of data at once.
+            # One execution at most: a trainer that trained on it would run out of data at once.
             for _ in range(self._per_call):
                 yield self._probe()
             return
@@ -102,7 +102,7 @@ class LoaderAdapter(DataAdapter):
                 break
 
     def _check(self, batch: Batch) -> None:
-        """Says so if there is no y for the model to learn from; Keras would speak of None."""
+        """Refuses batches without y for a model that needs one; Keras's error would name None."""
         if self._checked:
             return
         parts = batch[0] if isinstance(batch, list) else batch
@@ -116,7 +116,7 @@ class LoaderAdapter(DataAdapter):
         self._checked = True
 
     def _next_stream(self, ahead: int, steps: int) -> Batches | ItemStream:
-        """Batches that go on from epoch to epoch, so that the next one is begun ahead of time."""
+        """A stream that continues from epoch to epoch, so that the next epoch is prefetched."""
         if self._stream is None:
             # A callback that restores training says so just before the first epoch.
             self._start_at(restored_epoch(self._call.model))
@@ -135,7 +135,7 @@ class LoaderAdapter(DataAdapter):
             )
         if self._steps is None:
             return self._loader.stream(epochs=self._epochs, collate=self._collate)
-        # Batches that no step will take are not requested.
+        # Batches that no step will use are not requested.
         most = self._steps * self._epochs
         return self._loader.stream(epochs=None, collate=self._collate, most=most)
 

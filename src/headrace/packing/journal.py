@@ -44,5 +44,5 @@ def read_progress(folder: Path) -> Progress | None:
     except (ValueError, TypeError) as error:
         raise StateError(
             f"{folder / PROGRESS} is damaged, so what was packed before cannot be resumed. "
-            "Pack anew, without resume."
+            "Start again without resume."
         ) from error

@@ -54,7 +54,7 @@ def pack(
     classes) is kept, unless a map function may have changed what it is about.
 
     At any moment `path` holds what was there before, or the whole new data. What a killed process
-    leaves is a hidden folder beside it, which the next one removes, or continues from.
+    leaves is a hidden folder beside it, which the next run removes, or resumes from.
 
     Args:
         data: The samples: any data set, also a part, a selection or a mapped one.
@@ -172,7 +172,7 @@ def _seed(shuffle: Any, seed: int | None, target: Path, resume: bool) -> int | N
 
 
 def _check_target(target: Path, sharded: bool, overwrite: bool, resume: bool) -> None:
-    """Makes sure that nothing is replaced that pack did not make."""
+    """Checks that only files that pack made would be replaced."""
     with write_errors(target):
         _check_name(target, sharded, resume)
         if sharded and overwrite and target.is_dir():
@@ -182,7 +182,7 @@ def _check_target(target: Path, sharded: bool, overwrite: bool, resume: bool) ->
 def _check_name(target: Path, sharded: bool, resume: bool) -> None:
     if not sharded:
         if resume:
-            raise OptionError("resume= continues a sharded pack: say shard_size= as well.")
+            raise OptionError("resume= continues packing into shards: give shard_size= as well.")
         if target.is_dir():
             raise OptionError(f"{target} is a folder. Name a file, or say shard_size=.")
         if target.name == NAME:
@@ -190,7 +190,7 @@ def _check_name(target: Path, sharded: bool, resume: bool) -> None:
 
 
 def _check_folder(target: Path) -> None:
-    """Makes sure that a folder holds nothing but what pack has put there."""
+    """Checks that a folder holds only files that pack made."""
     others = sorted({item.name for item in target.iterdir()} - _names_in(target))
     if others:
         raise OptionError(

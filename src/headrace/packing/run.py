@@ -76,7 +76,7 @@ def _is_enough(plan: PackPlan, resources: Resources) -> bool:
 
 
 def _check_room(plan: PackPlan, staging: Staging, left: int, scratch: Scratch | None) -> None:
-    """Makes sure that the disk has room for the rows that are left."""
+    """Checks that the disk has room for the rows that are left."""
     beside = 0 if scratch is None or scratch.complete else scratch.nbytes
     whole = left * plan.row_bytes + beside
     # Estimating the compressed size takes time, so it is done only if space may be short.

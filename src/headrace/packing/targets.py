@@ -159,7 +159,7 @@ class FolderTarget(_Closing):
         """Writes the next piece, into a new shard if the one before is full."""
         if self._writer is None:
             rows = min(self._rows, self._plan.rows - self.done)
-            # The one before may still be on its way.
+            # The previous shard may still be being flushed and hashed.
             self._part = self._part.with_name(f"part-{self.done // self._rows % 2}.h5")
             notes = self._plan.notes()
             notes["/"][ATTRIBUTE] = self._plan.note().to_json().encode()
@@ -182,7 +182,7 @@ class FolderTarget(_Closing):
 
     def _end_shard(self) -> None:
         self._close()
-        # The one before was sealed while this one was written.
+        # The previous shard was flushed and hashed while this one was written.
         self._collect()
         number = len(self._shards)
         rows = min(self._rows, self._plan.rows - number * self._rows)
@@ -210,7 +210,7 @@ class FolderTarget(_Closing):
         write_manifest(self._folder, manifest)
 
     def _note(self) -> None:
-        """Notes which shards are complete, for `resume=True`."""
+        """Writes the journal, for a process that resumes."""
         Progress(self._plan.description, tuple(self._shards)).write(self._staging.folder)
 
     def _left(self) -> list[Shard]:
@@ -223,7 +223,8 @@ class FolderTarget(_Closing):
         if differ:
             raise StateError(
                 f"What was left of packing {self._staging.target.name} cannot be resumed: it "
-                f"was made with other {', '.join(differ)}. Pack as before, or anew without resume."
+                f"was made with other {', '.join(differ)}. Pack with the same arguments, or start "
+                "again without resume."
             )
         manifest = find_manifest(self._folder)
         if manifest is not None and manifest.shards != left.shards:

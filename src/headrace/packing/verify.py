@@ -250,7 +250,7 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
 
 
 def _check_memory(pieces: Mapping[str, tuple[View, int]], memory: int) -> None:
-    """Makes sure, before anything is read, that so many rows of each field fit into memory.
+    """Checks, before anything is read, that so many rows of each field fit into memory.
 
     Raises:
         MemoryBudgetError: If they do not.
@@ -292,7 +292,7 @@ def _read(
     Args:
         view: The field.
         rows: Rows that are read at a time, and have a checksum together.
-        expected: Their checksums; None if none are noted.
+        expected: Their checksums; None if none are stored.
         advance: Is told how far it is.
         memory: Bytes.
         workers: Threads.

@@ -42,9 +42,9 @@ class BatchLock:
 
     def __init__(self, timeout: float | None = None) -> None:
         self.timeout = timeout
-        run_in_each_process(self, BatchLock._begin_anew)
+        run_in_each_process(self, BatchLock._reset)
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         """The threads that held the lock do not exist in a forked child."""
         self._changed = threading.Condition()
         self._running: dict[object, _RunningBatch] = {}
