@@ -34,7 +34,7 @@ def choose_backend() -> str:
 
     On its first import Keras writes that file itself, naming TensorFlow whether or not
     that is installed. So an entry that names a backend which is not installed is passed
-    over: silently where the file is as Keras wrote it, with a warning where someone
+    over: silently where the file is as Keras wrote it, with a warning where somebody
     edited it. A `KERAS_BACKEND` that names such a backend is an error.
 
     When Keras is imported already, nothing is changed.

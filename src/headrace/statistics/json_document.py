@@ -29,7 +29,7 @@ def describe(spec: Spec, stats: Mapping[str, FieldStats]) -> dict[str, Any]:
         "x": spec.x,
         "y": spec.y,
         "sample_weight": spec.sample_weight,
-        "fields": [_field(field) for field in fields],
+        "fields": [_field(field) for field in stats.values()],
     }
 
 

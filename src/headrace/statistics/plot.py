@@ -1,7 +1,7 @@
 """Draws statistics with matplotlib: one panel per field."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,7 @@ def draw(
     """
     target = None if path is None else check_path(path, inputs)
     new_figure = import_figure()
+    fields = list(stats.values())
     shown = fields[:_MOST_PANELS]
     across = min(_ACROSS, len(shown))
     down = math.ceil(len(shown) / across)

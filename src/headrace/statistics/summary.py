@@ -208,36 +208,3 @@ def quantiles_of(
         middle = (int(low) + int(high)) // 2 if histogram.whole else low + (high - low) / 2
         found[share] = min(max(middle, known["min"]), known["max"])
     return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class FieldStats(Summary):
-    """Statistics of one field, over all its values; see `Summary` for the numbers.
-
-    Attributes:
-        name: The field's name.
-        shape: Shape of one sample.
-        dtype: Name of its dtype.
-        rows: Samples.
-        channels: A `Summary` for each index of the last axis: the channels of images, the features
-            of vectors. Empty for fields without an axis, and above 65,536; above 256 without
-            quantiles.
-        classes: How often each value came, ascending, for fields with one value a sample, which
-            may be text (bytes); NaN is left out. For one-hot rows, how often each class came, also
-            never. None for other fields, and where there are too many values.
-        distinct: How many values, or classes, came; None where `classes` is.
-        more_than: The limit, where there are more distinct values than that; else None.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    rows: int
-    channels: tuple[Summary, ...] = ()
-    classes: Mapping[Any, int] | None = None
-    distinct: int | None = None
-    more_than: int | None = None
-
-    def __repr__(self) -> str:
-        name = printable(f"{self.name} {self.shape} {self.dtype}")
-        return f"<FieldStats of {name}, {self._numbers()}>"

@@ -8,13 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from headrace.errors import DataError, HeadraceError, OptionError
 from headrace.loading.items.batch import Batch, ItemIndices
 from headrace.loading.shared import SharedIterator
 from headrace.loading.timing import Stopwatch
-from headrace.order import Permutation
 from headrace.spec import leaves
 
 if TYPE_CHECKING:
