@@ -1,14 +1,17 @@
 """Fetching apart from decoding: many fetches are in flight, whatever the threads that decode."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from headrace.errors import ReadError
+from headrace.loading import prefetch
+from headrace.sources.zipped import Member, ZipSource
 from tests.loading.faulty import FaultySource, dataset
 
-SECONDS = 30
+SECONDS = 10
 """A fetch that waits for so long waits for others that never come."""
 
 
@@ -108,3 +111,41 @@ def test_bad_rows_of_staged_reads_keep_their_numbers():
     rows = rows_of(loader)
     assert [one["row"] for one in loader.report().bad["rows"]] == [35, 180]
     assert len(rows) == 230
+
+
+def test_reads_of_another_source_do_not_hold_fetches_back():
+    """Local reads of a zipped source come first, and wait here for fetches of the other one."""
+    begun = threading.Event()
+
+    class Local(FaultySource):
+        def read_rows(self, rows, out):
+            assert begun.wait(SECONDS), "no fetch began beside the local reads"
+            return super().read_rows(rows, out)
+
+    far = FaultySource(4000, fetch=lambda block: begun.set(), fetches=2)
+    both = ZipSource([Member(Local(4000), {"x": "x"}), Member(far, {"y": "y"})])
+    loader = dataset(both).batch(16, workers=1, memory=14_000)
+    assert not loader.cached
+    assert loader.budget.fetches
+    assert rows_of(loader) == list(range(4000))
+
+
+def test_threads_that_fetch_take_no_wake_up_meant_for_one_that_decodes(monkeypatch):
+    """A thread that is not woken looks again only after ten minutes here."""
+    monkeypatch.setattr(prefetch, "ABANDONED_SECONDS", 600)
+    source = FaultySource(4000, fetch=lambda block: None, fetches=16)
+    stream = iter(dataset(source).batch(16, workers=1, memory=14_000))
+    rows = []
+
+    def consume():
+        for _, y in stream:
+            rows.extend(y.tolist())
+            # Most often all threads wait when the next batch is taken.
+            until = time.monotonic() + 0.005
+            while stream._running and stream._running[0]._running and time.monotonic() < until:
+                time.sleep(0.0005)
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    consumer.join(SECONDS)
+    assert rows == list(range(4000))

@@ -50,7 +50,7 @@ MOST_TOGETHER = 64
 """Neighbouring blocks that are read together, at most."""
 
 NUMBERS = 16
-"""One part in so many of the budget is for row numbers while cached fields are read."""
+"""One part in so many of the budget is for numbers of rows while cached fields are read."""
 
 FEWEST_ROWS = 64
 MOST_ROWS = 1 << 14

@@ -112,7 +112,7 @@ class Epoch:
 
     @cached_property
     def _fields(self) -> list[Field]:
-        """The fields that are read; evaluated once the cached fields are filled."""
+        """Those that are read; asked for only after the cached fields are filled."""
         kept = self.cached.arrays
         return [f for f in self.view.fields if f.name not in kept]
 
@@ -265,8 +265,8 @@ class Epoch:
             if isinstance(batch, Failure):
                 return batch
             batches.append(batch)
-        batches_per_group = stacked(batches) if group.batches == self.steps else None
-        return batches if batches_per_group is None else batches_per_group
+        as_one = stacked(batches) if group.batches == self.steps else None
+        return batches if as_one is None else as_one
 
     def _parts(self, group: Group) -> Iterator[tuple[int, int]]:
         """For each batch of a group, its rows, counted from the first of the group."""

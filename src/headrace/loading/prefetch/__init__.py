@@ -49,7 +49,7 @@ class _Slot:
     def __init__(self) -> None:
         self.loaded: LoadedWindow | None = None
         self.reads: deque[Read] = deque()
-        self.fetched: deque[Read] = deque()
+        self.unfetched: deque[StagedRead] = deque()
         self.running = 0
         self.opened = False
         self.pieces_left = 0
@@ -57,39 +57,38 @@ class _Slot:
         self.failure: Failure | None = None
 
     @property
+    def reading(self) -> bool:
+        """Whether a read is left to run, or runs."""
+        return bool(self.reads or self.unfetched or self.running)
+
+    @property
     def ready(self) -> bool:
         if self.failure is not None:
             return True
-        return self.opened and not (self.reads or self.fetched or self.running)
+        return self.opened and not self.reading
 
-    def take_read(self, fetching: bool) -> Read | None:
-        """A read for a thread that decodes: those that were fetched first.
+    def open(self, reads: Iterable[Read], fetching: bool) -> None:
+        """Takes the reads of the window.
 
         Args:
+            reads: Those that run in threads that decode, once they are fetched.
             fetching: Whether other threads fetch those that can be fetched by themselves.
         """
-        if self.fetched:
-            return self.fetched.popleft()
-        if self.reads and not (fetching and isinstance(self.reads[0], StagedRead)):
-            return self.reads.popleft()
-        return None
-
-    def take_fetch(self) -> StagedRead | None:
-        """A read whose bytes may be fetched."""
-        if self.reads and isinstance(self.reads[0], StagedRead):
-            read = self.reads.popleft()
-            assert isinstance(read, StagedRead)
-            return read
-        return None
+        for read in reads:
+            if fetching and isinstance(read, StagedRead):
+                self.unfetched.append(read)
+            else:
+                self.reads.append(read)
+        self.opened = True
 
     def give_up(self, failure: Failure) -> int:
         """Forgets the reads that have not begun; returns how many of them were fetched."""
         if self.failure is not None:
             return 0
         self.failure = failure
-        fetched = len(self.fetched)
+        fetched = sum(isinstance(read, StagedRead) for read in self.reads)
         self.reads.clear()
-        self.fetched.clear()
+        self.unfetched.clear()
         return fetched
 
 
@@ -140,6 +139,8 @@ class Prefetch:
         # Reentrant: the garbage collector may call `abandon` in a thread that holds it.
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)
+        # A condition of its own: of one wake-up, a thread that fetches would make nothing.
+        self._fetch_work = threading.Condition(self._lock)
         self._arrived = threading.Condition(self._lock)
         for_steps, for_windows = itertools.tee(epochs)
         self._steps = steps_of(for_steps, first, output.batches_per_group)
@@ -155,8 +156,11 @@ class Prefetch:
         self._alive = workers + fetches
         self._pid = os.getpid()
         self._threads = [
-            threading.Thread(target=self._run, args=(pick,), name=f"headrace-{i}", daemon=True)
-            for i, pick in enumerate([self._pick] * workers + [self._pick_fetch] * fetches)
+            threading.Thread(target=self._run, args=(pick, work), name=f"headrace-{i}", daemon=True)
+            for i, (pick, work) in enumerate(
+                [(self._pick, self._work)] * workers
+                + [(self._pick_fetch, self._fetch_work)] * fetches
+            )
         ]
         try:
             self._open_cached()
@@ -173,7 +177,7 @@ class Prefetch:
             started = [thread for thread in self._threads if thread.ident is not None]
             self._alive -= len(self._threads) - len(started)
             self._threads = started
-            self._work.notify_all()
+            self._wake_all()
             if self._alive == 0:
                 self._clean_up()
         for thread in started:
@@ -247,8 +251,7 @@ class Prefetch:
             return
         with self._lock:
             self._stopped = True
-            self._work.notify_all()
-            self._arrived.notify_all()
+            self._wake_all()
         # A thread that hangs cannot be ended, so that no thread is waited for.
         if threading.current_thread() not in self._threads and not self._hangs:
             for thread in self._threads:
@@ -258,16 +261,22 @@ class Prefetch:
         """Tells the threads to end, without waiting for any lock or thread."""
         self._stopped = True
         if self._pid == os.getpid() and self._lock.acquire(blocking=False):
-            self._work.notify_all()
+            self._wake_all()
             self._lock.release()
 
-    # Run by the threads. Every error is relayed, SystemExit too: without its threads the consumer
+    def _wake_all(self) -> None:
+        """Wakes every thread that waits, to see that all is over; with the lock held."""
+        self._work.notify_all()
+        self._fetch_work.notify_all()
+        self._arrived.notify_all()
+
+    # What the threads do. Every error is relayed, SystemExit too: without its threads the consumer
     # would wait forever.
 
-    def _run(self, pick: Callable[[], Job | None]) -> None:
+    def _run(self, pick: Callable[[], Job | None], work: threading.Condition) -> None:
         _making[threading.get_ident()] = self._timing
         try:
-            while (job := self._wait_for_job(pick)) is not None:
+            while (job := self._wait_for_job(pick, work)) is not None:
                 self._running[threading.get_ident()] = job, time.monotonic()
                 job()
                 del self._running[threading.get_ident()]
@@ -277,15 +286,16 @@ class Prefetch:
             with self._lock:
                 self._fatal = Failure(error)
                 self._stopped = True
-                self._work.notify_all()
-                self._arrived.notify_all()
+                self._wake_all()
         _making.pop(threading.get_ident(), None)
         with self._lock:
             self._alive -= 1
             if self._alive == 0:
                 self._clean_up()
 
-    def _wait_for_job(self, pick: Callable[[], Job | None]) -> Job | None:
+    def _wait_for_job(
+        self, pick: Callable[[], Job | None], work: threading.Condition
+    ) -> Job | None:
         """The next job; None when there will be none."""
         with self._lock:
             while not self._stopped:
@@ -294,8 +304,8 @@ class Prefetch:
                     return job
                 began = time.perf_counter()
                 # `abandon` may find the lock taken and be unable to wake anyone.
-                self._work.wait(ABANDONED_SECONDS)
-                if pick == self._pick:
+                work.wait(ABANDONED_SECONDS)
+                if work is self._work:
                     self._timing.add(wait_for_room=time.perf_counter() - began)
         return None
 
@@ -317,10 +327,9 @@ class Prefetch:
             if job is not None:
                 return job
         for slot in (self._cached, *self._windows.values()):
-            read = slot.take_read(self._fetching)
-            if read is not None:
+            if slot.reads:
                 slot.running += 1
-                return partial(self._read, slot, read)
+                return partial(self._read, slot, slot.reads.popleft())
         if not self._cached.ready or len(self._windows) >= self._windows_held:
             return None
         window, epoch = next(self._coming, (None, None))
@@ -333,11 +342,10 @@ class Prefetch:
         """The next read to fetch, if one more may wait to be decoded; with the lock held."""
         if self._fetches_left:
             for slot in (self._cached, *self._windows.values()):
-                read = slot.take_fetch()
-                if read is not None:
+                if slot.unfetched:
                     slot.running += 1
                     self._fetches_left -= 1
-                    return partial(self._fetch, slot, read)
+                    return partial(self._fetch, slot, slot.unfetched.popleft())
         return None
 
     def _pick_piece(self) -> Job | None:
@@ -364,9 +372,8 @@ class Prefetch:
         return slot is not None and slot.ready and self._output.takes(self._step.group, group)
 
     def _open_cached(self) -> None:
-        self._cached.reads.extend(self._cached_fields.begin())
-        self._loading_cached = bool(self._cached.reads)
-        self._cached.opened = True
+        self._cached.open(self._cached_fields.begin(), self._fetching)
+        self._loading_cached = self._cached.reading
 
     def _end_cached(self, complete: bool) -> None:
         self._loading_cached = False
@@ -385,11 +392,13 @@ class Prefetch:
             if loaded is not None:
                 self._ledger.take(loaded.nbytes)
                 slot.loaded = loaded
-                slot.reads.extend(loaded.reads)
+                slot.open(loaded.reads, self._fetching)
                 # Those that have run need not keep the numbers of their rows.
                 loaded.reads.clear()
-            slot.opened = True
+            else:
+                slot.opened = True
             self._work.notify_all()
+            self._fetch_work.notify_all()
 
     def _fetch(self, slot: _Slot, read: StagedRead) -> None:
         began = time.perf_counter()
@@ -402,13 +411,18 @@ class Prefetch:
         with self._lock:
             slot.running -= 1
             if failure is None and slot.failure is None and not self._stopped:
-                slot.fetched.append(read)
+                slot.reads.append(read)
+                self._work.notify()
             else:
-                self._fetches_left += 1
+                self._give_back_fetches(1)
                 if failure is not None:
-                    self._fetches_left += slot.give_up(failure)
+                    self._give_back_fetches(slot.give_up(failure))
             self._after_read(slot)
-            self._work.notify_all()
+
+    def _give_back_fetches(self, count: int) -> None:
+        """Lets so many more reads be fetched; with the lock held."""
+        self._fetches_left += count
+        self._fetch_work.notify(count)
 
     def _read(self, slot: _Slot, read: Read) -> None:
         failure = None
@@ -422,15 +436,14 @@ class Prefetch:
         with self._lock:
             slot.running -= 1
             if self._fetching and isinstance(read, StagedRead):
-                self._fetches_left += 1
-                self._work.notify_all()
+                self._give_back_fetches(1)
             if failure is not None:
-                self._fetches_left += slot.give_up(failure)
+                self._give_back_fetches(slot.give_up(failure))
             self._after_read(slot)
 
     def _after_read(self, slot: _Slot) -> None:
         """Notes that a read, or a fetch, of a window or of the cached fields has run."""
-        if slot is self._cached and not (slot.reads or slot.fetched or slot.running):
+        if slot is self._cached and not slot.reading:
             self._end_cached(complete=slot.failure is None)
         if slot.ready:
             self._work.notify_all()
