@@ -1,7 +1,7 @@
 """The command `headrace`.
 
-An error is one line on stderr, and so is each warning, in the words of the command line;
-`--debug` shows where an error was raised. `EXIT_CODES` says what the exit codes mean.
+Errors and warnings are printed as one line each on stderr, and name command-line options; `--debug`
+prints the traceback of an error. `EXIT_CODES` explains the exit codes.
 """
 
 import argparse
@@ -37,9 +37,9 @@ WRONG_USE_ERRORS = (
 
 EPILOG = f"""\
 examples:
-  headrace info cats.h5                      what is in a file
+  headrace info cats.h5                      show what a file contains
   headrace fit cats.h5 --x image --y label   train a model on it
-  headrace fit --help                        all about a command
+  headrace fit --help                        show all options of a command
 
 {EXIT_CODES}"""
 

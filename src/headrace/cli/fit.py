@@ -70,7 +70,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         data,
         x="what the model sees; several as a,b or by repeating --x "
         "(default: the only field besides the others)",
-        y="what it learns to predict",
+        y="what the model learns to predict",
     )
     data.add_argument(
         "--validation",
@@ -82,7 +82,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     data.add_argument(
         "--stratify",
         metavar="FIELD",
-        help="give training and validation the same mixture of this field's classes",
+        help="give training and validation the same share of each class of this field",
     )
     data.add_argument(
         "--split-by",
@@ -112,7 +112,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "--shuffle",
         choices=SHUFFLE,
         default="yes",
-        help="order of the rows. yes: the best mixture that the file's layout allows at full "
+        help="order of the rows. yes: the best shuffle that the file's layout allows at full "
         "speed; exact: a uniform permutation, also where that is slow; batch: neighbouring rows "
         "stay together, batches come in random order; no: as in the file (default: yes)",
     )

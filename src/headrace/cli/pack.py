@@ -24,9 +24,9 @@ from headrace.staging import check_no_input
 
 DESCRIPTION = """\
 Writes samples once into HDF5 from which training reads them faster, and
-which any h5py reads: in one piece for each field, or in compressed chunks of
-whole samples. The order of the rows stays, or becomes a random one. At any
-moment OUT is what was there before, or the whole new data."""
+which any h5py reads: each field contiguous, or in compressed chunks of whole
+samples. Rows keep their order, or are shuffled once. OUT is replaced only when
+the new data are complete."""
 
 EPILOG = f"""\
 examples:
@@ -39,8 +39,8 @@ examples:
   headrace pack 'logs/*.h5' shards --shard-size 4GB
   headrace pack 'logs/*.h5' shards --shard-size 4GB --resume
 
-OUT knows its x and y afterwards: in Python, hr.open("fast.h5"). Later,
-headrace verify OUT checks that every byte is what was written.
+OUT stores which fields are x and y: in Python, hr.open("fast.h5"). Later,
+headrace verify OUT checks every byte against the stored checksums.
 
 {EXIT_CODES}"""
 
@@ -77,7 +77,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "--keep",
         action="append",
         metavar="FIELD",
-        help="fields that go along and are no part of x or y, such as the key of a later split",
+        help="further fields to store, not part of x or y, such as the key of a later split",
     )
     data.add_argument(
         "--map",
@@ -88,8 +88,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     data.add_argument(
         "--map-version",
         metavar="TEXT",
-        help="your word for what that function does, which --resume compares where the function "
-        "refers to what cannot be compared, such as a lock",
+        help="a version of that function, which --resume compares where the function itself "
+        "cannot be compared because it refers to a lock, for example",
     )
 
     form = parser.add_argument_group("form")
@@ -100,10 +100,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "reads them (default: none)",
     )
     form.add_argument(
-        "--level", type=int, metavar="N", help="how hard to compress (default: usual)"
+        "--level", type=int, metavar="N", help="compression level (default: the compressor's own)"
     )
     form.add_argument(
-        "--chunk", metavar="SIZE", help="of a chunk before it is compressed (default: 2MiB)"
+        "--chunk", metavar="SIZE", help="uncompressed size of a chunk (default: 2MiB)"
     )
     form.add_argument(
         "--dtype",
@@ -111,11 +111,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="[FIELD=]TYPE",
         help="another type for a field, or for all; a value that it would change is an error",
     )
-    form.add_argument("--allow-loss", action="store_true", help="let types change values")
+    form.add_argument(
+        "--allow-loss", action="store_true", help="allow conversions that change values"
+    )
     form.add_argument(
         "--shuffle", action="store_true", help="write the rows in a uniform random order"
     )
-    form.add_argument("--seed", type=seed_number, metavar="N", help="makes that order repeatable")
+    form.add_argument("--seed", type=seed_number, metavar="N", help="seed of that order")
     form.add_argument(
         "--shard-size",
         metavar="SIZE",
@@ -126,7 +128,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     work = parser.add_argument_group("work")
     add_resources(work)
     work.add_argument("--overwrite", action="store_true", help="replace what is at OUT")
-    work.add_argument("--resume", action="store_true", help="continue shards that were stopped")
+    work.add_argument(
+        "--resume", action="store_true", help="continue writing shards where a stopped run ended"
+    )
     work.add_argument("--json", action="store_true", help="the summary as one JSON document")
     work.add_argument("--quiet", action="store_true", help="no progress, no summary")
     work.add_argument("--debug", action="store_true", help="show where an error was raised")
