@@ -178,7 +178,16 @@ def test_what_is_no_state_is_refused(make_images, bad):
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": 99}, {"batch": 10**6}, {"epoch": -1}, {"batch": "3"}, {"seed": None}]
+    "change",
+    [
+        {"version": 99},
+        {"rank": 1, "world": 2},
+        {"world": 0},
+        {"batch": 10**6},
+        {"epoch": -1},
+        {"batch": "3"},
+        {"seed": None},
+    ],
 )
 def test_a_damaged_state_is_refused(make_images, change):
     """Numbers that no loader wrote."""
@@ -225,3 +234,12 @@ def test_any_larger_budget_goes_on_with_the_saved_windows(make_images, shuffle):
         larger.load_state_dict(saved)
         assert [y.tolist() for _, y in larger] == whole[5:]
         assert larger.report().peak_bytes <= memory
+
+
+def test_the_state_of_one_of_several_processes_is_refused(make_images):
+    """Epochs that processes share are for a later version, which reads the states of this one."""
+    loader = loader_of(make_images(300))
+    state = loader.state_dict()
+    assert (state["rank"], state["world"]) == (0, 1)
+    with pytest.raises(StateError, match=r"process 1 of 4.*does not share epochs"):
+        loader.load_state_dict({**state, "rank": 1, "world": 4})

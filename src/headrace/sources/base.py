@@ -142,7 +142,8 @@ class Source(ABC):
 
     fetches: int = 0
     """How many fetches of `StagedRead`s are worth having in flight; 0 where local reads need none:
-    the system reads ahead what is announced."""
+    the system reads ahead what is announced. Rows that `read_rows` reads one by one are fetched by
+    the thread that needs them."""
 
     def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
         """Whether the rows lie in this process's memory, so that no copy of them is of use."""

@@ -217,7 +217,7 @@ class Prefetch:
                     raise self._fatal.take()
                 if self._stopped:
                     raise HeadraceError("This iterator was stopped. Start a new one.")
-                if self._step is None and not self._output.making:
+                if self._step is None and not self._output.pending:
                     raise StopIteration
                 if not self._arrived.wait(patience.step) and patience.is_over():
                     self._check_hangs()
@@ -274,7 +274,7 @@ class Prefetch:
     # would wait forever.
 
     def _run(self, pick: Callable[[], Job | None], work: threading.Condition) -> None:
-        _making[threading.get_ident()] = self._timing
+        _timing_of_thread[threading.get_ident()] = self._timing
         try:
             while (job := self._wait_for_job(pick, work)) is not None:
                 self._running[threading.get_ident()] = job, time.monotonic()
@@ -287,7 +287,7 @@ class Prefetch:
                 self._fatal = Failure(error)
                 self._stopped = True
                 self._wake_all()
-        _making.pop(threading.get_ident(), None)
+        _timing_of_thread.pop(threading.get_ident(), None)
         with self._lock:
             self._alive -= 1
             if self._alive == 0:
@@ -354,14 +354,14 @@ class Prefetch:
             return None
         slot = self._windows[step.window]
         start, stop = step.epoch.bounds(step.piece.group)
-        making = self._output.begin(step.group, stop - start)
+        pending = self._output.begin(step.group, stop - start)
         slot.pieces_left += 1
         self._step = next(self._steps, None)
         slot.passed = self._step is None or self._step.window != step.window
         if self._has_next_piece():
             # One change may allow more than one job; waking a thread for nothing costs more.
             self._work.notify()
-        return partial(self._gather, step, slot, making)
+        return partial(self._gather, step, slot, pending)
 
     def _has_next_piece(self) -> bool:
         """Whether the next piece may be gathered now."""
@@ -448,28 +448,28 @@ class Prefetch:
         if slot.ready:
             self._work.notify_all()
 
-    def _gather(self, step: Step, slot: _Slot, making: PendingGroup) -> None:
+    def _gather(self, step: Step, slot: _Slot, pending: PendingGroup) -> None:
         piece = step.piece
         first, _ = step.epoch.bounds(piece.group)
         failure = slot.failure or self._cached.failure
         began = time.perf_counter()
         if failure is None:
             assert slot.loaded is not None
-            failed = step.epoch.gather(slot.loaded, piece, making.arrays)
+            failed = step.epoch.gather(slot.loaded, piece, pending.arrays)
         else:
             failed = [(piece.start - first, piece.stop - first, failure)]
         with self._lock:
             if self._stopped:
                 return
-            making.failed += failed
-            making.seconds += time.perf_counter() - began
-            making.rows_left -= piece.stop - piece.start
-            finished = making.rows_left == 0
+            pending.failed += failed
+            pending.seconds += time.perf_counter() - began
+            pending.rows_left -= piece.stop - piece.start
+            finished = pending.rows_left == 0
             slot.pieces_left -= 1
             if slot.passed and not slot.pieces_left:
                 self._drop(step.window)
         if finished:
-            self._complete(step, making)
+            self._complete(step, pending)
 
     def _drop(self, window: tuple[int, int]) -> None:
         slot = self._windows.pop(window)
@@ -478,27 +478,27 @@ class Prefetch:
             slot.loaded.close(idle=not slot.running)
         self._work.notify_all()
 
-    def _complete(self, step: Step, making: PendingGroup) -> None:
+    def _complete(self, step: Step, pending: PendingGroup) -> None:
         began = time.perf_counter()
-        step.epoch.complete(step.piece.group, making.arrays, making.failed, making.results)
-        making.seconds += time.perf_counter() - began
-        made = ReadyGroup(making)
+        step.epoch.complete(step.piece.group, pending.arrays, pending.failed, pending.results)
+        pending.seconds += time.perf_counter() - began
+        ready_group = ReadyGroup(pending)
         with self._lock:
             if self._stopped:
-                forget_failures(making.results)
+                forget_failures(pending.results)
                 return
-            self._output.finish(step.group, made)
+            self._output.finish(step.group, ready_group)
             if step.group == self._next:
                 self._arrived.notify()
 
 
-_making: dict[int, Timing] = {}
+_timing_of_thread: dict[int, Timing] = {}
 """The `Timing` of each thread that makes batches, by thread identifier."""
 
 
 def makes_batches_of(timing: Timing) -> bool:
     """Whether this thread makes batches for the loader whose counts these are."""
-    return _making.get(threading.get_ident()) is timing
+    return _timing_of_thread.get(threading.get_ident()) is timing
 
 
 def _name_of(job: Job) -> str:
@@ -506,8 +506,8 @@ def _name_of(job: Job) -> str:
     step = job.args[0]
     if not isinstance(step, Step):
         return "reading rows"
-    making = job.args[2]
-    return step.name(None if making.rows_left else len(making.results))
+    pending = job.args[2]
+    return step.name(None if pending.rows_left else len(pending.results))
 
 
 # Says of each thread whether it is in the middle of a garbage collection: a finalizer that is

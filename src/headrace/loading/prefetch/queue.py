@@ -23,7 +23,7 @@ GROUP_SECONDS = 0.005
 
 
 class PendingGroup:
-    """A group of batches in the making.
+    """A group of batches in progress.
 
     Attributes:
         arrays: Its rows.
@@ -32,7 +32,7 @@ class PendingGroup:
         rows_left: Rows that are still to come.
         seconds: Spent on it so far.
         failed: Rows `[start, stop)` that will not come, and why.
-        results: What the user gets, as far as it is made.
+        results: What the user gets, as far as it is there.
     """
 
     def __init__(self, rows: int, memory: BatchMemory) -> None:
@@ -55,18 +55,18 @@ class ReadyGroup:
         seconds: What making one of them took.
     """
 
-    def __init__(self, making: PendingGroup) -> None:
-        results = making.results
+    def __init__(self, pending: PendingGroup) -> None:
+        results = pending.results
         self.results = deque(results)
         self.sizes = [
-            making.nbytes // len(results)
+            pending.nbytes // len(results)
             if isinstance(result, Failure)
             else sum(array.nbytes for array in leaves(result))
             for result in results
         ]
         self.nbytes = sum(self.sizes)
-        self.seconds = making.seconds / len(results)
-        self.blocks = making.blocks
+        self.seconds = pending.seconds / len(results)
+        self.blocks = pending.blocks
 
 
 class BatchQueue:
@@ -76,7 +76,7 @@ class BatchQueue:
 
     Args:
         fields: Of a row.
-        ahead: Bytes of batches that may be ready or in the making.
+        ahead: Bytes of batches that may be ready or in progress.
         spare: Bytes of batches that were handed out, kept for their next use.
         ledger: Counts the bytes held.
         steps: Batches that leave as one.
@@ -94,8 +94,8 @@ class BatchQueue:
         self._steps = steps
         self._ledger = ledger
         self._memory = BatchMemory(fields, spare, ledger)
-        self._making: dict[int, PendingGroup] = {}
-        self._made: dict[int, ReadyGroup] = {}
+        self._pending: dict[int, PendingGroup] = {}
+        self._ready: dict[int, ReadyGroup] = {}
         self._leaving: ReadyGroup | None = None
         self._held = 0
         # Until the first batch is made, what map functions make of it is not known.
@@ -116,8 +116,8 @@ class BatchQueue:
         return max(1, count)
 
     def takes(self, group: int, batches: int) -> bool:
-        """Whether a group is in the making, or there is room for its batches."""
-        if group in self._making or len(self._making) + len(self._made) < 2:
+        """Whether a group is in progress, or there is room for its batches."""
+        if group in self._pending or len(self._pending) + len(self._ready) < 2:
             return True
         if self._batch_bytes is None:
             return False
@@ -125,30 +125,30 @@ class BatchQueue:
         return self._held + results * self._batch_bytes <= self._ahead
 
     def begin(self, group: int, rows: int) -> PendingGroup:
-        """A group that is in the making, begun now if need be."""
-        if group not in self._making:
-            making = self._making[group] = PendingGroup(rows, self._memory)
-            self._hold(making.nbytes)
-        return self._making[group]
+        """A group in progress, begun now if need be."""
+        if group not in self._pending:
+            pending = self._pending[group] = PendingGroup(rows, self._memory)
+            self._hold(pending.nbytes)
+        return self._pending[group]
 
-    def finish(self, group: int, made: ReadyGroup) -> None:
+    def finish(self, group: int, ready_group: ReadyGroup) -> None:
         """Notes that a group is ready."""
-        self._hold(made.nbytes - self._making.pop(group).nbytes)
-        self._batch_bytes = max(self._batch_bytes or 0, *made.sizes)
-        self._batch_seconds = made.seconds
-        self._made[group] = made
+        self._hold(ready_group.nbytes - self._pending.pop(group).nbytes)
+        self._batch_bytes = max(self._batch_bytes or 0, *ready_group.sizes)
+        self._batch_seconds = ready_group.seconds
+        self._ready[group] = ready_group
 
     def take(self, group: int) -> deque[Any] | None:
         """The batches of a group, which leave now; None while they are not ready."""
         # Those before counted as held until the last of them had left.
         self._let_go()
-        made = self._made.pop(group, None)
-        if made is None:
+        ready_group = self._ready.pop(group, None)
+        if ready_group is None:
             return None
-        self._leaving = made
-        if len(made.results) == 1:
+        self._leaving = ready_group
+        if len(ready_group.results) == 1:
             self._let_go()
-        return made.results
+        return ready_group.results
 
     def _let_go(self) -> None:
         if self._leaving is not None:
@@ -157,22 +157,22 @@ class BatchQueue:
             self._leaving = None
 
     @property
-    def making(self) -> bool:
-        """Whether any group is in the making."""
-        return bool(self._making)
+    def pending(self) -> bool:
+        """Whether any group is in progress."""
+        return bool(self._pending)
 
     @property
     def runs_low(self) -> bool:
         """Whether half of what may be ready has left."""
-        return self._held * 2 <= self._ahead or len(self._made) < 2
+        return self._held * 2 <= self._ahead or len(self._ready) < 2
 
     def close(self) -> None:
         """Forgets everything."""
         self._hold(-self._held)
-        self._making.clear()
-        for made in self._made.values():
-            forget_failures(made.results)
-        self._made.clear()
+        self._pending.clear()
+        for ready_group in self._ready.values():
+            forget_failures(ready_group.results)
+        self._ready.clear()
         self._memory.clear()
         self._leaving = None
 

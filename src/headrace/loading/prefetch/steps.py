@@ -38,7 +38,7 @@ def steps_of(
 ) -> Iterator[Step]:
     """All pieces of all groups, in order, from batch `first` of the first epoch on.
 
-    `batches_per_group` is asked again and again how many batches to make together.
+    `batches_per_group` is called for each group, and says how many batches it has.
     """
     number = -1
     for turn, epoch in enumerate(epochs):
