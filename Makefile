@@ -41,8 +41,8 @@ $(BENCH)/.stamp: EXTRAS := bench,test
 	@echo "Making the environment $(@D) ($(EXTRAS))"
 	@"$(PYTHON)" -m venv $(@D) || { echo "$(PYTHON) cannot make an environment: install" \
 	"its venv module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	-e '.[$(EXTRAS)]'
+	@$(@D)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check \
+	-c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 .PHONY: help environments demo test test-backends test-tensorflow test-torch test-newest \
