@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from headrace.cli.parser import commands_of, options_of, summaries_of
+from headrace.cli.parser import add_command, commands_of, options_of, summaries_of
 
 DESCRIPTION = """\
 Prints a script with which a shell completes commands, options and their
@@ -27,15 +27,14 @@ The folder has to be there. A new shell knows the script; for this one alone:
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Adds `completion` to the commands."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "completion",
+        run,
         help="complete commands and options with TAB",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument("shell", choices=list(SHELLS), metavar="SHELL", help="bash, zsh or fish")
 
 

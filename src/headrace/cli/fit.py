@@ -20,7 +20,7 @@ from headrace.cli.inputs import (
     seed_number,
 )
 from headrace.cli.output import check_output, published
-from headrace.cli.parser import EXIT_CODES
+from headrace.cli.parser import EXIT_CODES, add_command
 from headrace.cli.summary import summarise, to_text
 from headrace.dataset import Dataset
 from headrace.errors import MemoryBudgetError, OptionError, ShapeError
@@ -52,15 +52,9 @@ examples:
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Adds `fit` to the commands."""
-    parser = commands.add_parser(
-        "fit",
-        help="train a model on a file",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_command(
+        commands, "fit", run, help="train a model on a file", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.set_defaults(run=run)
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="file with the samples, or a folder of shards"
     )

@@ -16,7 +16,7 @@ from headrace.cli.inputs import (
     open_samples,
     seed_number,
 )
-from headrace.cli.parser import EXIT_CODES
+from headrace.cli.parser import EXIT_CODES, add_command
 from headrace.errors import OptionError
 from headrace.formats import open_files
 from headrace.resources import format_bytes
@@ -47,15 +47,14 @@ headrace verify OUT checks every byte against the stored checksums.
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Adds `pack` to the commands."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "pack",
+        run,
         help="write data once into a file that trains faster",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument(
         "input",
         nargs="+",

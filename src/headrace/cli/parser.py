@@ -1,6 +1,7 @@
 """The argument parser: its errors name the command and suggest the likely option."""
 
 import argparse
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from headrace.errors import OptionError, did_you_mean
@@ -46,6 +47,27 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"{value!r} is no choice.{hint} {listed}")
         kind = (action.metavar or "value").lower() if isinstance(action.metavar, str) else "value"
         self.error(f"There is no {kind} {value!r}.{hint} {listed}")
+
+
+def add_command(
+    commands: "argparse._SubParsersAction[Any]",
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    **texts: str,
+) -> argparse.ArgumentParser:
+    """Adds a command, and gives its parser.
+
+    Args:
+        commands: Those of the program.
+        name: What the user types.
+        run: Called with the parsed options.
+        **texts: `help`, `description` and `epilog`, shown as they are.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, **texts, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.set_defaults(run=run)
+    return parser
 
 
 def options_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:

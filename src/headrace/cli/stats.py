@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.cli.inputs import add_fields, add_resources, open_samples, positive
-from headrace.cli.parser import EXIT_CODES
+from headrace.cli.parser import EXIT_CODES, add_command
 from headrace.statistics import stats
 from headrace.statistics.plot import check_path, import_figure
 from headrace.statistics.text import WIDTH, to_text
@@ -51,15 +51,14 @@ examples:
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Adds `stats` to the commands."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "stats",
+        run,
         help="what the values are: mean, spread, range, classes",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="files with equal fields, or patterns"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import headrace as hr
 from headrace.cli.inputs import add_resources
-from headrace.cli.parser import EXIT_CODES
+from headrace.cli.parser import EXIT_CODES, add_command
 from headrace.errors import ReadError
 
 DESCRIPTION = """\
@@ -29,15 +29,14 @@ examples:
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Adds `verify` to the commands."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "verify",
+        run,
         help="check that files are whole",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument("path", type=Path, metavar="PATH", help="a folder of shards, or a file")
     add_resources(parser)
     parser.add_argument("--json", action="store_true", help="the same as one JSON document")

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.cli.info.text import to_text
 from headrace.cli.inputs import add_format_options, format_options, positive
-from headrace.cli.parser import EXIT_CODES
+from headrace.cli.parser import EXIT_CODES, add_command
 from headrace.errors import FileFormatError, OptionError, some_of
 from headrace.formats import open_location
 from headrace.formats.description import MOST_COLUMNS, describe
@@ -75,15 +75,14 @@ _WIDTH_IN_A_PIPE = 100
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Adds `info` to the commands."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "info",
+        run,
         help="what is in a file, and what would train better",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE", help="a file, or a folder of shards")
     add_format_options(parser)
     parser.add_argument(
