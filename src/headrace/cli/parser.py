@@ -53,7 +53,7 @@ def add_command(
     commands: "argparse._SubParsersAction[Any]",
     name: str,
     run: Callable[[argparse.Namespace], None],
-    **texts: str,
+    **texts: Any,
 ) -> argparse.ArgumentParser:
     """Adds a command, and gives its parser.
 
