@@ -38,16 +38,11 @@ settings.register_profile(
 settings.load_profile("headrace")
 
 
-_frozen = []
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _libraries_are_no_garbage():
+def pytest_collection_finish():
     """Full collections leave out the objects of Keras and its backend: hundreds of thousands."""
-    if "keras" in sys.modules and not _frozen:
+    if "keras" in sys.modules:
         gc.collect()
         gc.freeze()
-        _frozen.append(True)
 
 
 class Images(NamedTuple):

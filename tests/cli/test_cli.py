@@ -80,7 +80,7 @@ def test_help_imports_neither_keras_nor_a_backend():
         (["pack", "{file}", "o.h5", "--x", "image", "--dtype", "imag=uint8"], "'image'?"),
         (["pack", "{file}", "o.h5", "--x", "image", "--seed", "1"], "--seed is about --shuffle."),
         (["pack", "{file}", "o.h5", "--x", "image", "--level", "9"], "or leave --level out"),
-        (["pack", "{file}", "o.h5", "--x", "image", "--resume"], "say --shard-size as well"),
+        (["pack", "{file}", "o.h5", "--x", "image", "--resume"], "give --shard-size as well"),
         (["pack", "{file}", __file__, "--x", "image"], "Say --overwrite to replace it"),
         (["pack", "{file}", "o.h5", "--x", "image", "--memory", "9"], "works here is --memory "),
         (["stats", "{file}", "--x", "image", "--memory", "9"], "works here is --memory "),

@@ -120,7 +120,7 @@ def test_a_failure_of_scratch_files_names_what_is_packed(data, tmp_path, monkeyp
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     if what == "mkdir":
-        monkeypatch.setattr(Scratch, "_block_offsets", fail)
+        monkeypatch.setattr(Scratch, "_stretch_offsets", fail)
     elif what == "thread":
         monkeypatch.setattr(shuffling, "FileFlusher", fail)
     else:
