@@ -43,6 +43,8 @@ def pytest_collection_finish():
     if "keras" in sys.modules:
         gc.collect()
         gc.freeze()
+        # Python collects fully once the objects that are new are many beside those that stayed.
+        gc.collect()
 
 
 class Images(NamedTuple):
