@@ -248,7 +248,7 @@ def test_an_owner_that_is_gone_is_forgotten():
 PACKAGE = Path(hr.__file__).parent
 
 REFUSED_IN_A_CHILD = {
-    "loading/prefetch/__init__.py",
+    "loading/prefetch/threads.py",
     "loading/items/process_pool.py",
     "loading/items/supervisor.py",
 }

@@ -33,7 +33,7 @@ THREADS = [
     "loading/items/supervisor.py",
     "loading/items/threads.py",
     "loading/items/worker.py",
-    "loading/prefetch/__init__.py",
+    "loading/prefetch/threads.py",
     "packing/targets.py",
     "packing/verify.py",
     "writing/direct.py",

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,21 @@ def test_copies_that_went_different_ways_are_an_error():
     loader = hr.from_sequence(sequences.Apart(), workers=2, processes=True)
     with refused(OptionError, "copies of the object in different states"):
         list(loader)
+
+
+def test_processes_of_copies_that_differ_end_with_their_loader():
+    """The error that stopped the pool does not keep the loader alive."""
+    loader = hr.from_sequence(sequences.Apart(), workers=2, processes=True)
+    workers = [one.thread for one in loader._processes.supervisors]
+    for _ in range(2):
+        with pytest.raises(OptionError, match="copies of the object in different states"):
+            list(loader)
+    del loader
+    deadline = time.monotonic() + 60
+    while any(thread.is_alive() for thread in workers) and time.monotonic() < deadline:
+        gc.collect()  # the frames of the error are in a cycle
+        workers[0].join(0.05)
+    assert [thread for thread in workers if thread.is_alive()] == []
 
 
 def test_random_numbers_do_not_depend_on_the_number_of_processes():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import ReadError
-from headrace.loading import prefetch
+from headrace.loading.prefetch import threads as prefetch
 from headrace.sources.zipped import Member, ZipSource
 from tests.loading.faulty import FaultySource, dataset
 

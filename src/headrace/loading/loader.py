@@ -13,17 +13,11 @@ import numpy as np
 from headrace.errors import MemoryBudgetError, OptionError, StateError, check_integer, check_seconds
 from headrace.loading.bad_rows import BadRows, check_rows
 from headrace.loading.batches import Batch, Batches
-from headrace.loading.budget import (
-    FEWEST_ROWS,
-    INDEX_BYTES,
-    MOST_ROWS,
-    SEQUENTIAL_BYTES,
-    Budget,
-    share,
-)
+from headrace.loading.budget import INDEX_BYTES, Budget, share
 from headrace.loading.cache import CachedFields
 from headrace.loading.cursor import Cursor, Position
 from headrace.loading.fill import Collate, Epoch, batches
+from headrace.loading.orders import Orders
 from headrace.loading.prefetch import Prefetch
 from headrace.loading.prefetch.queue import BatchQueue
 from headrace.loading.report import Report, Shuffle
@@ -31,18 +25,7 @@ from headrace.loading.state import State
 from headrace.loading.timing import Ledger, Timing
 from headrace.loading.view import View
 from headrace.loading.window import Buffers
-from headrace.order import (
-    BalancedRowOrder,
-    BalancedSampler,
-    BalancedWindowOrder,
-    EpochSamples,
-    Order,
-    RowOrder,
-    SamplesByRow,
-    SequentialOrder,
-    WindowOrder,
-    batch_offsets,
-)
+from headrace.order import BalancedSampler, Order
 from headrace.resources import (
     check_budget,
     cpu_count,
@@ -50,7 +33,7 @@ from headrace.resources import (
     format_bytes,
     parse_bytes,
 )
-from headrace.spec import Indices, short_list
+from headrace.spec import short_list
 from headrace.transform import with_class_weight
 
 SHUFFLES = (True, False, "exact", "batch")
@@ -77,6 +60,7 @@ class Loader:
         keep: Whether fields that fit the budget stay in memory: no use in a single epoch.
         on_error: "raise" or "skip", for rows that a source cannot read.
         max_bad: The share of rows that "skip" may replace.
+        order: The order of every epoch, in place of the one that `shuffle` asks for.
     """
 
     def __init__(
@@ -95,6 +79,7 @@ class Loader:
         timeout: float | None = None,
         on_error: str = "raise",
         max_bad: float = 0.01,
+        order: Order | None = None,
     ) -> None:
         check_seconds("timeout", timeout)
         _check_options(batch_size, shuffle, seed, workers)
@@ -117,6 +102,8 @@ class Loader:
         self._budget = share(
             view, self.batch_size, self.memory, self.workers, shuffle, keep, self._length
         )
+        self._orders = Orders(view, self._budget, sampler, self.batch_size, self.memory, shuffle)
+        self._own_order = order
         self._bad = BadRows(len(view), on_error, max_bad)
         self._timing = Timing()
         self._ledger = Ledger()
@@ -370,40 +357,7 @@ class Loader:
         )
 
     def _order(self, position: Position, shuffle: bool | str) -> Order:
-        key = (self.seed, position.epoch)
-        names = [field.name for field in self._view.fields]
-        epoch_samples = (
-            None if self._sampler is None else EpochSamples(self._sampler, position.epoch)
-        )
-        if not position.capacity and (self._budget.row_by_row or shuffle is True):
-            size = self.batch_size if shuffle == "batch" else 1
-            # The step limits the memory of the arithmetic, and does not change the order.
-            room = self._budget.capacity * (self._view.row_bytes + INDEX_BYTES) // INDEX_BYTES
-            step = min(max(min(self.memory >> 9, room), FEWEST_ROWS), MOST_ROWS)
-            rows = RowOrder(self._length, key if shuffle else None, size, step)
-            return (
-                rows
-                if epoch_samples is None
-                else BalancedRowOrder(rows, epoch_samples, len(self._view))
-            )
-        offsets = self._view.block_offsets(names, position.blocks_per_read)
-        capacity = position.capacity or self._budget.capacity
-        samples = None
-        if epoch_samples is not None:
-            samples = SamplesByRow(epoch_samples, offsets, in_turn=shuffle is True)
-            offsets = samples.block_offsets(capacity)
-        order = self._window_order(offsets, capacity, key, shuffle)
-        return order if samples is None else BalancedWindowOrder(order, samples)
-
-    def _window_order(
-        self, offsets: Indices, capacity: int, key: tuple[int, int], shuffle: bool | str
-    ) -> SequentialOrder | WindowOrder:
-        if "batch" in (shuffle, self.shuffle):
-            offsets = batch_offsets(offsets, self.batch_size, capacity)
-        if not shuffle:
-            few = max(int(np.diff(offsets).max()), SEQUENTIAL_BYTES // self._view.row_bytes)
-            return SequentialOrder(offsets, min(self._budget.capacity, few))
-        return WindowOrder(offsets, key, capacity, self.batch_size if shuffle == "batch" else 1)
+        return self._own_order or self._orders.order(position, self.seed, shuffle)
 
     def _start(
         self,

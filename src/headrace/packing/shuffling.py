@@ -20,7 +20,6 @@ import numpy.typing as npt
 from headrace.errors import LossError
 from headrace.loading import Loader, SourceRows, View
 from headrace.loading.budget import INDEX_BYTES, share
-from headrace.loading.cursor import Position
 from headrace.order import Order, Permutation, Span, Window
 from headrace.packing.encoding import (
     SORTED,
@@ -154,15 +153,15 @@ class Scratch:
     def pieces(self, first: int) -> Iterator[EncodedRows]:
         """The second pass, from row `first` of the new order on: a multiple of a piece's rows."""
         plan = self._plan
-        loader = _InStretches(
+        loader = Loader(
             self._view(),
             lambda values: encode(plan, values),
             plan.piece_rows,
             memory=self._memory,
             workers=self._workers,
             keep=False,
+            order=StretchOrder(self._permutation, self._stretch),
         )
-        loader.use(StretchOrder(self._permutation, self._stretch))
         loader.go_to(0, first // plan.piece_rows)
         return iter(loader)
 
@@ -194,17 +193,6 @@ class _Zeros(RowSource):
 
     def _take(self, rows: npt.NDArray[np.int64], out: Array) -> None:  # noqa: ARG002
         out[:] = np.zeros((), out.dtype)
-
-
-class _InStretches(Loader):
-    """Hands out rows in an order of its own."""
-
-    def use(self, order: StretchOrder) -> None:
-        """Takes this order."""
-        self._stretches = order
-
-    def _order(self, position: Position, shuffle: bool | str) -> Order:  # noqa: ARG002
-        return self._stretches
 
 
 class _Stretches:

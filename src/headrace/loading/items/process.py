@@ -18,6 +18,8 @@ from headrace.errors import ReadError
 from headrace.loading.items import worker
 from headrace.loading.timeouts import Deadline
 
+CLOSED = "The loader was closed. Make a new one."
+
 END_SECONDS = 2.0
 """How long a worker may take to end after it was told to."""
 
@@ -144,7 +146,7 @@ class WorkerProcess:
         """Waits up to `seconds` for an answer; checks that the process still runs."""
         found = wait([self._connection, self.process.sentinel, self._closing], seconds)
         if self._closing in found:
-            raise PoolClosed("The loader was closed. Make a new one.")
+            raise PoolClosed(CLOSED)
         # A message that it sent before it ended is read first.
         if self._connection in found or self._connection.poll():
             return True

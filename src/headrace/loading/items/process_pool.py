@@ -15,8 +15,10 @@ import time
 import warnings
 import weakref
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from queue import SimpleQueue
 from typing import Any
@@ -25,7 +27,7 @@ from headrace.errors import HeadraceError, OptionError, ProcessesError, ReadErro
 from headrace.loading.items.batch import Batch, ItemIndices
 from headrace.loading.items.failures import text_of
 from headrace.loading.items.main_guard import check_can_start
-from headrace.loading.items.process import END_SECONDS
+from headrace.loading.items.process import CLOSED, END_SECONDS
 from headrace.loading.items.supervisor import Barrier, BatchRequest, Supervisor
 
 
@@ -64,7 +66,8 @@ class WorkerProcesses:
     Attributes:
         jobs: Queue of requests; None tells a supervisor to end.
         calls: The epoch calls that every copy of the object must run, in this order.
-        broken: The error that stopped the pool; None while it runs.
+        broken: Makes the error of a pool that has stopped; None while it runs. An error that was
+            kept would keep the frames that it passed through, and so the loader and its processes.
         room: Bytes of shared memory per batch; 0 until the first batch has come.
         restarts: How often a process was restarted.
     """
@@ -79,7 +82,7 @@ class WorkerProcesses:
         self.timeout = timeout
         self.jobs: SimpleQueue[BatchRequest | Barrier | None] = SimpleQueue()
         self.calls: list[EpochCall] = []
-        self.broken: HeadraceError | None = None
+        self.broken: Callable[[], HeadraceError] | None = None
         self.room = 0
         self.has_no_shared_memory = False
         self.restarts = 0
@@ -152,7 +155,7 @@ class WorkerProcesses:
         self.jobs.put(job)
         if self.broken is not None:
             # The supervisors may have ended before they saw it.
-            job.fail(self.broken)
+            job.fail(self.broken())
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():
@@ -161,7 +164,7 @@ class WorkerProcesses:
                 "this one."
             )
         if self.broken is not None:
-            raise self.broken
+            raise self.broken()
 
     # Called by the supervisors.
 
@@ -180,8 +183,8 @@ class WorkerProcesses:
             if call.state is None:
                 call.state = state
             if call.state != state:
-                self.broken = _different_states(call.name, again)
-                raise self.broken
+                self.broken = partial(_different_states, call.name, again)
+                raise self.broken()
 
     def note_size(self, nbytes: int) -> None:
         """Records the size of a batch."""
@@ -214,7 +217,7 @@ class WorkerProcesses:
         """Asks the processes to end without waiting for them: the garbage collector calls this."""
         if self._pid == os.getpid() and not self.is_close_requested:
             self.is_close_requested = True
-            self.broken = self.broken or ReadError("The loader was closed. Make a new one.")
+            self.broken = self.broken or partial(ReadError, CLOSED)
             with contextlib.suppress(OSError):
                 self._close_signal.send(None)
             self.jobs.put(None)

@@ -19,7 +19,13 @@ from headrace.errors import ProcessesError, ReadError
 from headrace.loading.items.batch import Batch, ItemIndices, batch_name
 from headrace.loading.items.failures import add_note, unpickled
 from headrace.loading.items.main_guard import NO_GUARD_CODE, no_guard_message
-from headrace.loading.items.process import PoolClosed, ProcessEnded, ProcessHangs, WorkerProcess
+from headrace.loading.items.process import (
+    CLOSED,
+    PoolClosed,
+    ProcessEnded,
+    ProcessHangs,
+    WorkerProcess,
+)
 from headrace.loading.items.threads import WAY_OUT
 from headrace.loading.timeouts import timeout_error
 
@@ -108,7 +114,7 @@ class Supervisor:
 
     def _do(self, job: BatchRequest | Barrier) -> None:
         if self._pool.broken is not None:
-            job.fail(self._pool.broken)
+            job.fail(self._pool.broken())
         elif isinstance(job, Barrier):
             try:
                 self._with_retries(self._catch_up, "an epoch")
@@ -161,7 +167,7 @@ class Supervisor:
         self._limit = limit
         self.process = WorkerProcess(self._pool.seed, self._pool.closing, limit)
         if self._pool.is_close_requested:
-            raise PoolClosed("The loader was closed. Make a new one.")
+            raise PoolClosed(CLOSED)
         self.process.send(self._pool.payload)
         (length,) = self._answer()
         return int(length)
