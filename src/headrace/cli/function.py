@@ -3,10 +3,24 @@
 import importlib.util
 import sys
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from headrace.errors import MissingFileError, OptionError, did_you_mean
+
+
+class _Uncached(SourceFileLoader):
+    """Compiles a file each time, and keeps no bytecode beside it.
+
+    Python takes kept bytecode for that of the file if size and second of the last change agree.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The compiled file."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def file_of(reference: str) -> Path:
@@ -36,7 +50,8 @@ def load_function(reference: str) -> Callable[..., Any]:
     # The file's own name, so that what it registers with Keras can be imported by that name
     # later, unless that is the name of something else.
     module_name = path.stem if path.stem not in sys.modules else f"headrace_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    loader = _Uncached(module_name, str(path))
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=loader)
     if spec is None or spec.loader is None:
         raise OptionError(f"Python cannot import {path}.")
     module = importlib.util.module_from_spec(spec)
