@@ -25,8 +25,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-# Each worker has one core to compute on: threads of PyTorch that wait for a core which another worker
-# uses made tests take ten times as long.
+# Each worker has one core to compute on: where threads of PyTorch waited for a core that another
+# worker used, tests took ten times as long.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
