@@ -161,7 +161,7 @@ def test_arguments_that_belong_elsewhere_are_refused():
     loader = hr.from_sequence(Numbers())
     with refused(OptionError, "y= was given"):
         model.fit(loader, np.zeros(60))
-    with refused(OptionError, "come as they are made"):
+    with refused(OptionError, "are made by your object"):
         model.fit(loader, batch_size=8)
     with refused(OptionError, "validation_split"):
         model.fit(loader, validation_split=0.5)

@@ -1,7 +1,7 @@
-"""What Headrace does for Keras; nothing here imports Keras before the user does.
+"""Connects Headrace to Keras, without importing Keras before the user does.
 
-When the user's program imports Keras, `connect` is called: from then on
-`fit`, `evaluate` and `predict` take loaders on every backend.
+An import hook calls `connect` when the program imports Keras. From then on `fit`, `evaluate` and
+`predict` accept loaders on every backend.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from headrace.keras.backend import choose_backend_without_tensorflow
 
 
 def connect_when_imported() -> None:
-    """Calls `connect` as soon as Keras is imported; at once if it is already."""
+    """Calls `connect` when Keras is imported, or immediately if it is imported already."""
     if sys.modules.get("keras") is not None:
         _connect()
     elif not any(isinstance(finder, _KerasWatch) for finder in sys.meta_path):
@@ -29,7 +29,7 @@ def _connect() -> None:
 
 
 class _KerasWatch(MetaPathFinder):
-    """Finds nothing itself; sees Keras being imported."""
+    """An import hook that wraps the loader of Keras and leaves all other modules alone."""
 
     def __init__(self) -> None:
         self._looking = False
@@ -51,7 +51,8 @@ class _KerasWatch(MetaPathFinder):
             execute = spec.loader.exec_module
 
             def execute_and_connect(module: ModuleType) -> None:
-                # Not before: code that only looks whether Keras is installed changes nothing.
+                # Only here: `find_spec("keras")`, which tests whether Keras is installed, must
+                # not change the environment.
                 choose_backend_without_tensorflow()
                 execute(module)
                 if self in sys.meta_path:

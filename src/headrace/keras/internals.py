@@ -1,7 +1,8 @@
 """The private parts of Keras that Headrace uses, and checks that this Keras version has them.
 
-Keras promises none of it. `differences` compares it with the Keras that was imported, so that a
-release that moved something gives a warning that says what still works, and never another meaning.
+None of these is public API, so any release of Keras may change them. `differences` compares them
+with the imported Keras. If a release has moved one, the user gets a warning that names the features
+that still work, and never silently different behaviour.
 """
 
 import inspect
@@ -49,11 +50,11 @@ except (ImportError, AttributeError):
 try:
     from keras.src.trainers.data_adapters.data_adapter_utils import PartialBatchList
 except (ImportError, AttributeError):
-    PartialBatchList = list  # before 3.16, which never asks for several batches in one array
+    PartialBatchList = list  # Keras before 3.16 never asks for several batches in one array
 
 get_data_adapter: Any = getattr(data_adapters, "get_data_adapter", None)
 train_validation_split: Any = getattr(array_slicing, "train_validation_split", None)
-"""Keras's own functions, as they are before any is wrapped."""
+"""Keras's own functions, before Headrace wraps them."""
 
 ADAPTER_ARGUMENTS = {
     "x",
@@ -64,7 +65,7 @@ ADAPTER_ARGUMENTS = {
     "shuffle",
     "class_weight",
 }
-"""What `get_data_adapter` is called with."""
+"""The arguments with which Keras calls `get_data_adapter`."""
 
 FIT_NAMES = {
     "self",
@@ -75,8 +76,8 @@ FIT_NAMES = {
     "epoch_iterator",
     "callbacks",
 }
-"""Local names of `fit` that are read. `epoch_iterator` is set once the training data have their
-adapter: an adapter that is asked for later is for validation."""
+"""Local variables of `fit` that are read. `fit` sets `epoch_iterator` after it has made the adapter
+for the training data, so any later adapter is for validation."""
 
 PLAIN = (
     "Loaders work as a plain PyDataset: fit() trains on every row, and Keras draws the order of "
@@ -86,14 +87,14 @@ PLAIN = (
 
 
 def differences(adapter: type) -> tuple[list[str], list[str]]:
-    """Where this Keras differs from those that are known.
+    """Compares the imported Keras with the versions that Headrace supports.
 
     Args:
-        adapter: The class of data adapter that trainers are to be given.
+        adapter: The class of data adapter that trainers will get.
 
     Returns:
-        What keeps loaders from having a data adapter of their own, and what keeps single
-        features from working; each as part of a sentence that follows "Keras 3.x".
+        The differences that make `adapter` unusable, and the differences that each break a single
+        feature. Each is a predicate that follows "Keras 3.x" in a warning.
     """
     basic, single = [], []
     if data_adapters is None or get_data_adapter is None or DataAdapter is object:
@@ -126,7 +127,7 @@ def differences(adapter: type) -> tuple[list[str], list[str]]:
 
 
 def _new_demands(adapter: type) -> list[str]:
-    """The ways in which trainers ask for batches that `adapter` does not know."""
+    """Arguments that trainers pass to methods of a data adapter and `adapter` does not take."""
     found = []
     for name, method in inspect.getmembers(DataAdapter, inspect.isfunction):
         if not name.startswith("get_"):
@@ -149,12 +150,12 @@ def _names_used(function: Any) -> set[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """A running call of `fit`, `evaluate` or `predict`, as far as it is known.
+    """A running call of `fit`, `evaluate` or `predict`.
 
     Attributes:
-        name: "fit", "evaluate" or "predict"; empty where there is none.
-        model: Whose method it is.
-        validating: Whether `fit` asks on behalf of its validation data.
+        name: "fit", "evaluate" or "predict"; empty if the caller is unknown.
+        model: The model whose method was called; None if unknown.
+        validating: Whether `fit` asks for an adapter for its validation data.
         epochs: From `fit`.
         initial_epoch: From `fit`.
         validation_split: From `fit`.
@@ -169,7 +170,7 @@ class Call:
 
 
 def running_call(frame: FrameType | None) -> Call:
-    """The call that asks for an adapter; only the local names of its frame tell."""
+    """The call that asks for an adapter, found from the local variables of its frame."""
     frame = _method(frame)
     if frame is None:
         return Call()
@@ -187,7 +188,7 @@ def running_call(frame: FrameType | None) -> Call:
 
 
 def add_callback(frame: FrameType | None, callback: keras.callbacks.Callback) -> None:
-    """Adds a callback to the running call, once an epoch of it has begun."""
+    """Adds a callback to the running call; works once its first epoch has begun."""
     frame = _method(frame)
     callbacks = None if frame is None else frame.f_locals.get("callbacks")
     found = getattr(callbacks, "callbacks", None)
@@ -196,7 +197,7 @@ def add_callback(frame: FrameType | None, callback: keras.callbacks.Callback) ->
 
 
 def looks_ahead_on(device: str) -> bool:
-    """Whether the JAX trainer draws a batch before it trains on the last one, on such a device."""
+    """Whether the JAX trainer draws the next batch before it trains on one, on this device type."""
     if device == "cpu":
         return False
     always = "super_batch" in inspect.signature(DataAdapter.get_jax_iterator).parameters
@@ -228,12 +229,12 @@ def _method(frame: FrameType | None) -> FrameType | None:
 
 
 def restored_epoch(model: Any) -> int:
-    """The epoch that a callback such as `BackupAndRestore` made the first one; 0 if none did."""
+    """The first epoch as set by a callback such as `BackupAndRestore`; 0 if none set it."""
     return getattr(model, "_initial_epoch", None) or 0
 
 
 def shared_out(distribution: Any) -> bool:
-    """Whether Keras expects one data set for all processes of a distribution, and divides it."""
+    """Whether Keras expects the same data set in all processes, and shards it itself."""
     return bool(
         getattr(distribution, "_is_multi_process", False)
         and getattr(distribution, "auto_shard_dataset", False)
