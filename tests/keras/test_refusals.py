@@ -78,7 +78,7 @@ def test_class_weight_for_several_targets_is_refused(images):
     [
         ({"kind": "weight"}, "nothing for age"),
         ({"kind": "weight", "age": "weight", "size": "weight"}, "names size"),
-        (["weight"], "a list of 1, beside a dict of 2"),
+        (["weight"], "a list of 1, and y has a dict of 2"),
     ],
 )
 def test_weights_for_some_targets_are_refused(images, weight, words):
