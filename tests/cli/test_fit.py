@@ -308,4 +308,4 @@ def test_how_to_split_is_refused_where_nothing_is_split(headrace, file, validati
     for option in ("--stratify", "--split-by"):
         code, _, err = headrace("fit", file, *IMAGES, "--validation", validation, option, "label")
         assert code == 2
-        assert "say how a share is drawn" in err
+        assert "need a share of the rows" in err
