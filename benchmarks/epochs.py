@@ -1,4 +1,4 @@
-"""Reads whole epochs of a file as a `ReadJob` says, in a process of its own."""
+"""Reads epochs of a file according to a `ReadJob`; runs in a separate process."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from benchmarks.worker import Signal
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Reads, and makes sure that every sample came once; gives figures for the record."""
+    """Reads, checks that every sample came once, and returns figures for the record."""
     order = ReadJob(**job)
     opener = CONTESTANTS[order.contestant].load()
     return (_run_inspection if order.inspect else _run_timed)(order, opener, signal)
@@ -43,7 +43,7 @@ def _run_timed(order: ReadJob, opener: Opener, signal: Signal) -> dict[str, Any]
     epochs = 0
 
     def run_epoch() -> machine.Usage:
-        """What the next epoch used; the check of its work is left out."""
+        """Time and CPU time of the next epoch, without the check of its samples."""
         nonlocal epochs
         handed.clear()
         begin = machine.Usage.now()
