@@ -184,7 +184,7 @@ def test_trains_what_a_function_returns(fit, own_model, function):
     [
         ("uncompiled", "model.compile"),
         ("nothing", "Received: NoneType"),
-        ("sized", "It expects: side, classes"),
+        ("sized", "It requires: side, classes"),
         ("biuld", "Did you mean 'build'"),
     ],
 )

@@ -113,7 +113,9 @@ def open_samples(options: argparse.Namespace, paths: Any, fit: bool = False) -> 
     except (ShapeError, TypeNotSupportedError) as error:
         # Files often hold more than the samples, such as a version number or a list of names.
         word = first.column_word
-        said = f"All {word}s were opened, since --x was not given: name the {word}s with --x."
+        said = (
+            f"All {word}s were opened, since --x was not given. Name the {word}s to use, with --x."
+        )
         raise type(error)(f"{error} {said}") from error
 
 

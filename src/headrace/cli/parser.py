@@ -9,7 +9,7 @@ from headrace.errors import OptionError, did_you_mean
 EXIT_CODES = """\
 exit codes:
   0    success
-  1    failure at run time: a read, a write, or a function given as file.py:function
+  1    failure at run time: a read, a write, or an error in your own function
   2    wrong use: an option, a path, a field, or data that cannot be used
   130  interrupted by Ctrl-C
   141  the reader of the output pipe ended, as head does"""
