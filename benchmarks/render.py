@@ -1,4 +1,4 @@
-"""Records to a page: targets, a section for each part, machine and versions; and a plot."""
+"""Writes the page of results and the plot from the records."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ Records = dict[str, dict[str, Any]]
 
 
 def write(records: Records, folder: Path) -> Path:
-    """Writes `RESULTS.md`, and `RESULTS.svg` if matplotlib is there; gives the page's path."""
+    """Writes `RESULTS.md`, and `RESULTS.svg` if matplotlib is installed; returns the page."""
     if not records:
         raise SystemExit("There is no record yet. Run: python -m benchmarks run")
     folder.mkdir(parents=True, exist_ok=True)

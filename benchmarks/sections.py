@@ -1,4 +1,4 @@
-"""The sections of the page: for each part of a record, what was measured, in tables."""
+"""The sections of the page of results: tables for each part of a record."""
 
 from collections.abc import Callable, Iterator
 from statistics import median

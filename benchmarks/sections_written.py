@@ -1,4 +1,4 @@
-"""The sections of the results about what is written, summed up and decided."""
+"""The sections of the results on packing, writing, statistics and splits."""
 
 from collections.abc import Iterator
 from statistics import median
