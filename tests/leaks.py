@@ -33,7 +33,7 @@ def threads_left(before=()):
     return [thread.name for thread in ours if thread.is_alive()]
 
 
-OURS = ("writing/", "packing/", "creating/", "staging.", "locks.")
+WRITER_MODULES = ("writing/", "packing/", "creating/", "staging.", "locks.")
 
 
 @contextmanager
@@ -48,15 +48,15 @@ def interrupted_at(count):
     left = count
     where = []
 
-    def look(frame, event, _):
+    def count_call(frame, event, _):
         nonlocal left
-        if event == "call" and not where and _is_ours(frame):
+        if event == "call" and not where and _is_writer_code(frame):
             left -= 1
             if not left:
                 where.append(frame.f_code.co_qualname)
                 raise KeyboardInterrupt
 
-    sys.setprofile(look)
+    sys.setprofile(count_call)
     try:
         yield where
     except BaseException:
@@ -67,7 +67,7 @@ def interrupted_at(count):
         sys.setprofile(None)
 
 
-def _is_ours(frame):
+def _is_writer_code(frame):
     """Whether a function belongs to the code that writes, or is called by it.
 
     Callbacks of weak references do not count, since Python only prints the errors that they raise.
@@ -76,4 +76,4 @@ def _is_ours(frame):
         return False
     frames = [frame, frame.f_back, frame.f_back and frame.f_back.f_back]
     files = [some.f_code.co_filename for some in frames if some]
-    return any(f"/headrace/{name}" in file for file in files for name in OURS)
+    return any(f"/headrace/{name}" in file for file in files for name in WRITER_MODULES)

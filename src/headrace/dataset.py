@@ -61,18 +61,18 @@ class Dataset:
 
     def __repr__(self) -> str:
         fields = short_list(self.pipeline.fields)
-        return f"<Dataset of {self._summary}: {fields}{self._done}>"
+        return f"<Dataset of {self._summary}: {fields}{self._suffix}>"
 
     @property
     def _summary(self) -> str:
         return f"{len(self):,} sample{'s' * (len(self) != 1)}"
 
     @property
-    def _done(self) -> str:
+    def _suffix(self) -> str:
         return ", mapped" * bool(self.pipeline.maps) + ", balanced" * bool(self.pipeline.sampler)
 
     def _repr_html_(self) -> str:
-        caption = f"Dataset of {self._summary}, {format_bytes(self.nbytes)} in memory{self._done}"
+        caption = f"Dataset of {self._summary}, {format_bytes(self.nbytes)} in memory{self._suffix}"
         before = ", before map()" * bool(self.pipeline.maps)
         return self.pipeline.structure.to_html(caption + before)
 

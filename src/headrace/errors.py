@@ -194,7 +194,7 @@ def read_error(failed: str, error: OSError) -> HeadraceError:
     elif isinstance(error, PermissionError):
         kind = NoPermissionError
     words = error.strerror or " ".join(str(error).split())
-    hint = _WAYS_OUT.get(error.errno or 0, "")
+    hint = _HINTS.get(error.errno or 0, "")
     return with_number(kind(f"{failed} failed: {words}.{hint and ' '}{hint}"), error)
 
 
@@ -205,7 +205,7 @@ def with_number(made: E, cause: BaseException) -> E:
     return made
 
 
-_WAYS_OUT = {
+_HINTS = {
     errno.EIO: (
         "The disk or the network failed: see the system's log (dmesg), and copy the file to "
         "another disk while it can still be read."

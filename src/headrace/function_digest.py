@@ -17,7 +17,7 @@ import numpy as np
 
 _ATOMS = (bool, int, float, complex, str, bytes, range, slice, type(None), type(...))
 _LIBRARIES = ("site-packages", "dist-packages")
-_OF_CLASSES = (
+_IGNORED_CLASS_ATTRIBUTES = (
     *("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__qualname__"),
     *("__static_attributes__", "__annotations__", "__annotate_func__", "__annotations_cache__"),
     *("__dataclass_fields__", "__dataclass_params__", "_abc_impl"),
@@ -54,22 +54,22 @@ class _Digests:
 
     def __init__(self) -> None:
         # The values are kept alive, so that Python does not give their id to another object.
-        self._done: dict[int, tuple[Any, bytes]] = {}
-        self._under_way: dict[int, int] = {}
+        self._finished: dict[int, tuple[Any, bytes]] = {}
+        self._in_progress: dict[int, int] = {}
 
     def of(self, value: Any) -> bytes:
         """The digest of a value."""
         if type(value) in _ATOMS:
             return _joined("atom", type(value).__name__, repr(value))
         key = id(value)
-        if key in self._done:
-            return self._done[key][1]
-        if key in self._under_way:  # a cycle, such as a function that calls itself
-            return _joined("within", len(self._under_way) - self._under_way[key])
-        self._under_way[key] = len(self._under_way)
+        if key in self._finished:
+            return self._finished[key][1]
+        if key in self._in_progress:  # a cycle, such as a function that calls itself
+            return _joined("within", len(self._in_progress) - self._in_progress[key])
+        self._in_progress[key] = len(self._in_progress)
         made = _joined(*self._parts(value))
-        del self._under_way[key]
-        self._done[key] = value, made
+        del self._in_progress[key]
+        self._finished[key] = value, made
         return made
 
     def _each(self, values: Any) -> list[bytes]:
@@ -89,7 +89,9 @@ class _Digests:
         yield from self._object(value) if parts is None else parts(self, value)
 
     def _class(self, kind: type) -> Iterator[bytes]:
-        kept = {name: item for name, item in vars(kind).items() if name not in _OF_CLASSES}
+        kept = {
+            name: item for name, item in vars(kind).items() if name not in _IGNORED_CLASS_ATTRIBUTES
+        }
         yield from (self.of(kind.__bases__), self.of(kept))
 
     def _set(self, values: Any) -> list[bytes]:

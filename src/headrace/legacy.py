@@ -19,7 +19,7 @@ from headrace.transform import with_class_weight
 QUEUE_SIZE = 10
 """Batches that are prefetched by default."""
 
-_OF_KERAS_1 = {
+_KERAS_1_ARGUMENTS = {
     "samples_per_epoch": "steps_per_epoch, in batches",
     "nb_epoch": "epochs",
     "nb_val_samples": "validation_steps, in batches",
@@ -30,10 +30,10 @@ _OF_KERAS_1 = {
 }
 """Arguments of Keras 1, and their replacements."""
 
-_LET_GO_SECONDS = 10.0
+_JOIN_SECONDS = 10.0
 """How long the end of a call waits for the batch that a generator is making."""
 
-_WAIT_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 """How often a thread that waits on the queue checks whether the call has ended."""
 
 
@@ -94,7 +94,7 @@ def fit_generator(
     """
     with _Options(max_queue_size, workers, use_multiprocessing, old) as options:
         _warn("fit_generator", "fit", generator, options, shuffle)
-        if _is_plain(generator):
+        if _is_plain_iterator(generator):
             # Keras cannot shuffle a generator, and accepts no class_weight with one.
             here = {"shuffle": False}
             weigh, class_weight = class_weight, None
@@ -103,12 +103,12 @@ def fit_generator(
         return model.fit(
             options.data(generator, steps_per_epoch, "steps_per_epoch", shuffle, weigh),
             **here,
-            steps_per_epoch=_whole(steps_per_epoch),
+            steps_per_epoch=_rounded_up(steps_per_epoch),
             epochs=epochs,
             verbose=verbose,
             callbacks=callbacks,
             validation_data=options.validation(validation_data, validation_steps),
-            validation_steps=_whole(validation_steps),
+            validation_steps=_rounded_up(validation_steps),
             validation_freq=_list_or_number(validation_freq),
             class_weight=class_weight,
             initial_epoch=initial_epoch,
@@ -141,7 +141,7 @@ def evaluate_generator(
     with _Options(max_queue_size, workers, use_multiprocessing, old) as options:
         _warn("evaluate_generator", "evaluate", generator, options)
         data = options.data(generator, steps, "steps")
-        return model.evaluate(data, steps=_whole(steps), callbacks=callbacks, verbose=verbose)
+        return model.evaluate(data, steps=_rounded_up(steps), callbacks=callbacks, verbose=verbose)
 
 
 def predict_generator(
@@ -170,7 +170,7 @@ def predict_generator(
     with _Options(max_queue_size, workers, use_multiprocessing, old) as options:
         _warn("predict_generator", "predict", generator, options)
         data = options.data(generator, steps, "steps")
-        return model.predict(data, steps=_whole(steps), callbacks=callbacks, verbose=verbose)
+        return model.predict(data, steps=_rounded_up(steps), callbacks=callbacks, verbose=verbose)
 
 
 class _Options:
@@ -184,7 +184,7 @@ class _Options:
         old: Mapping[str, Any],
     ) -> None:
         for name in old:
-            new = _OF_KERAS_1.get(name)
+            new = _KERAS_1_ARGUMENTS.get(name)
             raise OptionError(f"Unknown argument {name}=." + (f" Use {new}." if new else ""))
         check_integer("max_queue_size", max_queue_size, 1)
         check_integer("workers", workers, 0)
@@ -216,7 +216,7 @@ class _Options:
         """The object to pass to `fit`, `evaluate` or `predict` in place of a generator."""
         if isinstance(generator, (Loader, ItemLoader, Dataset)):
             return generator
-        if not _is_plain(generator):
+        if not _is_plain_iterator(generator):
             return self._sequence(generator, shuffle)
         if steps is None:
             raise OptionError(f"A generator has no length: {name}= is required with a generator.")
@@ -262,7 +262,9 @@ class _Options:
 
 def _warn(old: str, new: str, generator: Any, options: _Options, shuffle: bool = False) -> None:
     call = "generator"
-    if not isinstance(generator, (Loader, ItemLoader, Dataset)) and not _is_plain(generator):
+    if not isinstance(generator, (Loader, ItemLoader, Dataset)) and not _is_plain_iterator(
+        generator
+    ):
         words = [f"workers={options.workers}"]
         words += ["processes=True"] * options.processes + ["shuffle=True"] * shuffle
         if options.max_queue_size != QUEUE_SIZE:
@@ -275,14 +277,14 @@ def _warn(old: str, new: str, generator: Any, options: _Options, shuffle: bool =
     )
 
 
-def _is_plain(generator: Any) -> bool:
+def _is_plain_iterator(generator: Any) -> bool:
     """Whether this is an iterator whose batches have no index."""
     # The iterators of ImageDataGenerator are also indexable.
     by_index = hasattr(type(generator), "__len__") and hasattr(type(generator), "__getitem__")
     return isinstance(generator, Iterator) and not by_index
 
 
-def _whole(steps: float | None) -> int | None:
+def _rounded_up(steps: float | None) -> int | None:
     """Rounds steps up as Keras 2 did: old programs give `len(x) / 32`."""
     return None if steps is None else math.ceil(steps)
 
@@ -320,15 +322,15 @@ class _ReadAhead:
         self._stopped.set()
         if not self._hangs:
             # The caller cannot use the generator again while the thread runs it.
-            self._thread.join(_LET_GO_SECONDS)
+            self._thread.join(_JOIN_SECONDS)
 
     def _take(self) -> Generator[Batch, None, None]:
         number, waited = 0, 0.0
         while not self._stopped.is_set():
             try:
-                kind, content = self._made.get(timeout=_WAIT_SECONDS)
+                kind, content = self._made.get(timeout=_POLL_SECONDS)
             except queue.Empty:
-                waited += _WAIT_SECONDS
+                waited += _POLL_SECONDS
                 if waited >= self._timeout:
                     raise self._hang_error(number) from None
                 continue
@@ -361,7 +363,7 @@ class _ReadAhead:
     def _put(self, kind: str, content: Any) -> bool:
         while not self._stopped.is_set():
             try:
-                self._made.put((kind, content), timeout=_WAIT_SECONDS)
+                self._made.put((kind, content), timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
             return True

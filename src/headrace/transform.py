@@ -22,15 +22,15 @@ class MapStep:
     """A map function, called with the parts of a batch, or with the batch as one tuple."""
 
     fn: MapFn
-    _takes_whole: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
+    _takes_one_argument: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, batch: tuple[Any, ...]) -> Any:
         """Applies the function to a batch."""
         parts = len(batch)
-        if parts not in self._takes_whole:
-            self._takes_whole[parts] = self._looks_for_whole(parts)
+        if parts not in self._takes_one_argument:
+            self._takes_one_argument[parts] = self._wants_one_argument(parts)
         try:
-            return self.fn(batch) if self._takes_whole[parts] else self.fn(*batch)
+            return self.fn(batch) if self._takes_one_argument[parts] else self.fn(*batch)
         except StopIteration as error:
             # A StopIteration would silently end the loop over the batches.
             raise DataError(f"Map function {self.name!r} raised StopIteration.") from error
@@ -57,7 +57,7 @@ class MapStep:
                 "again from the start, without resume."
             ) from error
 
-    def _looks_for_whole(self, parts: int) -> bool:
+    def _wants_one_argument(self, parts: int) -> bool:
         """Whether the function takes a batch of several parts as one argument."""
         try:
             signature = inspect.signature(self.fn)

@@ -27,7 +27,7 @@ from headrace.errors import (
     OptionError,
 )
 
-FAILURE, WRONG_USE, INTERRUPTED, READER_LEFT = 1, 2, 130, 141
+FAILURE, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 WRONG_USE_ERRORS = (
     OptionError,
     FieldNotFoundError,
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         del category
         text = " ".join(str(message).split())
         ours = Path(filename).is_relative_to(_PACKAGE)
-        _say(f"warning: {as_typed(text, command) if ours else text}")
+        _print_message(f"warning: {as_typed(text, command) if ours else text}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
@@ -80,16 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             debug = getattr(options, "debug", False)
             options.run(options)
         except KeyboardInterrupt:
-            _say("interrupted")
+            _print_message("interrupted")
             return INTERRUPTED
         except BrokenPipeError:
             # Otherwise Python reports a second BrokenPipeError when it flushes stdout at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return READER_LEFT
+            return BROKEN_PIPE
         except Exception as error:  # noqa: BLE001 every error becomes one line and an exit code
             if debug:
                 traceback.print_exc()
-            _say(f"error: {_one_line(error, command, debug)}")
+            _print_message(f"error: {_one_line(error, command, debug)}")
             return WRONG_USE if isinstance(error, WRONG_USE_ERRORS) else FAILURE
     return 0
 
@@ -125,5 +125,5 @@ def _one_line(error: Exception, command: argparse.ArgumentParser, debug: bool) -
     return " ".join(parts)
 
 
-def _say(text: str) -> None:
+def _print_message(text: str) -> None:
     print(f"headrace: {text}", file=sys.stderr)

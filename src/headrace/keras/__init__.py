@@ -32,7 +32,7 @@ class _KerasWatch(MetaPathFinder):
     """An import hook that wraps the loader of Keras and leaves all other modules alone."""
 
     def __init__(self) -> None:
-        self._looking = False
+        self._is_searching = False
 
     def find_spec(
         self,
@@ -40,13 +40,13 @@ class _KerasWatch(MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002 - the protocol's
         target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
     ) -> ModuleSpec | None:
-        if name != "keras" or self._looking:
+        if name != "keras" or self._is_searching:
             return None
-        self._looking = True
+        self._is_searching = True
         try:
             spec = importlib.util.find_spec(name)
         finally:
-            self._looking = False
+            self._is_searching = False
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 

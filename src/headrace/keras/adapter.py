@@ -16,8 +16,8 @@ from headrace.keras.internals import (
     DataAdapter,
     PartialBatchList,
     add_callback,
+    draws_ahead_on,
     learns_from_y,
-    looks_ahead_on,
     restored_epoch,
 )
 from headrace.loading import Batch, Batches, ItemLoader, Loader
@@ -168,7 +168,7 @@ class LoaderAdapter(DataAdapter):
         """
         import jax
 
-        ahead = int(looks_ahead_on(jax.default_backend()))
+        ahead = int(draws_ahead_on(jax.default_backend()))
         if not super_batch:
             yield from self._batches(ahead)
         else:

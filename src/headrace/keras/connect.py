@@ -80,7 +80,7 @@ def _get_data_adapter(
 ) -> Any:
     call = internals.running_call(sys._getframe(1))
     if not isinstance(x, (Loader, ItemLoader)):
-        if not _is_ours(x, y, sample_weight):
+        if not _is_dataset_or_matrix(x, y, sample_weight):
             return internals.get_data_adapter(
                 x,
                 y=y,
@@ -133,7 +133,7 @@ def _check_steps(steps: Any) -> None:
         raise OptionError(f"Expected a number of steps, or None for all batches. Received: {steps}")
 
 
-def _is_ours(x: Any, y: Any, sample_weight: Any) -> bool:
+def _is_dataset_or_matrix(x: Any, y: Any, sample_weight: Any) -> bool:
     """Whether x is a `Dataset`, or x, y or sample_weight holds an `HDF5Matrix`."""
     return isinstance(x, Dataset) or has_matrix(x, y, sample_weight)
 
@@ -179,7 +179,7 @@ def _train_validation_split(arrays: Any, validation_split: float) -> Any:
 
 def _check_distribution() -> None:
     """Refuses distributions in which each process would get all rows instead of its share."""
-    if internals.shared_out(keras.distribution.distribution()):
+    if internals.shards_data_itself(keras.distribution.distribution()):
         raise OptionError(
             "The distribution runs in several processes with auto_shard_dataset=True, and Keras "
             "does not shard a Headrace loader. Give each process its own part of the "

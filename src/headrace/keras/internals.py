@@ -20,13 +20,13 @@ __all__ = [
     "array_slicing",
     "data_adapters",
     "differences",
+    "draws_ahead_on",
     "get_data_adapter",
     "learns_from_y",
-    "looks_ahead_on",
     "merge_summaries",
     "restored_epoch",
     "running_call",
-    "shared_out",
+    "shards_data_itself",
     "train_validation_split",
 ]
 
@@ -98,35 +98,33 @@ def differences(adapter: type) -> tuple[list[str], list[str]]:
     """
     basic, single = [], []
     if data_adapters is None or get_data_adapter is None or DataAdapter is object:
-        basic.append("has no get_data_adapter() where it was")
+        basic.append("has moved get_data_adapter()")
     elif missing := ADAPTER_ARGUMENTS - set(inspect.signature(get_data_adapter).parameters):
         basic.append(f"calls get_data_adapter() without {', '.join(sorted(missing))}")
-    basic += _new_demands(adapter)
+    basic += _unknown_arguments(adapter)
     if missing := FIT_NAMES - _local_names(keras.Model.fit):
         basic.append(f"has no {', '.join(sorted(missing))} in fit()")
     if train_validation_split is None:
         single.append(
-            "has no train_validation_split() where it was: fit(validation_split=) beside an "
-            "HDF5Matrix reads all of it into memory"
+            "has moved train_validation_split(): fit(validation_split=) with an HDF5Matrix reads "
+            "the whole matrix into memory"
         )
     if not isinstance(getattr(keras.callbacks.CallbackList(), "callbacks", None), list):
         single.append(
-            "keeps its callbacks elsewhere: report() stops the clock when batches are handed out, "
-            "and JAX goes on computing"
+            "has moved the list of callbacks: the times in report() end when the last batch is "
+            "handed out, although JAX is still computing"
         )
     if merge_summaries is None:
-        single.append(
-            "has no merge_summaries() where it was: adapt() does not take a Discretization layer"
-        )
+        single.append("has moved merge_summaries(): adapt() does not accept a Discretization layer")
     if "_initial_epoch" not in _names_used(keras.Model.fit):
         single.append(
-            "does not keep the epoch of BackupAndRestore where it was: after a restart, give "
+            "has moved the epoch that BackupAndRestore restores: after a restart, give "
             "fit(initial_epoch=)"
         )
     return basic, single
 
 
-def _new_demands(adapter: type) -> list[str]:
+def _unknown_arguments(adapter: type) -> list[str]:
     """Arguments that trainers pass to methods of a data adapter and `adapter` does not take."""
     found = []
     for name, method in inspect.getmembers(DataAdapter, inspect.isfunction):
@@ -196,7 +194,7 @@ def add_callback(frame: FrameType | None, callback: keras.callbacks.Callback) ->
         found.append(callback)
 
 
-def looks_ahead_on(device: str) -> bool:
+def draws_ahead_on(device: str) -> bool:
     """Whether the JAX trainer draws the next batch before it trains on one, on this device type."""
     if device == "cpu":
         return False
@@ -233,7 +231,7 @@ def restored_epoch(model: Any) -> int:
     return getattr(model, "_initial_epoch", None) or 0
 
 
-def shared_out(distribution: Any) -> bool:
+def shards_data_itself(distribution: Any) -> bool:
     """Whether Keras expects the same data set in all processes, and shards it itself."""
     return bool(
         getattr(distribution, "_is_multi_process", False)

@@ -10,16 +10,16 @@ from headrace.errors import printable
 from headrace.formats import Description
 from headrace.resources import format_bytes
 
-_NARROWEST = 60
+_MIN_TOTAL_WIDTH = 60
 _GAP = "  "
 
 _HEADS = ("", "shape", "type", "in memory", "in file")
-_MOST_COLUMNS = (40, 30, 14, 12, 16)
+_MAX_WIDTHS = (40, 30, 14, 12, 16)
 """Maximum width of each column, in characters."""
 
-_FEWEST_COLUMNS = (14, 12, 8, 9, 9)
+_MIN_WIDTHS = (14, 12, 8, 9, 9)
 
-_MOST_ALIKE = 20
+_MAX_SHOWN = 20
 """Maximum number of pieces of advice that are shown separately if one command fixes them all."""
 
 
@@ -56,7 +56,7 @@ def to_text(found: Description, width: int, encoding: str | None) -> str:
         width: Width of the terminal, in columns.
         encoding: Encoding of the terminal. Characters that it lacks are escaped as well.
     """
-    width = max(width, _NARROWEST)
+    width = max(width, _MIN_TOTAL_WIDTH)
     strokes = _LINES if _shows(encoding, "".join(_LINES)) else _PLAIN
     known = found.document
     lines = [
@@ -177,8 +177,8 @@ def _members(item: Mapping[str, Any]) -> str:
     members = list(item.get("members", {}).items())
     if not members:
         return ""
-    shown = [f"{name} {dtype}" for name, dtype in members[:_MOST_ALIKE]]
-    more = f", and {len(members) - _MOST_ALIKE} more" if len(members) > _MOST_ALIKE else ""
+    shown = [f"{name} {dtype}" for name, dtype in members[:_MAX_SHOWN]]
+    more = f", and {len(members) - _MAX_SHOWN} more" if len(members) > _MAX_SHOWN else ""
     return f"{', '.join(shown)}{more}; a field by itself, such as {item['name']}[{members[0][0]!r}]"
 
 
@@ -215,12 +215,12 @@ def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
     number = 0
     for (language, command), ones in groups.items():
         first = number + 1
-        for one in ones[:_MOST_ALIKE]:
+        for one in ones[:_MAX_SHOWN]:
             number += 1
             yield from _item(number, one, width)
-        if len(ones) > _MOST_ALIKE:
+        if len(ones) > _MAX_SHOWN:
             number = first + len(ones) - 1
-            yield f"   and {len(ones) - _MOST_ALIKE:,} more (--json has them)"
+            yield f"   and {len(ones) - _MAX_SHOWN:,} more (--json has them)"
         if language:
             span = f" (for {first} to {number} together)" if number > first else ""
             yield f"   {'In Python' if language == 'python' else 'In a shell'}{span}:"
@@ -231,7 +231,7 @@ def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
 
 def _item(number: int, one: Mapping[str, Any], width: int) -> Iterator[str]:
     names = ", ".join(
-        _shorten(printable(name), _MOST_COLUMNS[0], "...") for name in one["datasets"][:3]
+        _shorten(printable(name), _MAX_WIDTHS[0], "...") for name in one["datasets"][:3]
     )
     more = ", ..." * (len(one["datasets"]) > 3)
     yield from _wrap("", f"{number}. {names}{more}: {one['kind'].replace('-', ' ')}", width, "   ")
@@ -254,9 +254,9 @@ def _columns(rows: Sequence[tuple[str, ...]], width: int) -> list[int]:
     """Widths of the columns: those of their widest cells, or less to fit into `width`."""
     sizes = [
         min(max(_width(row[i]) for row in [_HEADS, *rows]), most)
-        for i, most in enumerate(_MOST_COLUMNS)
+        for i, most in enumerate(_MAX_WIDTHS)
     ]
-    for i, fewest in enumerate(_FEWEST_COLUMNS):
+    for i, fewest in enumerate(_MIN_WIDTHS):
         over = sum(sizes) + len(_GAP) * (len(sizes) - 1) - width
         sizes[i] = max(min(sizes[i], fewest), sizes[i] - max(0, over))
     return sizes
