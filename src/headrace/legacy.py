@@ -219,7 +219,7 @@ class _Options:
         if not _is_plain_iterator(generator):
             return self._sequence(generator, shuffle)
         if steps is None:
-            raise OptionError(f"A generator has no length: {name}= is required with a generator.")
+            raise OptionError(f"A generator has no length: {name}= is needed with a generator.")
         if self.workers > 1 or self.processes:
             raise OptionError(
                 "A generator cannot use several workers: threads would have to wait for each "

@@ -110,7 +110,7 @@ class LoaderAdapter(DataAdapter):
         if len(parts) < 2 and learns_from_y(self._call):
             whose = "the batches of validation_data=" if self._call.validating else "these batches"
             raise OptionError(
-                f"{self._call.name}() compares predictions with y, and {whose} have x alone. Name "
+                f"{self._call.name}() compares predictions with y, and {whose} have only x. Name "
                 "the field to predict as y= when you create the data set, as in "
                 "from_hdf5(..., y=...), or return (x, y) from map()."
             )
@@ -149,7 +149,7 @@ class LoaderAdapter(DataAdapter):
             except (KeyError, TypeError, ValueError) as error:
                 raise TypeNotSupportedError(
                     f"Keras on {keras.backend.backend()} has no tensors of type {array.dtype}, "
-                    "which this batch holds. Convert the values to another dtype with map()."
+                    "which this batch holds. Convert the values to numbers of another dtype with map()."
                 ) from error
         return batch
 
