@@ -162,7 +162,7 @@ def test_text_is_refused_before_training(tmp_path):
     data = hr.from_hdf5(tmp_path / "text.h5", x="name", y="label")
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    with pytest.raises(TypeError, match="numbers"):
+    with pytest.raises(TypeError, match="numeric dtype"):
         model.fit(data.batch(10), verbose=0)
 
 

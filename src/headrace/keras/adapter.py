@@ -149,7 +149,7 @@ class LoaderAdapter(DataAdapter):
             except (KeyError, TypeError, ValueError) as error:
                 raise TypeNotSupportedError(
                     f"Keras on {keras.backend.backend()} has no tensors of type {array.dtype}, "
-                    "which this batch holds. Convert the values to numbers of another dtype with map()."
+                    "which this batch holds. Convert values to another numeric dtype with map()."
                 ) from error
         return batch
 
