@@ -1,1 +1,1 @@
-"""Benchmarks of Headrace and other loaders: `python -m benchmarks run`, then `report`."""
+"""Benchmarks of Headrace: `python -m benchmarks run`, then `report`."""

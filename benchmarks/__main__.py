@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks run` measures, `python -m benchmarks report` shows."""
+"""The command line: `python -m benchmarks run` measures, `report` shows."""
 
 import argparse
 import shlex

@@ -1,4 +1,4 @@
-"""The cold benchmark: data larger than memory, compared with the disk's and decoder's speed.
+"""The cold benchmark: data larger than memory, read from the disk.
 
 Each run starts after the file is dropped from the page cache. A memory limit, which the kernel
 enforces, prevents the file from being cached again.

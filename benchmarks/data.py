@@ -1,4 +1,4 @@
-"""The files that the benchmarks read, made once, with the row number stored in each row.
+"""The files that the benchmarks read, with the row number stored in each row.
 
 Images are smooth random colour fields with noise, in steps of 4. Like photographs, they shrink
 about 1.5-fold with gzip, and contain little repetition. Counts are small 16-bit numbers, often

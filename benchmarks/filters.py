@@ -1,4 +1,4 @@
-"""The filters benchmark: chunks of 64 rows with each filter, and the ceiling of its decoder."""
+"""The filters benchmark: chunks with each filter, and its decoder's ceiling."""
 
 from pathlib import Path
 from typing import Any

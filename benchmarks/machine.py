@@ -1,4 +1,4 @@
-"""The machine that runs the benchmarks: description, CPU usage, memory, page cache."""
+"""The machine of the benchmarks: description, CPU usage, memory, page cache."""
 
 import mmap
 import os

@@ -1,4 +1,4 @@
-"""The pack benchmark: packing, compared with only reading and only writing the data."""
+"""The pack benchmark: packing, compared with only reading and only writing."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The plot of the read benchmark: bars of samples a second, coloured by shuffle quality."""
+"""The plot of the read benchmark: bars of speed, coloured by shuffle quality."""
 
 from pathlib import Path
 from typing import Any

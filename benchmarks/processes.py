@@ -1,4 +1,4 @@
-"""The processes benchmark: transfer of batches from worker processes to the parent."""
+"""The processes benchmark: transfer of batches from worker processes."""
 
 from collections.abc import Iterator
 from functools import partial

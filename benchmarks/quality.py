@@ -1,4 +1,4 @@
-"""Shuffle quality: how well the order of samples mixes data that is sorted by class."""
+"""Shuffle quality: how well an order mixes data that is sorted by class."""
 
 from typing import Any
 

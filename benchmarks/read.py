@@ -1,4 +1,4 @@
-"""The read benchmark: speed, shuffle quality, CPU time and memory of all contestants."""
+"""The read benchmark: speed, shuffle quality, CPU time and memory of loaders."""
 
 from collections.abc import Iterator
 from pathlib import Path

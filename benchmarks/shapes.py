@@ -1,4 +1,4 @@
-"""The shapes benchmark: samples of 4 bytes to 10 MB, each compared with its ceiling."""
+"""The shapes benchmark: samples of 4 bytes to 10 MB, each with its ceiling."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Summaries of runs: a line for each contestant of the read benchmark, speeds by round."""
+"""Summaries of runs of the read benchmark, and speeds by round."""
 
 import math
 from dataclasses import dataclass

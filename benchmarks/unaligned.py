@@ -1,4 +1,4 @@
-"""The unaligned benchmark: images, masks and labels whose chunks end at different rows."""
+"""The unaligned benchmark: fields whose chunks end at different rows."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Trains on handwritten digits from an HDF5 file that is larger than the memory budget.
+"""Trains on handwritten digits in an HDF5 file larger than the memory budget.
 
 The 1,797 scans of scikit-learn are split first: every fifth scan of each digit is kept aside for
 validation. From the other scans, random shifts, rotations, scalings and noise make the training

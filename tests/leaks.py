@@ -1,4 +1,4 @@
-"""Finds leaked files and threads of failed calls, and interrupts calls at chosen points."""
+"""Finds leaked files and threads, and interrupts calls at chosen points."""
 
 import gc
 import sys

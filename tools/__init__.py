@@ -1,1 +1,1 @@
-"""Programs that make the map of files and the documentation site, and test packages."""
+"""Programs that make the map of files and the site, and test packages."""

@@ -1,4 +1,4 @@
-"""Writes `docs/map.md`: every file of the package with the first line of its docstring.
+"""Writes `docs/map.md`: the first docstring line of every file of the package.
 
 `make map` runs it. A test checks that the page is the output of `make_map`.
 """

@@ -1,4 +1,4 @@
-"""Copies the pages of the documentation site to one folder, with links that work there.
+"""Copies the pages of the documentation site to one folder, and fixes links.
 
 In the repository, documents link to each other by their paths, and some of them are outside
 `docs/`. `make docs` runs this program, and builds the site from `build/docs`.

@@ -1,4 +1,4 @@
-"""`make package`: builds the wheel and the sdist, installs each, and trains with it.
+"""`make package`: builds the wheel and the sdist, and tests both.
 
 Each is installed into a new environment that takes only the dependencies from the environment that
 runs this program. The test therefore uses the package as `pip install headrace` installs it, and

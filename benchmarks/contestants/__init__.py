@@ -1,4 +1,4 @@
-"""The contestants: ways to read the benchmark files, in one module for each library.
+"""The contestants: ways to read the benchmark files, a module for each library.
 
 An opener of a module takes a `ReadJob` and returns a `Reader`. Modules import large libraries at
 the top, since imports are not timed and opening the data is.

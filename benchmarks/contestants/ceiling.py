@@ -1,4 +1,4 @@
-"""The ceiling of reading: threads read and decode every chunk once, in file order.
+"""The ceiling of reading: threads decode every chunk once, in file order.
 
 The batches are pieces of about 1.5 MB in reused buffers, without new arrays for batches, shuffling
 or gathering of rows.

@@ -1,4 +1,4 @@
-"""PyTorch's DataLoader: worker processes over an h5py file, and tensors in memory."""
+"""PyTorch's DataLoader: worker processes over an h5py file, tensors in memory."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Connects loaders to Keras: wraps `get_data_adapter`, checks the arguments of `fit`.
+"""Connects loaders to Keras: wraps `get_data_adapter`, checks arguments of `fit`.
 
 On every backend Keras calls one function, `get_data_adapter`, with the data arguments of `fit`,
 `evaluate` or `predict`. `connect` wraps it, so that Headrace alone decides order and prefetching,

@@ -1,4 +1,4 @@
-"""A Keras callback that tells the loader when the model has finished computing an epoch."""
+"""A Keras callback that stops the loader's clock at the end of an epoch."""
 
 import weakref
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The private parts of Keras that Headrace uses, and checks that this Keras version has them.
+"""Private parts of Keras that Headrace uses, and checks that they exist.
 
 None of these is public API, so any release of Keras may change them. `differences` compares them
 with the imported Keras. If a release has moved one, the user gets a warning that names the features
