@@ -31,7 +31,7 @@ def write(records: Records, folder: Path) -> Path:
 def _page(records: Records, has_plot: bool) -> Iterator[str]:
     yield "# Results"
     yield ""
-    yield "Made by `python -m benchmarks report`; README.md says what is measured, and how."
+    yield "Made by `python -m benchmarks report`; README.md explains the measurements."
     if any(record["quick"] for record in records.values()):
         yield from ("", "**From a quick run on tiny data: the figures mean nothing.**")
     yield from _targets(records)

@@ -104,8 +104,8 @@ def steps_section(record: dict[str, Any], _: bool) -> Iterator[str]:
     versions = ", ".join(sorted({run["keras"] for run in runs}))
     text = (
         f"Epochs of {record['settings']['step_batches']:,} batches of {BATCH} rows, a model of one "
-        f"dense unit on JAX, Keras {versions}. `steps_per_execution` takes several steps to a "
-        "call; from Keras 3.16 on they come in one array."
+        f"dense unit on JAX, Keras {versions}. `steps_per_execution` takes several steps in a "
+        "call; from Keras 3.16 on, one array holds their batches."
     )
     rows = []
     for found in runs:

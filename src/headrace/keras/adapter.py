@@ -174,7 +174,7 @@ class LoaderAdapter(DataAdapter):
         else:
             for several in self._several(ahead, super_batch):
                 yield PartialBatchList(several) if isinstance(several, list) else several
-        # A trainer that draws ahead ends this generator just before it trains on the last batch.
+        # A trainer that draws ahead finds the end of the data before it trains on the last batch.
         if self._training and self._stream is not None:
             self._stream.settle()
 
