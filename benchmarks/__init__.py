@@ -1,1 +1,1 @@
-"""Benchmarks of Headrace beside its peers: `python -m benchmarks run`, then `report`."""
+"""Benchmarks of Headrace: `python -m benchmarks run`, then `report`."""

@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks run` measures, `python -m benchmarks report` shows."""
+"""The command line: `python -m benchmarks run` measures, `report` shows."""
 
 import argparse
 import shlex
@@ -74,7 +74,7 @@ LISTS = ("contestants", "cases", "caches")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command, or without one both; gives 0, or 1 if a contestant failed."""
+    """Runs a command, or both if none is given; returns 1 if a contestant failed, else 0."""
     arguments = sys.argv[1:] if arguments is None else arguments
     status = 0
     for line in [arguments] if arguments else [["run"], ["report"]]:
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Each part is kept as soon as it is measured: a full run takes more than an hour."""
+    """Measures the parts; saves each record at once, since a full run takes over an hour."""
     settings = _settings(options)
     failures = 0
     for part in options.only or (QUICK_PARTS if options.quick else PARTS):
@@ -132,12 +132,12 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _records(options: argparse.Namespace) -> Path:
-    """Quick runs are no records: they stay with the data, which is not kept."""
+    """The folder of the records; those of quick runs go to the data folder, which git ignores."""
     return options.data / "quick" if options.quick else HERE / "records"
 
 
 def _shown(options: argparse.Namespace) -> str:
-    """The arguments that matter to the figures: not where files are kept."""
+    """The arguments that influence the figures, without those that name folders."""
     words = ["--quick"] if options.quick else []
     for name in ("only", *LISTS):
         values = getattr(options, name)

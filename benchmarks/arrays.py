@@ -1,4 +1,4 @@
-"""The arrays benchmark: images in memory, in a uniform permutation."""
+"""The arrays benchmark: images in memory, shuffled by a uniform permutation."""
 
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ NAMES = (
     TAKE.name,
 )
 LAYOUT = "contiguous"
-"""The file that fills the arrays."""
+"""The file that the arrays are loaded from."""
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Measures all contestants; gives what `measure_entries` gives."""
+    """Measures all contestants; returns the result of `measure_entries`."""
     missing, skipped = absent({name: CONTESTANTS[name] for name in NAMES}, settings)
     case = Case(LAYOUTS[LAYOUT], settings.rows, settings.batch, settings.memory)
     there = [name for name in NAMES if name not in missing.keys() | skipped.keys()]

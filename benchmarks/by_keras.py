@@ -1,4 +1,4 @@
-"""What `fit` of Keras does with an object that gives batches, and with arrays; on JAX."""
+"""Iterates over batch objects and arrays in the same way as Keras' `fit` on JAX."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from benchmarks.ways import Batch, Epoch
 
 
 class Sequence(keras.utils.PyDataset):
-    """An old `Sequence`, with the base class of today."""
+    """A Keras 2 `Sequence`, wrapped in a Keras 3 `PyDataset`."""
 
     def __init__(self, items: Any, **options: Any) -> None:
         super().__init__(**options)
@@ -32,7 +32,7 @@ class Sequence(keras.utils.PyDataset):
 
 
 def run_sequence(items: Any, shuffle: bool, **options: Any) -> Epoch:
-    """Epochs of batches as the trainer gets them."""
+    """A function that iterates over an epoch as Keras' trainer does."""
     adapter = data_adapters.get_data_adapter(x=Sequence(items, **options), shuffle=shuffle)
 
     def epoch() -> Iterator[Batch]:
@@ -44,7 +44,7 @@ def run_sequence(items: Any, shuffle: bool, **options: Any) -> Epoch:
 
 
 def run_arrays(**arguments: Any) -> Iterator[Batch]:
-    """An epoch of batches of arrays, or of what takes their place, as `fit` is given them."""
+    """An epoch of batches from `fit`'s data arguments, as Keras' trainer gets them."""
     adapter = data_adapters.get_data_adapter(**arguments)
-    adapter.on_epoch_end()  # as fit resets it before the first epoch
+    adapter.on_epoch_end()  # fit calls it before the first epoch, too
     yield from adapter.get_jax_iterator()

@@ -1,6 +1,7 @@
-"""The cold benchmark: data larger than a real memory limit, beside what disk and decoder allow.
+"""The cold benchmark: data larger than memory, read from the disk.
 
-Before each run the file is dropped from the page cache, and the limit keeps it from coming back.
+Each run starts after the file is dropped from the page cache. A memory limit, which the kernel
+enforces, prevents the file from being cached again.
 """
 
 import os
@@ -32,14 +33,14 @@ TASKS = {
     "chunked": (IN_ORDER, HEADRACE),
     "contiguous": (IN_ORDER, HEADRACE, AT_RANDOM, HEADRACE_EXACT),
 }
-"""What is measured at each file, in this order."""
+"""The ways of reading that are measured for each file, in this order."""
 
 READERS = {IN_ORDER: 8, AT_RANDOM: 32}
-"""Threads that keep the disk busy."""
+"""Number of reading threads, enough to keep the disk busy."""
 
 BLOCK_BYTES = 1 << 20
 DECODER_ROWS = 16_384
-"""Rows of a file that stays in the page cache."""
+"""Rows in the file for the decoder, which has to fit in the page cache."""
 
 
 class Run(NamedTuple):
@@ -82,7 +83,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Reads from the disk as fast as it can; in a process of its own, inside the group."""
+    """Reads from the disk as fast as possible; runs in a process inside the control group."""
     path = Path(job["path"])
     with h5py.File(path, "r") as file:
         image = file["image"]
@@ -143,7 +144,7 @@ def _measure_run(run: Run, settings: Settings, folder: Path, group: Path) -> dic
 
 
 def _read_all(path: Path, offsets: np.ndarray, size: int, threads: int) -> None:
-    """Reads `size` bytes at each offset; each thread takes the next one."""
+    """Reads `size` bytes at each offset; the threads share one queue of offsets."""
     descriptor = os.open(path, os.O_RDONLY)
     if size < BLOCK_BYTES:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)

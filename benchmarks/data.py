@@ -1,10 +1,10 @@
-"""The files that are read: made once, of rows that carry their number.
+"""The files that the benchmarks read, with the row number stored in each row.
 
-Images are smooth random colour fields with noise, in steps of 4: gzip shrinks them about
-1.5-fold, as it does photographs, and hardly any of that is repetition. Counts are 16-bit
-numbers as a detector gives them, small and often zero: data for filters that find nothing
-in such images. The first 8 bytes of a row are its number, so that work can be checked;
-rows of 4 bytes are their numbers.
+Images are smooth random colour fields with noise, in steps of 4. Like photographs, they shrink
+about 1.5-fold with gzip, and contain little repetition. Counts are small 16-bit numbers, often
+zero, as detectors give them; they are for filters that cannot compress such images. The first
+8 bytes of a row are its number, so that the contestants' output can be checked. A row of 4 bytes
+is its number.
 """
 
 import os
@@ -39,12 +39,12 @@ class Stored:
     """How the rows of a file are stored.
 
     Attributes:
-        name: In file names and records.
-        title: As it is shown.
+        name: The name in file names and records.
+        title: The name in tables.
         chunk_rows: Rows in a chunk; 0 stores them contiguously.
-        filters: What h5py takes for the chunks' filters.
+        filters: The arguments of h5py's `create_dataset` for the filters.
         plugin: Whether h5py needs the package hdf5plugin for them.
-        shape: Of a row.
+        shape: Shape of a row.
         dtype: "uint8" for images, "uint16" for counts, "int32" for row numbers alone.
         label_rows: Labels in a chunk with gzip; 0 stores them contiguously.
         mask_rows: Masks in a chunk with gzip; 0 leaves masks out.
@@ -62,12 +62,12 @@ class Stored:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row, without those of label and mask."""
+        """Bytes of a row, without label and mask."""
         return prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The datasets that a sample is made of."""
+        """The datasets that form a sample."""
         if not self.shape:
             return ("image",)
         return ("image", "label", "mask") if self.mask_rows else ("image", "label")
@@ -85,24 +85,24 @@ LAYOUTS = {
 
 
 def image_file(folder: Path, stored: Stored, rows: int, sort: bool = False) -> Path:
-    """The path of a file of rows, made now if it is not there.
+    """The path of a file of rows, which is made if it does not exist.
 
-    Datasets: `image (rows, *shape)`; unless rows are numbers alone, `label (rows,) int64`,
-    `checksum (rows,) uint64`, the `row_checksums` of the images, and, if asked for,
-    `mask (rows, 32, 32, 1) uint8`.
+    The file has the dataset `image (rows, *shape)`. Unless a row is a single number, it also has
+    `label (rows,) int64` and `checksum (rows,) uint64` (the `row_checksums` of the images), and,
+    if `stored` has masks, `mask (rows, 32, 32, 1) uint8`.
 
     Args:
-        folder: Where files are kept.
-        stored: What the rows are, and how they are stored.
-        rows: How many.
-        sort: Rows sorted by label, else in random order; classes are equally large.
+        folder: The folder of the files.
+        stored: The content of the rows, and their storage.
+        rows: Number of rows.
+        sort: Sort rows by label; otherwise labels are in random order. Classes have equal sizes.
     """
     path = folder / f"images-{stored.name}-{rows}{'-sorted' if sort else ''}.h5"
     return made_once(path, lambda temporary: _write(temporary, stored, rows, sort))
 
 
 def made_once(path: Path, write: Callable[[Path], None]) -> Path:
-    """A path at which there is a file, now if not before; `write` takes where to write it."""
+    """Makes the file `path` if it does not exist: `write(temporary)`, then a rename."""
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def made_once(path: Path, write: Callable[[Path], None]) -> Path:
 
 
 def row_numbers(images: Rows) -> npt.NDArray[np.uint64]:
-    """The row number that each image carries in its first 8 bytes, or is."""
+    """The row numbers, which are the first 8 bytes of each image, or the rows themselves."""
     if images.ndim == 1:
         return images.astype(np.uint64)
     flat = images.reshape(len(images), -1).view(np.uint8)
@@ -124,13 +124,13 @@ def row_numbers(images: Rows) -> npt.NDArray[np.uint64]:
 
 
 def row_checksums(images: Rows) -> npt.NDArray[np.uint64]:
-    """A checksum of each image that depends on every byte and its place."""
+    """A checksum of each image that depends on the value and position of every byte."""
     words = np.ascontiguousarray(images).reshape(len(images), -1).view(np.uint64)
     return words @ _weights(words.shape[1])
 
 
 def make_images(first: int, count: int, shape: tuple[int, ...] = SHAPE) -> Rows:
-    """Images number `first .. first + count - 1`; the same at every call."""
+    """The images `first` to `first + count - 1`, the same in every call."""
     height, width, channels = shape
     rng = np.random.default_rng([0, first])
     corners = rng.normal(128, 40, (count, _GRID, _GRID, channels)).astype(np.float32)
@@ -142,14 +142,14 @@ def make_images(first: int, count: int, shape: tuple[int, ...] = SHAPE) -> Rows:
 
 
 def make_counts(first: int, count: int, shape: tuple[int, ...]) -> Rows:
-    """Counts number `first .. first + count - 1`: some rows are brighter than others."""
+    """The counts `first` to `first + count - 1`, with a random mean for each row."""
     rng = np.random.default_rng([1, first])
     brightness = rng.exponential(_COUNT, (count, *(1 for _ in shape)))
     return _numbered(rng.poisson(brightness, (count, *shape)).astype(np.uint16), first)
 
 
 def make_labels(rows: int, sort: bool) -> npt.NDArray[np.int64]:
-    """Class numbers below `CLASSES`, in equal parts, sorted or in random order."""
+    """Class numbers below `CLASSES`, equally frequent, sorted or in random order."""
     labels = np.arange(rows) * CLASSES // rows
     return labels if sort else np.random.default_rng(2).permutation(labels)
 
@@ -182,11 +182,11 @@ def _weights(words: int) -> npt.NDArray[np.uint64]:
 
 def _write(path: Path, stored: Stored, rows: int, sort: bool) -> None:
     if stored.plugin:
-        import hdf5plugin  # noqa: F401 - gives h5py its filters
+        import hdf5plugin  # noqa: F401 - registers its filters with h5py
 
     slab = max(1, _SLAB_BYTES // stored.row_bytes)
     if stored.chunk_rows:
-        # No chunk is written twice.
+        # Whole chunks, so that no chunk is written twice.
         slab = max(1, slab // stored.chunk_rows) * stored.chunk_rows
     with h5py.File(path, "w") as file:
         shape = (rows, *stored.shape)
@@ -209,7 +209,7 @@ def _write(path: Path, stored: Stored, rows: int, sort: bool) -> None:
 
 
 def show_progress(path: Path, done: int, total: int) -> None:
-    """How far the making of a file is, for a person at a terminal."""
+    """Prints the progress of making a file, if stderr is a terminal."""
     if sys.stderr.isatty():
         name = path.name.split(".")[0]
         end = "\n" if done == total else ""

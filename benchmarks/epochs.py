@@ -1,4 +1,4 @@
-"""Reads whole epochs of a file as a `ReadJob` says, in a process of its own."""
+"""Reads epochs of a file according to a `ReadJob`; runs in a separate process."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from benchmarks import machine
 from benchmarks.contestants import CONTESTANTS, Opener, ReadJob
 from benchmarks.data import CHUNK_ROWS
 from benchmarks.quality import shuffle_quality
-from benchmarks.work import Handed, check
+from benchmarks.work import RecordedEpoch, check
 from benchmarks.worker import Signal
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Reads, and makes sure that every sample came once; gives figures for the record."""
+    """Reads, checks that every sample came once, and returns figures for the record."""
     order = ReadJob(**job)
     opener = CONTESTANTS[order.contestant].load()
     return (_run_inspection if order.inspect else _run_timed)(order, opener, signal)
@@ -22,34 +22,34 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
 
 def _run_inspection(order: ReadJob, opener: Opener, signal: Signal) -> dict[str, Any]:
     labelled = "label" in order.fields
-    handed = Handed(order.rows, labels=labelled, checksums=labelled)
+    recorded = RecordedEpoch(order.rows, labels=labelled, checksums=labelled)
     signal("ready")
     reader = opener(order)
-    handed.consume(reader.epoch(0), order.limit)
+    recorded.consume(reader.epoch(0), order.limit)
     signal("done")
-    check(handed, Path(order.path), whole=order.limit is None)
-    result = {"rows": len(handed), "report": reader.report()}
+    check(recorded, Path(order.path), whole=order.limit is None)
+    result = {"rows": len(recorded), "report": reader.report()}
     if order.judge:
-        assert handed.labels is not None
-        rows = handed.rows.astype(np.int64)
+        assert recorded.labels is not None
+        rows = recorded.rows.astype(np.int64)
         result["quality"] = shuffle_quality(
-            rows, handed.labels, order.rows, order.batch, CHUNK_ROWS
+            rows, recorded.labels, order.rows, order.batch, CHUNK_ROWS
         )
     return result
 
 
 def _run_timed(order: ReadJob, opener: Opener, signal: Signal) -> dict[str, Any]:
-    handed = Handed(order.rows, labels="label" in order.fields)
+    recorded = RecordedEpoch(order.rows, labels="label" in order.fields)
     epochs = 0
 
     def run_epoch() -> machine.Usage:
-        """What the next epoch used; the check of its work is left out."""
+        """Time and CPU time of the next epoch, without the check of its samples."""
         nonlocal epochs
-        handed.clear()
+        recorded.clear()
         begin = machine.Usage.now()
-        handed.consume(reader.epoch(epochs), order.limit)
+        recorded.consume(reader.epoch(epochs), order.limit)
         used = machine.Usage.now() - begin
-        check(handed, Path(order.path), whole=order.limit is None)
+        check(recorded, Path(order.path), whole=order.limit is None)
         epochs += 1
         return used
 
@@ -57,13 +57,13 @@ def _run_timed(order: ReadJob, opener: Opener, signal: Signal) -> dict[str, Any]
     opened = machine.Usage.now()
     reader = opener(order)
     used = run_epoch()
-    first_batch = handed.first - opened.wall
+    first_batch = recorded.first - opened.wall
     if order.warm_up:
         used = run_epoch()
-    rows = len(handed)
+    rows = len(recorded)
     while used.wall < order.seconds:
         used += run_epoch()
-        rows += len(handed)
+        rows += len(recorded)
     return {
         "rows": rows,
         "epochs": epochs - order.warm_up,

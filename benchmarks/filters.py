@@ -1,4 +1,4 @@
-"""The filters benchmark: chunks of 64 rows behind each filter, and the ceiling of its decoder."""
+"""The filters benchmark: chunks with each filter, and its decoder's ceiling."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from benchmarks.rounds import DECODE, SHUFFLED, SLICES, Case, Entry, Say, measur
 from benchmarks.settings import Settings
 
 COUNTS = {"shape": (32, 48), "dtype": "uint16"}
-"""As many bytes as an image has."""
+"""A row of counts has as many bytes as an image."""
 
-# The numbers of the filters, and their parameters as hdf5plugin would set them.
+# The filter IDs, with the parameters that hdf5plugin would set.
 _ZSTD = {"compression": 32015, "compression_opts": (3,)}
 _LZ4 = {"compression": 32004, "compression_opts": (0,)}
 _BLOSC_LZ4_BITS = {"compression": 32001, "compression_opts": (0, 0, 0, 0, 5, 2, 1)}
@@ -47,7 +47,7 @@ FILES = {
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Measures Headrace, the ceiling and h5py at each file; gives what `measure_entries` gives."""
+    """Measures Headrace, the ceiling and h5py on each file, with `measure_entries`."""
     entries = [
         Entry(contestant, Case(stored, settings.rows, settings.batch, settings.memory))
         for stored in FILES.values()

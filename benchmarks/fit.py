@@ -1,4 +1,4 @@
-"""The fit benchmark: an epoch of training from the gzip file beside one from arrays in RAM."""
+"""The fit benchmark: training epochs from the gzip file, and from arrays in RAM."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Times epochs of both ways in turn, as many rounds as asked for."""
+    """Times epochs of both ways alternately, for `settings.repeat` rounds."""
     result: dict[str, Any] = {"runs": [], "missing": {}, "failed": []}
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
@@ -50,13 +50,13 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Trains as a job says; in a process of its own."""
+    """Trains according to a job; runs in a separate process."""
     os.environ["KERAS_BACKEND"] = BACKEND
     os.environ["JAX_PLATFORMS"] = "cpu"
     import keras
 
     class Clock(keras.callbacks.Callback):
-        """Seconds that each epoch took."""
+        """Measures the seconds of each epoch."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -75,7 +75,7 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
     options = {"epochs": job["epochs"], "verbose": 0, "callbacks": [clock]}
     history, report = WAYS[job["way"]](job, options)
     return {
-        # The first epoch compiles.
+        # Without the first epoch, which compiles.
         "epoch_seconds": [round(seconds, 4) for seconds in clock.seconds[1:]],
         "loss": history.history["loss"][-1],
         "report": report,
@@ -104,7 +104,7 @@ WAYS = {HEADRACE: _fit_headrace, ARRAYS: _fit_arrays}
 
 
 def _model(job: dict[str, Any]) -> tuple[Any, Any]:
-    """The network that `headrace fit` picks for these images, and the data set."""
+    """The baseline network that `headrace fit` builds for these images, and the data set."""
     import headrace as hr
     from headrace.baseline import build
 

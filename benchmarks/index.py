@@ -1,4 +1,4 @@
-"""The index benchmark: how soon a file of very many chunks can be read, and what that holds."""
+"""The index benchmark: time and memory to open a file of a million chunks."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ from benchmarks.settings import Settings
 from benchmarks.worker import Signal
 
 FILES = {"b-tree": "earliest", "fixed-array": "latest"}
-"""How HDF5 itself keeps the index, and the `libver` that makes it so."""
+"""Type of HDF5's own chunk index -> the `libver` of h5py that selects it."""
 
 ROW_BYTES = 16
 BATCH = 32
@@ -28,11 +28,11 @@ Say = Callable[[str], None]
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Opens each file in turn, as many rounds as asked for.
+    """Opens each file in turn, for `settings.repeat` rounds.
 
     Returns:
-        `runs` (timed), `inspections` (bytes that Python and NumPy hold, which tracing counts and
-        slows down), `failed`.
+        `runs` (timed), `inspections` (bytes that Python and NumPy hold; untimed, since tracing of
+        memory slows the process down), `failed`.
     """
     result: dict[str, Any] = {"runs": [], "inspections": [], "failed": []}
     names = [name for name in FILES if not settings.cases or name in settings.cases]
@@ -55,7 +55,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Opens a file; in a process of its own."""
+    """Opens a file; runs in a separate process."""
     import headrace.sources.hdf5  # noqa: F401 - imports are not timed
 
     signal("ready")
@@ -112,7 +112,7 @@ WAYS = {HEADRACE: _open_headrace, H5PY: _open_h5py, TRACED: _trace_headrace}
 
 
 def _private_bytes() -> int:
-    """Memory of this process that holds data, 0 where that can't be measured."""
+    """Anonymous and shared memory of this process, in bytes; 0 if it cannot be measured."""
     return machine.tree_memory(os.getpid())["private"] if machine.can_measure_memory() else 0
 
 

@@ -1,8 +1,7 @@
-"""The memory benchmark: an epoch over files 8 times larger than a real memory limit.
+"""The memory benchmark: an epoch over files 8 times larger than a memory limit.
 
-The limit is the kernel's, on the process group, with the page cache counted. A
-control that loads the file as a whole must be killed by it, or the limit shows
-nothing.
+The kernel enforces the limit on a control group, and counts the page cache. To show that the limit
+works, a control run loads the whole file, and the kernel must kill it.
 """
 
 import os
@@ -27,15 +26,15 @@ Say = Callable[[str], None]
 
 
 class NotPossible(Exception):
-    """Why a memory limit can't be set here."""
+    """A memory limit cannot be set on this system; the message says why."""
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
     """Runs an epoch of Headrace, and the control, under the limit.
 
     Returns:
-        `runs`, each with `finished`, rows, the peak of the group and the loader's
-        report; or `skipped` with the reason.
+        `runs`, each with `finished`, the number of rows, the group's peak and the loader's report;
+        or `skipped` with the reason.
     """
     result: dict[str, Any] = {"runs": [], "skipped": {}}
     rows = -(-TIMES_LARGER * settings.limit_bytes // ROW_BYTES)
@@ -56,7 +55,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Reads an epoch; in a process of its own, inside the group."""
+    """Reads an epoch; runs in a process inside the control group."""
     read = WAYS[job["way"]]
     seen = np.zeros(job["rows"], np.bool_)
     signal("ready")
@@ -76,7 +75,7 @@ def _run_limited(
         "batch": settings.batch,
         "memory": settings.limit_memory,
     }
-    # Pages that are cached already are charged to the process that read them first.
+    # Pages that are already cached are not charged to this group, so drop them.
     counted = machine.can_drop_page_cache() is None
     prepare = partial(machine.drop_page_cache, path) if counted else None
     facts = {"rows": rows, "decoded_bytes": rows * ROW_BYTES, "limit_bytes": settings.limit_bytes}
@@ -112,10 +111,11 @@ WAYS = {HEADRACE: _read_headrace, CONTROL: _read_whole}
 
 @contextmanager
 def memory_group(limit: int) -> Iterator[Path]:
-    """A control group with a memory limit; the folder that a process enters it by.
+    """Makes a control group with a memory limit, and yields its folder.
 
     Raises:
-        NotPossible: If this system has no such groups, or they may not be made.
+        NotPossible: If this system has no control groups, or does not allow this process to make
+            one.
     """
     parent, settings = _parent_group(limit)
     group = parent / f"headrace-benchmark-{os.getpid()}"
@@ -134,7 +134,7 @@ def memory_group(limit: int) -> Iterator[Path]:
 
 
 def _parent_group(limit: int) -> tuple[Path, dict[str, str]]:
-    """Where a group can be made, and what to write into it, in either version of cgroups."""
+    """The parent folder for a new group, and the settings to write, for cgroup v1 or v2."""
     root = Path("/sys/fs/cgroup")
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
@@ -144,14 +144,14 @@ def _parent_group(limit: int) -> tuple[Path, dict[str, str]]:
     if "memory" in paths:
         base = root / "memory"
         return _existing(base / paths["memory"], base), {"memory.limit_in_bytes": str(limit)}
-    # In version 2 a group that holds processes can't have groups below it: make a sibling.
+    # In version 2 a group with processes cannot have subgroups, so the new group is a sibling.
     own = _existing(root / paths.get("", ""), root)
     parent = own if own == root else own.parent
     return parent, {"memory.max": str(limit), "memory.swap.max": "0"}
 
 
 def _existing(folder: Path, root: Path) -> Path:
-    """In a container the path may be the host's: then only the root is there."""
+    """`folder`, or `root` if it does not exist: in a container, /proc may name a host path."""
     return folder if folder.exists() else root
 
 

@@ -1,4 +1,4 @@
-"""The machine under the benchmark: what it is, what else it does, its page cache."""
+"""The machine of the benchmarks: description, CPU usage, memory, page cache."""
 
 import mmap
 import os
@@ -11,7 +11,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 CORES = 2
-"""Contestants are pinned to this many cores."""
+"""Number of cores that contestants are pinned to."""
 
 PACKAGES = (
     "headrace",
@@ -46,7 +46,7 @@ def describe() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The installed version of each library that takes part."""
+    """The installed version of each library that the benchmarks use."""
     found = {}
     for name in PACKAGES:
         try:
@@ -64,7 +64,7 @@ def cores() -> list[int]:
 
 
 def pin() -> None:
-    """Pins this process, and the ones it starts, to `cores()`."""
+    """Pins this process, and the processes that it starts, to `cores()`."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores())
 
@@ -75,16 +75,17 @@ def can_drop_page_cache() -> str | None:
 
 
 def drop_page_cache(path: Path) -> None:
-    """Makes the next read of a file come from the disk."""
+    """Drops a file from the page cache, so that the next read comes from the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def fill_page_cache(path: Path) -> mmap.mmap:
-    """Has all pages of a file in memory.
+    """Reads a file into the page cache, and maps it.
 
-    Gives a mapping: while it is open, nobody who drops caches on this machine drops these pages.
+    Returns:
+        The mapping. While it is open, another process that drops caches cannot drop these pages.
     """
     buffer = bytearray(1 << 22)
     with path.open("rb", buffering=0) as file:
@@ -96,13 +97,13 @@ def fill_page_cache(path: Path) -> mmap.mmap:
 
 @dataclass(frozen=True)
 class Usage:
-    """What had been used at a moment: of time, and of CPU by this process tree and by everyone.
+    """Time and CPU time that were used up to a moment, or between two moments.
 
     Attributes:
-        wall: Seconds on a clock.
+        wall: Seconds of wall-clock time.
         own: CPU seconds of this process and of its children that have ended.
-        all: CPU seconds of the whole machine, 0 where that isn't known.
-        stolen: CPU seconds that the hypervisor gave to others, 0 where that isn't known.
+        all: CPU seconds of the whole machine; 0 if unknown.
+        stolen: CPU seconds that the hypervisor gave to other machines; 0 if unknown.
     """
 
     wall: float
@@ -124,7 +125,7 @@ class Usage:
         return Usage(*map(sub, astuple(self), astuple(other)))
 
     def to_dict(self) -> dict[str, float]:
-        """Of a difference: seconds of wall clock and CPU, and of CPU that others took."""
+        """Seconds of a difference: wall clock, own CPU time, and CPU time of other processes."""
         return {
             "seconds": self.wall,
             "cpu_seconds": self.own,
@@ -134,17 +135,17 @@ class Usage:
 
 
 def tree_memory(pid: int) -> dict[str, int]:
-    """Memory of a process and its descendants, in bytes, shared pages split between them.
+    """Memory of a process and its descendants, in bytes; shared pages count proportionally.
 
     Returns:
-        `pss`: all pages. `private`: those that hold data and not a cached file
-        (anonymous and shared memory), which the system can't take back.
+        `pss`: all pages. `private`: anonymous and shared memory, without pages of cached files,
+        which the system can reclaim.
     """
     total = dict.fromkeys(_TREE_SHARES, 0)
     for member in _tree(pid):
         try:
             lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
-        except OSError:  # ended meanwhile
+        except OSError:  # the process has ended
             continue
         for line in lines[1:]:
             name, size = line.split()[:2]
@@ -154,7 +155,7 @@ def tree_memory(pid: int) -> dict[str, int]:
 
 
 def can_measure_memory() -> bool:
-    """Whether `tree_memory` works here."""
+    """Whether this system supports `tree_memory`."""
     return Path("/proc/self/smaps_rollup").exists()
 
 

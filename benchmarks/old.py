@@ -1,4 +1,4 @@
-"""The old benchmark: loaders as the tutorials had them, beside what takes their place today."""
+"""The old benchmark: loaders from Keras 2 tutorials, and their replacements."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -29,7 +29,7 @@ SLOW = frozenset([MATRIX_SHUFFLED])
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Times each old loader as Keras runs it, and what replaces it, on the same files."""
+    """Times each old loader as Keras runs it, and its replacements, on the same files."""
     job = WayJob(folder, settings.old_share, 0)
     for make in (_csv_files, _photo_files, _hdf5_file):
         make(job)
@@ -37,7 +37,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def _rows(count: int, share: float) -> int:
-    """A share of some rows, in whole batches."""
+    """A share of `count` rows, rounded to whole batches."""
     return BATCH * max(2, round(count * share / BATCH))
 
 
@@ -102,7 +102,7 @@ def _hdf5(job: WayJob) -> Any:
 
 
 def _written(make: Any, job: WayJob, *, processes: bool = False) -> Epoch:
-    """The loop of `fit` over such an object, with Keras' own code."""
+    """Iterates over a tutorial's loader with Keras' own code."""
     from benchmarks.by_keras import run_sequence
 
     options = {"workers": job.workers, "use_multiprocessing": True} if processes else {}
@@ -135,7 +135,7 @@ def _from_hdf5(job: WayJob) -> Epoch:
 
 
 def _old_matrix(job: WayJob, *, shuffle: Any) -> Epoch:
-    """What `fit` of Keras 2 read: the rows of each batch, by their sorted numbers."""
+    """Reads as `fit` of Keras 2 did: the rows of each batch, in ascending order."""
     file = h5py.File(_hdf5_file(job), "r")
     x, y = (_tutorial("HDF5Matrix", file[name]) for name in ("image", "label"))
     rng = np.random.default_rng(0)
@@ -163,7 +163,7 @@ def _new_matrix(job: WayJob, *, shuffle: Any) -> Epoch:
 
 
 def _ways(make: Any, **more: Way) -> dict[str, Way]:
-    """All ways to run an old `Sequence`."""
+    """All ways to run a Keras 2 `Sequence`."""
     return {
         WRITTEN: partial(_written, make),
         WRITTEN_WORKERS: partial(_written, make, processes=True),

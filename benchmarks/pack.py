@@ -1,4 +1,4 @@
-"""The pack benchmark: writing data anew, beside reading it alone and writing it alone."""
+"""The pack benchmark: packing, compared with only reading and only writing."""
 
 import os
 import shutil
@@ -32,12 +32,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Case:
-    """What is packed, and into what.
+    """An input and the options to pack it with.
 
     Attributes:
-        layout: Of the file that is read; None for arrays in memory.
-        options: For `pack`.
-        ways: What is measured.
+        layout: Layout of the input file; None for arrays in memory.
+        options: Options of `pack`.
+        ways: The ways to measure.
     """
 
     layout: str | None
@@ -62,7 +62,7 @@ QUALITY = "quality"
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Times all ways of all cases in turn, as many rounds as asked for; then looks at the order."""
+    """Times all ways of all cases for `settings.repeat` rounds; then measures shuffle quality."""
     result: dict[str, Any] = {"runs": [], "missing": {}, "skipped": {}, "failed": []}
     for layout in ("gzip", "contiguous"):
         image_file(folder, LAYOUTS[layout], settings.rows)
@@ -78,7 +78,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def _together(case: str) -> list[list[str]]:
-    """The ways of a case; those that are compared take turns in one process."""
+    """The ways of a case, grouped by process: ways that are compared alternate in one process."""
     if case == EPOCHS:
         return [[way] for way in WAYS]
     ways = CASES[case].ways
@@ -114,7 +114,7 @@ def _note(
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Runs some ways of a case, in a process of their own; gives for each what was measured."""
+    """Runs some ways of a case in a separate process; returns the measurements of each."""
     import headrace.packing.run  # noqa: F401 - imports are not timed
 
     with tempfile.TemporaryDirectory(dir=job["folder"]) as temporary:
@@ -131,7 +131,7 @@ def _timed(job: dict[str, Any], case: Case, target: Path, signal: Signal) -> dic
     actions = {READ: _read, WRITE: _write, PACK: _pack, BY_HAND: _by_hand}
     begins = {way: actions[way](job, case, target) for way in job["ways"]}
     slow = BY_HAND in begins
-    # The first run meets fresh memory, which is a larger part of a small file than of a large one.
+    # An untimed run first, since the first run has to allocate memory.
     for begin in () if slow else begins.values():
         begin()
         _remove(target)
@@ -144,7 +144,7 @@ def _timed(job: dict[str, Any], case: Case, target: Path, signal: Signal) -> dic
             begin()
             seconds[way].append(perf_counter() - start)
     del held
-    # What came last is there still.
+    # The output of the last run still exists.
     _check(job, target)
     return {way: _speed(job, median(times)) for way, times in seconds.items()}
 
@@ -178,7 +178,7 @@ def _arrays(job: dict[str, Any]) -> list[Any]:
 
 
 def _read(job: dict[str, Any], case: Case, _: Path) -> Callable[[], None]:
-    """Every row in order, once, in the pieces in which it is packed; nothing is done with them."""
+    """Reads every row once, in order, in pieces of the size that `pack` uses."""
     from headrace.loading import Loader
 
     rows = (1 << 20) // (ROW_BYTES + 8)
@@ -192,7 +192,7 @@ def _read(job: dict[str, Any], case: Case, _: Path) -> Callable[[], None]:
 
 
 def _write(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
-    """From arrays in memory: encoded in threads, written, brought to the disk."""
+    """Writes arrays in memory: encodes in threads, writes, and calls fsync."""
     from headrace.packing.plan import make_plan
     from headrace.spec import Field
     from headrace.writing import FileWriter
@@ -217,7 +217,7 @@ def _write(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
 
 
 def _ahead(encoded: Callable[[int], Any], rows: range) -> Iterator[tuple[int, Any]]:
-    """What `encoded` makes of each row, in order, a few of them ahead in threads."""
+    """Pairs of row and `encoded(row)`, in order, computed ahead in threads."""
     count = len(machine.cores())
     with ThreadPoolExecutor(count) as threads:
         waiting = [threads.submit(encoded, row) for row in rows[: 4 * count]]
@@ -243,7 +243,7 @@ def _pack(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
 
 
 def _by_hand(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None]:
-    """The loop that people write: slices from one file to another."""
+    """Copies slices from one file to another with h5py, as users do without Headrace."""
     chunked = bool(case.options)
     source = _path(job, str(case.layout))
 
@@ -262,7 +262,7 @@ def _by_hand(job: dict[str, Any], case: Case, target: Path) -> Callable[[], None
 
 
 def _check(job: dict[str, Any], target: Path, sort: bool = False) -> None:
-    """Makes sure that every image is there, whole, once, with its label."""
+    """Checks that the output has every image exactly once, undamaged and with its label."""
     import headrace as hr
 
     with h5py.File(_path(job, "gzip", sort)) as file:
@@ -278,7 +278,7 @@ def _check(job: dict[str, Any], target: Path, sort: bool = False) -> None:
 
 
 def _epochs(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any]:
-    """A shuffled epoch from the file as it was, and from what was packed of it."""
+    """Times a shuffled epoch from the original or the packed file."""
     import headrace as hr
 
     data = hr.from_hdf5(_path(job, "gzip"), x="image", y="label")
@@ -302,11 +302,11 @@ WAYS: dict[str, dict[str, Any]] = {
     PACKED: {},
     PACKED_GZIP: {"compression": "gzip"},
 }
-"""What is trained from, and how it was packed."""
+"""The files to train from, and the options that they were packed with."""
 
 
 def _quality(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any]:
-    """How well rows that were sorted by class are mixed in a file that was packed at random."""
+    """Shuffle quality in row order of a file that `pack(shuffle=True)` made of sorted classes."""
     import headrace as hr
 
     data = hr.from_hdf5(_path(job, "gzip", sort=True), x="image", y="label")
@@ -322,7 +322,7 @@ def _quality(job: dict[str, Any], target: Path, signal: Signal) -> dict[str, Any
 
 
 def speeds_of(runs: list[dict[str, Any]], case: str) -> dict[str, dict[int, float]]:
-    """For each way of a case, MB/s in each round."""
+    """MB/s by round, for each way of a case."""
     found: dict[str, dict[int, float]] = {}
     for run in runs:
         if run["case"] == case:
@@ -332,7 +332,11 @@ def speeds_of(runs: list[dict[str, Any]], case: str) -> dict[str, dict[int, floa
 
 
 def shares_of(found: dict[str, dict[int, float]], way: str) -> list[float]:
-    """What a way reached in each round, of the slower of reading and writing, or of the first."""
+    """Speed of a way in each round, relative to its reference.
+
+    The reference is the slower of reading and writing for packing, and the original file for
+    training.
+    """
     if way in (PACK, BY_HAND) and READ in found:
         least = {number: min(found[READ][number], found[WRITE][number]) for number in found[READ]}
     elif way in (PACKED, PACKED_GZIP):

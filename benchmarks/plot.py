@@ -1,4 +1,4 @@
-"""The plot of the read benchmark: bars of samples a second, coloured by shuffle quality."""
+"""The plot of the read benchmark: bars of speed, coloured by shuffle quality."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from benchmarks.data import LAYOUTS
 from benchmarks.quality import verdict
 from benchmarks.summary import Line, read_lines
 
-# Colours that people with any colour vision can tell apart (Okabe and Ito).
+# Colours that colour-blind people can distinguish (Okabe and Ito).
 COLOURS = {
     "exact": ("#0072b2", "as an exact shuffle (design effect up to 1.1)"),
     "close": ("#56b4e9", "close (up to 2)"),
@@ -22,7 +22,7 @@ COLOURS = {
 
 
 def draw(record: dict[str, Any], path: Path) -> None:
-    """Draws a panel for each layout and state of the page cache; the suffix says the format."""
+    """Draws a panel for each layout and state of the page cache, in the format of the suffix."""
     panels = {
         (layout, cache): lines
         for cache in ("warm", "cold")
@@ -30,7 +30,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         if (lines := read_lines(record["read"], layout, cache))
     }
     caches = list(dict.fromkeys(cache for _, cache in panels))
-    # The same picture at every run, with its text as text.
+    # A fixed salt makes the SVG the same in every run; "none" stores text as text, not as paths.
     mpl.rcParams.update({"svg.hashsalt": "headrace", "svg.fonttype": "none"})
     figure = Figure(figsize=(16, 1.2 + 4.2 * len(caches)), layout="constrained")
     grid = figure.subplots(len(caches), len(LAYOUTS), squeeze=False, sharex=True)

@@ -1,4 +1,4 @@
-"""Runs a job in a fresh process, and watches its memory if asked to."""
+"""Runs a job in a new process, and can sample its memory."""
 
 import json
 import subprocess
@@ -15,17 +15,17 @@ TIMEOUT = 1800
 """Seconds after which a job is killed."""
 
 GRACE = 60
-"""Seconds that a process has to end after its result."""
+"""Seconds within which a process must end after it has sent its result."""
 
 _SAMPLE_SECONDS = 0.005
 
 
 class JobFailed(Exception):
-    """A job that ended without a result; the message is the end of what it printed."""
+    """A job ended without a result; the message is the last line of its output."""
 
 
 class MemoryWatch:
-    """Samples the memory of a process tree from its making until it is stopped.
+    """Samples the memory of a process tree in a thread, until `stop` is called.
 
     Args:
         pid: The process at the root of the tree.
@@ -39,7 +39,7 @@ class MemoryWatch:
         self._thread.start()
 
     def stop(self) -> dict[str, int]:
-        """Ends the sampling; gives the peaks beyond the first sample, in bytes."""
+        """Ends the sampling; returns the peaks minus the first sample, in bytes."""
         self._end.set()
         self._thread.join()
         self._sample()
@@ -62,15 +62,15 @@ def run_job(
     group: Path | None = None,
     watch_memory: bool = False,
 ) -> dict[str, Any]:
-    """Runs `benchmarks.<task>.run` in a fresh process and returns its result.
+    """Runs `benchmarks.<task>.run` in a new process and returns its result.
 
     Args:
         task: A module of this package.
-        job: What its `run` takes.
-        prepare: Called when the process has imported everything, before the measurement; what it
-            returns is kept until that is done.
+        job: The first argument of the module's `run`.
+        prepare: Called after the process has imported everything and before the measurement. Its
+            return value is kept alive until the measurement ends.
         group: Folder of a control group that the process enters first.
-        watch_memory: Add `peak_pss` and `peak_private`, where they can be measured.
+        watch_memory: Add `peak_pss` and `peak_private` to the result, if they can be measured.
 
     Raises:
         JobFailed: If the process ends without a result, or takes longer than `TIMEOUT`.
@@ -123,7 +123,7 @@ def _talk(
 
 
 def _ask(stdin: IO[str], stdout: IO[str], line: str) -> Any:
-    """Sends a line and gives the answer, None if the process has ended."""
+    """Sends a line and returns the answer; None if the process has ended."""
     try:
         print(line, file=stdin, flush=True)
     except BrokenPipeError:

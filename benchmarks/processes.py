@@ -1,4 +1,4 @@
-"""The processes benchmark: batches that worker processes make, on their way to the parent."""
+"""The processes benchmark: transfer of batches from worker processes."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -12,14 +12,14 @@ from benchmarks.settings import Settings
 from benchmarks.ways import PROCESSES, Batch, Epoch, Say, Way, WayJob, measure_ways
 
 BYTES = 4 << 30
-"""Of an epoch."""
+"""Bytes in an epoch."""
 
 KERAS = "Keras, worker processes"
 TORCH = "PyTorch DataLoader, worker processes"
 
 
 class Ready:
-    """Batches that cost nothing to make, so that what is left is their way."""
+    """Ready-made batches, so that only their transfer takes time."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str, share: float) -> None:
         self.x = np.ones(shape, dtype)

@@ -1,4 +1,4 @@
-"""How well an order shuffles class-sorted data, measured on the samples that came out."""
+"""Shuffle quality: how well an order mixes data that is sorted by class."""
 
 from typing import Any
 
@@ -12,19 +12,20 @@ def shuffle_quality(rows: Integers, labels: Integers, total: int, batch: int, bl
     """Compares the batches of an epoch, or of its first part, with an exact shuffle.
 
     Args:
-        rows: Row numbers in the order in which they came, shape `(k,)`.
-        labels: The label of each of them, shape `(k,)`.
+        rows: Row numbers in the order in which the samples came, shape `(k,)`.
+        labels: The labels of these rows, shape `(k,)`.
         total: Rows in the data set.
         batch: Rows in a batch; a smaller last batch is left out.
-        block: Neighbouring rows that the file stores together.
+        block: Number of neighbouring rows that the file stores in one block.
 
     Returns:
-        `design_effect`: the variance of the classes' shares over batches, relative to
-        that of an exact shuffle (1: as good, `batch`: whole batches of one class).
-        `same_block`: pairs of samples in a batch that come from one block, relative
-        to an exact shuffle. `label_entropy` and `label_entropy_exact`: mean entropy
-        of the labels in a batch, in bits, here and in an exact shuffle.
-        `adjacent`: share of samples that are followed by their neighbour in the file.
+        `design_effect`: the variance over batches of the classes' shares, relative to that of an
+        exact shuffle (1 is as good; `batch` means that each batch has a single class).
+        `same_block`: the number of pairs of samples in a batch that come from the same block,
+        relative to an exact shuffle.
+        `label_entropy` and `label_entropy_exact`: the mean entropy in bits of the labels in a
+        batch, for this order and for an exact shuffle.
+        `adjacent`: the share of samples that are followed by the next row of the file.
     """
     count = len(rows) // batch
     whole = count * batch
@@ -50,7 +51,7 @@ def class_counts(labels: Integers) -> Integers:
 def design_effect(counts: Integers, total: int) -> float:
     """Variance of class shares over batches, relative to drawing rows without replacement.
 
-    The classes are equally large, so the share that each should have is known.
+    Assumes that all classes have the same size.
     """
     batch = counts[0].sum()
     share = 1 / counts.shape[1]
@@ -59,7 +60,13 @@ def design_effect(counts: Integers, total: int) -> float:
 
 
 def same_block_rate(blocks: Integers, total: int, block: int) -> float:
-    """Pairs from one block, relative to an exact shuffle; `blocks` is `(batches, rows)`."""
+    """Number of pairs in a batch from the same block, relative to an exact shuffle.
+
+    Args:
+        blocks: The block of each sample, `(batches, rows)`.
+        total: Rows in the data set.
+        block: Rows in a block.
+    """
     count, batch = blocks.shape
     same = 0
     for line in blocks:
@@ -77,7 +84,7 @@ def mean_entropy(counts: Integers) -> float:
 
 
 def verdict(quality: dict[str, Any]) -> str:
-    """A word for the design effect: exact, close, weak or none."""
+    """A rating of the design effect: "exact", "close", "weak" or "none"."""
     for limit, word in ((1.1, "exact"), (2.0, "close"), (20.0, "weak")):
         if quality["design_effect"] <= limit:
             return word

@@ -1,4 +1,4 @@
-"""The read benchmark: how fast batches come, in which order, at which cost."""
+"""The read benchmark: speed, shuffle quality, CPU time and memory of loaders."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +12,10 @@ from benchmarks.settings import Settings
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Measures all contestants at three layouts, warm and cold, and judges their orders.
+    """Measures all contestants on three layouts, warm and cold, and their shuffle quality.
 
     Returns:
-        What `measure_entries` gives.
+        The result of `measure_entries`.
     """
     taking_part = {name: one for name, one in CONTESTANTS.items() if one.layouts}
     missing, skipped = absent(taking_part, settings)
@@ -36,7 +36,7 @@ def _entries(
         for name, stored in LAYOUTS.items():
             case = Case(stored, settings.rows, settings.batch, settings.memory)
             for contestant in contestants:
-                # Data in RAM has no page cache to speak of.
+                # The page cache does not matter to contestants with data in RAM.
                 if name in contestant.layouts and not (contestant.in_ram and cache == "cold"):
                     yield Entry(contestant, case, cache)
 

@@ -1,4 +1,4 @@
-"""Records of runs: one JSON file for each part of a run, kept beside the code."""
+"""Records of runs: one JSON file for each part of a run, kept in the repository."""
 
 import json
 from datetime import UTC, datetime
@@ -9,13 +9,13 @@ VERSION = 1
 
 
 def save(record: dict[str, Any], folder: Path, data: Path) -> Path:
-    """Writes a record under a name made of its date and part; gives the path.
+    """Writes a record to a file named after its date and part; returns the path.
 
     Args:
-        record: Of one part of a run.
-        folder: Where records are kept.
-        data: Where the files are that were read: left out of their names, which belong to a
-            machine and not to a record.
+        record: The record of one part of a run.
+        folder: The folder of the records.
+        data: The folder of the data files. It is removed from paths in the record, since it
+            depends on the machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     date = datetime.fromisoformat(record["date"]).strftime("%Y%m%d-%H%M%S")

@@ -1,4 +1,4 @@
-"""Records to a page: targets, a section for each part, machine and versions; and a plot."""
+"""Writes the page of results and the plot from the records."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ Records = dict[str, dict[str, Any]]
 
 
 def write(records: Records, folder: Path) -> Path:
-    """Writes `RESULTS.md`, and `RESULTS.svg` if matplotlib is there; gives the page's path."""
+    """Writes `RESULTS.md`, and `RESULTS.svg` if matplotlib is installed; returns the page."""
     if not records:
         raise SystemExit("There is no record yet. Run: python -m benchmarks run")
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def write(records: Records, folder: Path) -> Path:
 def _page(records: Records, has_plot: bool) -> Iterator[str]:
     yield "# Results"
     yield ""
-    yield "Made by `python -m benchmarks report`; README.md says what is measured, and how."
+    yield "Made by `python -m benchmarks report`; README.md explains the measurements."
     if any(record["quick"] for record in records.values()):
         yield from ("", "**From a quick run on tiny data: the figures mean nothing.**")
     yield from _targets(records)

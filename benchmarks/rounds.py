@@ -1,4 +1,4 @@
-"""Contestants at files, in turn: each run is a process of its own, each round meets them all."""
+"""Measures contestants on files in rounds; each run is a separate process."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -24,11 +24,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Case:
-    """A file, and how it is read.
+    """A file, and the settings to read it with.
 
     Attributes:
-        stored: What its rows are, and how they are stored.
-        rows: How many there are.
+        stored: The content of the rows, and their storage.
+        rows: Number of rows.
         batch: Rows in a batch.
         memory: Headrace's budget.
     """
@@ -41,19 +41,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant at a file, with the page cache in some state."""
+    """A contestant that reads a file, with a "warm" or "cold" page cache."""
 
     contestant: Contestant
     case: Case
     cache: str = "warm"
 
     def key(self) -> dict[str, str]:
-        """What a run is found by in the record."""
+        """The keys that identify a run in the record."""
         layout = self.case.stored.name
         return {"contestant": self.contestant.name, "layout": layout, "cache": self.cache}
 
     def job(self, settings: Settings, path: Path, seed: int) -> ReadJob:
-        """A timed run."""
+        """The job of a timed run."""
         once = self.contestant.slow or self.cache == "cold"
         return ReadJob(
             contestant=self.contestant.name,
@@ -75,20 +75,20 @@ class Entry:
 def measure_entries(
     entries: list[Entry], settings: Settings, folder: Path, say: Say, *, judge: bool = False
 ) -> dict[str, Any]:
-    """Measures contestants at files, as many rounds as asked for.
+    """Measures contestants on files, for `settings.repeat` rounds.
 
     Args:
-        entries: What to measure.
+        entries: The contestants and files to measure.
         settings: Sizes and counts.
-        folder: Where the files are kept.
-        say: Takes a line of text about each run.
-        judge: Look at the order and the memory of all contestants, at files that are sorted by
-            class. Else just Headrace's work is inspected, at the very files.
+        folder: The folder of the files.
+        say: Called with a line of text about each run.
+        judge: If true, the inspections measure the shuffle quality and memory of all contestants,
+            on files that are sorted by class. Otherwise only Headrace is inspected, on the files
+            of the timed runs.
 
     Returns:
-        `cases` (the files), `runs` (timed, one for each entry and round), `inspections`
-        (untimed: every byte checked), and what is `missing`, was `skipped` or has
-        `failed`, with reasons.
+        `cases` (the files), `runs` (timed, one for each entry and round), `inspections` (untimed;
+        they check every byte), and `missing`, `skipped` and `failed` with reasons.
     """
     result: dict[str, Any] = {"cases": {}, "runs": [], "inspections": [], "failed": []}
     result["missing"], result["skipped"] = _absent(entries, settings)
@@ -108,7 +108,7 @@ def measure_entries(
 
 
 def _describe(case: Case, folder: Path) -> dict[str, Any]:
-    """What the record says of a file."""
+    """The description of a file in the record."""
     return {
         "title": case.stored.title,
         "rows": case.rows,
@@ -120,7 +120,7 @@ def _describe(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def _absent(entries: list[Entry], settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
-    """Files that can't be made because something is missing, or won't: with reasons."""
+    """Names of files that lack a library, and of files that `settings` exclude, with reasons."""
     missing, skipped = {}, {}
     for stored in (entry.case.stored for entry in entries):
         if settings.cases and stored.name not in settings.cases:
@@ -137,7 +137,7 @@ def _try(
     about: dict[str, str],
     say: Say,
 ) -> None:
-    """Keeps the outcome of a run, also if it is a failure: the other figures stay good."""
+    """Runs `action` and adds its result or failure, so that a failure does not end the run."""
     where = ", ".join(about.values())
     try:
         outcome = action()

@@ -1,4 +1,4 @@
-"""The scaling benchmark: what order and state cost a sample as the data grows; without data."""
+"""The scaling benchmark: cost of the order and the state for growing data sets."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Measures the order and the state at each length, in as many rounds as asked for."""
+    """Measures the order and the state at each length, for `settings.repeat` rounds."""
     result: dict[str, Any] = {"runs": []}
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(settings.repeat):
@@ -37,7 +37,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Measures one length; in a process of its own."""
+    """Measures one length; runs in a separate process."""
     import headrace as hr  # noqa: F401 - imports are not timed
     from headrace import order
 
@@ -63,7 +63,7 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
 
 
 def _nanoseconds(epoch: Callable[[], Iterator[int]], rows: int) -> float:
-    """Nanoseconds a sample, over whole epochs."""
+    """Nanoseconds for each sample, measured over whole epochs."""
     done = 0
     start = perf_counter()
     while perf_counter() - start < _LEAST_SECONDS:
@@ -75,7 +75,7 @@ def _nanoseconds(epoch: Callable[[], Iterator[int]], rows: int) -> float:
 
 
 def _measure_state(rows: int, batch: int, folder: Path) -> dict[str, Any]:
-    """Size of the state in mid-epoch, seconds to load it, and to the next batch after that."""
+    """Size of the state within an epoch, seconds to load it, and seconds to the next batch."""
     import headrace as hr
 
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -98,14 +98,14 @@ def _measure_state(rows: int, batch: int, folder: Path) -> dict[str, Any]:
             resumes.append(perf_counter() - start)
     return {
         "state_bytes": len(text),
-        # Microseconds: the least is what it costs when nothing disturbs.
+        # It takes microseconds, so the minimum is the least disturbed measurement.
         "load_seconds": min(loads),
         "resume_seconds": median(resumes),
     }
 
 
 def _make_hollow(path: Path, rows: int) -> None:
-    """A file of one byte a row that takes no space on the disk: nothing is ever written."""
+    """Makes a sparse file of one byte a row, which takes no space on the disk."""
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)

@@ -1,4 +1,4 @@
-"""The sections of the page: for each part of a record, what was measured, in tables."""
+"""The sections of the page of results: tables for each part of a record."""
 
 from collections.abc import Callable, Iterator
 from statistics import median
@@ -107,7 +107,7 @@ def _memory(record: dict[str, Any], _: bool) -> Iterator[str]:
     settings = record["settings"]
     text = (
         f"An epoch under a limit of {settings['limit_bytes'] / 1e6:.0f} MB on the process group, "
-        f"with a budget of {settings['limit_memory']}; the control must be stopped by the limit."
+        f"with a budget of {settings['limit_memory']}; the kernel must kill the control."
     )
     rows = []
     for run in record["memory"]["runs"]:
@@ -189,7 +189,7 @@ def _shapes(record: Record, _: bool) -> Iterator[str]:
     part = record["shapes"]
     text = (
         f"Warm; medians of {record['settings']['repeat']} rounds. The ceiling reads and decodes "
-        "every chunk once; for contiguous and tiny rows it takes as many from RAM, at random."
+        "every chunk once; for contiguous and tiny rows it gathers random rows from RAM."
     )
     rows = []
     for layout in layouts_of(part):
@@ -219,7 +219,7 @@ def _shapes(record: Record, _: bool) -> Iterator[str]:
 def _index(record: Record, _: bool) -> Iterator[str]:
     part = record["index"]
     text = (
-        f"A file of {record['settings']['index_chunks']:,} chunks, opened in a fresh process: "
+        f"A file of {record['settings']['index_chunks']:,} chunks, opened in a new process: "
         f"medians of {record['settings']['repeat']} rounds, bytes for each chunk."
     )
     rows = []
@@ -306,15 +306,15 @@ def _arrays(record: Record, _: bool) -> Iterator[str]:
 
 def _old(record: Record, _: bool) -> Iterator[str]:
     text = (
-        "Loaders as the tutorials had them, run by Keras and by what takes their place, on the "
-        f"same files; medians of {record['settings']['repeat']} rounds."
+        "Loaders of Keras 2 tutorials, run by Keras and by Headrace, and replacements for them, on "
+        f"the same files; medians of {record['settings']['repeat']} rounds."
     )
     yield from section("Old code", text, *ways(record["old"]["runs"]))
 
 
 def _processes(record: Record, _: bool) -> Iterator[str]:
     text = (
-        "Batches that cost nothing to make, on their way from 2 worker processes to the parent; "
+        "Transfer of ready-made batches from 2 worker processes to the parent; "
         f"medians of {record['settings']['repeat']} rounds."
     )
     yield from section("Processes", text, *ways(record["processes"]["runs"]))

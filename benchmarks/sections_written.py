@@ -1,4 +1,4 @@
-"""The sections of the results about what is written, summed up and decided."""
+"""The sections of the results on packing, writing, statistics and splits."""
 
 from collections.abc import Iterator
 from statistics import median
@@ -13,10 +13,10 @@ Record = dict[str, Any]
 def pack_section(record: Record, _: bool) -> Iterator[str]:
     settings, runs = record["settings"], record["pack"]["runs"]
     text = (
-        f"{settings['rows']:,} images of 32x32x3 bytes with a label, read from the page cache and "
-        f"brought to the disk, in a budget of {settings['pack_memory']}; medians of "
+        f"{settings['rows']:,} images of 32x32x3 bytes with a label, read from the page cache "
+        f"and written to the disk, with a budget of {settings['pack_memory']}; medians of "
         f"{settings['repeat']} rounds. The last column compares with the slower of reading and "
-        "writing alone in the same round; of training, with the file as it was."
+        "writing alone in the same round, or, for training, with the original file."
     )
     rows = []
     for case in (*pack.CASES, pack.EPOCHS):
@@ -40,7 +40,7 @@ def write_section(record: Record, _: bool) -> Iterator[str]:
     settings = record["settings"]
     text = (
         f"{settings['rows']:,} images of 32x32x3 bytes with a label from arrays in memory, in "
-        f"batches of {settings['batch']}, and a tenth of them row by row; brought to the disk; "
+        f"batches of {settings['batch']}, and a tenth of them row by row, to the disk; "
         f"medians of {settings['repeat']} rounds."
     )
     head = ("", "MB/s", "min - max", "samples/s", "end, ms", "/ pwrite")
@@ -50,8 +50,8 @@ def write_section(record: Record, _: bool) -> Iterator[str]:
 def stats_section(record: Record, _: bool) -> Iterator[str]:
     settings = record["settings"]
     text = (
-        f"Mean, standard deviation, least and largest value and quantiles of each channel of "
-        f"{settings['rows']:,} images behind gzip, and of each column of a contiguous table with "
+        f"Mean, standard deviation, minimum, maximum and quantiles of each channel of "
+        f"{settings['rows']:,} images with gzip, and of each column of a contiguous table with "
         f"{stats.TABLE_ROWS * settings['rows']:,} rows of {stats.COLUMNS} float32; warm, "
         f"Headrace's budget is {settings['stats_memory']}, medians of {settings['repeat']} rounds. "
         "The loop has no quantiles. Arrays in RAM were loaded before."

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks does: one description, in full size or quick."""
+"""The settings of a run of the benchmarks, in full size or quick."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +8,20 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes and counts of one run; all of it is kept in the record.
+    """Sizes and counts of one run; the record contains all of them.
 
     Attributes:
         rows: Images in each file of the read benchmark.
         batch: Rows in a batch.
-        memory: Headrace's budget; the decoded images should not fit into it.
+        memory: Headrace's budget; should be smaller than the decoded images.
         repeat: Rounds over all contestants.
-        seconds: A timed run goes on for whole epochs until it has lasted this long.
+        seconds: A timed run repeats whole epochs until this many seconds have passed.
         slow_batches: Batches after which slow contestants stop.
-        caches: States of the page cache to measure, of "warm" and "cold".
-        contestants: Names of those that take part in the read benchmark; all if empty.
+        caches: States of the page cache to measure: "warm", "cold" or both.
+        contestants: Names of the contestants of the read benchmark; all if empty.
         cases: Names of the files to read, in the benchmarks that read several; all if empty.
         fit_rows: Images in an epoch of the fit benchmark.
-        fit_epochs: Epochs of a fit; the first, which compiles, is left out.
+        fit_epochs: Epochs of a fit; the first one compiles and is not counted.
         fit_memory: Headrace's budget in the fit benchmark.
         limit_bytes: Memory limit on the process group; the files are 8 times larger.
         limit_memory: Headrace's budget under that limit.
@@ -31,15 +31,15 @@ class Settings:
         index_chunks: Chunks in the file of the index benchmark.
         aligned_batch: Rows in a batch of the unaligned benchmark.
         cold_rows: Images in each file of the cold benchmark.
-        cold_random_rows: Images that are read at random places, of those.
+        cold_random_rows: Images of a file that are read in random order.
         cold_batch: Rows in a batch of the cold benchmark.
-        cold_limit_bytes: Memory limit on the process group; the files should be larger.
+        cold_limit_bytes: Memory limit on the process group; should be smaller than the files.
         cold_memory: Headrace's budget under that limit.
         stats_memory: Headrace's budget in the benchmark of statistics.
         old_share: Share of the data in the benchmarks of old code and of processes.
         pack_memory: Headrace's budget in the pack benchmark.
         step_batches: Batches in an epoch of the steps benchmark.
-        light: Leave out contestants whose libraries take seconds to import.
+        light: Leave out contestants whose libraries take several seconds to import.
     """
 
     rows: int = 200_000

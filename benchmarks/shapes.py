@@ -1,4 +1,4 @@
-"""The shapes benchmark: from samples of 4 bytes to samples of 10 MB, each beside its ceiling."""
+"""The shapes benchmark: samples of 4 bytes to 10 MB, each with its ceiling."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ TINY = 64
 """Bytes of a row."""
 
 OVERHEAD = "64B-contiguous"
-"""Batches so small that what they cost in Python counts: it has no target."""
+"""The case of small batches, in which the overhead of Python dominates. It has no target."""
 
 CASES = {
     case.stored.name: case
@@ -49,13 +49,13 @@ CASES = {
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Measures Headrace and its ceilings at each file; gives what `measure_entries` gives."""
+    """Measures Headrace and its ceilings on each file, with `measure_entries`."""
     entries = []
     for case in CASES.values():
         rows = max(2 * case.batch + 1, int(case.rows * settings.shape_share))
         ceilings = [DECODE] if case.stored.filters else [TAKE]
         if case.stored.filters and case.stored.row_bytes < TINY:
-            # Bringing so many rows into another order takes longer than decoding them.
+            # Reordering that many rows takes longer than decoding them.
             ceilings.append(TAKE)
         entries += [Entry(who, replace(case, rows=rows)) for who in (SHUFFLED, *ceilings)]
     return measure_entries(entries, settings, folder, say)

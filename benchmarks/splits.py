@@ -1,4 +1,4 @@
-"""The splits benchmark: what it costs to decide about each of very many rows."""
+"""The splits benchmark: time and memory to split, filter and balance many rows."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:  # noqa: ARG001
-    """Measures each way in turn, as many rounds as asked for."""
+    """Measures each way in turn, for `settings.repeat` rounds."""
     runs = []
     for number in range(settings.repeat):
         for way in WAYS:
@@ -37,7 +37,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:  # no
 
 
 def table(part: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Medians of each way: seconds, nanoseconds a row, bytes a row after it and at its peak."""
+    """For each way, medians of seconds, nanoseconds a row, and bytes a row at the end and peak."""
     rows = []
     for way in dict.fromkeys(run["way"] for run in part["runs"]):
         chosen = [run for run in part["runs"] if run["way"] == way]
@@ -50,10 +50,10 @@ def table(part: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Splits rows of one byte in memory; in a process of its own.
+    """Splits rows of one byte in memory; runs in a separate process.
 
-    Bytes are those that Python and NumPy take; tracing them costs next to nothing, since arrays
-    are few and large.
+    Memory is measured with tracemalloc during the timed call. That hardly affects the time, since
+    the arrays are few and large.
     """
     import headrace as hr
 

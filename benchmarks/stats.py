@@ -1,4 +1,4 @@
-"""The stats benchmark: what is in a file of images and in a table, by several libraries."""
+"""The stats benchmark: statistics of images and of a table, by several libraries."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -18,18 +18,18 @@ from benchmarks.worker import Signal
 
 Say = Callable[[str], None]
 Numbers = dict[str, npt.NDArray[np.float64]]
-"""Mean, std, min, max and quantiles: of each channel, or of each column of the table."""
+"""Mean, std, min, max and quantiles of each channel, or of each column of the table."""
 
 IMAGES, TABLE = "gzip images", "float32 table"
 COLUMNS, TABLE_ROWS = 28, 10
-"""The table has so many times as many rows as there are images."""
+"""Columns of the table, and its number of rows as a multiple of the number of images."""
 
 QUANTILES = (0.05, 0.5, 0.95)
 TOLERANCE = {"mean": 1e-4, "std": 1e-4, "min": 1e-6, "max": 1e-6, "quantiles": 0.02}
-"""What a library may be off by, in standard deviations: sketches of quantiles are."""
+"""Allowed errors in standard deviations. Some libraries only approximate quantiles."""
 
 QUANTILE_ERROR = 0.004
-"""What a quantile may be off by as a share of its value, if that is more."""
+"""Allowed error of a quantile as a share of its value, if that is larger."""
 
 HEADRACE = "Headrace stats"
 NUMPY = "NumPy, array in RAM"
@@ -44,7 +44,7 @@ CASES = {
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Times all libraries in turn; a result that is not that of the others is a failure."""
+    """Times all libraries in turn; a result that differs from NumPy's is a failure."""
     result: dict[str, Any] = {"runs": [], "missing": {}, "skipped": {}, "failed": []}
     for number in range(settings.repeat):
         for case, ways in CASES.items():
@@ -73,10 +73,10 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def check(found: dict[str, Any], expected: Numbers) -> None:
-    """Makes sure that numbers are right.
+    """Compares statistics with the expected ones.
 
     Raises:
-        JobFailed: If one is not; says which.
+        JobFailed: If a statistic is not within the tolerance; names it.
     """
     for name, values in expected.items():
         if name not in found:
@@ -91,7 +91,7 @@ def check(found: dict[str, Any], expected: Numbers) -> None:
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Works out the numbers in one way; in a process of its own."""
+    """Computes the statistics in one way; runs in a separate process."""
     path, memory = Path(job["path"]), job["memory"]
     work = WAYS[job["way"]](path, memory)
     with h5py.File(path, "r") as file:
@@ -134,7 +134,7 @@ def _write_table(path: Path, rows: int) -> None:
 
 
 def _load(path: Path) -> npt.NDArray[Any]:
-    """All of it as `(values, channels)`."""
+    """The whole dataset as an array `(values, channels)`."""
     with h5py.File(path, "r") as file:
         array: npt.NDArray[Any] = file["image"][:]
     return array.reshape(-1, array.shape[-1])
@@ -178,7 +178,7 @@ def _headrace(path: Path, memory: str) -> Callable[[], Numbers]:
 
 
 def _loop(path: Path, _: str) -> Callable[[], Numbers]:
-    """What a person would write: sums over slices; it has no quantiles."""
+    """A simple loop with sums over slices, without quantiles."""
 
     def work() -> Numbers:
         with h5py.File(path, "r") as file:
@@ -215,7 +215,8 @@ def _dask(path: Path, _: str) -> Callable[[], Numbers]:
             array = array.reshape(-1, images.shape[-1])
             columns = [array[:, i] for i in range(images.shape[-1])]
             shares = [100 * share for share in QUANTILES]
-            # 64-bit sums, and a whole number for what sketches of small integers interpolate.
+            # 64-bit sums for mean and std; "nearest", since interpolated percentiles of integers
+            # would not be values of the data.
             floats = array.astype(np.float64)
             found = dask.compute(
                 floats.mean(axis=0),

@@ -1,4 +1,4 @@
-"""The steps benchmark: what a step of a tiny model costs, one or several to a call of JAX's."""
+"""The steps benchmark: time of a training step of a tiny model on JAX."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 BATCH = 32
 PER_CALL = (1, 8, 32)
 WIDTHS = (16, 3072)
-"""Numbers in a row: next to nothing to copy, and a small colour image."""
+"""Numbers in a row: a row that takes no time to copy, and a small colour image."""
 
 HEADRACE = "Headrace, arrays"
 ARRAYS = "Keras, arrays"
@@ -28,7 +28,7 @@ CEILING = "ceiling: the same batch again"
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:  # noqa: ARG001
-    """Times epochs of all ways in turn, for each size of row and number of steps a call."""
+    """Times epochs of all ways in turn, for each row size and number of steps in a call."""
     result: dict[str, Any] = {"runs": [], "missing": {}, "failed": []}
     for width in WIDTHS:
         for per_call in PER_CALL:
@@ -46,7 +46,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:  # no
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Trains as a job says; in a process of its own."""
+    """Trains according to a job; runs in a separate process."""
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ["JAX_PLATFORMS"] = "cpu"
     import keras
@@ -79,7 +79,7 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
 
 
 def _same_batch(x: Any, y: Any, batches: int) -> Any:
-    """An adapter that hands out one batch, or several at once, made before: what Keras costs."""
+    """A data adapter that repeats a ready-made batch, to measure the cost of Keras alone."""
     from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
     class Same(DataAdapter):
@@ -99,13 +99,13 @@ def _same_batch(x: Any, y: Any, batches: int) -> Any:
 
 
 def steps_section(record: dict[str, Any], _: bool) -> Iterator[str]:
-    """The table of a record."""
+    """The section of the results page for a record."""
     runs = record["steps"]["runs"]
     versions = ", ".join(sorted({run["keras"] for run in runs}))
     text = (
         f"Epochs of {record['settings']['step_batches']:,} batches of {BATCH} rows, a model of one "
-        f"dense unit on JAX, Keras {versions}. `steps_per_execution` takes several steps to a "
-        "call; from Keras 3.16 on they come in one array."
+        f"dense unit on JAX, Keras {versions}. `steps_per_execution` takes several steps in a "
+        "call; from Keras 3.16 on, one array holds their batches."
     )
     rows = []
     for found in runs:

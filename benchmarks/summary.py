@@ -1,4 +1,4 @@
-"""Runs brought together: one line for each contestant of the read benchmark, figures by round."""
+"""Summaries of runs of the read benchmark, and speeds by round."""
 
 import math
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from benchmarks.rounds import DECODE, TAKE
 
 @dataclass(frozen=True)
 class Line:
-    """Medians over the rounds of a contestant at one layout and cache.
+    """Medians over the rounds of a contestant, for one layout and state of the page cache.
 
     Attributes:
         speed: Samples a second.
-        low: Of the slowest round.
-        high: Of the fastest round.
+        low: Samples a second in the slowest round.
+        high: Samples a second in the fastest round.
         first_batch: Seconds from opening the data to the first batch.
         cpu_per_sample: CPU seconds of the process tree for one sample.
-        disturbance: The most cores that others kept busy in a round, on average over it.
-        memory: Peak bytes of the process tree that hold data, beyond those after imports.
-        quality: What `shuffle_quality` gave on the class-sorted file.
+        disturbance: Average number of cores that other processes used, in the worst round.
+        memory: Peak of the process tree's private memory above that after imports, in bytes.
+        quality: The result of `shuffle_quality` on the class-sorted file.
     """
 
     contestant: str
@@ -39,7 +39,7 @@ def read_lines(part: dict[str, Any], layout: str, cache: str) -> list[Line]:
     """The lines of one table, in the contestants' order."""
     lines = []
     for name, contestant in CONTESTANTS.items():
-        # Data in RAM belongs in every table of warm figures.
+        # Contestants with data in RAM have one layout, and are shown in every warm table.
         where = contestant.layouts[0] if contestant.in_ram and contestant.layouts else layout
         key = (name, where, cache)
         runs = [r for r in part["runs"] if (r["contestant"], r["layout"], r["cache"]) == key]
@@ -62,12 +62,12 @@ def speeds(
 
 
 def layouts_of(part: dict[str, Any]) -> list[str]:
-    """The layouts that were measured, in their order."""
+    """The layouts that were measured, in the order of measurement."""
     return list(dict.fromkeys(run["layout"] for run in part["runs"]))
 
 
 def ceiling_of(part: dict[str, Any], layout: str) -> str:
-    """What Headrace is compared with at a layout: the slower one of decoding and NumPy take."""
+    """The contestant that is Headrace's ceiling: the slower of decoding and NumPy take."""
     figures = {name: speeds(part, name, layout).values() for name in (DECODE.name, TAKE.name)}
     return min(figures, key=lambda name: median(figures[name] or [math.inf]))
 

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and what they say of the rounds of a measurement."""
+"""Tables in Markdown, and cells with medians and ranges over rounds."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A Markdown table with columns of equal width; the first is text, the others figures."""
+    """A padded Markdown table; the first column is left-aligned text, the others are figures."""
     widths = [max(3, *map(len, column)) for column in zip(head, *rows, strict=True)]
     for number, row in enumerate([head, *rows]):
         cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
@@ -25,7 +25,7 @@ def section(
 
 
 def ways(runs: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Head and rows of a table of cases, each with its ways; the first is what it was."""
+    """Head and rows of a table of cases and ways; ratios are relative to a case's first way."""
     rows = []
     for case in dict.fromkeys(run["case"] for run in runs):
         found: dict[str, dict[int, float]] = {}

@@ -1,4 +1,4 @@
-"""What Headrace wants to reach: ratios of figures in one record where they are speeds."""
+"""The targets of Headrace, most of them ratios of speeds in the same record."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ DECODE, TAKE = rounds.DECODE.name, rounds.TAKE.name
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio of two figures, or a figure, and the bound that it should keep.
+    """A figure, or a ratio of two figures, and its bound.
 
     Attributes:
-        text: What is compared.
-        bound: The least ratio, or the largest where `at_most`.
-        at_most: Whether less is better.
+        text: A description of the figure.
+        bound: The lower bound, or the upper bound if `at_most`.
+        at_most: Whether smaller figures are better.
     """
 
     text: str
@@ -28,18 +28,18 @@ class Target:
     at_most: bool = False
 
     def reached(self, ratio: float) -> bool:
-        """Whether a ratio keeps the bound."""
+        """Whether a ratio is within the bound."""
         return ratio <= self.bound if self.at_most else ratio >= self.bound
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A target with what was measured.
+    """A target and its measured figure.
 
     Attributes:
         ratio: Ratio of the medians.
-        low: Least ratio of one round.
-        high: Largest ratio of one round.
+        low: Smallest ratio in a round.
+        high: Largest ratio in a round.
     """
 
     target: Target
@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def reached(self) -> bool:
-        """Whether the ratio of the medians keeps the bound."""
+        """Whether the ratio of the medians is within the bound."""
         return self.target.reached(self.ratio)
 
 
@@ -72,7 +72,7 @@ READY_BOUND = 3
 INDEX_BYTES_BOUND = 40
 UNALIGNED_TARGET = Target("unaligned: time of an epoch / with aligned chunks", 1.10, at_most=True)
 
-# Layout, Headrace's order, what it is compared with (the slowest of them), and the least ratio.
+# Layout, Headrace's order, the references (the slowest counts), and the least ratio.
 COLD_TARGETS = (
     ("gzip", SHUFFLED, (cold.IN_ORDER, cold.DECODER), 0.85),
     ("chunked", SHUFFLED, (cold.IN_ORDER,), 0.85),
@@ -84,7 +84,7 @@ ARRAYS_TARGETS = ((arrays.TF_DATA, 5), (arrays.GRAIN, 25), (TAKE, 0.6))
 PROCESSES_BOUND = 1.0
 PACK_BOUND = 0.8
 
-# File, what Headrace is compared with, and the least ratio of samples per second.
+# File, the reference, and the least ratio of samples per second.
 STATS_TARGETS = (
     (stats.IMAGES, stats.DASK, 2),
     (stats.IMAGES, stats.LOOP, 2),
@@ -94,7 +94,7 @@ STATS_TARGETS = (
 
 
 def outcomes(records: dict[str, dict[str, Any]]) -> Iterator[Outcome]:
-    """The outcome of each target that the newest records can tell about."""
+    """The outcomes of the targets whose parts have a record."""
     for part, judge in JUDGES.items():
         if part in records:
             yield from judge(records[part][part])
@@ -103,7 +103,7 @@ def outcomes(records: dict[str, dict[str, Any]]) -> Iterator[Outcome]:
 def _read_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
     for layout, headrace, other, bound in READ_TARGETS:
         ours = speeds(part, headrace, layout)
-        # Data in RAM has no layout.
+        # Contestants with data in RAM are only measured as "contiguous".
         theirs = speeds(part, other, layout) or speeds(part, other, "contiguous")
         if ours and theirs:
             target = Target(f"{layout}, warm: {headrace} / {other}", bound)
@@ -178,7 +178,7 @@ def _unaligned_outcomes(part: dict[str, Any]) -> Iterator[Outcome]:
     ours = speeds(part, SHUFFLED, unaligned.ALIGNED)
     theirs = speeds(part, SHUFFLED, unaligned.UNALIGNED)
     if ours and theirs:
-        # The time of one is the speed of the other.
+        # The ratio of times is the inverse ratio of speeds.
         yield _compare(UNALIGNED_TARGET, ours, theirs)
 
 
@@ -270,7 +270,7 @@ def _share_of_ceiling(
 
 
 def _compare(target: Target, ours: dict[int, float], theirs: dict[int, float]) -> Outcome:
-    # Rounds are interleaved: what disturbs one side of a round disturbs the other too.
+    # Ratios are taken within a round, since a disturbance affects both sides of a round.
     ratios = [ours[number] / theirs[number] for number in ours.keys() & theirs.keys()]
     ratio = median(ours.values()) / median(theirs.values())
     return Outcome(target, ratio, min(ratios, default=ratio), max(ratios, default=ratio))

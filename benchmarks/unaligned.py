@@ -1,4 +1,4 @@
-"""The unaligned benchmark: images, masks and labels whose chunks end at other rows."""
+"""The unaligned benchmark: fields whose chunks end at different rows."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ FILES = {
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Measures Headrace at both files; gives what `measure_entries` gives."""
+    """Measures Headrace on both files, with `measure_entries`."""
     entries = [
         Entry(SHUFFLED, Case(stored, settings.rows, settings.aligned_batch, settings.memory))
         for stored in FILES.values()

@@ -1,4 +1,4 @@
-"""The same batches made in several ways: each run is a process of its own, each round meets all."""
+"""Measures several ways to make the same batches; each run is a separate process."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ Epoch = Callable[[], Iterator[Batch]]
 
 @dataclass(frozen=True)
 class WayJob:
-    """What a way has to do.
+    """The arguments of a way.
 
     Attributes:
-        folder: Where the data are.
-        share: Of the data to use.
-        workers: Threads or processes to use, where there is a choice.
+        folder: The folder of the data.
+        share: Share of the data to use.
+        workers: Threads or processes to use, if the way has that option.
     """
 
     folder: Path
@@ -39,24 +39,24 @@ class WayJob:
 
 
 Way = Callable[[WayJob], Epoch]
-"""Gets ready; what it gives runs an epoch."""
+"""Opens the data, and returns a function that iterates over an epoch."""
 
 
 def measure_ways(
     part: str, settings: Settings, folder: Path, say: Say, *, slow: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Times all ways of all cases in turn, as many rounds as asked for.
+    """Times all ways of all cases in turn, for `settings.repeat` rounds.
 
     Args:
-        part: A module of this package with `CASES`: for each case its ways, the first of which
-            says what an epoch holds.
+        part: A module of this package with `CASES`, which has the ways of each case. The epoch of
+            the first way is the reference that the others are compared with.
         settings: Counts.
-        folder: Where the data are.
-        say: Takes a line of text about each run.
+        folder: The folder of the data.
+        say: Called with a line of text about each run.
         slow: Ways that stop after some batches instead of a whole epoch.
 
     Returns:
-        `runs`, and what has `failed`, with reasons.
+        `runs`, and `failed` with reasons.
     """
     result: dict[str, Any] = {"runs": [], "missing": {}, "skipped": {}, "failed": []}
     cases = import_module(f"benchmarks.{part}").CASES
@@ -92,10 +92,10 @@ def measure_ways(
 
 
 def _compare(run: dict[str, Any], expected: dict[str, float], is_part: bool) -> None:
-    """Makes sure that a way did the work of the first one.
+    """Checks that a way's epoch has the same content as that of the first way.
 
     Raises:
-        JobFailed: If its epoch held something else.
+        JobFailed: If it has not.
     """
     if is_part:
         return
@@ -105,11 +105,11 @@ def _compare(run: dict[str, Any], expected: dict[str, float], is_part: bool) -> 
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Runs epochs in one way; in a process of its own."""
+    """Runs epochs in one way; runs in a separate process."""
     way: Way = import_module(f"benchmarks.{job['part']}").CASES[job["case"]][job["way"]]
     epoch = way(WayJob(Path(job["folder"]), job["share"], len(machine.cores())))
     signal("ready")
-    # This epoch warms up, and shows what it holds.
+    # An untimed epoch, to warm up and to sum up the content for the comparison.
     held = {"rows": 0.0, "sum of x": 0.0, "sum of y": 0.0}
     for number, (x, y) in enumerate(epoch()):
         if number == job["limit"]:

@@ -1,7 +1,7 @@
-"""One job in a fresh process: `python -m benchmarks.worker`, started by `process.run_job`.
+"""Runs one job: `python -m benchmarks.worker`, started by `process.run_job`.
 
-Lines of JSON on stdin and stdout: the job comes in, signals go out and are
-answered, the result goes out. What libraries print goes to stderr.
+The protocol is lines of JSON. The job arrives on stdin; signals and the result go to stdout, and
+the parent answers each signal with a line on stdin. The output of libraries goes to stderr.
 """
 
 import json
@@ -12,15 +12,15 @@ from importlib import import_module
 from pathlib import Path
 
 Signal = Callable[[str], None]
-"""Tells the parent where the job is, and waits for its word to go on.
+"""Sends a signal to the parent, and waits for its answer.
 
-"ready": everything is imported, the measurement may begin. "done": it has
-ended; what follows is checks.
+"ready": everything is imported, and the measurement may begin. "done": the measurement has ended,
+and the checks follow.
 """
 
 
 def main() -> None:
-    """Reads a job, does it, and writes its result."""
+    """Reads a job, runs it, and writes its result."""
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     message = json.loads(sys.stdin.readline())
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _join_group(group: str | None) -> None:
-    """Enters a control group before anything is allocated, so that all of it counts."""
+    """Enters a control group before memory is allocated, so that the group counts all of it."""
     if group:
         Path(group, "cgroup.procs").write_text(str(os.getpid()))
 

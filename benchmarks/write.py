@@ -1,4 +1,4 @@
-"""The write benchmark: `create` beside h5py, and beside the system alone."""
+"""The write benchmark: `create`, compared with h5py and with plain system calls."""
 
 import os
 import tempfile
@@ -21,7 +21,7 @@ PLAIN = "pwrite, and fsync at the end"
 GROWING, FIXED = "Headrace create", "Headrace create, length="
 CONTIGUOUS, RESIZED = "h5py, contiguous", "h5py, chunks of 64, resized"
 ROW_SHARE = 10
-"""One in so many images is written where each is written alone."""
+"""The case "row by row" writes only the first `1 / ROW_SHARE` of the images."""
 
 CHUNK_ROWS = 64
 FIELDS = {"image": (SHAPE, "uint8"), "label": "int64"}
@@ -32,10 +32,10 @@ Batches = Iterator[tuple[slice, Array, Array]]
 
 
 def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
-    """Times all ways of all cases in turn, as many rounds as asked for.
+    """Times all ways of all cases in turn, for `settings.repeat` rounds.
 
     Returns:
-        `runs`, with the seconds of all and those of the end alone; `skipped`; `failed`.
+        `runs`, with the seconds of the whole and of closing the file; `skipped`; `failed`.
     """
     result: dict[str, Any] = {"runs": [], "failed": []}
     image_file(folder, LAYOUTS["contiguous"], settings.rows)
@@ -43,7 +43,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
     result["skipped"] = {name: "not asked for" for name in CASES if name not in chosen}
     for number in range(settings.repeat):
         for case in chosen:
-            # Each begins a round in its turn: what comes first may find the disk at rest, or busy.
+            # Each round begins with another way, since the first may find the disk idle or busy.
             turn = number % len(WAYS)
             for way in [*list(WAYS)[turn:], *list(WAYS)[:turn]]:
                 about = {"case": case, "way": way, "round": number}
@@ -60,7 +60,7 @@ def measure(settings: Settings, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
-    """Runs one way; in a process of its own."""
+    """Measures one way; runs in a separate process."""
     import headrace.creating.writer  # noqa: F401 - imports are not timed
 
     step = CASES[job["case"]] or job["batch"]
@@ -92,9 +92,9 @@ def run(job: dict[str, Any], signal: Signal) -> dict[str, Any]:
 
 
 def _plain(target: Path, rows: int, batches: Batches) -> Callable[[], None]:
-    """As many bytes by the system's own calls: images, and labels behind them."""
+    """Writes the same number of bytes with `pwrite`: all images, then all labels."""
     file = os.open(target, os.O_RDWR | os.O_CREAT)
-    # Half as fast without: each label would make the file a little longer, behind a hole.
+    # Without it, writing takes twice as long: each label would extend the file past a hole.
     os.ftruncate(file, rows * (ROW_BYTES + 8))
     for part, images, labels in batches:
         os.pwrite(file, images.data, part.start * ROW_BYTES)
@@ -125,7 +125,7 @@ def _create(target: Path, length: int | None, batches: Batches) -> Callable[[], 
 
 
 def _contiguous(target: Path, rows: int, batches: Batches) -> Callable[[], None]:
-    """The loop of the tutorials."""
+    """Writes contiguous datasets of known length, as tutorials do."""
     file = h5py.File(target, "w")
     image = file.create_dataset("image", (rows, *SHAPE), "uint8")
     label = file.create_dataset("label", (rows,), "int64")
@@ -136,7 +136,7 @@ def _contiguous(target: Path, rows: int, batches: Batches) -> Callable[[], None]
 
 
 def _resized(target: Path, _: int, batches: Batches) -> Callable[[], None]:
-    """The same where the length is not known: each batch makes the datasets longer."""
+    """Writes datasets of unknown length, which are resized for each batch."""
     file = h5py.File(target, "w")
     more = {"maxshape": (None, *SHAPE), "chunks": (CHUNK_ROWS, *SHAPE)}
     image = file.create_dataset("image", (0, *SHAPE), "uint8", **more)
@@ -150,7 +150,7 @@ def _resized(target: Path, _: int, batches: Batches) -> Callable[[], None]:
 
 
 def _close(file: h5py.File, target: Path) -> None:
-    """What was written is on the disk afterwards, as it is with all others."""
+    """Closes the file and calls fsync, as all other ways do."""
     file.close()
     descriptor = os.open(target, os.O_RDWR)
     os.fsync(descriptor)
@@ -165,11 +165,11 @@ WAYS: dict[str, Callable[[Path, int, Batches], Callable[[], None]]] = {
     RESIZED: _resized,
 }
 CASES = {"batches": None, "row by row": 1}
-"""How many rows are written at a time; None for those of a batch."""
+"""Number of rows in a write; None for `settings.batch`."""
 
 
 def _check(target: Path, labels: Array, checksums: Array) -> None:
-    """Makes sure that every image is in its place, whole, with its label."""
+    """Checks that every image is in its row, undamaged and with its label."""
     with h5py.File(target) as file:
         image = file["image"]
         if len(image) != len(labels) or (file["label"][:] != labels).any():
@@ -182,9 +182,9 @@ def _check(target: Path, labels: Array, checksums: Array) -> None:
 
 
 def rows_of(part: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """A line for each way: MB/s, images a second, milliseconds of the end, and a ratio to `pwrite`.
+    """Table rows for each way: MB/s, images a second, milliseconds to close, ratio to `pwrite`.
 
-    The last compares rounds, since what disturbs one run of a round disturbs the others as well.
+    Ratios are taken within a round, since a disturbance affects all runs of a round.
     """
     for case in CASES:
         runs = [run for run in part["runs"] if run["case"] == case]

@@ -1,9 +1,9 @@
-"""Trains on handwritten digits from an HDF5 file that is larger than the memory allowed for it.
+"""Trains on handwritten digits in an HDF5 file larger than the memory budget.
 
-The 1,797 scans that come with scikit-learn are split first: every fifth one of each digit is
-kept aside. The others are enlarged, by random shifts, rotations, scalings and noise, to a
-gzip-compressed HDF5 file; `headrace fit` trains from it and validates on the scans kept
-aside, of which no training sample was made. Run it with `make demo`, or:
+The 1,797 scans of scikit-learn are split first: every fifth scan of each digit is kept aside for
+validation. From the other scans, random shifts, rotations, scalings and noise make the training
+samples of a gzip-compressed HDF5 file. `headrace fit` trains on this file and validates on the
+scans kept aside, which no training sample was made from. Run it with `make demo`, or:
 
     pip install "headrace[jax,demo]"
     python examples/digits.py
@@ -24,16 +24,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sklearn.datasets import load_digits
 
-SIDE = 32  # of an enlarged scan, in pixels; a scan has 8
-BRIGHTEST = 16  # of a scan, whose values are 0 to 16
+SIDE = 32  # pixels of an enlarged scan; the scans of scikit-learn have 8
+BRIGHTEST = 16  # largest value of a pixel in a scan
 ROWS_PER_CHUNK = 64
 ROWS_PER_WRITE = 64 * ROWS_PER_CHUNK
 TARGET = 0.97  # accuracy on the scans kept aside
-VERSION = 1  # version of the data files: changing it creates them again
+VERSION = 1  # version of the data files; increase it to have them made again
 
 
 def split_scans(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The scans (n, 8, 8) and labels (n,) for "train" and "valid": a fifth of each digit is kept.
+    """The scans (n, 8, 8) and labels (n,) of "train" and "valid", which gets a fifth of each digit.
 
     Args:
         seed: Decides which scans are kept aside.
@@ -55,13 +55,13 @@ def enlarge(
     angle: np.ndarray | float = 0.0,
     scale: np.ndarray | float = 1.0,
 ) -> np.ndarray:
-    """Scans (n, 8, 8) drawn at 32x32 pixels, moved, turned and scaled about their centre.
+    """Resamples scans (n, 8, 8) to 32x32 pixels, shifted, rotated and scaled about their centre.
 
     Args:
         scans: Values 0 to 16, float32.
-        shift: Scan pixels to move down and right, (n, 2) or one number.
-        angle: Radians to turn, (n,) or one number.
-        scale: Factor of the size, (n,) or one number.
+        shift: Shift down and right in pixels of the scan, (n, 2) or one number.
+        angle: Rotation in radians, (n,) or one number.
+        scale: Scale factor, (n,) or one number.
 
     Returns:
         Values 0 to 255 as float32, of shape (n, 32, 32), interpolated linearly.
@@ -70,8 +70,8 @@ def enlarge(
     shift = np.broadcast_to(np.float32(shift), (n, 2))[:, :, None, None]
     angle = np.broadcast_to(np.float32(angle), n)[:, None, None]
     scale = np.broadcast_to(np.float32(scale), n)[:, None, None]
-    # For each pixel drawn, the place in the scan that it comes from. The scan gets a dark
-    # border, so that a place just outside it fades out.
+    # For each output pixel, compute the place in the scan that it shows. The scan is padded with a
+    # dark border, so that interpolation fades out at its edges.
     grid = (np.arange(SIDE, dtype=np.float32) + 0.5) * (8 / SIDE) - 4
     down, right = grid[:, None] - shift[:, 0], grid[None, :] - shift[:, 1]
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
@@ -87,7 +87,7 @@ def enlarge(
 
 
 def vary(scans: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The scans at 32x32 pixels, each varied at random, as uint8 of shape (n, 32, 32)."""
+    """Random variations of scans at 32x32 pixels, as uint8 of shape (n, 32, 32)."""
     n = len(scans)
     images = enlarge(
         scans,
@@ -129,7 +129,7 @@ def write(path: Path, count: int, make, attributes: dict[str, int], what: str) -
 
 
 def is_made(path: Path, attributes: dict[str, int]) -> bool:
-    """Whether an earlier run has made this very file."""
+    """Whether an earlier run has made the file with the same attributes."""
     if not path.exists():
         return False
     try:
@@ -140,12 +140,12 @@ def is_made(path: Path, attributes: dict[str, int]) -> bool:
 
 
 def make_files(folder: Path, count: int, seed: int) -> tuple[Path, Path]:
-    """The training and the validation file; an earlier run's files are used again."""
+    """Makes the training and the validation file, unless an earlier run has made them."""
     folder.mkdir(parents=True, exist_ok=True)
     train, valid = folder / "train.h5", folder / "valid.h5"
     attributes = {"version": VERSION, "count": count, "seed": seed}
     if is_made(train, attributes) and is_made(valid, attributes):
-        print(f"{train} and {valid} are there from an earlier run")
+        print(f"Using {train} and {valid} from an earlier run")
         return train, valid
     parts = split_scans(seed)
 
@@ -196,7 +196,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Makes the files, trains, and checks the accuracy; gives the exit code."""
+    """Makes the files, trains, and checks the accuracy; returns the exit code."""
     options = parser().parse_args()
     train, valid = make_files(options.folder, options.count, options.seed)
     model = options.folder / "model.keras"

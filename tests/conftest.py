@@ -1,4 +1,4 @@
-"""What every test shares."""
+"""Fixtures and settings of all tests."""
 
 import gc
 import os
@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Before anything imports Keras; `make test-backends` sets others.
+# Must be set before anything imports Keras; `make test-backends` sets other backends.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-# JAX keeps what it has compiled, for the processes that tests start and for the next run: half of
-# the time of the Keras tests was spent compiling the same small models. Each worker has a folder of
-# its own, since JAX does not write these files in one step.
+# A persistent compilation cache, also for the processes that tests start: without it, half of the
+# time of the Keras tests is spent compiling the same small models. Each xdist worker has its own
+# folder, since JAX does not write these files atomically.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 _COMPILED = Path(__file__).parents[1] / ".jax_cache" / _WORKER
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
@@ -30,11 +30,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell that starts the tests in the background makes them ignore Ctrl-C, which some of them send.
+# A shell that starts the tests in the background makes them ignore SIGINT, which some tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Machines that run tests are noisy: how long one example takes says nothing.
+# No deadline: on a busy machine, the time of one example varies too much.
 settings.register_profile(
     "headrace",
     deadline=None,
@@ -44,16 +44,17 @@ settings.load_profile("headrace")
 
 
 def pytest_collection_finish():
-    """Full collections leave out the objects of Keras and its backend: hundreds of thousands."""
+    """Excludes the hundreds of thousands of objects of Keras and its backend from collections."""
     if "keras" in sys.modules:
         gc.collect()
         gc.freeze()
-        # Python collects fully once the objects that are new are many beside those that stayed.
+        # Python runs a full collection only if the objects that await one exceed a quarter of those
+        # that survived the last one. This call resets the latter count.
         gc.collect()
 
 
 class Images(NamedTuple):
-    """A file of images that carry their row number, and what is in it."""
+    """A file of images, and the arrays in it."""
 
     path: Path
     image: np.ndarray
@@ -63,13 +64,13 @@ class Images(NamedTuple):
 
 @pytest.fixture
 def path(tmp_path):
-    """Where a test writes its file."""
+    """The path of the file that a test writes."""
     return tmp_path / "data.h5"
 
 
 @pytest.fixture
 def open_folder():
-    """A folder that every user of this machine may look into."""
+    """A folder that every user of this machine may read."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -81,7 +82,7 @@ def make_images(tmp_path):
 
     def make(n=1000, name="images.h5", contiguous=False, **storage):
         rng = np.random.default_rng(n)
-        # Of 7 bits: libhdf5 1.14.6 cannot read back what its scaleoffset makes of all 8.
+        # Values of 7 bits: libhdf5 1.14.6 cannot decode its own scaleoffset output for 8 bits.
         image = rng.integers(0, 128, (n, 4, 4, 3), np.uint8)
         ids = np.arange(n)
         storage = storage or {"chunks": (min(n, 16), 4, 4, 3), "compression": "gzip"}

@@ -385,5 +385,5 @@ def test_a_part_that_is_left_out_beside_others_is_refused():
     with refused(OptionError, "sample_weight.1 is None", "np.ones"):
         hr.from_arrays(ROWS, (ROWS, ROWS), [np.ones(len(ROWS)), None])
 
-    with refused(OptionError, "sample_weight has nothing for q"):
+    with refused(OptionError, "sample_weight has no entry for q"):
         hr.from_arrays(ROWS, {"p": ROWS, "q": ROWS}, {"p": np.ones(len(ROWS))})

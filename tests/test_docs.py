@@ -161,7 +161,7 @@ def test_links_work_on_the_site():
     assert with_links(text, "README.md", "index.md") == there
     text, there = "![plot](RESULTS.svg) [a](../README.md)", "![plot](RESULTS.svg) [a](../index.md)"
     assert with_links(text, "benchmarks/RESULTS.md", "benchmarks/results.md") == there
-    with pytest.raises(ValueError, match="no page of the site"):
+    with pytest.raises(ValueError, match="not a page of the site"):
         with_links("[a](tests/notes.md)", "README.md", "index.md")
 
 

@@ -47,7 +47,7 @@ def test_fit_generator_without_a_main_guard_takes_threads_and_says_so(tmp_path):
     warned = [line for line in done.stderr.splitlines() if "RuntimeWarning" in line]
     assert len(warned) == 1
     assert str(script) in warned[0]
-    assert "2 threads are used in place of processes" in warned[0]
+    assert "using 2 threads instead" in warned[0]
     assert "line 9 of train.py" in warned[0]
     assert '`if __name__ == "__main__":`' in warned[0]
     assert "Traceback" not in done.stderr

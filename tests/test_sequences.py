@@ -144,7 +144,7 @@ def test_batches_of_all_structures(made, expected):
 @pytest.mark.parametrize(
     "items, options, words",
     [
-        ((number for number in range(3)), {}, "one batch after the other"),
+        ((number for number in range(3)), {}, "cannot be indexed"),
         (3, {}, "has no __len__"),
         ([], {}, "length 0"),
         (sequences.Numbers(), {"workers": 0}, "workers"),

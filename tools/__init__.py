@@ -1,1 +1,1 @@
-"""Programs that make documents: the map of files, and the pages of the documentation site."""
+"""Programs that make the map of files and the site, and test packages."""

@@ -1,6 +1,6 @@
-"""Writes `docs/map.md`: every file of the package with the first line of its docstring.
+"""Writes `docs/map.md`: the first docstring line of every file of the package.
 
-`make map` runs it. A test compares the page with what `make_map` gives.
+`make map` runs it. A test checks that the page is the output of `make_map`.
 """
 
 import ast
@@ -20,7 +20,7 @@ Every file of the package, with the first line of its docstring. `make map` writ
 
 
 def make_map() -> str:
-    """The text of the page: one section a folder, one line a file."""
+    """The text of the page: a section for each folder, a table row for each file."""
     sections = [BEGINNING]
     for folder in _folders():
         name = folder.relative_to(PACKAGE.parent).as_posix()
@@ -34,11 +34,11 @@ def summary_of(file: Path) -> str:
     """The first line of a module's docstring.
 
     Raises:
-        ValueError: If the module has none.
+        ValueError: If the module has no docstring.
     """
     docstring = ast.get_docstring(ast.parse(file.read_text("utf-8")))
     if not docstring:
-        raise ValueError(f"{file} has no docstring, whose first line the map of files shows.")
+        raise ValueError(f"{file} needs a docstring: its first line is shown in docs/map.md.")
     return docstring.splitlines()[0]
 
 

@@ -1,7 +1,7 @@
-"""Gathers the pages of the documentation site in one folder, with links that work there.
+"""Copies the pages of the documentation site to one folder, and fixes links.
 
-The documents link to each other as files of the repository, so that they can be read there; some
-of them stand outside `docs/`. `make docs` runs this, and builds the site from `build/docs`.
+In the repository, documents link to each other by their paths, and some of them are outside
+`docs/`. `make docs` runs this program, and builds the site from `build/docs`.
 """
 
 import posixpath
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 GATHERED = ROOT / "build" / "docs"
 
-# Files of the repository that are pages of the site, and where.
+# Files outside docs/ that are pages of the site -> their path on the site.
 OUTSIDE = {
     "README.md": "index.md",
     "ARCHITECTURE.md": "architecture.md",
@@ -29,7 +29,7 @@ _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+\.(?:md|svg))")
 
 
 def gather() -> None:
-    """Writes all pages anew."""
+    """Removes the old pages and writes all pages."""
     shutil.rmtree(GATHERED, ignore_errors=True)
     for file in filter(Path.is_file, ROOT.glob("docs/**/*")):
         _copy(file.relative_to(ROOT).as_posix(), file.relative_to(DOCS).as_posix())
@@ -38,23 +38,23 @@ def gather() -> None:
 
 
 def with_links(text: str, source: str, place: str) -> str:
-    """A page with links to other pages in place of links to files.
+    """Replaces the links to files of the repository by links to pages of the site.
 
     Args:
-        text: The page.
-        source: Its file, from the root of the repository.
-        place: Its place, from the root of the site.
+        text: The text of a page.
+        source: The page's path in the repository.
+        place: The page's path on the site.
 
     Raises:
-        ValueError: If a link leads to a file that is no page of the site.
+        ValueError: If a link leads to a file that is not a page of the site.
     """
 
     def link(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[1]))
         if target not in OUTSIDE and not target.startswith("docs/"):
             raise ValueError(
-                f"{source} links to {target}, which is no page of the site. "
-                "Add it to OUTSIDE in tools/site.py, or name it without a link."
+                f"{source} links to {target}, which is not a page of the site. "
+                "Add it to OUTSIDE in tools/site.py, or remove the link."
             )
         on_site = OUTSIDE.get(target, target.removeprefix("docs/"))
         return "](" + posixpath.relpath(on_site, posixpath.dirname(place) or ".")

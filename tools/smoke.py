@@ -1,7 +1,8 @@
-"""`make package`: builds the wheel and the sdist, installs each alone, and trains with it.
+"""`make package`: builds the wheel and the sdist, and tests both.
 
-Each is installed into a fresh environment, which takes only the dependencies from the environment
-that runs this. So what is tested is what a user gets from `pip install headrace`.
+Each is installed into a new environment that takes only the dependencies from the environment that
+runs this program. The test therefore uses the package as `pip install headrace` installs it, and
+not the source tree.
 """
 
 import os
@@ -41,7 +42,7 @@ assert np.isfinite(history.history["loss"]).all()
 
 
 def main() -> None:
-    """Builds both, and tries each."""
+    """Builds the wheel and the sdist, and tests both."""
     shutil.rmtree(DIST, ignore_errors=True)
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(DIST), str(ROOT)]
     run(build, cwd=ROOT)
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def check_contents(wheel: Path, sdist: Path) -> None:
-    """Makes sure that the wheel holds the package alone, and the sdist what builds it."""
+    """Checks that the wheel contains only the package, and the sdist all that builds it."""
     with zipfile.ZipFile(wheel) as opened:
         inside = set(opened.namelist())
     folders = {name.split("/")[0] for name in inside}
@@ -67,12 +68,13 @@ def check_contents(wheel: Path, sdist: Path) -> None:
 
 
 def try_out(package: Path, folder: Path) -> None:
-    """Installs a package without its dependencies, which lie beside it, and uses it."""
+    """Installs a package without its dependencies in a new environment, and uses it."""
     venv.create(folder / "env", with_pip=True)
     python = folder / "env" / "bin" / "python"
     paths = {"base": str(folder / "env"), "platbase": str(folder / "env")}
     site = Path(sysconfig.get_path("purelib", vars=paths))
-    # Other .pth files are not looked at there: the editable package itself stays out.
+    # Adds the dependencies of this environment. Python does not process .pth files in that folder,
+    # so the editable install of headrace in it is not visible.
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed"]
     run([str(python), *install, "--no-build-isolation", str(package)], cwd=folder)
@@ -83,7 +85,7 @@ def try_out(package: Path, folder: Path) -> None:
 
 
 def run(command: list[str], cwd: Path) -> None:
-    """Runs a command, and shows what it said only if it failed."""
+    """Runs a command; exits with its output if it fails."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment["KERAS_BACKEND"] = "jax"
     done = subprocess.run(

@@ -1,7 +1,7 @@
-"""Who takes part: every way of reading the files, each in a module of its own.
+"""The contestants: ways to read the benchmark files, a module for each library.
 
-A module's opener takes a `ReadJob` and gives a `Reader`. Everything heavy is
-imported at the top of the module: imports are not timed, opening the data is.
+An opener of a module takes a `ReadJob` and returns a `Reader`. Modules import large libraries at
+the top, since imports are not timed and opening the data is.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,22 +17,22 @@ from benchmarks.work import Batch
 
 @dataclass(frozen=True)
 class ReadJob:
-    """What one run in a process of its own has to do.
+    """The description of one run, which takes place in a separate process.
 
     Attributes:
         contestant: Name of a contestant.
         path: The file.
-        fields: Its datasets that make a sample: the image, then the others.
+        fields: The datasets that form a sample: the image first, then the others.
         rows: Rows in the file.
         batch: Rows in a batch.
-        memory: Byte budget, for those who take one.
-        seed: Names the randomness.
-        threads: Threads or processes to use, where there is a choice.
-        limit: Batches after which to stop, None for whole epochs.
-        seconds: Go on for whole epochs until this much time has passed.
-        warm_up: Run an epoch before the clock starts.
-        inspect: Look at every byte; nothing is timed.
-        judge: Look at the order as well; the file is sorted by class.
+        memory: Memory budget, for contestants that have one.
+        seed: Seed of the order.
+        threads: Threads or processes to use, if the contestant has that option.
+        limit: Batches after which to stop; None for whole epochs.
+        seconds: Repeat whole epochs until this many seconds have passed.
+        warm_up: Run an untimed epoch first.
+        inspect: Check every byte instead of measuring time.
+        judge: Also measure the shuffle quality; the file is sorted by class.
     """
 
     contestant: str
@@ -55,8 +55,8 @@ class Reader:
     """Opened data.
 
     Attributes:
-        epoch: Gives the batches of epoch number 0, 1, ...
-        report: What the contestant has to say about itself, for the record.
+        epoch: Takes the number of an epoch, from 0, and returns its batches.
+        report: Returns the contestant's own statistics, for the record.
     """
 
     epoch: Callable[[int], Iterator[Batch]]
@@ -71,15 +71,16 @@ class Contestant:
     """One way of reading.
 
     Attributes:
-        name: As it is shown.
-        opener: `module:function` below this package.
-        shuffle: The order it promises.
-        needs: Libraries to import, besides NumPy and h5py.
-        layouts: The files that it reads in the read benchmark; none for those of other parts.
+        name: The name in records and tables.
+        opener: `module:function` in this package.
+        shuffle: A description of its order.
+        needs: Required libraries besides NumPy and h5py.
+        layouts: The files that it reads in the read benchmark; empty for contestants of other
+            benchmarks.
         slow: Stops after a number of batches instead of a whole epoch.
-        role: "headrace", "peer" or "ceiling" (what no loader can beat).
-        in_ram: Reads arrays in memory; the file only fills them.
-        heavy: Its libraries take seconds to import.
+        role: "headrace", "peer" or "ceiling" (a speed that no loader can exceed).
+        in_ram: Reads arrays in memory, which are loaded from the file first.
+        heavy: Its libraries take several seconds to import.
     """
 
     name: str
@@ -93,12 +94,12 @@ class Contestant:
     heavy: bool = False
 
     def load(self) -> Opener:
-        """Imports the module and gives its opener, which opens the data."""
+        """Imports the module and returns its opener."""
         module, function = self.opener.split(":")
         return getattr(import_module(f"benchmarks.contestants.{module}"), function)
 
     def missing(self) -> list[str]:
-        """The libraries that are not installed."""
+        """The required libraries that are not installed."""
         return [name for name in self.needs if find_spec(name) is None]
 
 
@@ -232,13 +233,13 @@ CONTESTANTS = {
         ),
     )
 }
-"""Every contestant by name, in the order in which they are shown."""
+"""All contestants by name, in the order of the tables."""
 
 
 def absent(
     contestants: Mapping[str, Contestant], settings: Settings
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Contestants that can't run because something is missing, or won't: with reasons."""
+    """Contestants that lack a library, and contestants that `settings` exclude, with reasons."""
     missing, skipped = {}, {}
     names = settings.contestants
     for name, contestant in contestants.items():

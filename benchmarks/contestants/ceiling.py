@@ -1,7 +1,7 @@
-"""The most that reading can give: every chunk read and decoded once, by threads, without order.
+"""The ceiling of reading: threads decode every chunk once, in file order.
 
-Pieces of about 1.5 MB are handed out, in buffers that are used again and again:
-no fresh batch arrays, no shuffle, no gathering.
+The batches are pieces of about 1.5 MB in reused buffers, without new arrays for batches, shuffling
+or gathering of rows.
 """
 
 import os
@@ -22,11 +22,11 @@ PIECE_BYTES = 3 << 19
 PIECES_AHEAD = 3
 
 Fill = Callable[[int, np.ndarray], int]
-"""Fills a buffer from a row on, and gives the number of rows."""
+"""Fills a buffer with the rows from a given row on, and returns the number of rows."""
 
 
 class Place(NamedTuple):
-    """Where a chunk is stored; `plain` says that its filters were skipped."""
+    """The address of a chunk in the file; `plain` means that its filters were skipped."""
 
     offset: int
     size: int
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 def open_ceiling(job: ReadJob) -> Reader:
-    """Addresses are taken once; some pieces for each thread are read while one is handed out."""
+    """Collects the addresses of the chunks once; threads read `PIECES_AHEAD` pieces each ahead."""
     with h5py.File(job.path, "r") as file:
         image = file["image"]
         beside = [file[name][:] for name in job.fields[1:]]
@@ -55,7 +55,7 @@ def open_ceiling(job: ReadJob) -> Reader:
             while waiting:
                 start, buffer, future = waiting.pop(0)
                 stop = start + future.result()
-                # The buffer handed out before this one is free again.
+                # The consumer has finished with the previous buffer, so it can be filled again.
                 waiting += [submit(*start) for start in islice(starts, 1)]
                 yield buffer[: stop - start], *(array[start:stop] for array in beside)
 
@@ -70,7 +70,7 @@ def _submit(
 
 
 def _piece_rows(image: h5py.Dataset) -> int:
-    """As many rows as make a piece, in whole chunks."""
+    """Number of rows in a piece, a multiple of the chunk's rows."""
     rows = max(1, PIECE_BYTES // (image.nbytes // len(image)))
     return max(1, rows // image.chunks[0]) * image.chunks[0] if image.chunks else rows
 

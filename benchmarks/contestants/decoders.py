@@ -1,4 +1,4 @@
-"""The decoder of each filter, called as directly as it can be: what the ceiling reads with."""
+"""The decoders of the filters for the ceiling, called with the least overhead."""
 
 import struct
 import threading
@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 
 Decode = Callable[[bytes, np.ndarray], object]
-"""Decodes the stored bytes of a chunk into an array of uint8 that is as long as they make."""
+"""Decodes the stored bytes of a chunk into an array of uint8 of the decoded size."""
 
 _DEFLATE, _SHUFFLE, _LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_LZF
 _BLOSC, _LZ4, _ZSTD, _BLOSC2 = 32001, 32004, 32015, 32026
@@ -20,7 +20,7 @@ _local = threading.local()
 
 
 def decoder_of(dataset: h5py.Dataset) -> Decode | None:
-    """The decoder of a dataset's filters; None if it has none."""
+    """The decoder for a dataset's filters; None if it has no filters."""
     plist = dataset.id.get_create_plist()
     codes = tuple(plist.get_filter(number)[0] for number in range(plist.get_nfilters()))
     if codes == (_SHUFFLE, _DEFLATE):
@@ -29,20 +29,26 @@ def decoder_of(dataset: h5py.Dataset) -> Decode | None:
 
 
 def _blosc2(data: bytes, out: np.ndarray) -> None:
-    """The chunk inside a frame: its images lie in order, since a block holds whole ones."""
+    """Decodes the chunk inside a Blosc2 frame.
+
+    Its images are in order, since each Blosc2 block holds whole images.
+    """
     start = int.from_bytes(data[11:15], "big")
     size = int.from_bytes(data[39:47], "big")
     imagecodecs.blosc2_decode(memoryview(data)[start : start + size], out=out)
 
 
 def _shuffled_deflate(item: int, data: bytes, out: np.ndarray) -> None:
-    """Blosc unshuffles several times as fast as NumPy: the bytes pass for a block of its own."""
+    """Decodes shuffle and gzip; unshuffles with Blosc, which is several times as fast as NumPy.
+
+    The inflated bytes get the header of an uncompressed, shuffled Blosc buffer.
+    """
     end = _SHUFFLED.size + out.size
     if getattr(_local, "block", np.empty(0)).size != end:
         _local.block = np.empty(end, np.uint8)
     block = _local.block
     imagecodecs.deflate_decode(data, out=block[_SHUFFLED.size :])
-    # Version 2, shuffled and in one piece; sizes, and where the block starts.
+    # The Blosc header: version 2, shuffled, one block; the sizes; the offset of the block.
     header = (2, 1, 0x11, item, out.size, out.size, end, _SHUFFLED.size - 4, out.size)
     _SHUFFLED.pack_into(block, 0, *header)
     imagecodecs.blosc_decode(block, out=out)

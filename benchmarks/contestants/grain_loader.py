@@ -1,4 +1,4 @@
-"""Grain over an h5py file, and over arrays: a random-access source, read by threads."""
+"""Grain: a random-access source over an h5py file or arrays, read by threads."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ READ_THREADS = 16
 
 
 class Rows:
-    """Grain's random-access protocol: a length, and one row at a time."""
+    """A source in Grain's random-access protocol, with single rows as items."""
 
     def __init__(self, image: Any, label: Any) -> None:
         self.image, self.label = image, label
@@ -33,7 +33,7 @@ def open_map_dataset(job: ReadJob) -> Reader:
 
 
 def open_arrays(job: ReadJob) -> Reader:
-    """The same over arrays in memory."""
+    """`MapDataset.shuffle` over arrays in memory."""
     return _reader(job, Rows(*load(job)))
 
 

@@ -1,4 +1,4 @@
-"""h5py alone: what `HDF5Matrix` and plain scripts do."""
+"""h5py alone, used as Keras 2's `HDF5Matrix` and simple scripts use it."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,11 +10,11 @@ from benchmarks.contestants import Reader, ReadJob
 from benchmarks.work import Batch
 
 with suppress(ImportError):
-    import hdf5plugin  # noqa: F401 - gives h5py more filters
+    import hdf5plugin  # noqa: F401 - registers more filters with h5py
 
 
 def open_fancy(job: ReadJob) -> Reader:
-    """Random rows of each batch, sorted as h5py wants them (`HDF5Matrix`, shuffle=True)."""
+    """Random rows for each batch, sorted since h5py requires it (`HDF5Matrix`, shuffle=True)."""
     file = h5py.File(job.path, "r")
     images, labels = file["image"], file["label"]
 
@@ -28,7 +28,7 @@ def open_fancy(job: ReadJob) -> Reader:
 
 
 def open_slices(job: ReadJob) -> Reader:
-    """Slices of neighbouring rows, in file order (the speed of shuffle="batch" at its best)."""
+    """Slices of neighbouring rows, in file order (an upper bound for shuffle="batch")."""
     file = h5py.File(job.path, "r")
     images, labels = file["image"], file["label"]
 

@@ -1,4 +1,4 @@
-"""Headrace itself, as a user would write it."""
+"""Headrace, called as by a user."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,22 +16,22 @@ from benchmarks.work import Batch
 
 
 def open_shuffled(job: ReadJob) -> Reader:
-    """The order that Headrace picks for the layout."""
+    """`shuffle=True`: the order that Headrace chooses for the layout."""
     return _open(job, True)
 
 
 def open_exact(job: ReadJob) -> Reader:
-    """A uniform permutation of all rows."""
+    """`shuffle="exact"`: a uniform permutation of all rows."""
     return _open(job, "exact")
 
 
 def open_arrays(job: ReadJob) -> Reader:
-    """Arrays in memory, in a uniform permutation."""
+    """Arrays in memory, shuffled by a uniform permutation."""
     return _reader(job, hr.from_arrays(*load(job)), "exact")
 
 
 def open_npy(job: ReadJob) -> Reader:
-    """The same arrays in `.npy` files, which are made beside the file."""
+    """The arrays in `.npy` files, which are made next to the HDF5 file."""
     files = []
     for name, array in zip(job.fields, load(job), strict=True):
         path = Path(job.path).with_suffix(f".{name}.npy")

@@ -1,4 +1,4 @@
-"""What `model.fit(x, y)` does with arrays in memory."""
+"""Keras: the batches that `model.fit(x, y)` makes of arrays in memory."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from benchmarks.work import Batch
 
 
 def open_arrays(job: ReadJob) -> Reader:
-    """Batches as the trainer on JAX gets them."""
+    """The batches that the trainer gets on JAX."""
     images, labels = load(job)
 
     def epoch(number: int) -> Iterator[Batch]:

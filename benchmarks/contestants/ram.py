@@ -1,4 +1,4 @@
-"""Data that fits in memory: the epoch that every loader would like to match."""
+"""NumPy arrays in memory, as a reference for loaders."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ from benchmarks.work import Batch
 
 
 def open_take(job: ReadJob) -> Reader:
-    """Random rows of arrays in RAM, gathered to a fresh array for each batch."""
+    """Random rows of arrays in RAM, gathered into a new array for each batch."""
     arrays = load(job)
 
     def take(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
         out = np.empty((len(rows), *array.shape[1:]), array.dtype)
-        # mode="clip" lets NumPy write to `out` without a buffer in between.
+        # With mode="clip", NumPy writes directly to `out`; the default mode uses a buffer.
         return np.take(array, rows, axis=0, out=out, mode="clip")
 
     def epoch(number: int) -> Iterator[Batch]:
@@ -28,7 +28,7 @@ def open_take(job: ReadJob) -> Reader:
 
 
 def open_copy(job: ReadJob) -> Reader:
-    """Neighbouring rows of arrays in RAM, copied to a fresh array for each batch."""
+    """Neighbouring rows of arrays in RAM, copied to a new array for each batch."""
     arrays = load(job)
 
     def epoch(_number: int) -> Iterator[Batch]:
@@ -40,6 +40,6 @@ def open_copy(job: ReadJob) -> Reader:
 
 
 def load(job: ReadJob) -> Batch:
-    """The file's arrays, in memory."""
+    """Loads the file's arrays."""
     with h5py.File(job.path, "r") as file:
         return tuple(file[name][:] for name in job.fields)

@@ -1,9 +1,9 @@
-"""tf.data: over h5py slices, shuffled in a buffer of rows, and over tensors in memory."""
+"""tf.data over h5py slices with a shuffle buffer, and over tensors in memory."""
 
 import os
 from collections.abc import Iterator
 
-# TensorFlow reads this when it is imported.
+# Set before the import, at which TensorFlow reads it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import h5py
@@ -18,7 +18,7 @@ BUFFER_ROWS = 32_768
 
 
 def open_buffered(job: ReadJob) -> Reader:
-    """`from_generator` of slices of 1,024 rows, a buffer of 32,768 rows, then batches."""
+    """`from_generator` over slices of 1,024 rows, a shuffle buffer of 32,768 rows, batches."""
     file = h5py.File(job.path, "r")
     images, labels = file["image"], file["label"]
 
@@ -42,7 +42,7 @@ def open_buffered(job: ReadJob) -> Reader:
 
 
 def open_tensors(job: ReadJob) -> Reader:
-    """`from_tensor_slices`, a buffer as large as the data, then batches."""
+    """`from_tensor_slices`, a shuffle buffer as large as the data, batches."""
     arrays = load(job)
     rows = tf.data.Dataset.from_tensor_slices(arrays)
 

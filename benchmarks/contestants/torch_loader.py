@@ -1,4 +1,4 @@
-"""PyTorch's DataLoader: worker processes that fetch rows of an h5py file, and tensors."""
+"""PyTorch's DataLoader: worker processes over an h5py file, tensors in memory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from benchmarks.work import Batch
 
 
 class Images(Dataset):
-    """Opens the file in each worker: h5py objects don't survive a fork."""
+    """Rows of an HDF5 file, opened in each worker: h5py files do not survive a fork."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -26,7 +26,7 @@ class Images(Dataset):
         return self.length
 
     def __getitems__(self, rows: list[int]) -> tuple[Any, Any]:
-        """One row at a time, in file order, so that a chunk is decoded once for a batch."""
+        """Reads single rows in file order, so that a chunk is decoded only once for a batch."""
         if self.file is None:
             self.file = h5py.File(self.path, "r")
         image, label = self.file["image"], self.file["label"]
@@ -35,18 +35,18 @@ class Images(Dataset):
 
 
 def to_tensors(batch: tuple[Any, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The batch as tensors, which reach the main process through shared memory."""
+    """Converts a batch to tensors, which PyTorch sends through shared memory."""
     images, labels = batch
     return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 def open_loader(job: ReadJob) -> Reader:
-    """`shuffle=True` and as many worker processes as cores."""
+    """`shuffle=True`, with a worker process for each core."""
     return _reader(job, Images(job.path), num_workers=job.threads, collate_fn=to_tensors)
 
 
 def open_arrays(job: ReadJob) -> Reader:
-    """The same over a `TensorDataset`, without processes: copies of each row cost more."""
+    """A `TensorDataset` without worker processes, which would be slower."""
     return _reader(job, TensorDataset(*map(torch.from_numpy, load(job))))
 
 

@@ -1,4 +1,4 @@
-"""`python -m headrace`: the command, where its script is not on the path."""
+"""`python -m headrace`: runs the command if its script is not on the PATH."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`Dataset`, the object that a user holds."""
+"""`Dataset`, the public object for samples on disk."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,19 +22,20 @@ from headrace.transform import Collate, MapFn, MapStep, spec_of, with_class_weig
 Array = npt.NDArray[Any]
 
 _POSITION_BYTES = 32
-"""Bytes a row for its number, and for finding rows that are asked for twice or out of order."""
+"""Bytes for each row of an index: its number, and sorting and deduplication of the numbers."""
 
 new_loader: Callable[..., Loader] = Loader
-"""Makes loaders; `headrace.keras` puts in a class that Keras knows as one of its own."""
+"""Makes loaders; `headrace.keras` replaces it by a subclass that is also a `PyDataset`."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples that are read when they are needed.
+    """Samples that are read from files when they are needed.
 
-    Made by `from_hdf5` and the like. Behaves as NumPy arrays do: `len(data)`, `data[0]`,
-    `data[-1]`, `data[10:20]`, `data[::-2]`, `data[[7, 3, 3]]`, `data[mask]` read just those rows,
-    in that order, and give `(x,)`, `(x, y)` or `(x, y, sample_weight)`.
+    Created by `open`, `from_hdf5`, `from_arrays` and `concat`. Indexing works as for NumPy arrays:
+    `data[0]`, `data[-1]`, `data[10:20]`, `data[::-2]`, `data[[7, 3, 3]]` and `data[mask]` read
+    only those rows, in that order, and return `(x,)`, `(x, y)` or `(x, y, sample_weight)`.
+    `len(data)` is the number of samples.
 
     Example:
 
@@ -49,29 +50,29 @@ class Dataset:
     """
 
     pipeline: Pipeline
-    """What it is made of: for the code of this package."""
+    """The parts of the data set, for other modules of this package."""
 
     def __len__(self) -> int:
         return len(self.pipeline)
 
     def _with(self, **changes: Any) -> "Dataset":
-        """The same with other parts of its pipeline."""
+        """A copy with some parts of its pipeline replaced."""
         return Dataset(replace(self.pipeline, **changes))
 
     def __repr__(self) -> str:
         fields = short_list(self.pipeline.fields)
-        return f"<Dataset of {self._summary}: {fields}{self._done}>"
+        return f"<Dataset of {self._summary}: {fields}{self._suffix}>"
 
     @property
     def _summary(self) -> str:
         return f"{len(self):,} sample{'s' * (len(self) != 1)}"
 
     @property
-    def _done(self) -> str:
+    def _suffix(self) -> str:
         return ", mapped" * bool(self.pipeline.maps) + ", balanced" * bool(self.pipeline.sampler)
 
     def _repr_html_(self) -> str:
-        caption = f"Dataset of {self._summary}, {format_bytes(self.nbytes)} in memory{self._done}"
+        caption = f"Dataset of {self._summary}, {format_bytes(self.nbytes)} in memory{self._suffix}"
         before = ", before map()" * bool(self.pipeline.maps)
         return self.pipeline.structure.to_html(caption + before)
 
@@ -84,13 +85,14 @@ class Dataset:
     def spec(self) -> Spec:
         """The fields of a sample and their places in a batch.
 
-        After `map`, one row is read and mapped to see what comes out; its fields are
-        named "x", "y" and "sample_weight", with a number or key added inside a structure.
+        After `map`, one row is read and mapped to find out the shapes and dtypes. The fields are
+        then named "x", "y" and "sample_weight", with a number or key appended inside a structure,
+        as in "x.0".
         """
         if not self.pipeline.maps:
             return self.pipeline.structure
         if not len(self):
-            raise ShapeError("The data set has no rows, so what map() makes of them is not known.")
+            raise ShapeError("The data set has no rows, so the fields after map() are unknown.")
         return spec_of(self._with(sampler=None)[0:1])
 
     def __getitem__(self, index: Any) -> Batch:
@@ -102,11 +104,12 @@ class Dataset:
 
         Returns:
             `(x,)`, `(x, y)` or `(x, y, sample_weight)`. For an integer each leaf is one
-            sample, else an array whose first axis runs over the rows asked for.
+            sample, else an array whose first axis runs over the indexed rows.
 
         Raises:
-            IndexError: If a row is out of range or the index is of another kind.
-            MemoryBudgetError: If the rows are more than this process may hold.
+            IndexError: If a row is out of range or the index has another type.
+            MemoryBudgetError: If the rows need more memory than this process may use.
+            OptionError: If the data set is balanced.
         """
         self.check_each_once("indexing")
         if isinstance(index, slice):
@@ -144,42 +147,45 @@ class Dataset:
     def split(
         self, *sizes: Any, seed: int | None = None, stratify: Any = None, by: Any = None
     ) -> Any:
-        """Cuts the data set into parts that share no row and together hold every row.
+        """Splits the data set into disjoint parts that together contain every row.
 
-        Rows keep their order within a part. Of the field that decides, 32 MB are in memory
-        at a time. Each part costs at most two bits for each row of the files, and all
-        together at most four bytes (eight beyond 4 billion rows): of 100 million rows, two
-        parts take 50 MB, and a thousand 400 MB.
+        Rows keep their order within a part. The field that decides (`stratify` or `by`) is read
+        in pieces of 32 MB. Each part takes at most two bits of memory for each row of the files,
+        and all parts together at most four bytes a row (eight beyond 4 billion rows): for 100
+        million rows, two parts take 50 MB, and a thousand parts 400 MB.
 
         Args:
-            *sizes: Shares between 0 and 1, or numbers of rows. What they leave over
-                makes one more part: `split(0.8)` and `split(0.7, 0.1)` give two and three.
-                Every part gets at least one row where there are enough, unless `by` says
-                otherwise. Beside `by`, also the names of parts.
-            seed: Draws the rows at random, the same for the same seed. Without it the first rows
-                make the first part; with `stratify` those of each class, and with `by` it is 0.
+            *sizes: Shares between 0 and 1, or numbers of rows. The remaining rows form one more
+                part: `split(0.8)` gives two parts and `split(0.7, 0.1)` three. If there are enough
+                rows, every part gets at least one, except with `by`. With `by`, sizes may also
+                be the names of parts.
+            seed: Assigns the rows at random, in the same way for the same seed. Without a seed the
+                first rows form the first part; with `stratify`, the first rows of each class. With
+                `by`, no seed means 0.
             stratify: A field of classes, or an array with a class for each row. Each part gets its
-                share of each class, to less than one row. Classes are numbers, text, or
+                share of each class, with an error below one row. Classes are numbers, text, or
                 one-hot rows; 65,536 at most.
-            by: A field of keys, or an array of them: all rows of a key go to one part. Beside
-                shares, the hash of the key's value and of `seed` alone decides: a key stays on
-                its side when rows are added, moved, or stored in another type, so that parts have
-                about their shares of the keys, and may be empty. Beside names, or
-                nothing, the values are the names of the parts; 1,000 at most.
+            by: A field of keys, or an array with a key for each row. All rows with the same key go
+                to the same part. With shares, only a hash of the key's value and `seed` decides,
+                so a key stays in its part when rows are added, moved or stored with another
+                dtype; parts get about their shares of the keys, and may be empty. With names or
+                without sizes, the keys are the names of the parts; 1,000 at most.
 
-        The fields need not be among x, y and sample_weight, and come as in the files, before
-        `map`. NaN is neither a class nor a key.
+        The fields need not be among x, y and sample_weight. Their values are those in the files,
+        before `map`. NaN is not allowed as a class or key.
 
         Returns:
-            A tuple of data sets; with `by` alone a dict of them, by sorted names.
+            A tuple of data sets; with `by` and no sizes, a dict from part name to data set, sorted
+            by name.
 
         Raises:
-            OptionError: If the sizes are not shares, not counts, or too many; beside `by`, if they
-                are counts, or not the names of all parts; if there are too many classes or names.
+            OptionError: If the sizes are neither shares nor counts, or add up to too many; with
+                `by`, if sizes are counts, or do not name all parts; if there are too many classes
+                or names.
             FieldNotFoundError: If there is no such field.
-            DataError: If a class or key is NaN; ShapeError and TypeNotSupportedError if it is no
-                single number or text.
-            MemoryBudgetError: If there are more rows than this process could mark.
+            DataError: If a class or key is NaN. Its subclasses ShapeError and
+                TypeNotSupportedError, if a class or key is not a single number or text.
+            MemoryBudgetError: If the parts need more memory than this process may use.
 
         Example:
 
@@ -200,22 +206,24 @@ class Dataset:
         return tuple(self._with(view=view) for view in made)
 
     def filter(self, keep: Any, *fields: Any) -> "Dataset":
-        """The rows that a function of small fields keeps, in their order.
+        """Keeps the rows for which a function returns True, in their order.
 
-        Only the fields that it names are read, now and once, 32 MB at a time. The rows
-        kept cost what a part of a split does. There may be none.
+        This call reads the fields that the function takes, and no others, in pieces of 32 MB. The
+        result takes as much memory as a part of `split`, and may have no rows.
 
         Args:
-            keep: Called with arrays of shape `(k, *field.shape)` for the next `k` rows, and the
-                next; returns a boolean array of shape `(k,)`. Or such an array for all rows.
-            *fields: Names of fields, or arrays with a value for each row. Without them, the names
-                of the function's parameters. They need not be among x, y and sample_weight, and
-                come as in the files, before `map`.
+            keep: Called repeatedly with arrays of shape `(k, *field.shape)` for the next `k` rows.
+                Returns a boolean array of shape `(k,)`. May also be a boolean array with a value
+                for each row, instead of a function.
+            *fields: Names of fields, or arrays with a value for each row; the arguments of `keep`.
+                If none are given, the names of the function's parameters are used. The fields need
+                not be among x, y and sample_weight. Their values are those in the files, before
+                `map`.
 
         Raises:
-            OptionError: If it is no function, or does not say which fields it takes.
+            OptionError: If `keep` is neither a function nor an array, or its fields are unknown.
             FieldNotFoundError: If there is no such field.
-            DataError: If what it returns is no boolean array of that shape.
+            DataError: If the function does not return a boolean array of that shape.
 
         Example:
 
@@ -235,31 +243,34 @@ class Dataset:
         length: int | None = None,
         seed: int = 0,
     ) -> "Dataset":
-        """Samples of each class in given shares, however many rows it has.
+        """Samples each class with a given share, whatever its number of rows.
 
-        An epoch has exactly `length` samples, and of each class exactly its share (the largest
-        remainders are rounded up). The rows of a class take turns: in one epoch none comes
-        more than once more often than another, and neither over all epochs together, so that
-        what is left out of one epoch comes in the next ones. Which rows an epoch has depends on
-        `seed` and its number alone. `batch(shuffle=False)`, `evaluate` and `predict` go in row
-        order, with the samples of a row together; the last two with those of epoch 0.
+        An epoch has exactly `length` samples, and each class has exactly its share of them
+        (rounded by largest remainders). Each class has a fixed permutation of its rows that is
+        consumed cyclically over the epochs. Counts within a class therefore differ by at most one,
+        in each epoch and over all epochs together, and rows that one epoch leaves out come in the
+        next epochs. The rows of an epoch depend only on `seed` and the epoch's number.
+        `batch(shuffle=False)`, `evaluate` and `predict` use row order, and repeat a row
+        immediately; `evaluate` and `predict` use the samples of epoch 0.
 
-        Split, filter and take first, then balance the part to train on: other parts would have
-        the same rows. Costs five or six bytes a row, beside `memory=`; 10 at most (18 beyond
-        4 billion rows), where batches come both shuffled by single rows and in another way.
+        Call `split`, `filter` and `take` before `balance`, and balance only the training part:
+        parts of a balanced data set would share rows. Balancing takes five or six bytes of memory
+        a row in addition to `memory=`, and at most 10 (18 beyond 4 billion rows) if one data set
+        is batched both shuffled by single rows and in another order.
 
         Args:
             by: A field of classes, or an array with a class for each row: numbers, text, or
-                one-hot rows; 65,536 at most. As in `split`, it need not be among the fields.
-            weights: The share of each class, in any unit; 0 leaves one out. None stands for
-                equal shares.
-            length: Samples in an epoch; None for as many as there are rows.
-            seed: Of the turns that rows take.
+                one-hot rows; 65,536 at most. As in `split`, the field need not be among x, y and
+                sample_weight.
+            weights: The share of each class, in any unit; 0 leaves a class out. None means equal
+                shares.
+            length: Number of samples in an epoch; None for the number of rows.
+            seed: Seed of the permutations.
 
         Raises:
-            OptionError: If `weights` does not name all classes and no others, or a class has
-                a weight but too small a share for one sample.
-            FieldNotFoundError, DataError, ShapeError, TypeNotSupportedError: As `split`.
+            OptionError: If `weights` does not name exactly the classes of the data, or a class has
+                a weight above 0 but a share below one sample.
+            FieldNotFoundError, DataError, ShapeError, TypeNotSupportedError: As in `split`.
 
         Example:
 
@@ -274,46 +285,47 @@ class Dataset:
         return self._with(sampler=sampler)
 
     def check_each_once(self, what: str) -> None:
-        """Makes sure that each row comes once: `what` works on rows.
+        """Checks that the data set is not balanced, since the operation `what` works on rows.
 
         Raises:
             OptionError: If the data set is balanced.
         """
         if self.pipeline.sampler is not None:
             raise OptionError(
-                f"{what} comes before balance(): a balanced data set has some rows several times, "
-                "and others in other epochs. It can be mapped and batched."
+                f"{what} must come before balance(): a balanced data set has no fixed rows, since "
+                "an epoch repeats some rows and leaves out others. Only map() and batch() work on "
+                "it."
             )
 
     def take(self, n: int) -> "Dataset":
-        """The first `n` rows; all, if there are fewer.
+        """The first `n` rows, or all rows if there are fewer.
 
         Raises:
-            OptionError: If `n` is negative.
+            OptionError: If `n` is negative, or the data set is balanced.
         """
         check_integer("n of take()", n, 0)
         return self.part(0, min(n, len(self)))
 
     def part(self, start: int, stop: int) -> "Dataset":
-        """The rows `start .. stop - 1`."""
+        """The rows from `start` to `stop - 1`."""
         self.check_each_once("take()")
         return self._with(view=self.pipeline.view.part(start, stop))
 
     def only(self, *names: str) -> "Dataset":
-        """The same rows with `names` alone as x: to look at labels without reading images.
+        """The same rows with only the fields `names` as x, to read labels without images, say.
 
         Raises:
             OptionError: If the data set has no such field, or was mapped.
         """
         if self.pipeline.maps:
-            raise OptionError("only() comes before map(): a mapped data set has other fields.")
+            raise OptionError("only() must come before map(), which changes the fields.")
         if not names:
             raise OptionError("Expected only() with at least one name.")
         for name in names:
             if name not in self.pipeline.structure:
                 raise OptionError(
                     f"There is no field {name!r}.{did_you_mean(name, self.pipeline.structure)} "
-                    f"There are: {some_of(list(self.pipeline.structure))}"
+                    f"The data set has: {some_of(list(self.pipeline.structure))}"
                 )
         fields = tuple(self.pipeline.structure[name] for name in dict.fromkeys(names))
         view = replace(self.pipeline.view, names=tuple(field.name for field in fields))
@@ -321,15 +333,18 @@ class Dataset:
         return self._with(view=view, structure=structure)
 
     def map(self, fn: MapFn) -> "Dataset":
-        """Changes batches on their way: `fn` runs in the worker threads.
+        """Applies a function to each batch, in the worker threads.
 
         Args:
             fn: Called with the parts of a batch, `fn(x)`, `fn(x, y)` or
                 `fn(x, y, sample_weight)`, as NumPy arrays (or tuples and dicts of them) whose first
-                axis runs over samples. A function of one argument gets the tuple `(x, y)` of
-                a batch with several parts. Returns the new `(x,)`, `(x, y)` or
-                `(x, y, sample_weight)`; anything but a tuple is a new x alone. Must keep the number
-                of rows. May be called from several threads at a time.
+                axis runs over samples. If the batch has several parts and the function takes one
+                argument, it gets a tuple of the parts. Returns the new `(x,)`, `(x, y)` or
+                `(x, y, sample_weight)`; a value that is not a tuple is the new x. The number of
+                rows must stay the same. Several threads may call the function at the same time.
+
+        Raises:
+            OptionError: If `fn` cannot be called.
 
         Example:
 
@@ -355,30 +370,31 @@ class Dataset:
         on_error: str = "raise",
         max_bad: float = 0.01,
     ) -> Loader:
-        """Batches for `model.fit`, `evaluate` and `predict`, or for a loop of your own.
+        """Batches for `model.fit`, `evaluate` and `predict`, or for a `for` loop.
 
         Args:
             batch_size: Rows in a batch.
             shuffle: `True` takes the best order that the layout of the data allows at full
-                speed: a uniform permutation where single rows can be read or everything
-                fits `memory`, else random blocks mixed in windows (runs of 64 KiB for small rows of
-                data that are larger than this machine's memory). `"exact"` asks for
-                the uniform permutation at any price, `"batch"` keeps neighbouring rows together
-                and hands out batches in random order, `False` keeps row order.
-            seed: The order is a function of it and of the epoch's number alone. None draws one.
+                speed: a uniform permutation if single rows can be read or all data
+                fit in `memory`, else random blocks mixed in windows (runs of 64 KiB for small rows
+                of data that are larger than this machine's memory). `"exact"` gives
+                a uniform permutation even if reading it is slow, `"batch"` keeps neighbouring rows
+                together and gives batches in random order, `False` keeps row order.
+            seed: The order is a function of the seed and the epoch's number only. None draws one.
             drop_remainder: Leaves out a last batch that is smaller than the others.
-            memory: Bytes for everything that holds samples, such as `"256MB"`. None takes
-                a quarter of what the process may use, 2 GiB at most. The windows, and
-                with them the order, depend on it.
-            workers: Threads. None takes the CPUs that the process may use.
+            memory: Budget in bytes for all buffers of samples, also as text such as `"256MB"`.
+                None takes a quarter of the memory that the process may use, 2 GiB at most. The
+                sizes of the windows, and so the order, depend on it.
+            workers: Number of threads. None uses as many as the CPUs that the process may use.
             class_weight: Weight for each class number in y; becomes `sample_weight`.
             timeout: Seconds that making one batch, map functions included, or one read for it may
-                take (1800 if not given); None for no limit. What takes longer hangs: the loop gets
-                an error that shows where, and does not wait for the thread any more.
-            on_error: What happens to a sample that its source cannot read. "raise" makes the batch
-                fail with the reason. "skip" puts another sample in its place, chosen from
-                (seed, epoch, row) alone, so that batches keep their size; in row order (`predict`,
-                `evaluate`, `shuffle=False`) too. `report()` counts and lists such rows.
+                take (1800 if not given); None for no limit. After that time the loop raises an
+                error that shows where the code hangs, and does not wait for its thread.
+            on_error: How to handle a sample that its source cannot read. "raise" raises the
+                source's error from the loop. "skip" replaces the sample by another one, so that
+                batches keep their size; the choice depends only on (seed, epoch, row). This also
+                applies in row order (`predict`, `evaluate`, `shuffle=False`). `report()` counts
+                and lists the replaced rows.
             max_bad: The share of the rows that "skip" may replace; more are an error.
 
         Returns:
@@ -386,8 +402,8 @@ class Dataset:
 
         Raises:
             OptionError: If an argument cannot be honoured.
-            MemoryBudgetError: If `memory` is too small, and says the least that works; or if more
-                would be held than this process may ever use.
+            MemoryBudgetError: If `memory` is too small (the message says how much is enough), or
+                the loader would need more memory than this process may use.
             BadSampleError: From the loop, for a sample that cannot be read.
             BatchTimeoutError: From the loop, after `timeout`. A note shows the stack of the code
                 that hangs.

@@ -1,30 +1,30 @@
-"""The errors that Headrace raises.
+"""The errors that Headrace raises, and helpers that build their messages.
 
-Each one can be caught as `HeadraceError`, by its own name, or as the built-in
-error that fits it:
+Each error can be caught as `HeadraceError`, by its own class, or as the built-in
+error in parentheses:
 
     HeadraceError
     ├── OptionError (ValueError)          an argument that cannot be honoured
     │   ├── UnknownOptionError (TypeError)  an option that a format does not have
-    │   ├── MemoryBudgetError             a budget below what one batch or one block needs
-    │   └── ProcessesError                worker processes that cannot be started here
-    ├── FieldNotFoundError (KeyError)     a name that the data does not have
+    │   ├── MemoryBudgetError             a budget too small for one batch or one block
+    │   └── ProcessesError                worker processes that cannot be started
+    ├── FieldNotFoundError (KeyError)     a field that the data does not have
     ├── MissingFileError (FileNotFoundError)
     ├── NoPermissionError (PermissionError)
     ├── LockedFileError (BlockingIOError)
     ├── DataError (ValueError)            data that cannot be used
-    │   ├── FileFormatError               a file of another format, or a damaged one
-    │   ├── ShapeError                    scalar, empty, or fields of unequal length
+    │   ├── FileFormatError               a file of another format, or a damaged file
+    │   ├── ShapeError                    scalar or empty data, or fields of unequal length
     │   ├── TypeNotSupportedError (TypeError)
-    │   └── LossError                     a value that another dtype cannot hold
-    ├── ReadError (OSError)               a read that failed: names file, field and rows
-    │   ├── BadSampleError                a sample that its source could not read
-    │   ├── ChangedFileError              the file is not the one that was opened
+    │   └── LossError                     a value that the new dtype cannot hold
+    ├── ReadError (OSError)               a failed read: names file, field and rows
+    │   ├── BadSampleError                a sample that its source cannot read
+    │   ├── ChangedFileError              the file has been replaced since it was opened
     │   └── BatchTimeoutError (TimeoutError)  a batch that took longer than timeout=
     ├── WriteError (OSError)              a file that could not be written
-    │   └── DiskFullError                 no room for it
+    │   └── DiskFullError                 not enough space on the disk
     ├── OutOfMemoryError (MemoryError)    memory that the system refused
-    ├── StateError (ValueError)           a saved position that belongs to something else
+    ├── StateError (ValueError)           a saved position of a different loader
     └── MissingDependencyError (ImportError)
 """
 
@@ -38,11 +38,10 @@ E = TypeVar("E", bound=BaseException)
 
 
 class HeadraceError(Exception):
-    """Base of every error that Headrace raises on purpose."""
+    """Base class of the errors that Headrace raises deliberately."""
 
     def __str__(self) -> str:
-        # KeyError shows the repr of its argument and OSError its errno:
-        # a message written for a person is shown as it was written.
+        # KeyError would show the repr of the message, and OSError its errno.
         return printable(str(self.args[0])) if self.args else ""
 
 
@@ -51,15 +50,15 @@ class OptionError(HeadraceError, ValueError):
 
 
 class UnknownOptionError(OptionError, TypeError):
-    """There is no option of that name."""
+    """An option that the file's format does not have."""
 
 
 class MemoryBudgetError(OptionError):
     """A memory budget that is too small; the message says how much is enough.
 
     Attributes:
-        least: That, in bytes: the same call takes it, and whatever is more. None where no
-            budget would help, because this process may not use as much memory.
+        least: The smallest budget, in bytes, with which the same call succeeds. None if no
+            budget would help, because this process may not use that much memory.
     """
 
     def __init__(self, text: str, least: int | None = None) -> None:
@@ -68,7 +67,7 @@ class MemoryBudgetError(OptionError):
 
 
 class ProcessesError(OptionError):
-    """`processes=True` where worker processes cannot be started; threads work there."""
+    """Worker processes (`processes=True`) cannot be started; threads can be used instead."""
 
 
 class FieldNotFoundError(HeadraceError, KeyError):
@@ -76,7 +75,7 @@ class FieldNotFoundError(HeadraceError, KeyError):
 
 
 class MissingFileError(HeadraceError, FileNotFoundError):
-    """A path at which there is no file."""
+    """No file exists at a path."""
 
 
 class NoPermissionError(HeadraceError, PermissionError):
@@ -92,7 +91,7 @@ class DataError(HeadraceError, ValueError):
 
 
 class FileFormatError(DataError):
-    """A file of another format, or a damaged one."""
+    """A file of another format, or a damaged file."""
 
 
 class ShapeError(DataError):
@@ -104,11 +103,11 @@ class TypeNotSupportedError(DataError, TypeError):
 
 
 class LossError(DataError):
-    """A value that another dtype cannot hold.
+    """A value that the new dtype cannot hold.
 
     Attributes:
-        row: Its row.
-        text: What would become of it.
+        row: The row of the value.
+        text: How the conversion would change the value.
     """
 
     def __init__(self, row: int, text: str) -> None:
@@ -125,41 +124,41 @@ class ReadError(HeadraceError, OSError):
 
 
 class BadSampleError(ReadError):
-    """A sample cannot be read; `on_error="skip"` replaces such samples by others."""
+    """A sample that its source cannot read; `on_error="skip"` replaces such samples by others."""
 
 
 class ChangedFileError(ReadError):
-    """The file at a path is no longer the one that was opened."""
+    """The file at a path has been replaced or modified since it was opened."""
 
 
 class BatchTimeoutError(ReadError, TimeoutError):
-    """A batch that took longer than `timeout=`; a note shows where its code stands."""
+    """A batch that took longer than `timeout=`; a note shows the stack of the code that hangs."""
 
 
 class WriteError(HeadraceError, OSError):
-    """A file that could not be written; what was there before is as it was."""
+    """A file that could not be written; an existing file at that path is unchanged."""
 
 
 class DiskFullError(WriteError):
-    """The disk has no room for what is written, or is to be written."""
+    """The disk does not have enough free space for the output."""
 
 
 class OutOfMemoryError(HeadraceError, MemoryError):
-    """Memory that the system refused; the message says how much, and what takes less."""
+    """Memory that the system refused; the message says how much, and how to use less."""
 
 
 class StateError(HeadraceError, ValueError):
-    """A saved position that does not belong to this loader."""
+    """A saved position or packing run that does not match this loader or call."""
 
 
 class MissingDependencyError(HeadraceError, ImportError):
-    """An optional library that is not installed; the message names the extra."""
+    """An optional library is not installed; the message names the extra to install."""
 
 
 def field_not_found(
     name: str, available: Iterable[str], where: str, things: str = "columns"
 ) -> FieldNotFoundError:
-    """The error for an unknown field name, with the near ones and all that is there."""
+    """The error for an unknown field name; suggests similar names, lists the known ones."""
     names = list(available)
     hint = did_you_mean(name, names)
     return FieldNotFoundError(
@@ -168,7 +167,7 @@ def field_not_found(
 
 
 def holds(names: Sequence[str], what: str = "It", things: str = "columns") -> str:
-    """What a file, a group or a table holds, as a sentence."""
+    """A sentence that lists the contents of a file, a group or a table."""
     return f"{what} holds: {some_of(names)}." if names else f"{what} holds no {things}."
 
 
@@ -177,17 +176,17 @@ def unequal_lengths(where: str, lengths: Mapping[str, int], more: str = "") -> S
     listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
     return ShapeError(
         f"The fields of {where} have different numbers of rows: {listed}. Every sample needs a "
-        "row in each; choose other fields, repair the file, or stop where the shortest ends, with "
-        f"end={min(lengths.values())}.{more}"
+        "row in each; choose other fields, repair the file, or use only as many rows as the "
+        f"shortest field has, with end={min(lengths.values())}.{more}"
     )
 
 
 def read_error(failed: str, error: OSError) -> HeadraceError:
-    """The error for a read that the system refused, with the number that it gave.
+    """The error for a read that failed with an OSError, with the same errno.
 
     Args:
-        failed: What was tried and failed, as the beginning of a sentence: "Opening 'a.h5'".
-        error: What the system said.
+        failed: The operation that failed, as the subject of a sentence: "Opening 'a.h5'".
+        error: The system's error.
     """
     kind: type[HeadraceError] = ReadError
     if isinstance(error, FileNotFoundError):
@@ -195,58 +194,58 @@ def read_error(failed: str, error: OSError) -> HeadraceError:
     elif isinstance(error, PermissionError):
         kind = NoPermissionError
     words = error.strerror or " ".join(str(error).split())
-    hint = _WAYS_OUT.get(error.errno or 0, "")
+    hint = _HINTS.get(error.errno or 0, "")
     return with_number(kind(f"{failed} failed: {words}.{hint and ' '}{hint}"), error)
 
 
 def with_number(made: E, cause: BaseException) -> E:
-    """`made`, with the errno of what caused it, if that has one."""
+    """Copies the errno of `cause` to `made`, if both are an OSError; returns `made`."""
     if isinstance(made, OSError) and isinstance(cause, OSError):
         made.errno = cause.errno
     return made
 
 
-_WAYS_OUT = {
+_HINTS = {
     errno.EIO: (
-        "The disk or the network is at fault: see the system's log (dmesg), and copy the file to "
-        "another disk while it can be read."
+        "The disk or the network failed: see the system's log (dmesg), and copy the file to "
+        "another disk while it can still be read."
     ),
     errno.ESTALE: (
-        "Its file server does not know this file any more: open the data again, and mount the "
-        "folder again if that fails."
+        "The file server does not know this file any more: open the data again; if that fails, "
+        "mount the folder again."
     ),
     errno.ENOTCONN: "The program that serves this folder has ended: mount the folder again.",
     errno.EMFILE: "Allow this process more open files (ulimit -n), or close some.",
     errno.ENFILE: "Too many files are open on this machine: close some.",
-    errno.ENOMEM: "The system has no memory left for it: give the loader less, with memory=.",
+    errno.ENOMEM: "The system has no memory left: give the loader a smaller budget with memory=.",
 }
 
 
 def did_you_mean(
     name: str, names: Iterable[str], shown: Callable[[str], str] = repr, closeness: float = 0.5
 ) -> str:
-    """A question that names what was probably meant, after a blank; empty if nothing is near.
+    """A question that suggests similar names, with a leading space; empty if there are none.
 
     Args:
-        name: What was given.
-        names: What could have been.
-        shown: How a name is written.
-        closeness: Of the names that are near, between 0 and 1.
+        name: The unknown name.
+        names: The known names.
+        shown: Formats a name.
+        closeness: The least similarity of a suggested name, between 0 and 1.
     """
     near = _near(name, list(names), closeness)
     return f" Did you mean {' or '.join(map(shown, near))}?" if near else ""
 
 
 def some_of(names: Sequence[str]) -> str:
-    """The first 20 names, and how many more there are."""
+    """The first 20 names, and the number of the others."""
     more = f", and {len(names) - 20} more" if len(names) > 20 else ""
     return ", ".join(names[:20]) + more
 
 
 def printable(text: str) -> str:
-    """`text`, with all that a terminal would act upon or not show written as in Python source.
+    """`text` with control and other unprintable characters escaped as in Python source.
 
-    Names come from files, and files from strangers.
+    Names from an untrusted file could otherwise send control sequences to the terminal.
     """
     if text.isprintable():
         return text
@@ -256,7 +255,7 @@ def printable(text: str) -> str:
 
 
 def _near(name: str, names: list[str], closeness: float) -> list[str]:
-    """The names that may be meant, whatever the case, and also without their groups."""
+    """Up to 3 similar names, compared without case, with and without their groups."""
     forms: dict[str, list[str]] = {}
     for other in names:
         for form in {other.lower(), other.lower().rsplit("/", 1)[-1]}:
@@ -269,10 +268,10 @@ def _near(name: str, names: list[str], closeness: float) -> list[str]:
 def check_integer(
     name: str, value: object, least: int | None = None, *, or_none: bool = False
 ) -> None:
-    """Checks that an argument is an integer, NumPy's included and bool not; or None.
+    """Checks that an argument is an integer (of Python or NumPy, but no bool), or None if allowed.
 
     Raises:
-        OptionError: If it is none, or below `least`.
+        OptionError: If it is not, or is below `least`.
     """
     if or_none and value is None:
         return

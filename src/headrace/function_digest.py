@@ -1,4 +1,4 @@
-"""A digest of a function: of its code and of everything that the code refers to."""
+"""Digests of functions, over their code and everything that the code refers to."""
 
 import builtins
 import copyreg
@@ -17,12 +17,12 @@ import numpy as np
 
 _ATOMS = (bool, int, float, complex, str, bytes, range, slice, type(None), type(...))
 _LIBRARIES = ("site-packages", "dist-packages")
-_OF_CLASSES = (
+_IGNORED_CLASS_ATTRIBUTES = (
     *("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__qualname__"),
     *("__static_attributes__", "__annotations__", "__annotate_func__", "__annotations_cache__"),
     *("__dataclass_fields__", "__dataclass_params__", "_abc_impl"),
 )
-"""Attributes of classes that do not affect what their methods do."""
+"""Attributes of classes that do not affect the behaviour of their methods."""
 
 
 class IncomparableError(Exception):
@@ -30,18 +30,18 @@ class IncomparableError(Exception):
 
 
 def digest_of(value: Any) -> str:
-    """A short text that differs when a function would do something else.
+    """A short text that changes when a function or a value that it uses changes.
 
-    Code is compared as it was compiled, and so are functions and classes that it refers to, with
-    their defaults and closures; arrays and other values by what is in them; what belongs to an
-    installed library by its name and the library's version. Line numbers do not count.
+    The digest covers the function's bytecode, defaults and closure, and those of the functions and
+    classes of the program that it refers to; the contents of arrays and other values; and the
+    names and versions of objects from installed libraries. Line numbers have no influence.
 
     Args:
-        value: A function, or any object that can be called.
+        value: A function, or any other callable.
 
     Raises:
-        IncomparableError: If it refers to something that has no content to compare, such as a
-            lock, an open file or a generator.
+        IncomparableError: If it refers to an object without comparable content, such as a lock, an
+            open file or a generator.
     """
     try:
         return _Digests().of(value).hex()
@@ -50,33 +50,33 @@ def digest_of(value: Any) -> str:
 
 
 class _Digests:
-    """Digests of values, each made of those of what is in it."""
+    """Digests of values, each computed from the digests of the value's parts."""
 
     def __init__(self) -> None:
-        # Values are kept, so that no other gets their id.
-        self._done: dict[int, tuple[Any, bytes]] = {}
-        self._under_way: dict[int, int] = {}
+        # The values are kept alive, so that Python does not give their id to another object.
+        self._finished: dict[int, tuple[Any, bytes]] = {}
+        self._in_progress: dict[int, int] = {}
 
     def of(self, value: Any) -> bytes:
         """The digest of a value."""
         if type(value) in _ATOMS:
             return _joined("atom", type(value).__name__, repr(value))
         key = id(value)
-        if key in self._done:
-            return self._done[key][1]
-        if key in self._under_way:  # as a function that calls itself
-            return _joined("within", len(self._under_way) - self._under_way[key])
-        self._under_way[key] = len(self._under_way)
+        if key in self._finished:
+            return self._finished[key][1]
+        if key in self._in_progress:  # a cycle, such as a function that calls itself
+            return _joined("within", len(self._in_progress) - self._in_progress[key])
+        self._in_progress[key] = len(self._in_progress)
         made = _joined(*self._parts(value))
-        del self._under_way[key]
-        self._done[key] = value, made
+        del self._in_progress[key]
+        self._finished[key] = value, made
         return made
 
     def _each(self, values: Any) -> list[bytes]:
         return [self.of(value) for value in values]
 
     def _parts(self, value: Any) -> Iterator[Any]:
-        """What a value is made of: its kind, and digests."""
+        """The type of a value, and the digests of its parts."""
         yield type(value).__name__
         named = _library_name(value)
         if named is not None:
@@ -89,7 +89,9 @@ class _Digests:
         yield from self._object(value) if parts is None else parts(self, value)
 
     def _class(self, kind: type) -> Iterator[bytes]:
-        kept = {name: item for name, item in vars(kind).items() if name not in _OF_CLASSES}
+        kept = {
+            name: item for name, item in vars(kind).items() if name not in _IGNORED_CLASS_ATTRIBUTES
+        }
         yield from (self.of(kind.__bases__), self.of(kept))
 
     def _set(self, values: Any) -> list[bytes]:
@@ -115,7 +117,7 @@ class _Digests:
         for cell in function.__closure__ or ():
             try:
                 yield self.of(cell.cell_contents)
-            except ValueError:  # not filled yet
+            except ValueError:  # not assigned yet
                 yield b"empty"
         for names in sorted(set(_names_in(function.__code__))):
             yield self.of(names)
@@ -128,7 +130,7 @@ class _Digests:
         yield from self._each((code.co_code, handlers, counts, names, code.co_consts))
 
     def _global(self, names: dict[str, Any], name: str, *attributes: str) -> bytes:
-        """What a name stands for, looked up through modules up to what is in them."""
+        """The digest of a global name; attributes of the program's own modules are resolved."""
         if name.startswith("import "):
             return _joined(_imported(name.removeprefix("import ")))
         missing = object()
@@ -146,7 +148,7 @@ class _Digests:
             yield from (repr(value.dtype), value.shape, value.tobytes())
 
     def _object(self, value: Any) -> Iterator[Any]:
-        """An object by its class and its state, as pickle would take it apart."""
+        """The digests of an object's class and state, as pickle would save them."""
         reduce = copyreg.dispatch_table.get(type(value))
         try:
             found = value.__reduce_ex__(4) if reduce is None else reduce(value)
@@ -157,7 +159,7 @@ class _Digests:
             yield found
             return
         for part in found:
-            # Items of lists and dicts come from an iterator.
+            # __reduce_ex__ gives the items of subclasses of list and dict as iterators.
             yield self.of(list(part) if isinstance(part, Iterator) else part)
 
 
@@ -182,7 +184,7 @@ _TYPES: dict[type, _Parts] = {
     types.MappingProxyType: _Digests._mapping,
     np.ndarray: _Digests._array,
 }
-"""How values of these types are taken apart, and not those of types derived from them."""
+"""The parts of values of exactly these types; subclasses are not included."""
 
 _KINDS: dict[type, _Parts] = {
     type: _Digests._class,
@@ -201,7 +203,7 @@ def _joined(*parts: Any) -> bytes:
 
 
 def _names_in(code: types.CodeType) -> Iterator[tuple[str, ...]]:
-    """The global names that code refers to, each with the attributes that are taken of it."""
+    """The global names that code refers to, each with the attributes that it reads from them."""
     names: list[str] = []
     for step in dis.get_instructions(code):
         if names and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
@@ -220,7 +222,7 @@ def _names_in(code: types.CodeType) -> Iterator[tuple[str, ...]]:
 
 
 def _library_name(value: Any) -> str | None:
-    """The name of what an installed library has under a name; None for all else."""
+    """The version and name of an object of an installed library; None for other objects."""
     if isinstance(value, types.ModuleType):
         return _version(value.__name__) if _is_library(value.__name__) else None
     module = getattr(value, "__module__", None) or getattr(type(value), "__module__", None)
@@ -234,14 +236,14 @@ def _library_name(value: Any) -> str | None:
 
 
 def _is_library(module: str) -> bool:
-    """Whether a module was installed, and is not part of the program itself."""
+    """Whether a module belongs to an installed library and not to the program itself."""
     if module == "__main__" or module not in sys.modules:
         return False
     if module.partition(".")[0] == __name__.partition(".")[0]:
         return True
     file = getattr(sys.modules[module], "__file__", None)
     if file is None:
-        return True  # built into Python, or a package of a library without a file of its own
+        return True  # built into Python, or a namespace package
     path = Path(file)
     standard = Path(sysconfig.get_path("stdlib"))
     return path.is_relative_to(standard) or any(part in _LIBRARIES for part in path.parts)
@@ -253,10 +255,10 @@ def _version(module: str) -> str:
 
 
 def _file_of(path: str | None) -> bytes:
-    """A module of the program, by the text of its file.
+    """The text of a module of the program.
 
     Raises:
-        IncomparableError: If it has none.
+        IncomparableError: If the module has no file.
     """
     if path is None or not Path(path).is_file():
         raise IncomparableError("a module without a file")
@@ -264,7 +266,7 @@ def _file_of(path: str | None) -> bytes:
 
 
 def _imported(name: str) -> bytes | str:
-    """A module that a function imports when it is called."""
+    """The digest input for a module that a function imports when it runs."""
     if _is_library(name):
         return _version(name)
     try:

@@ -1,4 +1,4 @@
-"""Keras 2's `fit_generator` and its like: thin wrappers that name their replacement."""
+"""Keras 2's `fit_generator` etc.: thin wrappers that name their replacement."""
 
 import math
 import queue
@@ -17,9 +17,9 @@ from headrace.sequence import from_sequence
 from headrace.transform import with_class_weight
 
 QUEUE_SIZE = 10
-"""How many batches are prefetched by default."""
+"""Batches that are prefetched by default."""
 
-_OF_KERAS_1 = {
+_KERAS_1_ARGUMENTS = {
     "samples_per_epoch": "steps_per_epoch, in batches",
     "nb_epoch": "epochs",
     "nb_val_samples": "validation_steps, in batches",
@@ -28,13 +28,13 @@ _OF_KERAS_1 = {
     "pickle_safe": "use_multiprocessing",
     "max_q_size": "max_queue_size",
 }
-"""Arguments of 2016, and what has taken their place."""
+"""Arguments of Keras 1, and their replacements."""
 
-_LET_GO_SECONDS = 10.0
-"""How long a generator may take for the batch that it is making when a call ends."""
+_JOIN_SECONDS = 10.0
+"""How long the end of a call waits for the batch that a generator is making."""
 
-_WAIT_SECONDS = 0.1
-"""How often a thread that waits for the other side of a queue looks whether it is still there."""
+_POLL_SECONDS = 0.1
+"""How often a thread that waits on the queue checks whether the call has ended."""
 
 
 def fit_generator(
@@ -55,36 +55,35 @@ def fit_generator(
     initial_epoch: int = 0,
     **old: Any,
 ) -> Any:
-    """`model.fit_generator(generator, ...)`, as Keras had it until 2020.
+    """`model.fit_generator(generator, ...)`, which Keras had until 2020.
 
-    Warns with the line to write instead.
+    Emits a FutureWarning that shows the call to write instead.
 
     Args:
         model: A compiled Keras model.
-        generator: A `Sequence` or any object with `__len__` and `__getitem__`, which is read ahead
-            as `from_sequence` does; a generator, which is read ahead by one thread; or a
-            loader.
+        generator: A `Sequence` or any object with `__len__` and `__getitem__`, prefetched as by
+            `from_sequence`; a generator, prefetched by one thread; or a loader.
         steps_per_epoch: Batches in an epoch, rounded up; needed for a generator.
-        epochs: The epoch to train to.
+        epochs: Number of the last epoch.
         verbose: As in `fit`.
         callbacks: As in `fit`.
-        validation_data: The same kinds of object, or a tuple of arrays.
+        validation_data: An object of the same kinds, or a tuple of arrays.
         validation_steps: Batches to validate on; needed for a generator.
         validation_freq: As in `fit`.
         class_weight: As in `fit`.
-        max_queue_size: Batches made ahead.
-        workers: Threads or processes; 0, once the main thread, is one thread. A generator has one.
-        use_multiprocessing: Whether they are processes. Where these cannot be started, threads
-            take their place, with a warning that says why.
+        max_queue_size: Number of batches to prefetch.
+        workers: Number of threads or processes; 0 means one thread. Only 0 or 1 for a generator.
+        use_multiprocessing: Use processes in place of threads. If processes cannot be started,
+            threads are used, with a warning that gives the reason.
         shuffle: Whether the batches of a `Sequence` come in random order.
         initial_epoch: As in `fit`.
-        **old: Arguments that Keras had before version 2, which are refused with today's name.
+        **old: Arguments of Keras 1; an error names the current argument.
 
     Returns:
         The `History` of `fit`.
 
     Raises:
-        OptionError: If a generator comes without its number of steps, or with several workers.
+        OptionError: If a generator is given without a number of steps, or with several workers.
 
     Example:
 
@@ -95,8 +94,8 @@ def fit_generator(
     """
     with _Options(max_queue_size, workers, use_multiprocessing, old) as options:
         _warn("fit_generator", "fit", generator, options, shuffle)
-        if _is_plain(generator):
-            # Keras knows itself that there is nothing to shuffle, and takes no class_weight.
+        if _is_plain_iterator(generator):
+            # Keras cannot shuffle a generator, and accepts no class_weight with one.
             here = {"shuffle": False}
             weigh, class_weight = class_weight, None
         else:
@@ -104,12 +103,12 @@ def fit_generator(
         return model.fit(
             options.data(generator, steps_per_epoch, "steps_per_epoch", shuffle, weigh),
             **here,
-            steps_per_epoch=_whole(steps_per_epoch),
+            steps_per_epoch=_rounded_up(steps_per_epoch),
             epochs=epochs,
             verbose=verbose,
             callbacks=callbacks,
             validation_data=options.validation(validation_data, validation_steps),
-            validation_steps=_whole(validation_steps),
+            validation_steps=_rounded_up(validation_steps),
             validation_freq=_list_or_number(validation_freq),
             class_weight=class_weight,
             initial_epoch=initial_epoch,
@@ -142,7 +141,7 @@ def evaluate_generator(
     with _Options(max_queue_size, workers, use_multiprocessing, old) as options:
         _warn("evaluate_generator", "evaluate", generator, options)
         data = options.data(generator, steps, "steps")
-        return model.evaluate(data, steps=_whole(steps), callbacks=callbacks, verbose=verbose)
+        return model.evaluate(data, steps=_rounded_up(steps), callbacks=callbacks, verbose=verbose)
 
 
 def predict_generator(
@@ -171,11 +170,11 @@ def predict_generator(
     with _Options(max_queue_size, workers, use_multiprocessing, old) as options:
         _warn("predict_generator", "predict", generator, options)
         data = options.data(generator, steps, "steps")
-        return model.predict(data, steps=_whole(steps), callbacks=callbacks, verbose=verbose)
+        return model.predict(data, steps=_rounded_up(steps), callbacks=callbacks, verbose=verbose)
 
 
 class _Options:
-    """How batches are made ahead."""
+    """How batches are prefetched."""
 
     def __init__(
         self,
@@ -185,8 +184,8 @@ class _Options:
         old: Mapping[str, Any],
     ) -> None:
         for name in old:
-            new = _OF_KERAS_1.get(name)
-            raise OptionError(f"{name}= is not known" + (f": today it is {new}." if new else "."))
+            new = _KERAS_1_ARGUMENTS.get(name)
+            raise OptionError(f"Unknown argument {name}=." + (f" Use {new}." if new else ""))
         check_integer("max_queue_size", max_queue_size, 1)
         check_integer("workers", workers, 0)
         if not isinstance(use_multiprocessing, bool):
@@ -214,20 +213,18 @@ class _Options:
         shuffle: bool = False,
         class_weight: Mapping[int, float] | None = None,
     ) -> Any:
-        """What today's functions take in place of a generator."""
+        """The object to pass to `fit`, `evaluate` or `predict` in place of a generator."""
         if isinstance(generator, (Loader, ItemLoader, Dataset)):
             return generator
-        if not _is_plain(generator):
+        if not _is_plain_iterator(generator):
             return self._sequence(generator, shuffle)
         if steps is None:
-            raise OptionError(
-                f"A generator does not say how many batches it has: {name}= is needed with it."
-            )
+            raise OptionError(f"A generator has no length: {name}= is needed with a generator.")
         if self.workers > 1 or self.processes:
             raise OptionError(
-                "A generator gives its batches one after the other, so that several workers could "
-                "only take turns, and a copy of it in each process would give all of them the same "
-                "batches. Leave workers= and use_multiprocessing= out, or make it a class with "
+                "A generator cannot use several workers: threads would have to wait for each "
+                "other, and processes with copies of it would all make the same batches. Leave "
+                "workers= and use_multiprocessing= out, or replace the generator by a class with "
                 "__len__ and __getitem__(i)."
             )
         ahead = _ReadAhead(generator, self.max_queue_size, class_weight)
@@ -245,19 +242,19 @@ class _Options:
             try:
                 return from_sequence(sequence, processes=True, **options)
             except ProcessesError as error:
-                # Old programs relied on forks, which needed neither a main guard nor pickling.
+                # Keras 2 forked, which needed neither a main guard nor pickling, so old programs
+                # may lack both.
                 self.processes = False
                 warnings.warn(
-                    f"use_multiprocessing=True (processes=True in from_sequence()) is not possible "
-                    f"here: {self.workers} threads are used in place of processes; with workers=1, "
-                    f"one thread. {error}",
+                    "use_multiprocessing=True (processes=True in from_sequence()) is not possible "
+                    f"here: using {self.workers} thread{'s' * (self.workers > 1)} instead. {error}",
                     RuntimeWarning,
                     stacklevel=4,
                 )
         return from_sequence(sequence, **options)
 
     def validation(self, data: Any, steps: float | None) -> Any:
-        """The same for validation data, which may be arrays."""
+        """Like `data`, for validation data, which may be arrays."""
         if data is None or isinstance(data, (tuple, list)):
             return data
         return self.data(data, steps, "validation_steps")
@@ -265,7 +262,9 @@ class _Options:
 
 def _warn(old: str, new: str, generator: Any, options: _Options, shuffle: bool = False) -> None:
     call = "generator"
-    if not isinstance(generator, (Loader, ItemLoader, Dataset)) and not _is_plain(generator):
+    if not isinstance(generator, (Loader, ItemLoader, Dataset)) and not _is_plain_iterator(
+        generator
+    ):
         words = [f"workers={options.workers}"]
         words += ["processes=True"] * options.processes + ["shuffle=True"] * shuffle
         if options.max_queue_size != QUEUE_SIZE:
@@ -278,15 +277,15 @@ def _warn(old: str, new: str, generator: Any, options: _Options, shuffle: bool =
     )
 
 
-def _is_plain(generator: Any) -> bool:
-    """Whether it gives its batches only one after the other."""
-    # Those of ImageDataGenerator do both.
+def _is_plain_iterator(generator: Any) -> bool:
+    """Whether this is an iterator whose batches have no index."""
+    # The iterators of ImageDataGenerator are also indexable.
     by_index = hasattr(type(generator), "__len__") and hasattr(type(generator), "__getitem__")
     return isinstance(generator, Iterator) and not by_index
 
 
-def _whole(steps: float | None) -> int | None:
-    """Steps as Keras counted them: `len(x) / 32` ran until that many were done."""
+def _rounded_up(steps: float | None) -> int | None:
+    """Rounds steps up as Keras 2 did: old programs give `len(x) / 32`."""
     return None if steps is None else math.ceil(steps)
 
 
@@ -295,7 +294,7 @@ def _list_or_number(value: Any) -> Any:
 
 
 class _ReadAhead:
-    """What an iterator gives, taken from it by a thread, `most` batches ahead."""
+    """Prefetches up to `most` batches of an iterator in a thread."""
 
     def __init__(
         self,
@@ -314,24 +313,24 @@ class _ReadAhead:
         self._thread = threading.Thread(target=self._run, name="headrace-generator", daemon=True)
 
     def start(self) -> Generator[Batch, None, None]:
-        """The batches, in a form that Keras takes."""
+        """Starts the thread, and returns the batches as a generator, which Keras accepts."""
         self._thread.start()
         return self._take()
 
     def stop(self) -> None:
-        """Ends the thread: TensorFlow keeps what it was given, and would keep that as well."""
+        """Ends the thread. It would not end by itself, since TensorFlow keeps the generator."""
         self._stopped.set()
         if not self._hangs:
-            # A generator cannot be used again while it is running.
-            self._thread.join(_LET_GO_SECONDS)
+            # The caller cannot use the generator again while the thread runs it.
+            self._thread.join(_JOIN_SECONDS)
 
     def _take(self) -> Generator[Batch, None, None]:
         number, waited = 0, 0.0
         while not self._stopped.is_set():
             try:
-                kind, content = self._made.get(timeout=_WAIT_SECONDS)
+                kind, content = self._made.get(timeout=_POLL_SECONDS)
             except queue.Empty:
-                waited += _WAIT_SECONDS
+                waited += _POLL_SECONDS
                 if waited >= self._timeout:
                     raise self._hang_error(number) from None
                 continue
@@ -348,7 +347,7 @@ class _ReadAhead:
             f"making batch {number}",
             self._timeout,
             stack_of_thread(self._thread.ident or 0),
-            "If batches need more time, hand the generator to fit() itself.",
+            "If batches need more time, pass the generator directly to fit().",
         )
 
     def _run(self) -> None:
@@ -364,7 +363,7 @@ class _ReadAhead:
     def _put(self, kind: str, content: Any) -> bool:
         while not self._stopped.is_set():
             try:
-                self._made.put((kind, content), timeout=_WAIT_SECONDS)
+                self._made.put((kind, content), timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
             return True

@@ -1,4 +1,4 @@
-"""`Pipeline`: the parts of a data set, for code of this package that works on data sets."""
+"""`Pipeline`: the parts of a data set, for other modules of this package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,16 +18,15 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Rows of sources, the structure of a sample, map functions, and how often each row comes.
+    """Rows of sources, the structure of a sample, map functions, and an optional sampler.
 
-    `Dataset` is the object for users; packing, statistics and the command line work on its
-    `pipeline`.
+    `Dataset` is the public object; packing, statistics and the command line use its `pipeline`.
 
     Attributes:
         view: The rows.
         structure: The fields of a row and their places in a batch, before map functions.
-        maps: The map functions, the first one first.
-        sampler: How often each row comes in an epoch; None where each comes once.
+        maps: The map functions in the order in which they are applied.
+        sampler: Decides how often each row occurs in an epoch; None if each occurs once.
     """
 
     view: View
@@ -36,7 +35,7 @@ class Pipeline:
     sampler: BalancedSampler | None = None
 
     def __len__(self) -> int:
-        """Samples in an epoch; `len(pipeline.view)` are the rows that they come from."""
+        """Number of samples in an epoch; `len(pipeline.view)` is the number of distinct rows."""
         return len(self.view) if self.sampler is None else self.sampler.length
 
     @property
@@ -50,14 +49,14 @@ class Pipeline:
         return self.view.row_bytes
 
     def files(self) -> tuple[str, ...]:
-        """The files that reading may touch: nothing that is written takes the place of one."""
+        """The files that reading may open; writers must not replace any of them."""
         return self.view.inputs()
 
     def read(self, rows: Indices) -> Arrays:
-        """Reads rows, in any order, into fresh arrays of shape `(len(rows), *field.shape)`.
+        """Reads rows, in any order, into new arrays of shape `(len(rows), *field.shape)`.
 
         Raises:
-            BadSampleError: If one of them cannot be read.
+            BadSampleError: If a row cannot be read.
         """
         if not len(rows):
             return {f.name: np.empty((0, *f.shape), f.dtype) for f in self.fields}
@@ -66,16 +65,17 @@ class Pipeline:
         return arrays
 
     def collate(self, arrays: Arrays) -> Batch:
-        """The arrays of some rows as a batch, after the map functions."""
+        """Makes a batch of the arrays of some rows, and applies the map functions."""
         return collate(self.structure, self.maps, arrays)
 
     def loader(self, batch_size: int, collate: Any = None, **options: Any) -> Loader:
-        """Batches of these samples, which Keras does not know as a loader of its own.
+        """A loader of these samples that, unlike that of `Dataset.batch`, is no `PyDataset`.
 
         Args:
             batch_size: Rows in a batch.
-            collate: Turns the arrays of a batch into what the loader gives; None makes batches.
-            **options: As `Loader` takes them.
+            collate: Converts the arrays of a batch to the item that the loader yields; None makes
+                batches.
+            **options: Options of `Loader`.
         """
         made = Collate(self.structure, self.maps) if collate is None else collate
         return Loader(self.view, made, batch_size, sampler=self.sampler, **options)

@@ -8,7 +8,7 @@ from headrace.loading import ItemLoader
 from headrace.loading.timeouts import DEFAULT_TIMEOUT
 
 new_item_loader: Callable[..., ItemLoader] = ItemLoader
-"""Makes loaders; `headrace.keras` puts in a class that Keras knows as one of its own."""
+"""Makes loaders; `headrace.keras` replaces it by a subclass that is also a `PyDataset`."""
 
 
 def from_sequence(
@@ -23,47 +23,49 @@ def from_sequence(
     retries: int = 2,
     timeout: float | None = DEFAULT_TIMEOUT,
 ) -> ItemLoader:
-    """Batches from an object of your own, made ahead of time: an old `Sequence`, for example.
+    """Prefetches the batches of a user-supplied object, such as a Keras 2 `Sequence`.
 
-    Each index is asked for once in an epoch, and batches come in the order of the indices (or in
-    that of a permutation, with `shuffle=True`), however long each takes. `on_epoch_end`, if the
-    object has one, is called once at the end of an epoch, when all of its batches are made.
+    Each index is requested once in an epoch. Batches come in the order of the indices (or of a
+    permutation, with `shuffle=True`), however long each takes. If the object has a method
+    `on_epoch_end`, it is called once at the end of an epoch, after the last batch is made.
 
     Args:
-        sequence: Anything with `__len__` and `__getitem__(i)` that gives batch `i`: `x`, `(x, y)`
-            or `(x, y, sample_weight)`, of arrays, tensors, or lists and dicts of them. An old
-            `keras.utils.Sequence`, a `PyDataset`, a PyTorch `Dataset`.
-        workers: Threads, or processes, that call it. None takes the CPUs that this process may use.
-            An object that may be called by one thread at a time only wants `workers=1`.
-        processes: Whether processes call it: for work in Python itself, which threads would
-            do one after the other. Each has a copy of the object, sent when it starts, so it has
-            to pickle; a program that does this needs `if __name__ == "__main__":`.
-            Random numbers of `random` and `numpy.random` are seeded again for each batch, the
-            same for the same `seed`, whichever process makes it.
-        max_queue_size: Batches made ahead.
-        shuffle: Whether indices come in random order, another one in each epoch.
-        seed: Of that order. None draws one.
-        batch_size: If each item is one sample, and not a batch: how many make a batch.
+        sequence: Any object with `__len__` and `__getitem__(i)` that returns batch `i`: `x`,
+            `(x, y)` or `(x, y, sample_weight)`, of arrays, tensors, or lists and dicts of them.
+            Examples are `keras.utils.Sequence`, `PyDataset` and a PyTorch `Dataset`.
+        workers: Number of threads or processes that call the object. None uses as many as the
+            CPUs that this process may use. Use `workers=1` for an object that is not thread-safe.
+        processes: Call the object in processes in place of threads: for batches made by Python
+            code, which holds the GIL. Each process gets a copy of the object when it starts, so
+            the object must be picklable, and the program needs `if __name__ == "__main__":`.
+            The generators of `random` and `numpy.random` are seeded again before each batch, so
+            that the same `seed` gives the same numbers whichever process makes the batch.
+        max_queue_size: Number of batches to prefetch.
+        shuffle: Whether indices come in random order, a different one in each epoch.
+        seed: Seed of that order. None draws one.
+        batch_size: Number of samples in a batch, if each item is one sample. None if each item is
+            a batch.
         retries: How often a batch is made again if the process that makes it ends or is killed.
-            The process is started again, with the object as it was sent, and told of the epochs
-            that passed (`on_epoch_begin`, `on_epoch_end`), so that order and content stay the same.
-            The first time is a warning; `report()` counts.
+            The process is started again with the original copy of the object, and
+            `on_epoch_begin` and `on_epoch_end` are called for the epochs that have passed, so that
+            order and content stay the same. The first restart gives a warning; `report()` counts
+            all of them.
         timeout: Seconds that one batch, or one `on_epoch_end` in a process, may take (1800 if
-            not given); None for no limit. What takes longer hangs: a process is ended then, a
-            thread stays behind.
+            not given); None for no limit. After that time a process is ended; a thread cannot be
+            ended and keeps running.
 
     Returns:
-        What `model.fit`, `evaluate` and `predict` take, and loops run over. `evaluate` and
-        `predict` keep the order of the indices, and do not end an epoch.
+        A loader for `model.fit`, `evaluate`, `predict` and `for` loops. `evaluate` and `predict`
+        keep the order of the indices, and do not end an epoch.
 
     Raises:
-        OptionError: If it has no length or no items.
-        ProcessesError: If it does not pickle for `processes=True`, or the program has no
-            `if __name__ == "__main__":` around this call. An `OptionError`, too.
-        DataError: From the loop, if a batch is none; names its index.
+        OptionError: If the object has no length or no items.
+        ProcessesError: If the object cannot be pickled for `processes=True`, or the program has
+            no `if __name__ == "__main__":` around this call. It is also an `OptionError`.
+        DataError: From the loop, if an item is not a batch; names its index.
         ReadError: From the loop, if the process that makes a batch ended `retries + 1` times.
         BatchTimeoutError: From the loop, after `timeout`. A note shows the stack of the code that
-            hangs. It is a `ReadError` and a `TimeoutError`, too.
+            hangs. It is also a `ReadError` and a `TimeoutError`.
 
     Example:
 
@@ -88,7 +90,7 @@ def from_sequence(
                 f"{type(sequence).__name__}, which has no {name}.{_instead(sequence)}"
             )
     if not len(sequence):
-        raise OptionError(f"The {type(sequence).__name__} has length 0: there is nothing in it.")
+        raise OptionError(f"The {type(sequence).__name__} has length 0: it has no batches.")
     return new_item_loader(
         sequence,
         workers=workers,
@@ -103,9 +105,9 @@ def from_sequence(
 
 
 def _instead(sequence: Any) -> str:
-    """What to do with an object that cannot be asked for batch `i`."""
+    """A sentence that says what to do with an object that cannot be indexed."""
     if hasattr(sequence, "dataset"):
         return " Use its data set: from_sequence(loader.dataset, batch_size=...)."
     if isinstance(sequence, Iterator):
-        return " A generator has one batch after the other: hand it to model.fit() itself."
+        return " A generator cannot be indexed: pass it directly to model.fit()."
     return ""

@@ -1,4 +1,4 @@
-"""Fields and columns of a sample, and how they form x, y and sample_weight."""
+"""Fields and columns of a sample, and their places in x, y and sample_weight."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from headrace.errors import OptionError, printable, some_of
 from headrace.html import html_table
 
 Structure = Any
-"""A nest of tuples and dicts: of field names in a `Spec`, of arrays in a batch."""
+"""Nested tuples and dicts: of field names in a `Spec`, of arrays in a batch."""
 
 Indices = npt.NDArray[np.int64]
 """Row numbers or positions."""
@@ -48,10 +48,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Column:
-    """What a file calls a thing; it becomes a field where all its values are of one size.
+    """A column of a file; it can become a field if all its values have one size.
 
     Attributes:
-        name: As in the file.
+        name: The column's name in the file.
         type: "number", "bool", "text", "category", "date", "bytes" or "record" (compound values).
         shape: Shape of one sample.
         dtype: NumPy dtype of one element; None where values have no fixed size.
@@ -66,7 +66,7 @@ class Column:
 
     @classmethod
     def of(cls, field: Field) -> "Column":
-        """The column that a field is, with nothing missing."""
+        """The column of a field, without missing values."""
         return cls(field.name, _TYPES.get(field.dtype.kind, "bytes"), field.shape, field.dtype)
 
 
@@ -77,15 +77,15 @@ _TYPES = {
     "b": "bool",
     "V": "record",
 }
-"""Logical types by the kinds of NumPy dtypes."""
+"""Kind of NumPy dtype -> type of `Column`."""
 
 
 @dataclass(frozen=True)
 class Spec(Mapping[str, Field]):
     """The fields of a sample and their places in a batch.
 
-    A mapping from field name to `Field`; `x`, `y` and `sample_weight` hold the
-    names in the structure in which the model gets them.
+    A mapping from field name to `Field`. `x`, `y` and `sample_weight` hold field names in the
+    structure in which the model receives the arrays.
 
     Example:
 
@@ -129,7 +129,7 @@ class Spec(Mapping[str, Field]):
         return "\n".join(f"{part}: {self[name]}" for part, name in self._places())
 
     def _places(self) -> list[tuple[str, str]]:
-        """The names of all fields, each with its part of a batch."""
+        """Pairs of part ("x", "y", "sample_weight") and field name."""
         return [(part, name) for part in PARTS for name in leaves(getattr(self, part))]
 
     def __repr__(self) -> str:
@@ -146,7 +146,7 @@ class Spec(Mapping[str, Field]):
 
 
 def short_list(items: Sequence[object], most: int = 4) -> str:
-    """The first items as text, and how many more there are: for a repr."""
+    """The first items as text, and the number of the others, for a repr."""
     more = f", and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(map(str, items[:most])) + more
 
@@ -155,28 +155,29 @@ def may_be_named(name: Any, names: Sequence[Any]) -> bool:
     """Whether a field can be stored as `name`, such as "image" or "group/image".
 
     Args:
-        name: What a user gave.
-        names: Those of all fields, this one among them: a name is no other's, and no other's group.
+        name: The name that the user gave.
+        names: The names of all fields, including `name`. A name must be unique, and must not be
+            the group of another name.
     """
     if not isinstance(name, str) or names.count(name) > 1 or "\0" in name:
         return False
     parts = name.split("/")
     inside = any(str(other).startswith(f"{name}/") for other in names)
-    # Half of a character, as file names can hold it, has no form in UTF-8.
+    # A lone surrogate, which a file name can contain, cannot be encoded in UTF-8.
     text = name.encode(errors="ignore").decode() == name
     return text and not inside and all(parts) and "." not in parts
 
 
 def check_names(part: str, names: Structure) -> None:
-    """Checks that x, y or sample_weight is a nest of names; x may be `...` as well.
+    """Checks that x, y or sample_weight consists of field names; x may be `...` as well.
 
     Raises:
-        OptionError: If it is something else.
+        OptionError: If it does not.
     """
     if names is ... and part == "x":
         return
     found: list[Any] = []
-    # None is a leaf here, unlike in `leaves`: it would be dropped without a word.
+    # None counts as a leaf here, unlike in `leaves`, which would drop it silently.
     waiting = [names] if names is not None else []
     while waiting:
         item = waiting.pop()
@@ -197,25 +198,25 @@ def check_names(part: str, names: Structure) -> None:
 
 
 def check_weights(y: Structure, sample_weight: Structure) -> None:
-    """Checks that there is one weight for all targets, or one for each.
+    """Checks that `sample_weight` has one entry for all targets, or one for each target.
 
     Args:
-        y: A nest of names or arrays.
+        y: A structure of names or arrays.
         sample_weight: Likewise.
 
     Raises:
-        OptionError: If there is no target, or one target has no weight.
+        OptionError: If there is no target, or the entries do not match the targets.
     """
     if sample_weight is None:
         return
     if y is None:
-        raise OptionError("sample_weight= needs y=: Keras weighs the loss of targets.")
-    way = "Give weights for each target (np.ones() where all count alike), or one for all of them."
+        raise OptionError("sample_weight= needs y=: Keras weights the loss of the targets.")
+    way = "Give weights for each target (np.ones() if all samples count alike), or one for all."
     if isinstance(sample_weight, Mapping):
         targets = list(y) if isinstance(y, Mapping) else []
         missing = [str(key) for key in targets if key not in sample_weight]
         if missing:
-            raise OptionError(f"sample_weight has nothing for {some_of(missing)}. {way}")
+            raise OptionError(f"sample_weight has no entry for {some_of(missing)}. {way}")
         unknown = [str(key) for key in sample_weight if key not in targets]
         if unknown:
             named = f"y has {some_of(list(map(str, targets)))}" if targets else "y has no names"
@@ -224,17 +225,18 @@ def check_weights(y: Structure, sample_weight: Structure) -> None:
         count = len(y) if isinstance(y, (list, tuple)) else 1
         if isinstance(y, Mapping) or len(sample_weight) != count:
             raise OptionError(
-                f"sample_weight is a list of {len(sample_weight)}, beside "
-                f"{f'a dict of {len(y)}' if isinstance(y, Mapping) else count} in y. {way}"
+                f"sample_weight is a list of {len(sample_weight)}, and y has "
+                f"{f'a dict of {len(y)}' if isinstance(y, Mapping) else count}. {way}"
             )
 
 
 _LEAVES = (str, np.ndarray)
-"""No mappings: asking `Mapping` about each would take longer than all else about a batch."""
+"""Types that are no mapping. Checked first, since `isinstance(leaf, Mapping)` for each leaf would
+take longer than the rest of the work on a batch."""
 
 
 def leaves(structure: Structure) -> list[Any]:
-    """The leaves of a nest of tuples, lists and dicts, in order; None has none."""
+    """The leaves of nested tuples, lists and dicts, in order; None has no leaves."""
     if structure is None:
         return []
     if isinstance(structure, (tuple, list)):
@@ -245,7 +247,7 @@ def leaves(structure: Structure) -> list[Any]:
 
 
 def map_structure(fn: Callable[[Any], Any], structure: Structure) -> Structure:
-    """The same nest with `fn` applied to each leaf; lists become tuples, as Keras treats them."""
+    """The same structure with `fn` applied to each leaf; lists become tuples, as in Keras."""
     if structure is None:
         return None
     if isinstance(structure, (tuple, list)):

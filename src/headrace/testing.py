@@ -1,4 +1,4 @@
-"""Contract tests for sources: a new format subclasses them.
+"""Contract tests for sources, to be subclassed by the tests of a new format.
 
 They need pytest, and compare every way of reading a source with NumPy arrays.
 """
@@ -32,11 +32,12 @@ _GUARD = 0xA5
 
 
 class SourceTests:
-    """What every `headrace.sources.Source` must do.
+    """Tests that every `headrace.sources.Source` must pass.
 
-    A subclass has two fixtures of any scope: `source`, and `oracle`, a dict with the whole
-    of each field as an array of shape `(length, *field.shape)` in the field's dtype. Two rows
-    or more show most. Values are compared as bytes, so that a NaN equals itself.
+    A subclass defines two fixtures of any scope: `source`, and `oracle`, a dict from field name
+    to an array with all values of the field, of shape `(length, *field.shape)` and the field's
+    dtype. Use at least two rows, since one row cannot show most errors. Values are compared as
+    bytes, so that a NaN equals itself.
 
     Example:
 
@@ -56,12 +57,12 @@ class SourceTests:
     @pytest.fixture(scope="class")
     @classmethod
     def process(cls) -> Iterator[ProcessPoolExecutor]:
-        """A fresh process that runs functions, started once for the class."""
+        """A spawned process that runs functions, started once for the class."""
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             yield pool
 
     def test_fields_are_those_of_the_oracle(self, source: Source, oracle: Arrays) -> None:
-        """Name, sample shape, native dtype and length."""
+        """Fields have the name, sample shape, native dtype and length of the oracle."""
         expected = [Field(name, array.shape[1:], array.dtype) for name, array in oracle.items()]
         assert list(source.fields) == expected
         assert all(field.dtype == field.dtype.newbyteorder("=") for field in source.fields)
@@ -69,39 +70,39 @@ class SourceTests:
         assert set(source.read_paths()) == set(oracle)
 
     def test_reads_all_rows(self, source: Source, oracle: Arrays) -> None:
-        """One call for everything."""
+        """One call reads all rows."""
         check_reads(source, oracle, np.arange(source.length))
 
     def test_reads_runs_of_rows(self, source: Source, oracle: Arrays) -> None:
-        """Runs that start and stop at block edges, beside them, and in between."""
+        """Runs of rows that start and stop at, next to and between block edges."""
         for start, stop in _runs(source):
             check_reads(source, oracle, np.arange(start, stop))
 
     def test_reads_single_rows(self, source: Source, oracle: Arrays) -> None:
-        """The first, the last, and some others."""
+        """Single rows: the first, the last, and some others."""
         for row in _some_rows(source, 8):
             check_reads(source, oracle, np.array([row]))
 
     def test_reads_scattered_rows(self, source: Source, oracle: Arrays) -> None:
-        """Ascending rows with gaps, dense and thin."""
+        """Ascending rows with gaps, from dense to sparse."""
         rng = np.random.default_rng(0)
         for share in (0.1, 0.5, 0.9):
             check_reads(source, oracle, np.flatnonzero(rng.random(source.length) < share))
         check_reads(source, oracle, np.arange(0, source.length, 2))
 
     def test_reads_no_rows(self, source: Source, oracle: Arrays) -> None:
-        """No rows are no error."""
+        """Reading no rows is not an error."""
         check_reads(source, oracle, np.empty(0, np.int64))
 
     def test_reads_some_of_the_fields(self, source: Source, oracle: Arrays) -> None:
-        """Each field by itself, and in the other order."""
+        """Each field alone, and all fields in reverse order."""
         rows = np.arange(source.length)
         for name in oracle:
             check_reads(source, {name: oracle[name]}, rows)
         check_reads(source, dict(reversed(oracle.items())), rows)
 
     def test_selects_fields_of_the_same_rows(self, source: Source, oracle: Arrays) -> None:
-        """Each of its own; a name that is nowhere is an error."""
+        """A selection of one field reads that field; an unknown name is an error."""
         for name, array in oracle.items():
             selected = source.select([name])
             assert name in [field.name for field in selected.fields]
@@ -134,29 +135,29 @@ class SourceTests:
             guarded.check()
 
     def test_reads_rows_in_any_order(self, source: Source, oracle: Arrays) -> None:
-        """Where rows have addresses: shuffled, backwards, twice, none."""
+        """Addressable fields: rows shuffled, backwards, repeated, and no rows."""
         check_any_order(source, oracle)
 
     def test_reads_rows_in_any_order_at_once(self, source: Source, oracle: Arrays) -> None:
-        """Where rows have addresses, in eight threads."""
+        """Addressable fields, in eight threads."""
         with ThreadPoolExecutor(_THREADS) as threads:
             calls = [threads.submit(check_any_order, source, oracle, n) for n in range(_THREADS)]
             for done in calls:
                 done.result(_SECONDS)
 
     def test_edges_cover_all_rows(self, source: Source, oracle: Arrays) -> None:
-        """From 0 to the length, ascending, for each field and for all."""
+        """Block offsets ascend from 0 to the length, for each field and for all fields."""
         for names in ([name] for name in oracle) if len(oracle) > 1 else [list(oracle)]:
             _check_edges(source.block_offsets(names), source.length)
         _check_edges(source.block_offsets(list(oracle)), source.length)
 
     def test_scratch_is_a_number_of_bytes(self, source: Source, oracle: Arrays) -> None:
-        """Never negative, and never less for more fields."""
+        """Scratch is never negative, and never smaller for more fields."""
         alone = [source.scratch([name]) for name in oracle]
         assert source.scratch(list(oracle)) >= max(alone) >= min(alone) >= 0
 
     def test_reads_after_a_pickle(self, source: Source, oracle: Arrays) -> None:
-        """A copy through pickle reads the same, and knows the same."""
+        """A pickled copy reads the same values, and has the same fields and read paths."""
         run_reads(source.reads(np.array([0]), _Guarded(oracle, np.array([0])).out))
         copy = pickle.loads(pickle.dumps(source))  # noqa: S301 - made on this line
         assert copy.fields == source.fields
@@ -166,21 +167,24 @@ class SourceTests:
     def test_reads_in_another_process(
         self, source: Source, oracle: Arrays, process: ProcessPoolExecutor
     ) -> None:
-        """A source that is sent to a process made by spawn reads the same there."""
+        """A source that is sent to a spawned process reads the same values there."""
         process.submit(check_reads, source, oracle, np.arange(source.length)).result(_SECONDS)
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
     def test_reads_after_a_fork(
         self, source: Source, oracle: Arrays, process: ProcessPoolExecutor
     ) -> None:
-        """Parent and child read the same after a fork of a process that has read before."""
+        """After reading and a fork, parent and child read the same values as before."""
         failure = process.submit(_fork_and_read, source, oracle).result(_SECONDS)
         assert not failure, failure
 
     def test_names_the_files_that_it_reads(
         self, source: Source, process: ProcessPoolExecutor
     ) -> None:
-        """All that a process opens to read it, from the root: nothing is written over them."""
+        """`files()` has the absolute path of every file that reading opens.
+
+        Writers rely on it to not replace an input.
+        """
         named = source.files()
         assert all(Path(file).is_absolute() for file in named)
         assert len(named) == len(set(named))
@@ -190,14 +194,14 @@ class SourceTests:
         assert opened <= {(status.st_dev, status.st_ino) for status in map(os.stat, named)}
 
     def test_fingerprint_is_stable(self, source: Source, process: ProcessPoolExecutor) -> None:
-        """The same when asked again, after a pickle, and in another process."""
+        """The fingerprint is the same on a second call and in another process."""
         first = source.fingerprint()
         assert first == source.fingerprint()
         assert first == process.submit(source.fingerprint).result(_SECONDS)
 
 
 class _Guarded:
-    """Arrays to read into, with a row on either side that must stay as it is."""
+    """Output arrays with a guard row on either side, which must stay unchanged."""
 
     def __init__(self, oracle: Mapping[str, Array], rows: Indices) -> None:
         self._expected = {name: array[rows] for name, array in oracle.items()}
@@ -208,14 +212,14 @@ class _Guarded:
         self.out = {name: whole[1:-1] for name, whole in self._whole.items()}
 
     def check(self) -> None:
-        """Makes sure that what was read is what was expected, and no more was written."""
+        """Checks that the output has the expected values, and the guard rows are unchanged."""
         for name, expected in self._expected.items():
             whole, values = self._whole[name], self.out[name]
             assert (_bytes(whole[:1]) == _GUARD).all(), f"{name}: wrote before the first row"
-            assert (_bytes(whole[-1:]) == _GUARD).all(), f"{name}: wrote behind the last row"
+            assert (_bytes(whole[-1:]) == _GUARD).all(), f"{name}: wrote after the last row"
             if value_bytes(values) != value_bytes(expected):
                 np.testing.assert_array_equal(values, expected, err_msg=name)
-                raise AssertionError(f"{name}: equal values, but other bytes")
+                raise AssertionError(f"{name}: equal values, but different bytes")
 
 
 def check_reads(source: Source, oracle: Mapping[str, Array], rows: Indices) -> None:
@@ -227,7 +231,7 @@ def check_reads(source: Source, oracle: Mapping[str, Array], rows: Indices) -> N
 
 
 def check_any_order(source: Source, oracle: Mapping[str, Array], seed: int = 0) -> None:
-    """Reads rows in any order, of the fields that allow it, and compares them with the oracle."""
+    """Reads rows of the addressable fields in several orders; compares them with the oracle."""
     able = {name: array for name, array in oracle.items() if source.addressable([name])}
     assert source.addressable(list(oracle)) == (len(able) == len(oracle))
     if not able:
@@ -273,14 +277,14 @@ def _some_rows(source: Source, count: int) -> list[int]:
 
 
 def _fork_and_read(source: Source, oracle: Arrays) -> str:
-    """Reads, forks, and reads on both sides; returns what went wrong in the child."""
+    """Reads, forks, and reads in both processes; returns the child's traceback, or ""."""
     _check_both(source, oracle)
     receive, send = os.pipe()
     child = os.fork()
     if not child:
         try:
             _check_both(source, oracle)
-        except BaseException:  # noqa: BLE001 - the parent is told of it
+        except BaseException:  # noqa: BLE001 - sent to the parent
             os.write(send, traceback.format_exc().encode())
         finally:
             os._exit(0)
@@ -293,8 +297,8 @@ def _fork_and_read(source: Source, oracle: Arrays) -> str:
 
 
 def _opened_by(source: Source) -> set[tuple[int, int]]:
-    """Reads all rows, and gives device and inode of the files that are open because of that."""
-    gc.collect()  # sources of other tests
+    """Reads all rows, and returns the device and inode of each file that this opened."""
+    gc.collect()  # closes the files of other tests' sources
     before = _open_files()
     names = [field.name for field in source.fields]
     out = {f.name: np.empty((source.length, *f.shape), f.dtype) for f in source.fields}
@@ -305,7 +309,7 @@ def _opened_by(source: Source) -> set[tuple[int, int]]:
 
 
 def _open_files() -> set[tuple[int, int]]:
-    """Device and inode of the files that this process has open; none where no system says so."""
+    """Device and inode of each file that this process has open; empty without /proc."""
     found = set()
     for descriptor in Path("/proc/self/fd").glob("*"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Transforms of batches: structure into x and y, map functions, class weights."""
+"""Transforms of batches: structuring into x and y, map functions, class weights."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -19,20 +19,20 @@ MapFn = Callable[..., Any]
 
 @dataclass(frozen=True)
 class MapStep:
-    """A map function, and how it wants to be called."""
+    """A map function, called with the parts of a batch, or with the batch as one tuple."""
 
     fn: MapFn
-    _takes_whole: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
+    _takes_one_argument: dict[int, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, batch: tuple[Any, ...]) -> Any:
-        """What the function makes of a batch."""
+        """Applies the function to a batch."""
         parts = len(batch)
-        if parts not in self._takes_whole:
-            self._takes_whole[parts] = self._looks_for_whole(parts)
+        if parts not in self._takes_one_argument:
+            self._takes_one_argument[parts] = self._wants_one_argument(parts)
         try:
-            return self.fn(batch) if self._takes_whole[parts] else self.fn(*batch)
+            return self.fn(batch) if self._takes_one_argument[parts] else self.fn(*batch)
         except StopIteration as error:
-            # In a loop it would look like the end of the data.
+            # A StopIteration would silently end the loop over the batches.
             raise DataError(f"Map function {self.name!r} raised StopIteration.") from error
 
     @property
@@ -41,25 +41,27 @@ class MapStep:
         return getattr(self.fn, "__name__", repr(self.fn))
 
     def digest(self) -> str:
-        """What the function does, as a text that differs when it would do something else.
+        """A text that changes when the function's code or the values that it uses change.
 
         Raises:
-            StateError: If that cannot be told in another process.
+            StateError: If the function refers to something that cannot be compared between
+                processes.
         """
         try:
             return digest_of(self.fn)
         except IncomparableError as error:
             raise StateError(
-                f"Whether the map function {self.name!r} is the one of then cannot be known: it "
-                f"refers to {error}. Say version= (--map-version) from the start, a text that you "
-                "change whenever the function changes; or pack anew, without resume."
+                f"Cannot tell whether the map function {self.name!r} has changed since the run "
+                f"that is resumed: it refers to {error}. Give version= (--map-version) from the "
+                "first run on, a text that you change whenever the function changes; or pack "
+                "again from the start, without resume."
             ) from error
 
-    def _looks_for_whole(self, parts: int) -> bool:
+    def _wants_one_argument(self, parts: int) -> bool:
         """Whether the function takes a batch of several parts as one argument."""
         try:
             signature = inspect.signature(self.fn)
-        except (TypeError, ValueError):  # some built-in functions do not tell
+        except (TypeError, ValueError):  # some built-in functions have no signature
             return False
         for count in (parts, 1):
             try:
@@ -74,7 +76,7 @@ class MapStep:
 
 
 def collate(structure: Spec, maps: Sequence[MapStep], arrays: Mapping[str, Array]) -> Batch:
-    """A batch in the structure in which the model gets it, after the map functions."""
+    """Structures the arrays of a batch for the model, and applies the map functions."""
     batch = map_structure(lambda name: arrays[name], structure.parts)
     rows = len(next(iter(arrays.values())))
     for step in maps:
@@ -89,14 +91,14 @@ def collate(structure: Spec, maps: Sequence[MapStep], arrays: Mapping[str, Array
 
 @dataclass(frozen=True)
 class Collate:
-    """Makes batches of arrays, as `collate` does."""
+    """Makes a batch from the arrays of its fields, as the function `collate` does."""
 
     structure: Spec
     maps: tuple[MapStep, ...] = ()
 
     @property
     def moves_only(self) -> bool:
-        """Whether arrays only find their places: those of several batches at a time may, too."""
+        """Whether arrays are only put in their places; then several batches may be done at once."""
         return not self.maps
 
     def __call__(self, arrays: Mapping[str, Array]) -> Batch:
@@ -104,7 +106,7 @@ class Collate:
 
 
 def stacked(batches: Sequence[Batch]) -> Batch | None:
-    """Batches as one, in arrays `(len(batches), rows, ...)`; None if they differ in shape."""
+    """Stacks batches into arrays `(len(batches), rows, ...)`; None if their shapes differ."""
     flat = [leaves(batch) for batch in batches]
     shapes = [array.shape for array in flat[0]]
     if any([array.shape for array in one] != shapes for one in flat):
@@ -116,9 +118,9 @@ def stacked(batches: Sequence[Batch]) -> Batch | None:
 def with_class_weight(
     finished: Callable[[Mapping[str, Array]], Batch], class_weight: Mapping[int, float]
 ) -> Callable[[Mapping[str, Array]], Batch]:
-    """Adds sample weights by class to each batch.
+    """Wraps `finished` so that each batch gets sample weights by class.
 
-    y holds class numbers, of shape `(rows,)` or `(rows, 1)`, or one-hot rows; a class that
+    y must hold class numbers, of shape `(rows,)` or `(rows, 1)`, or one-hot rows. A class that
     `class_weight` does not name has weight 1, as in Keras.
     """
     weights = {int(k): float(v) for k, v in class_weight.items()}
@@ -138,17 +140,16 @@ def with_class_weight(
 
 
 def _why_unweighted(batch: Batch) -> str:
-    """Why there is nothing that `class_weight` could weigh in a batch."""
+    """The message that says why `class_weight` does not apply to a batch."""
     if len(batch) < 2:
-        return "class_weight weighs samples by their y, and these batches have x alone: name y=."
+        return "class_weight weights samples by their y, and these batches have only x: name y=."
     if len(batch) > 2:
         return (
-            "These batches have a sample_weight already: give sample_weight alone, or "
-            "class_weight alone."
+            "These batches have a sample_weight already: give either sample_weight or class_weight."
         )
     return (
-        f"class_weight is for one array y, and y has {len(leaves(batch[1]))} here. Give "
-        "sample_weight= with weights for each of them."
+        f"class_weight needs y to be one array, and y has {len(leaves(batch[1]))} here. Give "
+        "sample_weight= with weights for each array."
     )
 
 
@@ -169,7 +170,7 @@ def _check_mapped(batch: Batch, rows: int, name: str) -> None:
 
 
 def spec_of(batch: Batch) -> Spec:
-    """The fields of a batch that map functions made, named after their places in it."""
+    """The fields of a mapped batch, named after their places: "x", "y.0", "sample_weight.key"."""
     fields: list[Field] = []
 
     def name(structure: Structure, label: str) -> Structure:

@@ -81,7 +81,7 @@ def test_images_compress_one_and_a_half_fold(quick):
 def handed_out(tmp_path):
     """A small file, and an epoch of it as a contestant would hand it out."""
     from benchmarks.data import LAYOUTS, image_file, make_images, make_labels
-    from benchmarks.work import Handed
+    from benchmarks.work import RecordedEpoch
 
     path = image_file(tmp_path, LAYOUTS["contiguous"], 128)
     images, labels = make_images(0, 128), make_labels(128, sort=False)
@@ -90,7 +90,7 @@ def handed_out(tmp_path):
         batches = (
             (images[rows[i : i + 32]], labels[rows[i : i + 32]]) for i in range(0, len(rows), 32)
         )
-        handed = Handed(256, checksums=True)
+        handed = RecordedEpoch(256, checksums=True)
         handed.consume(batches)
         return handed, path
 
@@ -111,27 +111,27 @@ def test_check_accepts_a_whole_epoch_in_any_order(handed_out):
     ],
 )
 def test_check_finds_lost_and_repeated_rows(handed_out, rows, reason):
-    from benchmarks.work import WrongWork, check
+    from benchmarks.work import WrongSamples, check
 
-    with pytest.raises(WrongWork, match=reason):
+    with pytest.raises(WrongSamples, match=reason):
         check(*handed_out(rows), whole=True)
 
 
 def test_check_finds_labels_of_other_rows(handed_out):
-    from benchmarks.work import WrongWork, check
+    from benchmarks.work import WrongSamples, check
 
     labels = np.zeros(128, np.int64)
-    with pytest.raises(WrongWork, match="labels of other rows"):
+    with pytest.raises(WrongSamples, match="labels of other rows"):
         check(*handed_out(np.arange(128), labels=labels), whole=True)
 
 
 def test_check_finds_a_changed_byte(handed_out):
     from benchmarks.data import make_images
-    from benchmarks.work import WrongWork, check
+    from benchmarks.work import WrongSamples, check
 
     images = make_images(0, 128)
     images[77, 31, 31, 2] ^= 1
-    with pytest.raises(WrongWork, match="other bytes"):
+    with pytest.raises(WrongSamples, match="other bytes"):
         check(*handed_out(np.arange(128), images=images), whole=True)
 
 

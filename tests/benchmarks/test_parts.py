@@ -108,11 +108,11 @@ def test_counts_carry_their_row():
 
 def test_masks_of_other_rows_are_found():
     from benchmarks.data import MASK_SHAPE, make_images
-    from benchmarks.work import Handed, WrongWork
+    from benchmarks.work import RecordedEpoch, WrongSamples
 
     images, masks = make_images(0, 8), make_images(0, 8, MASK_SHAPE)
-    with pytest.raises(WrongWork, match="masks of other rows"):
-        Handed(8).consume(iter([(images, np.zeros(8, np.int64), masks[::-1])]))
+    with pytest.raises(WrongSamples, match="masks of other rows"):
+        RecordedEpoch(8).consume(iter([(images, np.zeros(8, np.int64), masks[::-1])]))
 
 
 def runs_of(speeds, **about):

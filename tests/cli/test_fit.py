@@ -184,7 +184,7 @@ def test_trains_what_a_function_returns(fit, own_model, function):
     [
         ("uncompiled", "model.compile"),
         ("nothing", "Received: NoneType"),
-        ("sized", "It expects: side, classes"),
+        ("sized", "It requires: side, classes"),
         ("biuld", "Did you mean 'build'"),
     ],
 )
@@ -308,4 +308,4 @@ def test_how_to_split_is_refused_where_nothing_is_split(headrace, file, validati
     for option in ("--stratify", "--split-by"):
         code, _, err = headrace("fit", file, *IMAGES, "--validation", validation, option, "label")
         assert code == 2
-        assert "say how a share is drawn" in err
+        assert "need a share of the rows" in err

@@ -51,7 +51,7 @@ def test_fields_are_kept_that_are_no_part(headrace, file, tmp_path):
     words = ("pack", file, out, "--keep", "weight,target", "--keep", "vector")
     code, _, error = headrace(*words)
     assert (code, out.exists()) == (2, False)
-    assert "--keep goes with --x" in error
+    assert "--keep requires --x" in error
     code, text, _ = headrace(*words, "--x", "image", "--y", "label", "--json")
     assert code == 0
     assert json.loads(text)["fields"].keys() == {"image", "label", "weight", "target", "vector"}

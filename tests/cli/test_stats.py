@@ -45,7 +45,7 @@ def test_what_cannot_be_a_field_is_named_with_the_way_out(headrace, tmp_path, co
     code, out, err = headrace(*words)
     assert (code, out) == (2, "")
     assert "'version'" in err
-    assert "name those that you want, with --x" in err
+    assert "Name the datasets to use, with --x" in err
     assert headrace(*words, "--x", "image", "--y", "label")[0] == 0
 
 

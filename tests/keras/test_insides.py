@@ -48,14 +48,14 @@ def test_a_new_demand_on_adapters_leaves_loaders_plain(plain, monkeypatch):
 def test_a_moved_function_leaves_loaders_plain(monkeypatch):
     """The function that is wrapped is nowhere to be found."""
     monkeypatch.setattr(internals, "data_adapters", None)
-    with pytest.warns(UserWarning, match="no get_data_adapter"):
+    with pytest.warns(UserWarning, match="has moved get_data_adapter"):
         connect.connect()
 
 
 def test_a_single_missing_feature_is_named_and_the_rest_works(plain, monkeypatch):
     """Loaders keep their own adapter."""
     monkeypatch.setattr(internals, "merge_summaries", None)
-    with pytest.warns(UserWarning, match=r"adapt\(\) does not take a Discretization"):
+    with pytest.warns(UserWarning, match=r"adapt\(\) does not accept a Discretization"):
         connect.connect()
     assert internals.data_adapters.get_data_adapter is not internals.get_data_adapter
 

@@ -161,7 +161,7 @@ def test_arguments_that_belong_elsewhere_are_refused():
     loader = hr.from_sequence(Numbers())
     with refused(OptionError, "y= was given"):
         model.fit(loader, np.zeros(60))
-    with refused(OptionError, "come as they are made"):
+    with refused(OptionError, "are made by your object"):
         model.fit(loader, batch_size=8)
     with refused(OptionError, "validation_split"):
         model.fit(loader, validation_split=0.5)
@@ -246,7 +246,7 @@ def test_evaluate_and_predict_generator():
 def test_what_a_generator_cannot_do_is_refused_with_the_reason():
     model = column_model()
     for options in ({"workers": 2}, {"use_multiprocessing": True}):
-        with refused(OptionError, "one after the other", "__getitem__"):
+        with refused(OptionError, "cannot use several workers", "__getitem__"):
             hr.fit_generator(model, generator(), 8, **options)
     with refused(OptionError, "steps_per_epoch= is needed"):
         hr.fit_generator(model, generator())
@@ -315,7 +315,7 @@ class TestHabits:
         assert order() == order()
 
     def test_arguments_of_2016_are_refused_with_those_of_today(self):
-        with refused(OptionError, "nb_epoch= is not known: today it is epochs"):
+        with refused(OptionError, "Unknown argument nb_epoch=. Use epochs"):
             hr.fit_generator(column_model(), Numbers(), nb_epoch=2)
 
 

@@ -61,7 +61,7 @@ def test_class_weight_becomes_sample_weight(make_images, form):
 def test_class_weight_needs_one_y(make_images):
     """Refused where it has no meaning."""
     images = make_images(100)
-    with pytest.raises(OptionError, match="x alone"):
+    with pytest.raises(OptionError, match="only x"):
         list(hr.from_hdf5(images.path, x="image").batch(32, class_weight={0: 2}))
     with pytest.raises(OptionError, match="y has 2 here"):
         list(dataset(images).batch(32, class_weight={0: 2}))

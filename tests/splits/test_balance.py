@@ -126,7 +126,7 @@ def test_a_balanced_data_set_survives_pickling(tmp_path):
 def test_what_needs_each_row_once_comes_before(tmp_path, use):
     """Parts of a balanced data set would have rows in common."""
     data = contiguous(tmp_path, columns()).balance("label")
-    with pytest.raises(OptionError, match=r"comes before balance\(\)"):
+    with pytest.raises(OptionError, match=r"must come before balance\(\)"):
         use(data)
 
 

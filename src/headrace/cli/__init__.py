@@ -1,7 +1,8 @@
 """The command `headrace`.
 
-Errors and warnings are printed as one line each on stderr, and name command-line options; `--debug`
-prints the traceback of an error. `EXIT_CODES` explains the exit codes.
+Each error or warning is printed as one line on stderr, with command-line options in place of
+Python arguments. `--debug` also prints the traceback of an error. `EXIT_CODES` explains the exit
+codes.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from headrace.errors import (
     OptionError,
 )
 
-FAILURE, WRONG_USE, INTERRUPTED, READER_LEFT = 1, 2, 130, 141
+FAILURE, WRONG_USE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 WRONG_USE_ERRORS = (
     OptionError,
     FieldNotFoundError,
@@ -47,10 +48,10 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and gives its exit code.
+    """Runs the command and returns its exit code.
 
     Args:
-        argv: Arguments, without the program's name; by default those of this process.
+        argv: Arguments without the program's name; None takes those of this process.
 
     Example:
 
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ```
     """
     parser = make_parser()
-    # What is said before a command is known is about no option of one.
+    # Until the command is known, messages are rewritten for the options of the main parser.
     command: argparse.ArgumentParser = parser
     debug = False
 
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         del category
         text = " ".join(str(message).split())
         ours = Path(filename).is_relative_to(_PACKAGE)
-        _say(f"warning: {as_typed(text, command) if ours else text}")
+        _print_message(f"warning: {as_typed(text, command) if ours else text}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
@@ -79,16 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             debug = getattr(options, "debug", False)
             options.run(options)
         except KeyboardInterrupt:
-            _say("interrupted")
+            _print_message("interrupted")
             return INTERRUPTED
         except BrokenPipeError:
-            # So that Python finds nothing to complain about when it flushes stdout at its end.
+            # Otherwise Python reports a second BrokenPipeError when it flushes stdout at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return READER_LEFT
-        except Exception as error:  # noqa: BLE001 a command ends with a line and a code
+            return BROKEN_PIPE
+        except Exception as error:  # noqa: BLE001 every error becomes one line and an exit code
             if debug:
                 traceback.print_exc()
-            _say(f"error: {_one_line(error, command, debug)}")
+            _print_message(f"error: {_one_line(error, command, debug)}")
             return WRONG_USE if isinstance(error, WRONG_USE_ERRORS) else FAILURE
     return 0
 
@@ -124,5 +125,5 @@ def _one_line(error: Exception, command: argparse.ArgumentParser, debug: bool) -
     return " ".join(parts)
 
 
-def _say(text: str) -> None:
+def _print_message(text: str) -> None:
     print(f"headrace: {text}", file=sys.stderr)

@@ -1,6 +1,7 @@
-"""`headrace completion`: scripts for shells that complete commands and options.
+"""`headrace completion`: scripts with which shells complete commands and options.
 
-A script holds all that it offers, taken from the parsers, so that TAB starts no Python.
+A script contains all completions, which are taken from the parsers, so that TAB does not have to
+start Python.
 """
 
 import argparse
@@ -21,7 +22,7 @@ examples:
   headrace completion zsh > "${fpath[1]}/_headrace"
   headrace completion fish > ~/.config/fish/completions/headrace.fish
 
-The folder has to be there. A new shell knows the script; for this one alone:
+The folder must exist. New shells load the script; to load it in this shell:
   source <(headrace completion bash)"""
 
 
@@ -65,7 +66,7 @@ def _bash(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield "    esac"
     yield '    COMPREPLY=($(compgen -W "$words" -- "$word"))'
     yield "}"
-    yield "# Where there is nothing to offer, bash completes the names of files."
+    yield "# Without a match, bash completes file names."
     yield "complete -o bashdefault -o default -F _headrace headrace"
 
 
@@ -146,21 +147,21 @@ SHELLS: dict[str, Callable[[argparse.ArgumentParser], Iterator[str]]] = {
 
 
 def _choices_of_arguments(parser: argparse.ArgumentParser) -> list[str]:
-    """What arguments that are no options may be, where that is not a path."""
+    """The allowed values of positional arguments that have a list of choices."""
     places = [action for action in parser._actions if not action.option_strings]
     return [choice for action in places for choice in action.choices or ()]
 
 
 def _is_file(action: argparse.Action) -> bool:
-    """Whether the value of an option is, or may be, a path."""
+    """Whether the value of an option may be a path."""
     return action.type is Path or any(word in str(action.metavar) for word in ("FILE", "MODEL"))
 
 
 def _help(action: argparse.Action) -> str:
-    """What an option does, in a few words."""
+    """The first phrase of an option's help."""
     return re.split(r"[;:(]", action.help or "")[0].strip()
 
 
 def _quoted(text: str) -> str:
-    """A word for a shell."""
+    """Quotes a word for a shell."""
     return "'" + text.replace("'", "'\\''") + "'"

@@ -32,10 +32,10 @@ from headrace.staging import check_no_input
 SHUFFLE: dict[str, bool | str] = {"yes": True, "exact": "exact", "batch": "batch", "no": False}
 
 DESCRIPTION = """\
-Trains a compiled Keras model on the samples of a file, however large,
-and ends with a summary of speed, memory and metrics. Without --model it
-trains a baseline chosen from the fields: a small CNN for images, an MLP for
-vectors; integer labels mean classification, float targets regression."""
+Trains a compiled Keras model on the samples of a file of any size, and
+prints a summary of speed, memory and metrics. Without --model it trains a
+baseline chosen from the fields: a small CNN for images, an MLP for vectors;
+integer labels mean classification, float targets mean regression."""
 
 EPILOG = f"""\
 examples:
@@ -62,34 +62,34 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     data = parser.add_argument_group("data")
     add_fields(
         data,
-        x="what the model sees; several as a,b or by repeating --x "
-        "(default: the only field besides the others)",
-        y="what the model learns to predict",
+        x="input fields of the model; several as a,b or by repeating --x "
+        "(default: the only field that is not y or the sample weight)",
+        y="fields that the model learns to predict",
     )
     data.add_argument(
         "--validation",
         default="0.1",
         metavar="SHARE|FILE|none",
-        help="a share of the rows, drawn at random; a file with the same fields; or none "
+        help="validation data: a random share of the rows, a file with the same fields, or none "
         "(default: 0.1)",
     )
     data.add_argument(
         "--stratify",
         metavar="FIELD",
-        help="give training and validation the same share of each class of this field",
+        help="give training and validation the same shares of the classes of this field",
     )
     data.add_argument(
         "--split-by",
         metavar="FIELD",
-        help="keep rows with the same value of this field, such as a user's number, all in "
-        "training or all in validation",
+        help="keep all rows with the same value of this field, such as a user ID, together in "
+        "either training or validation",
     )
 
     training = parser.add_argument_group("training")
     training.add_argument(
         "--model",
         metavar="MODEL",
-        help="model.keras, or mycode.py:function for a function of yours that returns a compiled "
+        help="a file model.keras, or mycode.py:function for a function that returns a compiled "
         "model; it is called with the training data if it takes an argument (default: a baseline)",
     )
     training.add_argument(
@@ -107,14 +107,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         choices=SHUFFLE,
         default="yes",
         help="order of the rows. yes: the best shuffle that the file's layout allows at full "
-        "speed; exact: a uniform permutation, also where that is slow; batch: neighbouring rows "
-        "stay together, batches come in random order; no: as in the file (default: yes)",
+        "speed; exact: a uniform permutation, even if reading it is slow; batch: neighbouring "
+        "rows stay together, and batches come in random order; no: the order of the file "
+        "(default: yes)",
     )
     training.add_argument(
         "--seed",
         type=seed_number,
         metavar="N",
-        help="makes split, shuffle, weights and dropout repeatable (default: drawn, and shown in "
+        help="makes split, shuffle, weights and dropout repeatable (default: random, shown in "
         "the summary)",
     )
     add_resources(training, besides=", validation included")
@@ -122,15 +123,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, metavar="MODEL", help="save the model: name.keras")
     output.add_argument(
-        "--json", action="store_true", help="the summary as one JSON document on stdout"
+        "--json", action="store_true", help="print the summary as one JSON document on stdout"
     )
-    output.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    output.add_argument("--quiet", action="store_true", help="print no progress and no summary")
     output.add_argument("--debug", action="store_true", help="show where an error was raised")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Trains as `options` say, and prints the summary."""
-    # With --json, stdout belongs to the document: whatever else is printed goes to stderr.
+    """Trains according to `options`, and prints the summary."""
+    # With --json, stdout must contain only the document, so all other output goes to stderr.
     target = sys.stderr if options.json else sys.stdout
     with contextlib.redirect_stdout(target):
         summary = train(options, verbose=_verbosity(options))
@@ -141,9 +142,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
-    """Trains as `options` say, and gives the summary.
+    """Trains according to `options`, and returns the summary.
 
-    Cheap checks come first, so that a mistake shows before Keras is loaded, and long before
+    Cheap checks run first, so that a wrong option is reported before Keras is imported and before
     hours of training.
 
     Args:
@@ -159,7 +160,7 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
     if options.out is not None:
         check_no_input(options.out, inputs)
     backend = choose_backend()
-    # The user's file runs before Keras is imported here.
+    # Before the imports of Keras below, so that the user's file can configure Keras.
     own = options.model if options.model and not options.model.endswith(".keras") else None
     function = load_function(own) if own else None
     from headrace import baseline
@@ -193,12 +194,12 @@ def train(options: argparse.Namespace, verbose: int) -> dict[str, Any]:
 
 
 def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset, Dataset | None]:
-    """All samples of the file, those to train on, and those to validate on."""
+    """All samples of the file, the training samples, and the validation samples, if any."""
     share = None if options.validation == "none" else _share(options.validation)
     if share is None and (options.stratify or options.split_by):
         raise OptionError(
-            "--stratify and --split-by say how a share is drawn for validation. Received: "
-            f"--validation {options.validation}"
+            "--stratify and --split-by need a share of the rows for validation, such as "
+            f"--validation 0.1. Received: --validation {options.validation}"
         )
     data = open_samples(options, options.file, fit=True)
     if options.validation == "none":
@@ -222,7 +223,7 @@ def _open(options: argparse.Namespace, seed: int) -> tuple[Dataset, Dataset, Dat
 def _inputs(
     options: argparse.Namespace, training: Dataset, validation: Dataset | None
 ) -> tuple[str, ...]:
-    """The files that are read and must stay; a model may be trained further in its place."""
+    """The input files, which --out must not replace. A model file may be replaced by --out."""
     read = [training] if validation is None else [training, validation]
     files = tuple(file for data in read for file in data.pipeline.files())
     own = options.model and not options.model.endswith(".keras")
@@ -237,12 +238,12 @@ def _loaders(
     training: Dataset,
     validation: Dataset | None,
 ) -> tuple[hr.Loader, hr.Loader | None]:
-    """Batches of both parts of `data`; together they keep to the budget of `memory` bytes."""
+    """Loaders of both parts of `data`, which share the budget of `memory` bytes."""
     size, workers = options.batch_size, options.workers
     order: dict[str, Any] = {"shuffle": SHUFFLE[options.shuffle], "seed": seed}
     if validation is None:
         return training.batch(size, **order, memory=memory, workers=workers), None
-    # Validation needs no shuffle, and so little memory.
+    # Validation needs less memory, since it does not shuffle.
     share = memory // 4
     try:
         return (
@@ -250,7 +251,8 @@ def _loaders(
             validation.batch(size, memory=max(1, share), workers=workers),
         )
     except MemoryBudgetError as error:
-        # What a part needs depends on the seed, and is never more than what all rows need.
+        # The budget that a part needs depends on the seed, but all rows need at least as much. So
+        # the message names a budget that is enough for any seed.
         validated = validation if training is data else data
         least = max(
             (_least_memory(data, size, **order) - 1) * 4 // 3 + 1,
@@ -265,7 +267,7 @@ def _loaders(
 
 
 def _least_memory(data: Dataset, batch_size: int, **order: Any) -> int:
-    """The least memory with which batches can be made, in bytes."""
+    """The smallest budget with which `data` can be batched, in bytes."""
     try:
         data.batch(batch_size, memory=1, **order)
     except MemoryBudgetError as error:
@@ -278,13 +280,13 @@ def _check_same_shapes(training: Dataset, validation: Dataset, path: str) -> Non
         other = validation.spec[name]
         if other.shape != field.shape:
             raise ShapeError(
-                f"Samples to train and to validate on differ: field {name!r} has shape "
-                f"{field.shape} there and {other.shape} in {path}."
+                f"Training and validation samples differ: field {name!r} has shape "
+                f"{field.shape} in the training file and {other.shape} in {path}."
             )
 
 
 def _share(text: str) -> float | None:
-    """The share that `--validation` names; None if it names a file."""
+    """The value of `--validation` as a share; None if it is a file name."""
     try:
         share = float(text)
     except ValueError:
@@ -297,7 +299,7 @@ def _share(text: str) -> float | None:
 
 
 def _verbosity(options: argparse.Namespace) -> int:
-    """Keras' `verbose`: a moving bar in a terminal, a line an epoch in a pipe."""
+    """Keras' `verbose`: 1 (a progress bar) in a terminal, 2 (a line an epoch) in a pipe, or 0."""
     if options.quiet:
         return 0
     if options.json:

@@ -29,17 +29,17 @@ def file_of(reference: str) -> Path:
 
 
 def load_function(reference: str) -> Callable[..., Any]:
-    """Runs a Python file and gives one of its functions.
+    """Runs a Python file and returns one of its functions.
 
-    As with `python file.py`, the file's folder comes first where modules are looked for, so
-    the file may import its neighbours.
+    As with `python file.py`, the file's folder becomes the first entry of `sys.path`, so that the
+    file can import modules next to it.
 
     Args:
         reference: `path/to/file.py:function`.
 
     Raises:
         MissingFileError: If there is no such file.
-        OptionError: If the reference has another form, or the file no such function.
+        OptionError: If the reference has another form, or the file has no such function.
     """
     path, name = file_of(reference), reference.rpartition(":")[2]
     if path.suffix != ".py" or not name.isidentifier():
@@ -47,8 +47,8 @@ def load_function(reference: str) -> Callable[..., Any]:
     if not path.is_file():
         raise MissingFileError(f"There is no Python file {path}.")
     sys.path.insert(0, str(path.parent.resolve()))
-    # The file's own name, so that what it registers with Keras can be imported by that name
-    # later, unless that is the name of something else.
+    # The module gets the file's name, so that objects that it registers with Keras can be imported
+    # by that name later, unless another module of that name is loaded.
     module_name = path.stem if path.stem not in sys.modules else f"headrace_user_{path.stem}"
     loader = _Uncached(module_name, str(path))
     spec = importlib.util.spec_from_file_location(module_name, path, loader=loader)
@@ -59,7 +59,7 @@ def load_function(reference: str) -> Callable[..., Any]:
     try:
         spec.loader.exec_module(module)
     except SystemExit as error:
-        raise OptionError(f"{path} ended the program with sys.exit() while it was read.") from error
+        raise OptionError(f"{path} ended the program with sys.exit() while it ran.") from error
     except Exception as error:
         error.add_note(f"raised by {path}")
         raise

@@ -1,4 +1,4 @@
-"""Options that name columns, rows and resources, and the data set that they open."""
+"""Options for columns, rows and resources, and opening of the data set they name."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ def add_fields(group: "argparse._ArgumentGroup", *, x: str, y: str) -> None:
     """Adds the options that choose fields and rows.
 
     Args:
-        group: Where they are shown.
+        group: The parser or group to add them to.
         x: Help for `--x`.
         y: Help for `--y`.
     """
@@ -29,41 +29,44 @@ def add_fields(group: "argparse._ArgumentGroup", *, x: str, y: str) -> None:
 
 
 def add_resources(group: "argparse._ActionsContainer", besides: str = "") -> None:
-    """Adds the options that say how much memory and how many threads are used.
+    """Adds the options for memory and threads.
 
     Args:
-        group: Where they are shown.
-        besides: What else the memory is for.
+        group: The parser or group to add them to.
+        besides: Text that is inserted into the help for `--memory`.
     """
     group.add_argument(
         "--memory",
         metavar="SIZE",
-        help=f"for samples in memory, such as 256MB{besides} "
-        "(default: a quarter of what this process may use, 2 GiB at most)",
+        help=f"budget for samples in memory, such as 256MB{besides} "
+        "(default: a quarter of the memory that this process may use, 2 GiB at most)",
     )
     group.add_argument(
         "--workers",
         type=positive,
         metavar="N",
-        help="threads that read and decode (default: the CPUs that this process may use)",
+        help="threads that read and decode (default: as many as the CPUs that this process may "
+        "use)",
     )
 
 
 def add_format_options(group: "argparse._ActionsContainer") -> None:
-    """Adds the option that passes options of a format on."""
+    """Adds `--option`, which passes an option to the file's format."""
     group.add_argument(
         "--option",
         action="append",
         metavar="NAME=VALUE",
-        help="an option of the file's format, as hr.open takes it, such as allow_external=true",
+        help="an option of the file's format, as for hr.open, such as allow_external=true",
     )
 
 
 def format_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The options of a format, as `hr.open` takes them: numbers, true, false, null, or text.
+    """The options of a format, as `hr.open` takes them.
+
+    Values that are JSON (numbers, true, false, null) are parsed; others are text.
 
     Raises:
-        OptionError: If one is no NAME=VALUE.
+        OptionError: If an option does not have the form NAME=VALUE.
     """
     found = {}
     for given in options.option or []:
@@ -78,11 +81,11 @@ def format_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def fields_of(options: argparse.Namespace, location: Location) -> dict[str, Any]:
-    """The columns that options name, as `hr.open` takes them.
+    """The columns that options name, as arguments of `hr.open`.
 
     Args:
-        options: With what `add_fields` added.
-        location: The first file: a name of one of its columns may have a comma in it.
+        options: A command line parsed with the options of `add_fields`.
+        location: The first file, since a name of one of its columns may contain a comma.
     """
     return {
         "x": _names(options.x, location),
@@ -92,12 +95,13 @@ def fields_of(options: argparse.Namespace, location: Location) -> dict[str, Any]
 
 
 def open_samples(options: argparse.Namespace, paths: Any, fit: bool = False) -> Dataset:
-    """The data set that options name.
+    """Opens the data set that options name.
 
     Args:
-        options: With what `add_fields` and `add_format_options` added.
+        options: A command line parsed with the options of `add_fields`.
         paths: As `hr.open` takes them.
-        fit: Whether x has to be clear; else all columns are taken where none is named.
+        fit: Whether it must be clear which columns are x. Otherwise all columns are opened if
+            the options name none.
     """
     more = {"start": options.start, "end": options.end, **format_options(options)}
     first = open_files(paths, format_options(options)).first
@@ -107,16 +111,18 @@ def open_samples(options: argparse.Namespace, paths: Any, fit: bool = False) -> 
     try:
         return hr.open(paths, ..., **more)
     except (ShapeError, TypeNotSupportedError) as error:
-        # Such as a version number, or names, beside the samples.
+        # Files often hold more than the samples, such as a version number or a list of names.
         word = first.column_word
-        said = f"All {word}s were taken, since none is named: name those that you want, with --x."
+        said = (
+            f"All {word}s were opened, since --x was not given. Name the {word}s to use, with --x."
+        )
         raise type(error)(f"{error} {said}") from error
 
 
 def split_names(given: list[str] | None, location: Location) -> list[str]:
     """Names of columns, from options such as `["a,b", "c"]`.
 
-    A text that is the name of a column as it is stays whole, commas and all.
+    A text that is the name of a column is not split at its commas.
     """
     there = set(location.names()) if any("," in text for text in given or []) else set()
     return [
@@ -136,7 +142,7 @@ def _names(given: list[str] | None, location: Location) -> str | list[str] | Non
 
 
 def positive(text: str) -> int:
-    """An option's whole number of 1 or more."""
+    """Parses an integer of 1 or more."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, received {number}")
@@ -144,7 +150,7 @@ def positive(text: str) -> int:
 
 
 def seed_number(text: str) -> int:
-    """An option's seed."""
+    """Parses a seed."""
     number = int(text)
     if not 0 <= number < 2**32:
         raise argparse.ArgumentTypeError(f"expected 0 to 2**32 - 1, received {number}")

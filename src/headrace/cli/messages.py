@@ -1,4 +1,4 @@
-"""Puts messages in the terms of the command line: `--memory 2GB`, not `memory="2GB"`."""
+"""Rewrites messages for the command line: `--memory 2GB`, not `memory="2GB"`."""
 
 import argparse
 import re
@@ -12,14 +12,15 @@ _QUOTED = r"(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\""
 _PATTERN = re.compile(f"{_QUOTED}|{_CALL}|{_ARGUMENT}")
 
 _OTHER_NAMES = {"by": "split_by"}
-"""Options whose name is not that of the argument in Python."""
+"""Python argument -> option, where the names differ."""
 
 
 def as_typed(text: str, parser: argparse.ArgumentParser) -> str:
-    """A message about arguments of Python's as one about a command's options.
+    """Replaces Python arguments in a message by a command's options.
 
-    What stands in quotes stays as it is, such as the names of files; so do arguments for which
-    there is no option, and calls that are written out, but for `map()` where there is a `--map`.
+    Text in quotes, such as file names, is not changed. Neither are arguments that the command has
+    no option for, nor calls with arguments. A call without arguments, such as `map()`, is replaced
+    if the command has an option of that name, such as `--map`.
 
     Example:
 
@@ -46,7 +47,7 @@ def as_typed(text: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _spelled(action: argparse.Action, value: str | None) -> str:
-    """An option as it is typed."""
+    """An option with its value, as a user would type it."""
     option = action.option_strings[-1]
     if value is None:
         return option

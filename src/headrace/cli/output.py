@@ -1,4 +1,4 @@
-"""Checks and writes the file that a trained model is saved to."""
+"""Checks and atomically writes the file of a trained model."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,19 +11,21 @@ SUFFIX = ".keras"
 
 
 def check_output(path: Path, inputs: Iterable[str] = ()) -> None:
-    """Raises what would keep a model from being saved to `path`, before hours of training.
+    """Checks, before hours of training, that a model can be saved to `path`.
 
     Args:
-        path: The file.
-        inputs: Files that are read for it.
+        path: The file to write.
+        inputs: Files that are read, none of which may be replaced.
 
     Raises:
-        OptionError: If the name does not end in `.keras`, or is that of a folder or of an input.
+        OptionError: If the name does not end in `.keras`, or `path` is a folder or an input.
         MissingFileError: If the folder is missing.
         NoPermissionError: If the folder cannot be written to.
     """
     if path.suffix != SUFFIX:
-        raise OptionError(f"A model is saved to a name that ends in {SUFFIX}. Received: {path}")
+        raise OptionError(
+            f"Expected a file name that ends in {SUFFIX} for the model. Received: {path}"
+        )
     if path.is_dir():
         raise OptionError(f"{path} is a folder: name a file to save the model to.")
     check_target(path, overwrite=True, inputs=inputs)
@@ -31,13 +33,13 @@ def check_output(path: Path, inputs: Iterable[str] = ()) -> None:
 
 @contextmanager
 def published(path: Path, inputs: Iterable[str] = ()) -> Iterator[Path]:
-    """A path to write to, which becomes `path` when the block ends without an error.
+    """A temporary path to write to, renamed to `path` when the block ends without an error.
 
-    At any moment `path` holds the old file or the whole new one.
+    At any time `path` is either the old file or the complete new file.
 
     Args:
-        path: The file.
-        inputs: Files that are read for it, none of which is replaced.
+        path: The file to write.
+        inputs: Files that are read, none of which may be replaced.
     """
     with Staging(path, inputs=inputs) as staging:
         yield staging.path

@@ -1,4 +1,4 @@
-"""`headrace pack`: writes samples once into HDF5 that trains faster."""
+"""`headrace pack`: rewrites samples as HDF5 that is faster to train from."""
 
 import argparse
 import json
@@ -23,10 +23,10 @@ from headrace.resources import format_bytes
 from headrace.staging import check_no_input
 
 DESCRIPTION = """\
-Writes samples once into HDF5 from which training reads them faster, and
-which any h5py reads: each field contiguous, or in compressed chunks of whole
-samples. Rows keep their order, or are shuffled once. OUT is replaced only when
-the new data are complete."""
+Rewrites samples as HDF5 that training reads faster and that any h5py can
+read: each field contiguous, or in compressed chunks of whole samples. Rows keep
+their order, or are shuffled once. An existing OUT is replaced only when the new
+data are complete."""
 
 EPILOG = f"""\
 examples:
@@ -51,7 +51,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         commands,
         "pack",
         run,
-        help="write data once into a file that trains faster",
+        help="rewrite data as a file that is faster to train from",
         description=DESCRIPTION,
         epilog=EPILOG,
     )
@@ -59,44 +59,45 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "input",
         nargs="+",
         metavar="INPUT",
-        help="files, whose rows follow each other; a folder of shards",
+        help="files, whose rows are concatenated, or a folder of shards",
     )
     parser.add_argument(
-        "out", type=Path, metavar="OUT", help="the file to write; a folder with --shard-size"
+        "out", type=Path, metavar="OUT", help="the file to write; with --shard-size, a folder"
     )
 
     data = parser.add_argument_group("data")
     add_fields(
         data,
-        x="fields that become x; several as a,b or by repeating --x (default: all fields, and what "
-        "a packed input says of x and y)",
+        x="fields that become x; several as a,b or by repeating --x (default: all fields, or x and "
+        "y as stored in a packed input)",
         y="fields that become y",
     )
     data.add_argument(
         "--keep",
         action="append",
         metavar="FIELD",
-        help="further fields to store, not part of x or y, such as the key of a later split",
+        help="further fields to store that are not part of x or y, such as the key of a later "
+        "split",
     )
     data.add_argument(
         "--map",
         metavar="FILE.py:FUNCTION",
-        help="a function of yours that is applied to batches, as by data.map()",
+        help="a function to apply to batches, as by data.map()",
     )
 
     data.add_argument(
         "--map-version",
         metavar="TEXT",
-        help="a version of that function, which --resume compares where the function itself "
-        "cannot be compared because it refers to a lock, for example",
+        help="a version of that function; --resume compares it if the function itself "
+        "cannot be compared, because it refers to a lock, for example",
     )
 
     form = parser.add_argument_group("form")
     form.add_argument(
         "--compression",
         metavar="NAME",
-        help="gzip, lzf, zstd, lz4 or bzip2; all but the first two need hdf5plugin where h5py "
-        "reads them (default: none)",
+        help="gzip, lzf, zstd, lz4 or bzip2; h5py needs hdf5plugin to read all but gzip and lzf "
+        "(default: none)",
     )
     form.add_argument(
         "--level", type=int, metavar="N", help="compression level (default: the compressor's own)"
@@ -108,7 +109,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "--dtype",
         action="append",
         metavar="[FIELD=]TYPE",
-        help="another type for a field, or for all; a value that it would change is an error",
+        help="new dtype for a field, or for all; a value that the conversion would change is an "
+        "error",
     )
     form.add_argument(
         "--allow-loss", action="store_true", help="allow conversions that change values"
@@ -120,23 +122,23 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     form.add_argument(
         "--shard-size",
         metavar="SIZE",
-        help="write a folder of files with so many bytes of samples each, such as 4GB, and a "
+        help="write a folder of files with this many bytes of samples each, such as 4GB, and a "
         "manifest",
     )
 
     work = parser.add_argument_group("work")
     add_resources(work)
-    work.add_argument("--overwrite", action="store_true", help="replace what is at OUT")
+    work.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
     work.add_argument(
-        "--resume", action="store_true", help="continue writing shards where a stopped run ended"
+        "--resume", action="store_true", help="continue an interrupted run that wrote shards"
     )
-    work.add_argument("--json", action="store_true", help="the summary as one JSON document")
-    work.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    work.add_argument("--json", action="store_true", help="print the summary as one JSON document")
+    work.add_argument("--quiet", action="store_true", help="print no progress and no summary")
     work.add_argument("--debug", action="store_true", help="show where an error was raised")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Packs as `options` say, and prints what was written."""
+    """Packs according to `options`, and prints a summary of the written data."""
     began = time.perf_counter()
     paths = options.input if len(options.input) > 1 else options.input[0]
     data, parts = _samples(options, paths)
@@ -169,22 +171,22 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _samples(options: argparse.Namespace, paths: Any) -> tuple[hr.Dataset, dict[str, Any]]:
-    """What is packed, and what of it becomes x, y and sample_weight, where that is not all."""
+    """The data set to pack, and the `x`, `y` and `sample_weight` for `pack` if --keep is given."""
     if not options.keep:
         data = open_samples(options, paths)
         return (data.map(load_function(options.map)) if options.map else data), {}
     parts = fields_of(options, open_files(paths, format_options(options)).first)
     if not parts["x"] or options.map:
         raise OptionError(
-            "--keep goes with --x, which says what is x, and not with --map, whose function is "
-            "given x and y."
+            "--keep requires --x and cannot be combined with --map: the function of --map gets "
+            "only x and y."
         )
     options.x = [*options.x, *options.keep]
     return open_samples(options, paths), parts
 
 
 def summarise(out: Path, packed: hr.Dataset, seconds: float) -> dict[str, Any]:
-    """What was written, as data."""
+    """A summary of the written data, as JSON data; sizes in bytes, times in seconds."""
     files = sorted(out.iterdir()) if out.is_dir() else [out]
     return {
         "out": str(out),
@@ -199,14 +201,14 @@ def summarise(out: Path, packed: hr.Dataset, seconds: float) -> dict[str, Any]:
 
 
 def to_text(summary: dict[str, Any]) -> str:
-    """The summary for a person."""
+    """The summary as text."""
     files = f" in {summary['files']} files" if summary["files"] > 1 else ""
     share = summary["bytes"] / summary["bytes_in_memory"]
     speed = format_bytes(summary["bytes_per_second"])
     return "\n".join(
         [
             f"{summary['out']}: {summary['rows']:,} samples{files}",
-            f"  size    {format_bytes(summary['bytes'])}, {share:.0%} of what it takes in memory",
+            f"  size    {format_bytes(summary['bytes'])}, {share:.0%} of the size in memory",
             f"  time    {summary['seconds']:.1f} s, {speed}/s",
             f"  use     hr.open({summary['out']!r})",
         ]

@@ -13,33 +13,34 @@ from headrace.statistics.plot import check_path, import_figure
 from headrace.statistics.text import WIDTH, to_text
 
 DESCRIPTION = """\
-Reads the samples of one or more files once, however large they are, and
-shows for each field how many values there are and are missing, their mean,
-standard deviation, least, largest and quantiles, for each channel of images
-and each feature of vectors as well; and how often each class comes. The
-result is the same for any --memory and any --workers."""
+Reads the samples of one or more files of any size once, and shows for each
+field the number of values and of missing values, the mean, standard deviation,
+minimum, maximum and quantiles, also for each channel of images and each feature
+of vectors; and the frequency of each class. The result is the same for any
+--memory and any --workers."""
 
 EPILOG = f"""\
 columns:
-  count      values that are there; one image has height x width x channels
-  missing    values that are NaN; and infinite, values that are. They are
-             shown if there are any; all else is about the finite values
-  distinct   different values of a field with one value a sample, or classes
-             of one-hot rows
-  std        standard deviation of the values, as NumPy gives it
-  5%, 50%    values that so many are not above; exact for 8 and 16 bits and
-             where all distinct values were counted, else within 0.4 %
+  count      number of values; an image has height x width x channels
+  missing    number of NaN values; infinite: number of infinite values. These
+             columns appear only if there are any. All other columns are
+             computed from the finite values
+  distinct   number of different values of a field with one value a sample, or
+             of classes of one-hot rows
+  std        standard deviation, as computed by numpy.std
+  5%, 50%    quantiles: 5% of the values are at most this; exact for 8 and 16
+             bits and if all distinct values were counted, else within 0.4 %
   [0], [1]   channels of images and features of vectors: the last axis
 
 keys of --json:
   rows, x, y, sample_weight
-             samples, and the names of the fields in their structure
+             number of samples, and the names of the fields in their structure
   fields     for each field: name, shape, dtype, count, missing, infinite,
-             min, max, mean, std, quantiles, distinct (null if they are not
-             counted), more_than (the limit, if there are more), classes
-             (value and count of each, or null), channels (the numbers of
-             each), histogram (edges and counts of bins of equal width; null
-             without finite values)
+             min, max, mean, std, quantiles, distinct (null if not counted),
+             more_than (the limit, if there are more distinct values), classes
+             (value and count of each, or null), channels (the same statistics
+             for each channel), histogram (edges and counts of bins of equal
+             width; null without finite values)
 
 examples:
   headrace stats cats.h5
@@ -55,17 +56,17 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         commands,
         "stats",
         run,
-        help="what the values are: mean, spread, range, classes",
+        help="show statistics of the values: mean, spread, range, classes",
         description=DESCRIPTION,
         epilog=EPILOG,
     )
     parser.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="files with equal fields, or patterns"
+        "inputs", nargs="+", metavar="INPUT", help="files with the same fields, or patterns"
     )
     data = parser.add_argument_group("data")
     add_fields(
         data,
-        x="fields to look at; several as a,b or by repeating --x (default: all)",
+        x="fields to summarise; several as a,b or by repeating --x (default: all)",
         y="fields with labels",
     )
     work = parser.add_argument_group("work")
@@ -74,20 +75,22 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         type=positive,
         default=1000,
         metavar="N",
-        help="count so many different values of a field, at most (default: 1000)",
+        help="count at most this many different values of a field (default: 1000)",
     )
     add_resources(work)
     output = parser.add_argument_group("output")
     output.add_argument("--plot", type=Path, metavar="FILE.png", help="draw histograms and classes")
-    output.add_argument("--json", action="store_true", help="the same as one JSON document")
-    output.add_argument("--quiet", action="store_true", help="no progress bar, and no table")
+    output.add_argument(
+        "--json", action="store_true", help="print one JSON document instead of the table"
+    )
+    output.add_argument("--quiet", action="store_true", help="print no progress bar and no table")
     output.add_argument("--debug", action="store_true", help="show where an error was raised")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Looks at the samples, and prints what they are."""
+    """Computes the statistics, and prints or plots them."""
     if options.plot is not None:
-        # Before hours of reading.
+        # Fail before hours of reading.
         check_path(options.plot)
         import_figure()
     data = open_samples(options, options.inputs[0] if len(options.inputs) == 1 else options.inputs)
@@ -111,7 +114,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _shown(text: str, encoding: str | None) -> str:
-    """The text with bars that the terminal can show."""
+    """The text with characters that the terminal's encoding has."""
     used = encoding or "ascii"
     try:
         text.encode(used)

@@ -23,9 +23,9 @@ def summarise(
     history: Mapping[str, list[float]],
     saved: Path | None,
 ) -> dict[str, Any]:
-    """The summary of one `fit`, as what JSON can hold.
+    """The summary of one `fit`, as JSON data.
 
-    Bytes are counted, times are in seconds; a loss or metric that is not finite is None.
+    Sizes are in bytes, times in seconds; a loss or metric that is not finite is None.
     """
     report = loader.report()
     loaders = [loader] if validation_loader is None else [loader, validation_loader]
@@ -63,7 +63,7 @@ def summarise(
 
 
 def to_text(summary: Mapping[str, Any]) -> str:
-    """The summary as lines of a name and a value, in two columns."""
+    """The summary as text: a name and a value on each line, in two columns."""
     rows = _rows(summary)
     width = max(len(name) for name, _ in rows)
     return "\n".join(printable(f"{name:<{width}}  {value}") for name, value in rows)

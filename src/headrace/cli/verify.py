@@ -12,9 +12,9 @@ from headrace.cli.parser import EXIT_CODES, add_command
 from headrace.errors import ReadError
 
 DESCRIPTION = """\
-Reads everything at PATH, and names what is broken. Data that headrace pack
-wrote are compared with the checksums that were noted then; of any other HDF5
-file, each value is read and decoded."""
+Reads all data at PATH, and reports what is damaged. Data written by
+headrace pack are compared with their stored checksums; in any other HDF5 file,
+each value is read and decoded."""
 
 EPILOG = f"""\
 examples:
@@ -24,7 +24,7 @@ examples:
 
 {EXIT_CODES}
 
-1 is also the code of data that is broken."""
+The exit code for damaged data is 1."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -33,22 +33,24 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         commands,
         "verify",
         run,
-        help="check that files are whole",
+        help="check that files are undamaged",
         description=DESCRIPTION,
         epilog=EPILOG,
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="a folder of shards, or a file")
     add_resources(parser)
-    parser.add_argument("--json", action="store_true", help="the same as one JSON document")
-    parser.add_argument("--quiet", action="store_true", help="no output; the exit code says it")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--quiet", action="store_true", help="print nothing; the exit code tells the result"
+    )
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Checks, and prints what was found.
+    """Verifies the files, and prints the result.
 
     Raises:
-        ReadError: After printing, if something is broken.
+        ReadError: After printing, if data are damaged.
     """
     found = hr.verify(
         options.path,

@@ -1,7 +1,7 @@
-"""What Headrace does for Keras; nothing here imports Keras before the user does.
+"""Connects Headrace to Keras, without importing Keras before the user does.
 
-When the user's program imports Keras, `connect` is called: from then on
-`fit`, `evaluate` and `predict` take loaders on every backend.
+An import hook calls `connect` when the program imports Keras. From then on `fit`, `evaluate` and
+`predict` accept loaders on every backend.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from headrace.keras.backend import choose_backend_without_tensorflow
 
 
 def connect_when_imported() -> None:
-    """Calls `connect` as soon as Keras is imported; at once if it is already."""
+    """Calls `connect` when Keras is imported, or immediately if it is imported already."""
     if sys.modules.get("keras") is not None:
         _connect()
     elif not any(isinstance(finder, _KerasWatch) for finder in sys.meta_path):
@@ -29,10 +29,10 @@ def _connect() -> None:
 
 
 class _KerasWatch(MetaPathFinder):
-    """Finds nothing itself; sees Keras being imported."""
+    """An import hook that wraps the loader of Keras and leaves all other modules alone."""
 
     def __init__(self) -> None:
-        self._looking = False
+        self._is_searching = False
 
     def find_spec(
         self,
@@ -40,18 +40,19 @@ class _KerasWatch(MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002 - the protocol's
         target: ModuleType | None = None,  # noqa: ARG002 - the protocol's
     ) -> ModuleSpec | None:
-        if name != "keras" or self._looking:
+        if name != "keras" or self._is_searching:
             return None
-        self._looking = True
+        self._is_searching = True
         try:
             spec = importlib.util.find_spec(name)
         finally:
-            self._looking = False
+            self._is_searching = False
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def execute_and_connect(module: ModuleType) -> None:
-                # Not before: code that only looks whether Keras is installed changes nothing.
+                # Only here: `find_spec("keras")`, which tests whether Keras is installed, must
+                # not change the environment.
                 choose_backend_without_tensorflow()
                 execute(module)
                 if self in sys.meta_path:

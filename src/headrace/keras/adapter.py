@@ -16,8 +16,8 @@ from headrace.keras.internals import (
     DataAdapter,
     PartialBatchList,
     add_callback,
+    draws_ahead_on,
     learns_from_y,
-    looks_ahead_on,
     restored_epoch,
 )
 from headrace.loading import Batch, Batches, ItemLoader, Loader
@@ -31,13 +31,13 @@ class LoaderAdapter(DataAdapter):
     """Feeds a trainer from a loader.
 
     Args:
-        loader: Where batches come from.
-        training: Whether batches follow the loader's order and advance its position; otherwise
-            every row comes once in row order, and the position does not change.
+        loader: Supplies the batches.
+        training: If true, batches follow the loader's order and advance its position. Otherwise
+            every row is read once in row order, and the position does not change.
         class_weight: Weights of classes, from `fit`.
-        steps: `steps_per_epoch` from `fit`: batches are then endless, so that an epoch of the
-            trainer may be shorter or longer than one of the loader.
-        call: The call of `fit`, `evaluate` or `predict`, with those arguments that are known.
+        steps: `steps_per_epoch` from `fit`. If given, batches have no end, so that an epoch of
+            the trainer may be shorter or longer than an epoch of the loader.
+        call: The running call of `fit`, `evaluate` or `predict`.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class LoaderAdapter(DataAdapter):
         self._epochs = max(self._call.epochs - self._call.initial_epoch, 1)
         self._per_call = getattr(self._call.model, "steps_per_execution", 1)
         self._stream: Batches | ItemStream | None = None
-        # Before the first epoch a trainer may draw batches to learn the shapes.
+        # Before the first epoch a trainer may draw batches to find out the shapes.
         self._probing = training
         self._checked = False
         self._stopwatch: Stopwatch | None = None
@@ -68,7 +68,7 @@ class LoaderAdapter(DataAdapter):
             self._start_at(self._call.initial_epoch)
 
     def _start_at(self, epoch: int) -> None:
-        """Moves to the position where an uninterrupted `fit` would begin epoch `epoch`."""
+        """Moves the loader to the position at which an uninterrupted `fit` starts `epoch`."""
         if not epoch:
             return
         if self._steps is None:
@@ -79,12 +79,13 @@ class LoaderAdapter(DataAdapter):
 
     def _batches(self, ahead: int = 0, steps: int = 1) -> Iterator[Any]:
         if self._probing:
-            # One execution at most: a trainer that trained on it would run out of data at once.
+            # At most one execution: a trainer that trained on these batches by mistake would run
+            # out of data immediately.
             for _ in range(self._per_call):
                 yield self._probe()
             return
         if not self._training:
-            # Not kept: its threads end with this generator.
+            # Not stored in self: its threads end with this generator.
             stream = self._loader.stream(in_row_order=True, collate=self._collate, steps=steps)
             self._stopwatch = stream.stopwatch
             for batch in stream:
@@ -102,23 +103,23 @@ class LoaderAdapter(DataAdapter):
                 break
 
     def _check(self, batch: Batch) -> None:
-        """Refuses batches without y for a model that needs one; Keras's error would name None."""
+        """Raises if the model needs y and batches have none; Keras's own error would name None."""
         if self._checked:
             return
         parts = batch[0] if isinstance(batch, list) else batch
         if len(parts) < 2 and learns_from_y(self._call):
             whose = "the batches of validation_data=" if self._call.validating else "these batches"
             raise OptionError(
-                f"{self._call.name}() compares predictions with y, and {whose} have x alone. Name "
-                "the field to predict as y= where the data set is made (from_hdf5(..., y=...), "
-                "say), or return (x, y) from map()."
+                f"{self._call.name}() compares predictions with y, and {whose} have only x. Name "
+                "the field to predict as y= when you create the data set, as in "
+                "from_hdf5(..., y=...), or return (x, y) from map()."
             )
         self._checked = True
 
     def _next_stream(self, ahead: int, steps: int) -> Batches | ItemStream:
         """A stream that continues from epoch to epoch, so that the next epoch is prefetched."""
         if self._stream is None:
-            # A callback that restores training says so just before the first epoch.
+            # A callback that restores training sets the epoch just before the first epoch.
             self._start_at(restored_epoch(self._call.model))
         if self._stream is None or not self._stream.is_next:
             if self._stream is not None:
@@ -135,7 +136,7 @@ class LoaderAdapter(DataAdapter):
             )
         if self._steps is None:
             return self._loader.stream(epochs=self._epochs, collate=self._collate)
-        # Batches that no step will use are not requested.
+        # Limited, so that no batch is requested that no step uses.
         most = self._steps * self._epochs
         return self._loader.stream(epochs=None, collate=self._collate, most=most)
 
@@ -148,32 +149,32 @@ class LoaderAdapter(DataAdapter):
             except (KeyError, TypeError, ValueError) as error:
                 raise TypeNotSupportedError(
                     f"Keras on {keras.backend.backend()} has no tensors of type {array.dtype}, "
-                    "which this batch holds. Turn the values into other numbers with map()."
+                    "which this batch holds. Convert values to another numeric dtype with map()."
                 ) from error
         return batch
 
     def get_numpy_iterator(self) -> Iterator[Batch]:
-        """Batches as they are."""
+        """Batches as NumPy arrays."""
         return self._batches()
 
     def get_jax_iterator(self, super_batch: int | None = None) -> Iterator[Batch]:
-        """Batches as they are: JAX takes NumPy arrays.
+        """Batches as NumPy arrays, which JAX accepts.
 
-        On an accelerator the trainer sends one batch ahead of the one that it trains on.
+        On an accelerator the trainer transfers one batch ahead of the batch that it trains on.
 
         Args:
-            super_batch: Batches that one call of the trainer takes, from Keras 3.16 on: they come
-                as one, in arrays of shape `(super_batch, batch, ...)`.
+            super_batch: Number of batches that one call of the trainer takes (Keras 3.16 and
+                later). They are stacked into arrays of shape `(super_batch, batch, ...)`.
         """
         import jax
 
-        ahead = int(looks_ahead_on(jax.default_backend()))
+        ahead = int(draws_ahead_on(jax.default_backend()))
         if not super_batch:
             yield from self._batches(ahead)
         else:
             for several in self._several(ahead, super_batch):
                 yield PartialBatchList(several) if isinstance(several, list) else several
-        # A trainer that looks ahead asks for more just before it trains on the last one.
+        # A trainer that draws ahead finds the end of the data before it trains on the last batch.
         if self._training and self._stream is not None:
             self._stream.settle()
 
@@ -183,7 +184,7 @@ class LoaderAdapter(DataAdapter):
         return _stacked(self._batches(steps * ahead), steps)
 
     def get_torch_dataloader(self) -> Iterable[Batch]:
-        """Batches as tensors on the model's device; on the CPU they share the arrays' memory."""
+        """Batches as tensors on the model's device; CPU tensors share the arrays' memory."""
         import torch
 
         def tensor(array: np.ndarray) -> Any:
@@ -207,11 +208,12 @@ class LoaderAdapter(DataAdapter):
             batch,
         )
         options = tf.data.Options()
-        # Read-ahead is done already; more of it would count batches that were not trained on.
+        # The loader prefetches already. Prefetching by tf.data as well would advance the loader's
+        # position past the batches that were trained on.
         options.experimental_optimization.inject_prefetch = False
         options.autotune.enabled = False
-        # TensorFlow keeps what it calls for as long as the program runs; the threads must not live
-        # that long.
+        # TensorFlow keeps the generator function until the program ends. A strong reference would
+        # keep the loader's threads alive as long.
         start = weakref.WeakMethod(self._batches)
 
         def batches() -> Iterator[Batch]:
@@ -222,10 +224,10 @@ class LoaderAdapter(DataAdapter):
         return dataset.with_options(options)
 
     def _free_axes(self, batch: Batch) -> dict[int, set[int]]:
-        """For each array of a batch, the axes that may differ in others: of rows, and more.
+        """For each array of a batch, the axes whose size may differ between batches.
 
-        Only an object that makes its own batches can have more of them: those that the model
-        leaves open.
+        The row axis always may. For a user-supplied batch object (`ItemLoader`), so may the axes
+        that have size None in the model's inputs or outputs.
         """
         free = {id(array): {0} for array in leaves(batch)}
         if isinstance(self._loader, Loader):
@@ -246,7 +248,7 @@ class LoaderAdapter(DataAdapter):
 
     @property
     def num_batches(self) -> int | None:
-        """Batches in an epoch; None if they come without end."""
+        """Number of batches in an epoch; None if they have no end."""
         if self._endless:
             return None
         rows = self._loader.rows(every=not self._training)
@@ -256,7 +258,7 @@ class LoaderAdapter(DataAdapter):
 
     @property
     def batch_size(self) -> int | None:
-        """Rows in a batch, if that is known."""
+        """Number of rows in a batch; None if unknown."""
         return self._loader.batch_size
 
     @property
@@ -266,19 +268,23 @@ class LoaderAdapter(DataAdapter):
 
     @property
     def partial_batch_size(self) -> int | None:
-        """Rows of the last batch, if it is smaller than the others."""
+        """Number of rows in the last batch; None if it is as large as the others."""
         rows = self._loader.rows(every=not self._training)
         if rows is None or self._loader.batch_size is None:
             return None
         return rows % self._loader.batch_size or None
 
     def on_epoch_begin(self) -> None:
-        """Starts the clock; it stops in a callback, since JAX computes in the background."""
+        """Starts the clock.
+
+        A callback stops it, since JAX still computes when the last batch was handed out.
+        """
         if self._probing:
             return
         if not self._has_clock:
             self._has_clock = True
-            # It outlives this adapter, whose threads have to end.
+            # A weak reference: the callback outlives this adapter and must not keep its threads
+            # alive.
             stop = weakref.WeakMethod(self._stop_clock)
             add_callback(sys._getframe(1), EpochEndCallback(self._training, stop))
         if self._training and self._stopwatch is not None:
@@ -289,12 +295,12 @@ class LoaderAdapter(DataAdapter):
             self._stopwatch.stop()
 
     def on_epoch_end(self) -> None:
-        """The trainer's reset before the first epoch comes here too: probing is over."""
+        """Ends probing: the trainer calls this before the first epoch, too."""
         self._probing = False
 
 
 class _Reiterable:
-    """An iterable that starts over each time, as a DataLoader does."""
+    """An iterable whose every iteration starts again, like a PyTorch DataLoader."""
 
     def __init__(self, start: Callable[[], Iterator[Batch]]) -> None:
         self._start = start
@@ -304,9 +310,9 @@ class _Reiterable:
 
 
 def _stacked(batches: Iterator[Batch], steps: int) -> Iterator[Any]:
-    """Puts batches together by `steps`, as arrays of shape `(steps, batch, ...)`.
+    """Stacks every `steps` batches into arrays of shape `(steps, batch, ...)`.
 
-    What is left at the end, or differs in shape, comes as a list of batches.
+    Batches left over at the end, or of different shapes, are yielded as a list instead.
     """
     while some := list(itertools.islice(batches, steps)):
         together = stacked(some) if len(some) == steps else None

@@ -11,11 +11,11 @@ from typing import Any
 
 from headrace.errors import MissingDependencyError
 
-# In the order in which they are tried: backend (and extra) -> the module that it needs.
-# JAX comes first: it is the smallest to install and the quickest of the three on a CPU.
+# Backend (and name of the extra) -> the module that it needs, in the order of preference.
+# JAX is first because it is the smallest to install and the fastest of the three on a CPU.
 BACKENDS = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow"}
 
-# The content that Keras 3 gives its configuration file when there is none.
+# The configuration that Keras 3 writes when there is no configuration file.
 WRITTEN_BY_KERAS = {
     "floatx": "float32",
     "epsilon": 1e-07,
@@ -25,19 +25,18 @@ WRITTEN_BY_KERAS = {
 
 
 def choose_backend() -> str:
-    """Settles which backend Keras will use, and gives its name.
+    """Chooses the backend that Keras will use, and returns its name.
 
-    The user's word counts first: `KERAS_BACKEND`, then the `backend` entry of Keras'
-    configuration file (`keras.json` in `$KERAS_HOME` or `~/.keras`). Without
-    either, the first of JAX, PyTorch and TensorFlow that is installed is taken, by
-    setting `KERAS_BACKEND`.
+    The environment variable `KERAS_BACKEND` has precedence, then the `backend` entry of Keras'
+    configuration file (`keras.json` in `$KERAS_HOME` or `~/.keras`). Without either, this
+    function sets `KERAS_BACKEND` to the first of JAX, PyTorch and TensorFlow that is installed.
 
-    On its first import Keras writes that file itself, naming TensorFlow whether or not
-    that is installed. So an entry that names a backend which is not installed is passed
-    over: silently where the file is as Keras wrote it, with a warning where somebody
-    edited it. A `KERAS_BACKEND` that names such a backend is an error.
+    On its first import Keras writes that file itself, and names TensorFlow in it whether or not
+    TensorFlow is installed. An entry that names a backend that is not installed is therefore
+    ignored: silently if the file is as Keras wrote it, with a warning if it was edited. If
+    `KERAS_BACKEND` names a backend that is not installed, that is an error.
 
-    When Keras is imported already, nothing is changed.
+    If Keras is imported already, nothing changes.
 
     Raises:
         MissingDependencyError: If no backend is installed, or `KERAS_BACKEND` names
@@ -83,9 +82,9 @@ def choose_backend() -> str:
 
 
 def choose_backend_without_tensorflow() -> None:
-    """Settles the backend as `choose_backend` does where Keras would take one that is missing.
+    """Calls `choose_backend` if Keras would otherwise choose TensorFlow and it is missing.
 
-    Where TensorFlow is installed, or none is, Keras goes on as it does by itself.
+    If TensorFlow or no backend at all is installed, Keras proceeds as it does without Headrace.
     """
     if not os.environ.get("KERAS_BACKEND") and not _installed("tensorflow"):
         with contextlib.suppress(MissingDependencyError):
@@ -95,9 +94,9 @@ def choose_backend_without_tensorflow() -> None:
 def _installed(backend: str) -> bool:
     module = BACKENDS.get(backend)
     if module is None:
-        return True  # a backend that is unknown here: Keras is the judge
+        return True  # unknown here: Keras decides whether it can use this backend
     spec = importlib.util.find_spec(module)
-    # A folder that happens to have the name gives a spec too, without an origin.
+    # A folder of that name also has a spec, but one without an origin.
     return spec is not None and spec.origin is not None
 
 
@@ -112,7 +111,7 @@ def _remedy(named: str) -> str:
 
 
 def _config_file() -> Path:
-    """Where Keras looks for its configuration: the same rule as in `keras.src.backend.config`."""
+    """The path of Keras' configuration file, by the rule of `keras.src.backend.config`."""
     home = os.environ.get("KERAS_HOME")
     if home is not None:
         return Path(home).expanduser() / "keras.json"
@@ -121,7 +120,7 @@ def _config_file() -> Path:
 
 
 def _configuration() -> dict[str, Any]:
-    """What Keras' configuration file says; empty where there is none that can be read."""
+    """The content of Keras' configuration file; empty if it is missing or unreadable."""
     try:
         config = json.loads(_config_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,9 +1,10 @@
-"""Connects loaders to Keras: wraps `get_data_adapter`, checks the arguments of `fit`.
+"""Connects loaders to Keras: wraps `get_data_adapter`, checks arguments of `fit`.
 
-Every backend calls one function, `get_data_adapter`, with all arguments of the caller.
-`connect` wraps it, so that Headrace alone decides order and prefetching, and an argument that
-cannot be honoured is refused instead of ignored. `internals` checks whether this Keras has what
-the wrapper needs; otherwise loaders still work as plain `PyDataset`s, with a warning.
+On every backend Keras calls one function, `get_data_adapter`, with the data arguments of `fit`,
+`evaluate` or `predict`. `connect` wraps it, so that Headrace alone decides order and prefetching,
+and an argument that Headrace cannot honour raises an error instead of being ignored. `internals`
+checks whether the installed Keras has the functions that the wrapper needs. If it does not,
+loaders still work as plain `PyDataset`s, with a warning.
 """
 
 import math
@@ -27,7 +28,7 @@ from headrace.matrix import dataset_of, has_matrix
 from headrace.resources import check_memory, default_memory, drawn_seed
 
 FEW_BYTES = 1 << 26
-"""Memory for data that were given without batches, however small they are."""
+"""The least memory budget for a data set that was passed to Keras without `batch()`."""
 
 
 class KerasLoader(Loader, keras.utils.PyDataset):
@@ -79,7 +80,7 @@ def _get_data_adapter(
 ) -> Any:
     call = internals.running_call(sys._getframe(1))
     if not isinstance(x, (Loader, ItemLoader)):
-        if not _is_ours(x, y, sample_weight):
+        if not _is_dataset_or_matrix(x, y, sample_weight):
             return internals.get_data_adapter(
                 x,
                 y=y,
@@ -97,25 +98,26 @@ def _get_data_adapter(
         _refuse("validation_split", call.validation_split or None, "data.split() before batch()")
     for name, value in others.items():
         _refuse(name, value, "what batch() takes")
-    # Beside validation data, batch_size= may be meant for training arrays.
+    # While validating, batch_size= may be meant for training arrays.
     if batch_size not in (None, x.batch_size) and not call.validating:
-        have = f"have {x.batch_size} rows" if x.batch_size else "come as they are made"
+        have = f"have {x.batch_size} rows" if x.batch_size else "are made by your object"
         where = "from_sequence()" if isinstance(x, ItemLoader) else "batch()"
         raise OptionError(
-            f"batch_size={batch_size} beside a loader whose batches {have}. Leave it out: the "
-            f"batch size is said in {where}."
+            f"batch_size={batch_size} was given with a loader whose batches {have}. Leave it out: "
+            f"the batch size is set in {where}."
         )
     _check_steps(steps_per_epoch)
     _check_distribution()
-    # evaluate, predict and validation want row order; outside fit, shuffle= tells them apart.
+    # evaluate, predict and validation need row order. If the caller is unknown, shuffle= tells
+    # whether it is fit.
     if call.validating or (call.name != "fit" and not shuffle):
         return LoaderAdapter(x, False, class_weight, call=call)
     if not shuffle and x.shuffle is not False:
         raise OptionError(
-            f"fit(shuffle=False) was given beside a loader made with shuffle={x.shuffle!r}. "
-            "The order is said in batch()."
+            f"fit(shuffle=False) was given with a loader made with shuffle={x.shuffle!r}. "
+            "Set the order in batch()."
         )
-    # Keras takes 0, as of n // batch_size where n is small, for "not given".
+    # Like Keras, treat 0 (n // batch_size for a small n) as "not given".
     return LoaderAdapter(x, True, class_weight, steps_per_epoch or None, call=call)
 
 
@@ -131,15 +133,15 @@ def _check_steps(steps: Any) -> None:
         raise OptionError(f"Expected a number of steps, or None for all batches. Received: {steps}")
 
 
-def _is_ours(x: Any, y: Any, sample_weight: Any) -> bool:
-    """Whether there is a data set without batches, or an `HDF5Matrix`."""
+def _is_dataset_or_matrix(x: Any, y: Any, sample_weight: Any) -> bool:
+    """Whether x is a `Dataset`, or x, y or sample_weight holds an `HDF5Matrix`."""
     return isinstance(x, Dataset) or has_matrix(x, y, sample_weight)
 
 
 def _loader_of(
     x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool | str
 ) -> Loader:
-    """Batches of what was given to Keras in place of arrays; 32 rows each, if it does not say."""
+    """A loader for data passed to Keras in place of arrays; `batch_size` is 32 by default."""
     if isinstance(x, Dataset):
         _refuse("y", y, "y= of from_hdf5() and the like")
         _refuse("sample_weight", sample_weight, "sample_weight= of from_hdf5() and the like")
@@ -147,9 +149,9 @@ def _loader_of(
     if batch_size is None:
         batch_size = 32
     if not isinstance(shuffle, str):
-        shuffle = bool(shuffle)  # as Keras takes it
+        shuffle = bool(shuffle)  # as Keras interprets it
     batch = partial(data.batch, batch_size, shuffle=shuffle, seed=drawn_seed())
-    # A data set given in place of arrays is not expected to be held in memory completely.
+    # Half of the data at most: a user who passes a data set does not expect it all in memory.
     share = max(data.nbytes // 2, FEW_BYTES)
     try:
         return batch(memory=min(share, default_memory()))
@@ -177,7 +179,7 @@ def _train_validation_split(arrays: Any, validation_split: float) -> Any:
 
 def _check_distribution() -> None:
     """Refuses distributions in which each process would get all rows instead of its share."""
-    if internals.shared_out(keras.distribution.distribution()):
+    if internals.shards_data_itself(keras.distribution.distribution()):
         raise OptionError(
             "The distribution runs in several processes with auto_shard_dataset=True, and Keras "
             "does not shard a Headrace loader. Give each process its own part of the "
@@ -188,6 +190,6 @@ def _check_distribution() -> None:
 def _refuse(argument: str, value: Any, instead: str) -> None:
     if value is not None:
         raise OptionError(
-            f"{argument}= was given beside a Headrace loader, which brings its own. "
+            f"{argument}= was given with a Headrace loader, which sets it itself. "
             f"Leave it out and use {instead}."
         )

@@ -1,4 +1,4 @@
-"""A Keras callback that tells the loader when the model has finished computing an epoch."""
+"""A Keras callback that stops the loader's clock at the end of an epoch."""
 
 import weakref
 from collections.abc import Callable
@@ -14,8 +14,8 @@ class EpochEndCallback(keras.callbacks.Callback):
     the results of an epoch before it calls the hooks below.
 
     Args:
-        training: Whether the epoch is one of `fit`, or of `evaluate` and `predict`.
-        stop: A weak reference to the function that is called at its end.
+        training: Whether the call is `fit`; otherwise it is `evaluate` or `predict`.
+        stop: A weak reference to the method to call at the end of an epoch.
     """
 
     def __init__(self, training: bool, stop: "weakref.WeakMethod[Callable[[], None]]") -> None:
@@ -30,12 +30,12 @@ class EpochEndCallback(keras.callbacks.Callback):
             stop()
 
     def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - the protocol's
-        """Validation begins where training has ended."""
+        """Within `fit`, validation begins: training of this epoch has ended."""
         if self._training:
             self._stop()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - the protocol's
-        """Training has ended, unless validation ended it already."""
+        """The epoch has ended; without effect if validation has stopped the clock already."""
         if self._training:
             self._stop()
 
@@ -45,11 +45,11 @@ class EpochEndCallback(keras.callbacks.Callback):
             self._stop()
 
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """Keeps the outputs that are computed last."""
+        """Keeps the outputs of the last batch, for `on_predict_end`."""
         self._outputs = logs
 
     def on_predict_end(self, logs: Any = None) -> None:  # noqa: ARG002 - the protocol's
-        """Prediction has ended once its last outputs are there."""
+        """Waits until JAX has computed the last outputs: prediction ends only then."""
         if keras.backend.backend() == "jax":
             import jax
 

@@ -1,7 +1,8 @@
-"""The private parts of Keras that Headrace uses, and checks that this Keras version has them.
+"""Private parts of Keras that Headrace uses, and checks that they exist.
 
-Keras promises none of it. `differences` compares it with the Keras that was imported, so that a
-release that moved something gives a warning that says what still works, and never another meaning.
+None of these is public API, so any release of Keras may change them. `differences` compares them
+with the imported Keras. If a release has moved one, the user gets a warning that names the features
+that still work, and never silently different behaviour.
 """
 
 import inspect
@@ -19,13 +20,13 @@ __all__ = [
     "array_slicing",
     "data_adapters",
     "differences",
+    "draws_ahead_on",
     "get_data_adapter",
     "learns_from_y",
-    "looks_ahead_on",
     "merge_summaries",
     "restored_epoch",
     "running_call",
-    "shared_out",
+    "shards_data_itself",
     "train_validation_split",
 ]
 
@@ -49,11 +50,11 @@ except (ImportError, AttributeError):
 try:
     from keras.src.trainers.data_adapters.data_adapter_utils import PartialBatchList
 except (ImportError, AttributeError):
-    PartialBatchList = list  # before 3.16, which never asks for several batches in one array
+    PartialBatchList = list  # Keras before 3.16 never asks for several batches in one array
 
 get_data_adapter: Any = getattr(data_adapters, "get_data_adapter", None)
 train_validation_split: Any = getattr(array_slicing, "train_validation_split", None)
-"""Keras's own functions, as they are before any is wrapped."""
+"""Keras's own functions, before Headrace wraps them."""
 
 ADAPTER_ARGUMENTS = {
     "x",
@@ -64,7 +65,7 @@ ADAPTER_ARGUMENTS = {
     "shuffle",
     "class_weight",
 }
-"""What `get_data_adapter` is called with."""
+"""The arguments with which Keras calls `get_data_adapter`."""
 
 FIT_NAMES = {
     "self",
@@ -75,8 +76,8 @@ FIT_NAMES = {
     "epoch_iterator",
     "callbacks",
 }
-"""Local names of `fit` that are read. `epoch_iterator` is set once the training data have their
-adapter: an adapter that is asked for later is for validation."""
+"""Local variables of `fit` that are read. `fit` sets `epoch_iterator` after it has made the adapter
+for the training data, so any later adapter is for validation."""
 
 PLAIN = (
     "Loaders work as a plain PyDataset: fit() trains on every row, and Keras draws the order of "
@@ -86,47 +87,45 @@ PLAIN = (
 
 
 def differences(adapter: type) -> tuple[list[str], list[str]]:
-    """Where this Keras differs from those that are known.
+    """Compares the imported Keras with the versions that Headrace supports.
 
     Args:
-        adapter: The class of data adapter that trainers are to be given.
+        adapter: The class of data adapter that trainers will get.
 
     Returns:
-        What keeps loaders from having a data adapter of their own, and what keeps single
-        features from working; each as part of a sentence that follows "Keras 3.x".
+        The differences that make `adapter` unusable, and the differences that each break a single
+        feature. Each is a predicate that follows "Keras 3.x" in a warning.
     """
     basic, single = [], []
     if data_adapters is None or get_data_adapter is None or DataAdapter is object:
-        basic.append("has no get_data_adapter() where it was")
+        basic.append("has moved get_data_adapter()")
     elif missing := ADAPTER_ARGUMENTS - set(inspect.signature(get_data_adapter).parameters):
         basic.append(f"calls get_data_adapter() without {', '.join(sorted(missing))}")
-    basic += _new_demands(adapter)
+    basic += _unknown_arguments(adapter)
     if missing := FIT_NAMES - _local_names(keras.Model.fit):
         basic.append(f"has no {', '.join(sorted(missing))} in fit()")
     if train_validation_split is None:
         single.append(
-            "has no train_validation_split() where it was: fit(validation_split=) beside an "
-            "HDF5Matrix reads all of it into memory"
+            "has moved train_validation_split(): fit(validation_split=) with an HDF5Matrix reads "
+            "the whole matrix into memory"
         )
     if not isinstance(getattr(keras.callbacks.CallbackList(), "callbacks", None), list):
         single.append(
-            "keeps its callbacks elsewhere: report() stops the clock when batches are handed out, "
-            "and JAX goes on computing"
+            "has moved the list of callbacks: the times in report() end when the last batch is "
+            "handed out, although JAX is still computing"
         )
     if merge_summaries is None:
-        single.append(
-            "has no merge_summaries() where it was: adapt() does not take a Discretization layer"
-        )
+        single.append("has moved merge_summaries(): adapt() does not accept a Discretization layer")
     if "_initial_epoch" not in _names_used(keras.Model.fit):
         single.append(
-            "does not keep the epoch of BackupAndRestore where it was: after a restart, give "
+            "has moved the epoch that BackupAndRestore restores: after a restart, give "
             "fit(initial_epoch=)"
         )
     return basic, single
 
 
-def _new_demands(adapter: type) -> list[str]:
-    """The ways in which trainers ask for batches that `adapter` does not know."""
+def _unknown_arguments(adapter: type) -> list[str]:
+    """Arguments that trainers pass to methods of a data adapter and `adapter` does not take."""
     found = []
     for name, method in inspect.getmembers(DataAdapter, inspect.isfunction):
         if not name.startswith("get_"):
@@ -149,12 +148,12 @@ def _names_used(function: Any) -> set[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """A running call of `fit`, `evaluate` or `predict`, as far as it is known.
+    """A running call of `fit`, `evaluate` or `predict`.
 
     Attributes:
-        name: "fit", "evaluate" or "predict"; empty where there is none.
-        model: Whose method it is.
-        validating: Whether `fit` asks on behalf of its validation data.
+        name: "fit", "evaluate" or "predict"; empty if the caller is unknown.
+        model: The model whose method was called; None if unknown.
+        validating: Whether `fit` asks for an adapter for its validation data.
         epochs: From `fit`.
         initial_epoch: From `fit`.
         validation_split: From `fit`.
@@ -169,7 +168,7 @@ class Call:
 
 
 def running_call(frame: FrameType | None) -> Call:
-    """The call that asks for an adapter; only the local names of its frame tell."""
+    """The call that asks for an adapter, found from the local variables of its frame."""
     frame = _method(frame)
     if frame is None:
         return Call()
@@ -187,7 +186,7 @@ def running_call(frame: FrameType | None) -> Call:
 
 
 def add_callback(frame: FrameType | None, callback: keras.callbacks.Callback) -> None:
-    """Adds a callback to the running call, once an epoch of it has begun."""
+    """Adds a callback to the running call; works once its first epoch has begun."""
     frame = _method(frame)
     callbacks = None if frame is None else frame.f_locals.get("callbacks")
     found = getattr(callbacks, "callbacks", None)
@@ -195,8 +194,8 @@ def add_callback(frame: FrameType | None, callback: keras.callbacks.Callback) ->
         found.append(callback)
 
 
-def looks_ahead_on(device: str) -> bool:
-    """Whether the JAX trainer draws a batch before it trains on the last one, on such a device."""
+def draws_ahead_on(device: str) -> bool:
+    """Whether the JAX trainer draws the next batch before it trains on one, on this device type."""
     if device == "cpu":
         return False
     always = "super_batch" in inspect.signature(DataAdapter.get_jax_iterator).parameters
@@ -228,12 +227,12 @@ def _method(frame: FrameType | None) -> FrameType | None:
 
 
 def restored_epoch(model: Any) -> int:
-    """The epoch that a callback such as `BackupAndRestore` made the first one; 0 if none did."""
+    """The first epoch as set by a callback such as `BackupAndRestore`; 0 if none set it."""
     return getattr(model, "_initial_epoch", None) or 0
 
 
-def shared_out(distribution: Any) -> bool:
-    """Whether Keras expects one data set for all processes of a distribution, and divides it."""
+def shards_data_itself(distribution: Any) -> bool:
+    """Whether Keras expects the same data set in all processes, and shards it itself."""
     return bool(
         getattr(distribution, "_is_multi_process", False)
         and getattr(distribution, "auto_shard_dataset", False)

@@ -1,4 +1,4 @@
-"""Keras preprocessing layers: set what `adapt` would learn, and make layers from known numbers."""
+"""Keras preprocessing layers: sets the state that `adapt` computes, makes layers."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -40,11 +40,13 @@ def kind_of(layer: Any) -> str:
 
 
 def kept_axes(layer: keras.layers.Normalization, field: Field) -> tuple[int, ...]:
-    """The axes of a sample that have a mean for each index, ascending; builds the layer if need be.
+    """The axes of a sample, ascending, along which the layer has one mean for each index.
+
+    Builds the layer if it is not built.
 
     Raises:
-        OptionError: If the layer has its mean already, or keeps axes that samples do not have.
-        ShapeError: If it was built for samples of another shape.
+        OptionError: If the layer was given its mean, or keeps axes that samples do not have.
+        ShapeError: If the layer was built for samples of another shape.
     """
     if layer.input_mean is not None:
         raise OptionError(
@@ -54,7 +56,7 @@ def kept_axes(layer: keras.layers.Normalization, field: Field) -> tuple[int, ...
     if any(not -ndim <= axis < ndim for axis in layer.axis):
         raise OptionError(
             f"Normalization(axis={layer.axis}) keeps axes that batches of field {field} do not "
-            f"have: those have {ndim}."
+            f"have: they have {ndim} axes."
         )
     kept = sorted({axis % ndim for axis in layer.axis})
     if 0 in kept:
@@ -74,7 +76,7 @@ def kept_axes(layer: keras.layers.Normalization, field: Field) -> tuple[int, ...
 
 
 def set_moments(layer: keras.layers.Normalization, mean: Array, variance: Array) -> None:
-    """Sets mean and variance of a built layer."""
+    """Sets the mean and variance of a built layer."""
     for variable, values in ((layer.adapt_mean, mean), (layer.adapt_variance, variance)):
         variable.assign(values.astype(variable.dtype).reshape(variable.shape))
     layer.finalize_state()
@@ -84,10 +86,10 @@ def ranks_of(layer: keras.layers.Discretization, count: int) -> tuple[range, flo
     """The ranks, from 0, that the layer would pick from an array of `count` sorted values.
 
     Returns:
-        The ranks, and how many values each stands for.
+        The ranks, and the number of values that each rank represents.
 
     Raises:
-        OptionError: If the layer has its bins already.
+        OptionError: If the layer was given its bins, or this version of Keras is not supported.
     """
     if layer.num_bins is None:
         raise OptionError(
@@ -97,15 +99,16 @@ def ranks_of(layer: keras.layers.Discretization, count: int) -> tuple[range, flo
     if internals.merge_summaries is None:
         raise OptionError(
             f"Keras {keras.__version__} computes bins in a way that Headrace does not support. Use "
-            "Discretization(bin_boundaries=...) with quantiles that stats() found."
+            "Discretization(bin_boundaries=...) with quantiles from stats()."
         )
-    # As in `summarize` of keras.layers.Discretization, step by step: rounding decides on ranks.
+    # The same operations in the same order as `summarize` of keras.layers.Discretization, so that
+    # rounding gives the same ranks.
     step = max(count / (1.0 / layer.epsilon), 1)
     return range(int(step - 1), count, int(step)), step
 
 
 def set_bins(layer: keras.layers.Discretization, values: Array, weight: float) -> None:
-    """Gives the layer the values at the ranks that it would pick, and makes it compute its bins."""
+    """Sets the layer's summary to the values at the ranks of `ranks_of`, and computes its bins."""
     layer.reset_state()
     summary = np.stack([values, np.ones_like(values) * weight])
     layer.summary = internals.merge_summaries(summary, layer.summary, layer.epsilon)
@@ -113,15 +116,15 @@ def set_bins(layer: keras.layers.Discretization, values: Array, weight: float) -
 
 
 def feed(layer: Any, pieces: Iterable[Array], field: Field) -> None:
-    """Lets the layer count the values of all pieces.
+    """Adapts a lookup layer to the values of all pieces.
 
     Raises:
-        OptionError: If it cannot learn from them, or has its vocabulary already.
+        OptionError: If the layer cannot learn from this dtype, or was given its vocabulary.
     """
 
     def documents() -> Iterator[Array]:
         for piece in pieces:
-            # Of single values, each is a document, as in an array of all rows.
+            # Each single value is a document, as when adapt() gets an array of all rows.
             yield piece[:, None] if piece.ndim == 1 else piece
 
     wanted = "iub" if isinstance(layer, layers.IntegerLookup) else "SU"
@@ -140,21 +143,21 @@ def normalization(mean: Array, variance: Array, *, scalar: bool) -> keras.layers
     """A Normalization layer with known mean and variance.
 
     Args:
-        mean: Of each index of the last axis, `(channels,)`.
-        variance: Likewise.
-        scalar: Whether samples are single numbers, of which Keras may see batches of shape
-            `(batch,)` or `(batch, 1)`.
+        mean: The mean for each index of the last axis, `(channels,)`.
+        variance: The variance, likewise.
+        scalar: Whether samples are single numbers, so that batches have shape `(batch,)` or
+            `(batch, 1)`.
     """
     if scalar:
         return keras.layers.Normalization(
             axis=None, mean=float(mean[0]), variance=float(variance[0])
         )
-    # As float32, the type in which `adapt` keeps them.
+    # float32 is the dtype in which `adapt` stores them.
     return keras.layers.Normalization(
         axis=-1, mean=mean.astype(np.float32), variance=variance.astype(np.float32)
     )
 
 
 def rescaling(scale: float, offset: float) -> keras.layers.Rescaling:
-    """A layer that gives `x * scale + offset`."""
+    """A layer that computes `x * scale + offset`."""
     return keras.layers.Rescaling(scale, offset)

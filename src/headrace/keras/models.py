@@ -13,26 +13,25 @@ from headrace.errors import MissingFileError, OptionError
 
 
 def load(path: Path) -> keras.Model:
-    """The compiled model in a `.keras` file.
-
-    Only what Keras itself loads without running code from the file is loaded.
+    """Loads the compiled model in a `.keras` file, without running code from the file.
 
     Raises:
         MissingFileError: If there is no such file.
-        OptionError: If Keras cannot load it, or it is not compiled.
+        OptionError: If Keras cannot load the model, or the model is not compiled.
     """
     if not path.exists():
         raise MissingFileError(f"There is no model file {path}.")
     try:
         with warnings.catch_warnings():
-            # A compiled model that was never trained has no optimizer state but its 2 counters.
+            # Keras warns about a compiled model that was never trained: its optimizer has no
+            # state but 2 counters.
             warnings.filterwarnings("ignore", r"Skipping variable loading .* has 2 variables")
             model = keras.saving.load_model(path)
     except (OSError, TypeError, ValueError) as error:
         words = " ".join(str(error).split())
         raise OptionError(
-            f"Keras cannot load the model {path}: {words} (A model with code of its own needs "
-            "that code: name a function that builds it, as file.py:function.)"
+            f"Keras cannot load the model {path}: {words} (If the model has custom classes, name "
+            "a function that builds it, as file.py:function.)"
         ) from error
     return _compiled(model, str(path))
 
@@ -41,13 +40,13 @@ def call(function: Callable[..., Any], data: Dataset, name: str) -> keras.Model:
     """The compiled model that a function returns.
 
     Args:
-        function: Called with `data` if it has one parameter without a default, and with
-            nothing if it has none.
-        data: What the model will be trained on.
-        name: What errors call the function.
+        function: Called with `data` if it has one parameter without a default, and without
+            arguments if it has none.
+        data: The training data.
+        name: The function's name for error messages.
 
     Raises:
-        OptionError: If it has more parameters, or returns anything but a compiled model.
+        OptionError: If the function has more parameters, or does not return a compiled model.
     """
     required = [
         parameter
@@ -57,8 +56,8 @@ def call(function: Callable[..., Any], data: Dataset, name: str) -> keras.Model:
     ]
     if len(required) > 1 or any(p.kind is p.KEYWORD_ONLY for p in required):
         raise OptionError(
-            f"{name} is called with the training data, or with nothing. "
-            f"It expects: {', '.join(parameter.name for parameter in required)}."
+            f"Expected {name} to take the training data as its only argument, or no argument. "
+            f"It requires: {', '.join(parameter.name for parameter in required)}."
         )
     try:
         model = function(data) if required else function()
@@ -84,7 +83,7 @@ def _compiled(model: Any, origin: str) -> keras.Model:
 
 
 def set_seed(seed: int) -> None:
-    """Makes new weights, dropout and the like a function of `seed`.
+    """Seeds Keras, so that initial weights, dropout and other random numbers are repeatable.
 
     Args:
         seed: 0 to 2**32 - 1.

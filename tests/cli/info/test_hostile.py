@@ -78,7 +78,7 @@ def test_very_deep_groups_are_cut_off(look, path):
         file["label"] = np.arange(5)
     document, text = look(path)
     assert len(document["objects"]) == MOST_LEVELS + 2
-    assert "1 object, not looked at" in text
+    assert "1 object, not listed" in text
 
 
 def test_groups_in_circles_end(look, path):

@@ -236,7 +236,7 @@ def test_a_pattern_is_its_only_file_or_an_error_that_lists_them(info, headrace, 
     write(path.with_name("cats2.h5"), image=np.arange(5))
     code, _, err = headrace("info", "cat*.h5")
     assert code == 2
-    assert "matches 2 files, and info looks at one: cats2.h5, cats.h5" in err
+    assert "matches 2 files, and info needs exactly one: cats2.h5, cats.h5" in err
 
 
 def test_types_that_no_model_takes_come_with_what_to_do(advice, path):

@@ -1,4 +1,4 @@
-"""`headrace info`: what is in a file, how it will be read, and what would make it train better."""
+"""`headrace info`: shows what a file contains, how it is read, and advice."""
 
 import argparse
 import json
@@ -17,49 +17,51 @@ from headrace.resources import default_memory, parse_bytes
 from headrace.sources.paths import find_files
 
 DESCRIPTION = """\
-Shows what is in a file: the columns, or the groups and datasets of an HDF5
-file, with shape, type and size, how the values are stored, and which way
-Headrace will read them and why. Then it says what costs time or mixes badly
-when a model is trained on the file, each with the command that mends it. Files
-stay as they are: a command writes a new one.
+Shows what a file contains: the columns, or the groups and datasets of an
+HDF5 file, with shape, type and size, how the values are stored, and how
+Headrace reads them and why. Then it lists what makes training on the file slow
+or its shuffle weak, each with a command that fixes it. The command writes a new
+file; info itself changes nothing.
 
-HDF5 files as AnnData, MATLAB, PyTables, pandas, netCDF, NWB and Keras lay them
-out are recognised, and so are samples that are groups or datasets of their own:
-for those it prints the few lines of Python that read them today.
+Headrace recognises the HDF5 layouts of AnnData, MATLAB, PyTables, pandas,
+netCDF, NWB and Keras, and files in which each sample is a group or dataset of
+its own: for those, info prints a few lines of Python that read them.
 
-Little of the data is read, so that this takes a moment even on large files;
-damage in the middle of the data is not found."""
+Only a small part of the data is read, so that info is fast even on large files;
+it does not find damage in the middle of the data."""
 
 EPILOG = f"""\
 words:
-  chunk          a piece of a dataset that is stored, and compressed, by itself
-  direct rows    any row is read by its address in the file: the fastest way
+  chunk          a piece of a dataset that is stored and compressed separately
+  direct rows    single rows are read by their address in the file; fastest
   direct chunks  whole chunks are read, and decoded on all cores
-  h5py           the HDF5 library reads, on one core
+  h5py           the HDF5 library reads the data, on one core
 
 keys of --json:
   format, file, bytes, complete
-             of the file; complete is false if not everything was looked at
+             properties of the file; complete is false if --limit left out
+             objects
   groups, datasets
-             of an HDF5 file, how many there are
+             their numbers in an HDF5 file
   rows, columns
-             the same of files of other formats
+             their numbers in files of other formats
   objects    for each object: name, kind (column, group, dataset, type, link,
-             unknown), note, alike (the first object of its group that is of
-             the same form, if many are), attributes; for a group objects and
-             listed, how many it holds and how many of them are here, and
-             content (what that is, if it is no data); for a column or dataset
-             field (false if it is no field of samples by itself), shape,
-             dtype, stored (how, for a person), stored_bytes, decoded_bytes,
-             ratio (stored to decoded), path and reason (how it is read; null
-             if it cannot be), problem (why it cannot be used), damaged; of a
-             column also type and missing (whether values may be missing), of
-             a dataset members (of compound values), layout, chunk_shape,
-             chunk_bytes, chunks, chunks_written and filters
+             unknown), note, alike (if many objects of its group have the same
+             form: the first of them), attributes; for a group: objects and
+             listed (how many it contains, and how many of them are listed
+             here), and content (what it is, if it contains no samples); for a
+             column or dataset: field (false if it is not a field of samples),
+             shape, dtype, stored (a description of the storage),
+             stored_bytes, decoded_bytes, ratio (stored to decoded), path and
+             reason (how it is read; null if it cannot be read), problem (why
+             it cannot be used), damaged; for a column also type and missing
+             (whether values may be missing); for a dataset also members (of
+             compound values), layout, chunk_shape, chunk_bytes, chunks,
+             chunks_written and filters
   advice     kind, datasets, text, language (shell, python or null), command
-  setting    memory and batch_size that the advice is for
-  next       x, y, sample_weight, python, shell: how to go on; null if that is
-             not clear
+  setting    memory and batch_size for which the advice holds
+  next       x, y, sample_weight, python, shell: how to open and train on the
+             file; null if the fields are not clear
 
 examples:
   headrace info cats.h5
@@ -68,7 +70,7 @@ examples:
 
 {EXIT_CODES}
 
-0 is also the code of a file with advice, 2 that of a damaged one."""
+The exit code is 0 for a file with advice, and 2 for a damaged file."""
 
 _WIDTH_IN_A_PIPE = 100
 
@@ -79,7 +81,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         commands,
         "info",
         run,
-        help="what is in a file, and what would train better",
+        help="show what a file contains, and how to make training on it faster",
         description=DESCRIPTION,
         epilog=EPILOG,
     )
@@ -88,29 +90,29 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--memory",
         metavar="SIZE",
-        help="the memory that you will train with, such as 256MB "
-        "(default: a quarter of what this process may use, 2 GiB at most, as in headrace fit)",
+        help="the memory budget of the later training, such as 256MB (default: a quarter of the "
+        "memory that this process may use, 2 GiB at most, as in headrace fit)",
     )
     parser.add_argument(
         "--batch-size",
         type=positive,
         default=32,
         metavar="N",
-        help="the same of batches (default: 32)",
+        help="the batch size of the later training (default: 32)",
     )
     parser.add_argument(
         "--limit",
         type=positive,
         default=MOST_COLUMNS,
         metavar="N",
-        help=f"objects to look at, those near the root first (default: {MOST_COLUMNS})",
+        help=f"number of objects to show, those near the root first (default: {MOST_COLUMNS})",
     )
-    parser.add_argument("--json", action="store_true", help="the same as one JSON document")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--debug", action="store_true", help="show where an error was raised")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Looks at the file, and prints what is there.
+    """Inspects the file, and prints its description.
 
     Raises:
         FileFormatError: After printing, if something in the file is damaged.
@@ -131,11 +133,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _one_file(path: str) -> str:
-    """The file that a path or pattern names."""
+    """The single file that a path or pattern matches."""
     files = find_files(path)
     if len(files) > 1:
         raise OptionError(
-            f"{path!r} matches {len(files)} files, and info looks at one: {some_of(files)}. "
-            "hr.open() takes them all as one data set."
+            f"{path!r} matches {len(files)} files, and info needs exactly one: {some_of(files)}. "
+            "hr.open() opens them all as one data set."
         )
     return str(files[0])

@@ -10,21 +10,21 @@ from headrace.errors import printable
 from headrace.formats import Description
 from headrace.resources import format_bytes
 
-_NARROWEST = 60
+_MIN_TOTAL_WIDTH = 60
 _GAP = "  "
 
 _HEADS = ("", "shape", "type", "in memory", "in file")
-_MOST_COLUMNS = (40, 30, 14, 12, 16)
-"""The most characters of a cell in each column."""
+_MAX_WIDTHS = (40, 30, 14, 12, 16)
+"""Maximum width of each column, in characters."""
 
-_FEWEST_COLUMNS = (14, 12, 8, 9, 9)
+_MIN_WIDTHS = (14, 12, 8, 9, 9)
 
-_MOST_ALIKE = 20
-"""The most pieces of advice that are shown one by one if one command fixes them all."""
+_MAX_SHOWN = 20
+"""Maximum number of pieces of advice that are shown separately if one command fixes them all."""
 
 
 class _Strokes(NamedTuple):
-    """What trees are drawn with."""
+    """The characters that draw a tree."""
 
     branch: str
     last: str
@@ -38,7 +38,7 @@ _PLAIN = _Strokes("|- ", "`- ", "|  ", cut="~")
 
 
 class _Row(NamedTuple):
-    """A line of the tree with cells, and lines below it."""
+    """A line of the tree with its cells, and detail lines below it."""
 
     cells: tuple[str, ...]
     details: list[tuple[str, str]]
@@ -46,17 +46,17 @@ class _Row(NamedTuple):
 
 
 def to_text(found: Description, width: int, encoding: str | None) -> str:
-    """Everything about a file, in lines of at most `width` columns; commands are not cut.
+    """The description of a file, in lines of at most `width` columns; commands are not cut.
 
-    Names come from the file, and may hold anything: what a terminal would not show as a
-    character is written as an escape, as Python does.
+    Names from the file may contain any character. Characters that a terminal cannot print are
+    escaped as in Python source.
 
     Args:
-        found: What is known about it.
-        width: Columns of the terminal.
-        encoding: Of the terminal. What it cannot show is written as an escape as well.
+        found: The description.
+        width: Width of the terminal, in columns.
+        encoding: Encoding of the terminal. Characters that it lacks are escaped as well.
     """
-    width = max(width, _NARROWEST)
+    width = max(width, _MIN_TOTAL_WIDTH)
     strokes = _LINES if _shows(encoding, "".join(_LINES)) else _PLAIN
     known = found.document
     lines = [
@@ -80,7 +80,7 @@ def _head(found: Description, width: int) -> Iterator[str]:
     known = found.document
     yield f"{known['file']}: {format_bytes(known['bytes'])}, {found.summary}"
     if not known["complete"]:
-        yield "  among the objects that were looked at (--limit)"
+        yield "  among the objects up to --limit"
     root = known["objects"][0]
     yield from _wrap("  has ", _attributes(root), width)
     yield from _wrap("  ", root["problem"] or "", width)
@@ -93,7 +93,7 @@ def _tree(known: Mapping[str, Any], width: int, strokes: _Strokes) -> Iterator[s
         below.setdefault(item["name"].rpartition("/")[0], []).append(item)
     rows = list(_rows(root, below, "", strokes))
     if not rows:
-        yield "It is empty."
+        yield "The file is empty."
         return
     columns = _columns([row.cells for row in rows if row.cells[1:]], width)
     if any(row.cells[1:] for row in rows):
@@ -111,7 +111,7 @@ def _tree(known: Mapping[str, Any], width: int, strokes: _Strokes) -> Iterator[s
 def _rows(
     group: Mapping[str, Any], below: Mapping[str, Sequence[Any]], indent: str, strokes: _Strokes
 ) -> Iterator[_Row]:
-    """The lines for all that a group holds."""
+    """The lines for the members of a group."""
     children = [] if group["content"] else below.get(group["name"], [])
     hidden = Counter(item["alike"] for item in children if item["alike"] != item["name"])
     children = [item for item in children if item["alike"] in (None, item["name"])]
@@ -134,12 +134,12 @@ def _rows(
 def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
     """The lines for one object."""
     details = []
-    # Objects that hold no data of the user's take one line.
+    # Objects without samples take one line.
     brief = item.get("field") is False or bool(item.get("content"))
     if item["kind"] == "group":
         number = item["objects"]
         name += f"/  {number:,} object{'s' * (number != 1)}"
-        name += ", not looked at" * (number > 0 and not item["listed"])
+        name += ", not listed" * (number > 0 and not item["listed"])
         name += f": {item['content']}" * bool(item["content"])
     if item["kind"] in ("link", "type"):
         name += f"  ({printable(item['note'] or 'a named type')})"
@@ -147,7 +147,7 @@ def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
         details.append(("", item["note"]))
     problem = item["problem"]
     if problem and (item["damaged"] or not brief):
-        # Most errors start with the name of the dataset, which is left out here.
+        # Problems that start with a verb follow the dataset's name, which this line does not show.
         said = f"it {problem}" if problem[0].islower() else problem
         details.append(("", said if item["damaged"] else f"cannot be used: {said}"))
     cells: tuple[str, ...] = (name,)
@@ -173,12 +173,12 @@ def _dataset(name: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], list[
 
 
 def _members(item: Mapping[str, Any]) -> str:
-    """The parts of compound values, the first as a field is named."""
+    """The members of compound values, with an example of how to use one as a field."""
     members = list(item.get("members", {}).items())
     if not members:
         return ""
-    shown = [f"{name} {dtype}" for name, dtype in members[:_MOST_ALIKE]]
-    more = f", and {len(members) - _MOST_ALIKE} more" if len(members) > _MOST_ALIKE else ""
+    shown = [f"{name} {dtype}" for name, dtype in members[:_MAX_SHOWN]]
+    more = f", and {len(members) - _MAX_SHOWN} more" if len(members) > _MAX_SHOWN else ""
     return f"{', '.join(shown)}{more}; a field by itself, such as {item['name']}[{members[0][0]!r}]"
 
 
@@ -187,7 +187,7 @@ def _attributes(item: Mapping[str, Any]) -> str:
 
 
 def _legend(words: Mapping[str, str], width: int) -> Iterator[str]:
-    """What the words mean that appear above."""
+    """Explanations of the words in the tree above."""
     size = max(map(len, words), default=0)
     for word, text in words.items():
         yield from _wrap(f"{word:<{size}}{_GAP}", text, width)
@@ -195,7 +195,7 @@ def _legend(words: Mapping[str, str], width: int) -> Iterator[str]:
         yield ""
 
 
-# Advice, and how to go on.
+# Advice, and how to open the file.
 
 
 def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
@@ -203,7 +203,7 @@ def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
     found = known["advice"]
     judged = f"batches of {batch_size} and {memory} of memory (--batch-size, --memory)"
     if not found:
-        yield from _wrap("", f"No advice: nothing to mend for {judged}.", width)
+        yield from _wrap("", f"No advice: nothing to improve for {judged}.", width)
         yield ""
         return
     yield from _wrap("", f"Advice for {judged}:", width)
@@ -215,12 +215,12 @@ def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
     number = 0
     for (language, command), ones in groups.items():
         first = number + 1
-        for one in ones[:_MOST_ALIKE]:
+        for one in ones[:_MAX_SHOWN]:
             number += 1
             yield from _item(number, one, width)
-        if len(ones) > _MOST_ALIKE:
+        if len(ones) > _MAX_SHOWN:
             number = first + len(ones) - 1
-            yield f"   and {len(ones) - _MOST_ALIKE:,} more (--json has them)"
+            yield f"   and {len(ones) - _MAX_SHOWN:,} more (--json has them)"
         if language:
             span = f" (for {first} to {number} together)" if number > first else ""
             yield f"   {'In Python' if language == 'python' else 'In a shell'}{span}:"
@@ -231,7 +231,7 @@ def _advice(known: Mapping[str, Any], width: int) -> Iterator[str]:
 
 def _item(number: int, one: Mapping[str, Any], width: int) -> Iterator[str]:
     names = ", ".join(
-        _shorten(printable(name), _MOST_COLUMNS[0], "...") for name in one["datasets"][:3]
+        _shorten(printable(name), _MAX_WIDTHS[0], "...") for name in one["datasets"][:3]
     )
     more = ", ..." * (len(one["datasets"]) > 3)
     yield from _wrap("", f"{number}. {names}{more}: {one['kind'].replace('-', ' ')}", width, "   ")
@@ -240,7 +240,7 @@ def _item(number: int, one: Mapping[str, Any], width: int) -> Iterator[str]:
 
 def _next(known: Mapping[str, Any]) -> Iterator[str]:
     if known["next"]:
-        yield f"To go on, in Python{' or in a shell' * bool(known['next']['shell'])}:"
+        yield f"To use the file, in Python{' or in a shell' * bool(known['next']['shell'])}:"
         yield ""
         yield f"data = {known['next']['python']}"
         if known["next"]["shell"]:
@@ -251,19 +251,19 @@ def _next(known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _columns(rows: Sequence[tuple[str, ...]], width: int) -> list[int]:
-    """How wide the columns are: as their cells, or less where they do not fit."""
+    """Widths of the columns: those of their widest cells, or less to fit into `width`."""
     sizes = [
         min(max(_width(row[i]) for row in [_HEADS, *rows]), most)
-        for i, most in enumerate(_MOST_COLUMNS)
+        for i, most in enumerate(_MAX_WIDTHS)
     ]
-    for i, fewest in enumerate(_FEWEST_COLUMNS):
+    for i, fewest in enumerate(_MIN_WIDTHS):
         over = sum(sizes) + len(_GAP) * (len(sizes) - 1) - width
         sizes[i] = max(min(sizes[i], fewest), sizes[i] - max(0, over))
     return sizes
 
 
 def _line(cells: Sequence[str], sizes: Sequence[int], cut: str) -> str:
-    """Cells in their columns; sizes are flush right."""
+    """The cells padded to their columns; the two sizes are right-aligned."""
     shown = []
     for i, (cell, size) in enumerate(zip(cells, sizes, strict=True)):
         text = _shorten(cell, size, cut)
@@ -273,7 +273,7 @@ def _line(cells: Sequence[str], sizes: Sequence[int], cut: str) -> str:
 
 
 def _wrap(start: str, text: str, width: int, further: str | None = None) -> list[str]:
-    """The text in lines; those after the first are indented as far, or as `further` says."""
+    """Wraps text; lines after the first are indented by the width of `start`, or by `further`."""
     if not text:
         return []
     indent = " " * len(start) if further is None else further
@@ -287,7 +287,7 @@ def _wrap(start: str, text: str, width: int, further: str | None = None) -> list
 
 
 def _width(text: str) -> int:
-    """Columns that the text takes in a terminal."""
+    """Number of terminal columns of the text."""
     return sum(_columns_of(c) for c in text)
 
 
@@ -298,7 +298,7 @@ def _columns_of(character: str) -> int:
 
 
 def _shorten(text: str, width: int, cut: str) -> str:
-    """The start of the text, as far as it fits."""
+    """The text, or its beginning followed by `cut` if it is wider than `width`."""
     if _width(text) <= width:
         return text
     kept, left = "", width - len(cut)
