@@ -124,7 +124,7 @@ CONTENT = {
     "a web page; the download": b"<HTML><body>404",
     "XML text": b'<?xml version="1.0"?><Error/>',
     "a Git LFS pointer; run 'git lfs pull'": b"version https://git-lfs.github.com/spec/v1\n",
-    "a MATLAB file of before version 7.3": b"MATLAB 5.0 MAT-file, Platform: GLNXA64",
+    "a MATLAB file older than version 7.3": b"MATLAB 5.0 MAT-file, Platform: GLNXA64",
     "an HDF4 file; convert it": b"\x0e\x03\x13\x01\0\0",
     "unknown binary data that starts with b'\\xfe\\xed": b"\xfe\xed\xfa\xce\x07\x80\x81\x82" * 9,
     "text that starts with 'ääää": ("ä" * 400).encode(),
