@@ -134,7 +134,7 @@ CONTENT = {
 @pytest.mark.parametrize("looks", CONTENT)
 def test_a_file_of_another_format_says_what_it_looks_like(path, looks):
     path.write_bytes(CONTENT[looks])
-    with refused(FileFormatError, str(path), "no HDF5 file: it looks like", looks.strip()):
+    with refused(FileFormatError, str(path), "not an HDF5 file: it looks like", looks.strip()):
         hr.from_hdf5(path, x="image")
     with refused(FileFormatError, looks.strip()):
         hr.open(path)
@@ -142,7 +142,7 @@ def test_a_file_of_another_format_says_what_it_looks_like(path, looks):
 
 def test_a_file_of_numpy_is_no_hdf5_file_and_can_be_opened(path):
     path.write_bytes(npy())
-    with refused(FileFormatError, str(path), "no HDF5 file: it looks like a NumPy .npy file"):
+    with refused(FileFormatError, str(path), "not an HDF5 file: it looks like a NumPy .npy file"):
         hr.from_hdf5(path, x="image")
     assert (hr.open(path)[:][0] == np.load(io.BytesIO(npy()))).all()
 

@@ -117,7 +117,7 @@ def test_types_in_types_without_end_are_refused(look, path):
         outer.insert(b"a", 0, kind)
         kind = outer
     declare(path, (4,), kind, libver="latest")
-    refused(look(), "types in types, more than 32 deep")
+    refused(look(), "nested more than 32 levels deep")
 
 
 def test_named_types_are_types_like_others(path):

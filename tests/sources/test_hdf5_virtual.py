@@ -107,7 +107,7 @@ def test_a_source_that_is_too_small_is_an_error(path, parts):
 def test_a_source_that_is_no_hdf5_is_an_error(path, parts):
     join(path, *(part.name for part in parts))
     parts[0].write_text("a,b\n1,2\n")
-    refused(path, r"part-0\.h5' is no HDF5 file", "CSV")
+    refused(path, r"part-0\.h5' is not an HDF5 file", "CSV")
 
 
 @pytest.mark.parametrize("name", ["../outside.h5", "/etc/passwd", "../data/../outside.h5"])
