@@ -107,7 +107,7 @@ def tar():
 
 CONTENT = {
     "an empty file": b"",
-    "zeros; the download": bytes(5000),
+    "only zeros; its download": bytes(5000),
     "CSV text that starts with 'id,name'": b"id,name\n1,Tom\n",
     "CSV text that starts with 'id;age'": b"\xef\xbb\xbfid;age\n1;2\n",
     "text that starts with 'Dear all'": b"Dear all\nhere is the data\n",

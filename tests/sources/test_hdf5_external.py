@@ -329,7 +329,7 @@ def test_sources_may_themselves_keep_data_elsewhere(path, folder, elsewhere):
     assert (read(source) == IMAGES).all()
     assert source.read_paths()["image"].path == "direct chunks"
     os.truncate(elsewhere / "raw", 100)
-    with refused(DataError, "'image'", "a source of it cannot be used", "has only 100 bytes"):
+    with refused(DataError, "'image'", "one of its sources cannot be used", "has only 100 bytes"):
         trusted(path)
 
 
