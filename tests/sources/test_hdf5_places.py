@@ -229,11 +229,11 @@ def test_a_lock_that_someone_holds_is_respected(read_without_locks, number):
 
 
 @pytest.mark.parametrize("locking", ["TRUE", "BEST_EFFORT"])
-def test_locks_that_the_environment_insists_on_are_named(read_without_locks, locking):
+def test_locks_that_the_environment_requires_are_named(read_without_locks, locking):
     """They are HDF5's to try, whatever it is asked for."""
     for line in read_without_locks(errno.ENOLCK, locking):
         assert line.startswith("LockedFileError")
-        assert f"(No locks available), and HDF5_USE_FILE_LOCKING={locking} insists" in line
+        assert f"(No locks available), and HDF5_USE_FILE_LOCKING={locking} requires a lock" in line
         assert "Set it to FALSE" in line
 
 
