@@ -234,7 +234,7 @@ def test_files_that_are_none_are_refused(tmp_path):
         ("text.npy", FileFormatError, "looks like a web page"),
         ("cut.npy", FileFormatError, "damaged"),
         ("packed.npz", FileFormatError, "compressed"),
-        ("objects.npy", TypeNotSupportedError, "runs code"),
+        ("objects.npy", TypeNotSupportedError, "arbitrary code"),
         ("", FileFormatError, "is a folder"),
     ]:
         with refused(error, words):

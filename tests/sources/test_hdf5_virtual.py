@@ -101,7 +101,12 @@ def test_a_missing_dataset_in_a_source_is_an_error(path, parts):
 def test_a_source_that_is_too_small_is_an_error(path, parts):
     join(path, *(part.name for part in parts))
     write(parts[1], image=IMAGES[:19])
-    refused(path, r"part-1\.h5' has shape \(19, 4, 4, 3\)", r"up to \(20, 4, 4, 3\)", "make up")
+    refused(
+        path,
+        r"part-1\.h5' has shape \(19, 4, 4, 3\)",
+        r"up to \(20, 4, 4, 3\)",
+        "fill values beyond",
+    )
 
 
 def test_a_source_that_is_no_hdf5_is_an_error(path, parts):
@@ -162,7 +167,7 @@ def test_sources_that_multiply_are_refused(path):
             layout[:4] = h5py.VirtualSource(".", f"x{k}", (8,))[:4]
             layout[4:] = h5py.VirtualSource(".", f"x{k}", (8,))[4:]
             file.create_virtual_dataset(f"x{k + 1}" if k < 24 else "image", layout)
-    refused(path, "67108862 ways", "Expected at most 1048576", "Copy the data")
+    refused(path, "67108862 paths", "Expected at most 1048576", "Copy the data")
 
 
 def numbered(path, pattern="part-%b.h5", name="image"):

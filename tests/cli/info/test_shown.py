@@ -248,7 +248,7 @@ def test_types_that_no_model_takes_come_with_what_to_do(advice, path):
         file["note"] = ["a"]
     one = advice(path)["unusable-type"]
     assert one["datasets"] == ["remark"]
-    assert "Encode them first" in one["text"]
+    assert "Encode them as integers first" in one["text"]
 
 
 def test_the_share_in_the_file_is_that_of_the_values(info, path):

@@ -147,8 +147,8 @@ def refusal(error: BaseException) -> OSError | None:
 def _later_version() -> str:
     """The predicate of a message about a file that may be newer than libhdf5."""
     return (
-        "is damaged, or is of a later version of the HDF5 format than HDF5 "
-        f"{h5py.version.hdf5_version} (of h5py {h5py.version.version}) can read. Update h5py, or "
+        f"is of a later version of the HDF5 format than HDF5 {h5py.version.hdf5_version} knows, "
+        f"which h5py {h5py.version.version} includes, or is damaged. Update h5py, or "
         "convert the file with a newer HDF5 (h5repack --high=v110). If the file is not that new, "
         "copy it again"
     )

@@ -188,8 +188,8 @@ def missing(filters: Iterable[Filter], where: str, why: str) -> MissingDependenc
         for step in filters
     )
     return MissingDependencyError(
-        f"{where} has to be read through libhdf5 ({why}), but is stored with filter {names}, which "
-        f"libhdf5 lacks here. {way_out(filters)}"
+        f"{where} is stored with filter {names}, which libhdf5 lacks here, and has to be read "
+        f"through libhdf5 ({why}). {way_out(filters)}"
     )
 
 
