@@ -233,7 +233,7 @@ def test_locks_that_the_environment_requires_are_named(read_without_locks, locki
     """They are HDF5's to try, whatever it is asked for."""
     for line in read_without_locks(errno.ENOLCK, locking):
         assert line.startswith("LockedFileError")
-        assert f"(No locks available), and HDF5_USE_FILE_LOCKING={locking} requires a lock" in line
+        assert f"(No locks available), but HDF5_USE_FILE_LOCKING={locking} requires a lock" in line
         assert "Set it to FALSE" in line
 
 

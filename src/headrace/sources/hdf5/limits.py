@@ -9,7 +9,7 @@ from h5py import h5t
 from headrace.errors import DataError
 
 MOST_ROWS = 1 << 40
-"""Most samples in a data set. An epoch counts them in pieces, whose counters then take 0.5 GB."""
+"""Most samples in a data set. An epoch keeps 8 bytes per 16,384 of them: 0.5 GB here."""
 
 MOST_SAMPLE_BYTES = 1 << 40
 """Most bytes of one sample. No machine has memory for a batch of larger ones."""

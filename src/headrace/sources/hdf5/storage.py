@@ -35,7 +35,8 @@ class Storage:
         chunks: How many chunks cover the shape.
         written: How many chunks are in the file; the others read as the fill value. None if they
             were not counted.
-        stored_bytes: Bytes in the file; None if the values have variable length.
+        stored_bytes: Bytes in the file; None if the values have variable length, or chunks were
+            not counted.
         decoded_bytes: Bytes in memory; None if the values have variable length.
     """
 

@@ -235,7 +235,7 @@ class _Places:
             del values[:]
         self._seen += len(offsets)
         if self._seen > self._most:
-            # Nodes of a damaged tree may form a cycle.
+            # Nodes of a damaged tree may share children, or form a cycle.
             raise self._damaged("it lists more chunks than the file can hold")
         shape = np.array(self._shape, np.uint64)
         places, beside = np.divmod(starts.reshape(-1, len(shape)), shape)
