@@ -1,4 +1,4 @@
-"""Orders of rows in epochs: pure arithmetic on integers, without files or threads."""
+"""Orders of rows in epochs: arithmetic on integers, without files or threads."""
 
 from headrace.order.balanced import (
     BalancedRowOrder,

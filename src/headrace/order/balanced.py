@@ -1,4 +1,4 @@
-"""Orders of balanced epochs, in which each class has a fixed share of the samples.
+"""Orders of balanced epochs, in which each class has a fixed share.
 
 Each class has a fixed permutation of its rows that the epochs consume cyclically: in epoch e, a
 class with a quota of q samples uses the entries e q to (e + 1) q - 1, modulo its size. So each

@@ -1,4 +1,4 @@
-"""Orders of an epoch: which rows are read together, and in which order they are used.
+"""Orders of an epoch: which rows are read together, and how they leave.
 
 An epoch is cut into windows. A window defines the positions that are in memory at the
 same time, and the order in which they leave the window, that is, enter batches. All results

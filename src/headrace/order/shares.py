@@ -1,4 +1,4 @@
-"""Divides rows into whole numbers by given shares, and ranks rows within their classes."""
+"""Divides row counts by shares, and ranks rows within their classes."""
 
 from collections.abc import Sequence
 from typing import Any

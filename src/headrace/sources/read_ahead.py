@@ -1,4 +1,4 @@
-"""`ReadAhead`: announces rows, so that the system fetches them before they are read."""
+"""`ReadAhead`: announces rows, so that the system fetches them in advance."""
 
 import mmap
 import threading

@@ -1,4 +1,4 @@
-"""Sources with one field: from arrays, NumPy files, data frames and array-like objects."""
+"""Sources with one field: arrays, NumPy files, data frames, sliceable objects."""
 
 import os
 import sys

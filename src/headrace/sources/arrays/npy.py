@@ -1,4 +1,4 @@
-"""Sources for arrays in `.npy` and uncompressed `.npz` files, and for memory-mapped ones."""
+"""Sources for `.npy` and uncompressed `.npz` files, and for mapped arrays."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""`ArraySource` for arrays in memory, and the base classes of sources with one field."""
+"""`ArraySource` for arrays in memory, and bases of sources with one field."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""`FilterPipeline`: decodes the chunks of a dataset with a plan that is made once."""
+"""`FilterPipeline`: decodes the chunks of a dataset."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""`DatasetReader`, the base of dataset readers, and `LibraryReader`, which uses h5py."""
+"""`DatasetReader`, the base of readers, and `LibraryReader`, which uses h5py."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""`Builder`: chooses a reader for each dataset, and compares its result with h5py's."""
+"""`Builder`: chooses a reader per dataset, and compares its result with h5py."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""`Chunks`, the index of a dataset's chunks: the offset and size of each in the file."""
+"""`Chunks`, the index of chunks: the offset and size of each in the file."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""`ChunkReader`: reads chunks at their offsets, and decodes them in the calling thread."""
+"""`ChunkReader`: reads chunks, and decodes them in the calling thread."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""`DatasetField`: a field of a dataset, which is its elements or members of compound values."""
+"""`DatasetField`: elements of a dataset, or members of its compound values."""
 
 import math
 import re

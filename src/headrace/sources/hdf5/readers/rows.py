@@ -1,4 +1,4 @@
-"""`RowReader`: reads rows of contiguous data and of uncompressed chunks at their offsets."""
+"""`RowReader`: reads rows of contiguous data and uncompressed chunks."""
 
 import time
 from collections.abc import Iterator, Sequence

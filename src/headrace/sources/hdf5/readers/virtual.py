@@ -1,4 +1,4 @@
-"""`VirtualReader`: reads each row of a virtual dataset with the reader of its source."""
+"""`VirtualReader`: reads virtual datasets with the readers of their sources."""
 
 import itertools
 from collections.abc import Iterator, Sequence
