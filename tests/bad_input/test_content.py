@@ -155,7 +155,9 @@ def test_missing_virtual_sources_are_an_error(path):
 
 def test_variable_length_strings_say_what_to_do(path):
     write(path, text=["a", "bcd"])
-    with refused(TypeNotSupportedError, "'text'", str(path), "variable-length strings", "np.unique"):
+    with refused(
+        TypeNotSupportedError, "'text'", str(path), "variable-length strings", "np.unique"
+    ):
         hr.from_hdf5(path, x="text")
 
 
@@ -176,7 +178,9 @@ def test_references_are_refused(path, kind):
 def test_compounds_with_strings_in_them_are_refused(path):
     dtype = np.dtype([("id", "i4"), ("name", h5py.string_dtype())])
     write(path, people={"shape": (3,), "dtype": dtype})
-    with refused(TypeNotSupportedError, "'people'", str(path), "variable length", "a separate dataset"):
+    with refused(
+        TypeNotSupportedError, "'people'", str(path), "variable length", "a separate dataset"
+    ):
         hr.from_hdf5(path, x="people")
 
 
