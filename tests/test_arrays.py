@@ -191,13 +191,13 @@ def test_sparse_rows_are_dense_in_batches():
 @pytest.mark.parametrize(
     "array, error, words",
     [
-        ([1, 2, 3], OptionError, "A list stands for several inputs"),
+        ([1, 2, 3], OptionError, "A list means several inputs"),
         ({}, OptionError, "empty list or dict"),
         ([], OptionError, "empty list or dict"),
         (None, OptionError, "NoneType"),
         (np.float64(3), ShapeError, "single value"),
-        (np.zeros((0, 3)), ShapeError, "nothing in it"),
-        (np.zeros((3, 0)), ShapeError, "nothing in it"),
+        (np.zeros((0, 3)), ShapeError, "it holds no values"),
+        (np.zeros((3, 0)), ShapeError, "it holds no values"),
         (np.array(["a", None]), TypeNotSupportedError, "Python objects"),
         (np.ma.array([1, 2], mask=[0, 1]), TypeNotSupportedError, "mask"),
         (Sliced(np.array(["a", None])), TypeNotSupportedError, "Python objects"),
@@ -234,7 +234,7 @@ def test_files_that_are_none_are_refused(tmp_path):
         ("text.npy", FileFormatError, "looks like a web page"),
         ("cut.npy", FileFormatError, "damaged"),
         ("packed.npz", FileFormatError, "compressed"),
-        ("objects.npy", TypeNotSupportedError, "runs code"),
+        ("objects.npy", TypeNotSupportedError, "arbitrary code"),
         ("", FileFormatError, "is a folder"),
     ]:
         with refused(error, words):

@@ -163,7 +163,7 @@ def test_what_cannot_be_meant_is_refused(path, arguments, error, words):
 
 
 def test_an_open_file_is_refused_with_advice(path):
-    with h5py.File(path) as file, refused(OptionError, "Give its path"):
+    with h5py.File(path) as file, refused(OptionError, "Pass its path"):
         hr.HDF5Matrix(file, "image")
 
 

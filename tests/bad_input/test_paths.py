@@ -107,7 +107,7 @@ def tar():
 
 CONTENT = {
     "an empty file": b"",
-    "zeros; the download": bytes(5000),
+    "only zeros; its download": bytes(5000),
     "CSV text that starts with 'id,name'": b"id,name\n1,Tom\n",
     "CSV text that starts with 'id;age'": b"\xef\xbb\xbfid;age\n1;2\n",
     "text that starts with 'Dear all'": b"Dear all\nhere is the data\n",
@@ -124,7 +124,7 @@ CONTENT = {
     "a web page; the download": b"<HTML><body>404",
     "XML text": b'<?xml version="1.0"?><Error/>',
     "a Git LFS pointer; run 'git lfs pull'": b"version https://git-lfs.github.com/spec/v1\n",
-    "a MATLAB file of before version 7.3": b"MATLAB 5.0 MAT-file, Platform: GLNXA64",
+    "a MATLAB file older than version 7.3": b"MATLAB 5.0 MAT-file, Platform: GLNXA64",
     "an HDF4 file; convert it": b"\x0e\x03\x13\x01\0\0",
     "unknown binary data that starts with b'\\xfe\\xed": b"\xfe\xed\xfa\xce\x07\x80\x81\x82" * 9,
     "text that starts with 'ääää": ("ä" * 400).encode(),
@@ -134,7 +134,7 @@ CONTENT = {
 @pytest.mark.parametrize("looks", CONTENT)
 def test_a_file_of_another_format_says_what_it_looks_like(path, looks):
     path.write_bytes(CONTENT[looks])
-    with refused(FileFormatError, str(path), "no HDF5 file: it looks like", looks.strip()):
+    with refused(FileFormatError, str(path), "not an HDF5 file: it looks like", looks.strip()):
         hr.from_hdf5(path, x="image")
     with refused(FileFormatError, looks.strip()):
         hr.open(path)
@@ -142,7 +142,7 @@ def test_a_file_of_another_format_says_what_it_looks_like(path, looks):
 
 def test_a_file_of_numpy_is_no_hdf5_file_and_can_be_opened(path):
     path.write_bytes(npy())
-    with refused(FileFormatError, str(path), "no HDF5 file: it looks like a NumPy .npy file"):
+    with refused(FileFormatError, str(path), "not an HDF5 file: it looks like a NumPy .npy file"):
         hr.from_hdf5(path, x="image")
     assert (hr.open(path)[:][0] == np.load(io.BytesIO(npy()))).all()
 

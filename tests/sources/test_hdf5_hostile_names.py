@@ -36,7 +36,7 @@ def nested(path, levels):
 def test_ten_thousand_groups_in_groups_are_not_gone_through(look, path):
     nested(path, 10_000)
     found = look()
-    refused(found, "1000 deep", "Say with x=", step="list")
+    refused(found, "1000 deep", "Name the dataset to read with x=", step="list")
     assert found["all"] == ["fine", "np.int64(10)"]
     with pytest.raises(FieldNotFoundError, match=r"no field 'y' in .* It holds: x\."):
         HDF5Source(path, ["y"])

@@ -148,7 +148,7 @@ def test_any_mapping_gives_what_h5py_gives(sources, parts, some):
         file.create_virtual_dataset("image", layout, fillvalue=-1)
     rows = [row for start, count, *_ in parts for row in range(start, start + count)]
     if len(set(rows)) < len(rows):
-        with pytest.raises(DataError, match=r"row \d+ lies in two of its sources"):
+        with pytest.raises(DataError, match=r"row \d+ is mapped to two of its sources"):
             HDF5Source(path, ["image"])
         return
     with h5py.File(path, "r") as file:

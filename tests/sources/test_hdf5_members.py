@@ -146,7 +146,7 @@ class TestMembersBesideValuesOfVariableLength(SourceTests):
         (path,) = set(source.read_paths().values())
         assert (path.path, path.reason) == (
             "h5py",
-            "values of variable length are stored beside it",
+            "its compound values also have members of variable length",
         )
 
 

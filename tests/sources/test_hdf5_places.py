@@ -229,11 +229,11 @@ def test_a_lock_that_someone_holds_is_respected(read_without_locks, number):
 
 
 @pytest.mark.parametrize("locking", ["TRUE", "BEST_EFFORT"])
-def test_locks_that_the_environment_insists_on_are_named(read_without_locks, locking):
+def test_locks_that_the_environment_requires_are_named(read_without_locks, locking):
     """They are HDF5's to try, whatever it is asked for."""
     for line in read_without_locks(errno.ENOLCK, locking):
         assert line.startswith("LockedFileError")
-        assert f"(No locks available), and HDF5_USE_FILE_LOCKING={locking} insists" in line
+        assert f"(No locks available), but HDF5_USE_FILE_LOCKING={locking} requires a lock" in line
         assert "Set it to FALSE" in line
 
 
@@ -243,7 +243,7 @@ def test_one_file_of_a_set_is_no_truncated_one(tmp_path, driver, options):
     with h5py.File(name, "w", driver=driver, **options) as file:
         file["x"] = np.arange(2000)
     part = min(tmp_path.iterdir())
-    with pytest.raises(FileFormatError, match="is one file of a set"):
+    with pytest.raises(FileFormatError, match="is one of several files"):
         HDF5Source(part, ["x"])
 
 
@@ -267,6 +267,6 @@ def test_links_that_a_program_defined_for_itself_are_named(path):
     content[kind] = 200
     checksum.repair(content, pieces)
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"'own' in .* a program defined for itself"):
+    with pytest.raises(DataError, match=r"'own' in .* of a user-defined kind"):
         HDF5Source(path, ["own"])
     assert (read(HDF5Source(path, ["x"])) == np.arange(3)).all()

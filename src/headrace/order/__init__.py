@@ -1,4 +1,4 @@
-"""Which rows come when: arithmetic on integers, without files, threads or clocks."""
+"""Orders of rows in epochs: arithmetic on integers, without files or threads."""
 
 from headrace.order.balanced import (
     BalancedRowOrder,

@@ -1,9 +1,9 @@
-"""Orders of balanced epochs, in which classes come in given shares.
+"""Orders of balanced epochs, in which each class has a fixed share.
 
 Each class has a fixed permutation of its rows that the epochs consume cyclically: in epoch e, a
-class with a quota of q samples gives the entries e q to (e + 1) q - 1, modulo its size. So a class
-comes exactly q times in each epoch, and over any number of successive epochs, counts within a class
-differ by at most one.
+class with a quota of q samples uses the entries e q to (e + 1) q - 1, modulo its size. So each
+epoch has exactly q samples of the class, and over any number of successive epochs, the counts of
+rows within a class differ by at most one.
 
 The orders of `orders.py` number the samples of an epoch; the classes here map samples to rows.
 """
@@ -27,21 +27,21 @@ _PIECE = 1 << 15
 """Rows that are processed at a time: their arrays fit the processor's cache."""
 
 _RUN = 1 << 10
-"""Where rows are read one by one in row order, samples are counted at every so many rows."""
+"""Rows between stored sample counts, where single rows are read in row order."""
 
 
 class BalancedSampler:
-    """How often each row comes, in every epoch.
+    """Determines how often each row occurs in each epoch.
 
-    Costs a byte or two a row for its class, and four bytes (eight beyond 4 billion rows) in each of
-    two tables: one for orders that take single rows at random, one for all others. Tables are made
-    when an order needs them.
+    Takes one or two bytes per row for its class, and four bytes per row (eight beyond 4 billion
+    rows) for each of two tables: one for orders of single rows in random order, and one for all
+    other orders. A table is made when an order first needs it.
 
     Args:
         codes: The class of each row, uint8 or uint16, shape `(n,)`.
-        quotas: Samples of each class in an epoch, int64, shape `(classes,)`; none of a
-            class without rows.
-        seed: Of the permutations of the classes.
+        quotas: Samples of each class in an epoch, int64, shape `(classes,)`; 0 for a class
+            without rows.
+        seed: The seed of the permutations of the classes.
 
     Attributes:
         length: Samples in an epoch.
@@ -54,12 +54,12 @@ class BalancedSampler:
         self._seed = seed
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tables are computed again where they are needed.
+        # Receiving processes compute the tables again if they need them.
         return {name: self.__dict__[name] for name in ("codes", "quotas", "length", "_seed")}
 
     @cached_property
     def digest(self) -> str:
-        """A short text that differs when the samples of epochs do."""
+        """A short text that identifies the samples of all epochs."""
         digest = blake2b(f"{self._seed} {self.quotas.tolist()}".encode(), digest_size=8)
         digest.update(self.codes.tobytes())
         return digest.hexdigest()
@@ -78,7 +78,7 @@ class BalancedSampler:
 
     @cached_property
     def places(self) -> npt.NDArray[Any]:
-        """The place of each row in the permutation of its class, shape `(n,)`."""
+        """The index of each row in the permutation of its class, shape `(n,)`."""
         places = np.empty(len(self.codes), self._dtype)
         permuted = Permutations(self.sizes, stream_key(self._seed, "balance"))
         ranks = Ranks(len(self.sizes))
@@ -89,7 +89,7 @@ class BalancedSampler:
 
     @cached_property
     def rows(self) -> npt.NDArray[Any]:
-        """The rows of the first class by their places, then those of the next: shape `(n,)`."""
+        """The permutations of all classes, concatenated: row numbers, shape `(n,)`."""
         rows = np.empty(len(self.codes), self._dtype)
         firsts = np.cumsum(self.sizes) - self.sizes
         permuted = Permutations(self.sizes, stream_key(self._seed, "balance"))
@@ -105,21 +105,21 @@ class EpochSamples:
     """The samples of one epoch.
 
     Args:
-        sampler: How often each row comes.
-        epoch: Which epoch.
+        sampler: The sampler.
+        epoch: The number of the epoch, from 0.
     """
 
     def __init__(self, sampler: BalancedSampler, epoch: int) -> None:
         self._sampler = sampler
         self._sizes = sampler.sizes
         sizes = np.maximum(sampler.sizes, 1)
-        # Every row of a class comes `whole` times, and those at `more` places once more.
+        # Every row of a class occurs `whole` times, and `more` of its rows once more.
         self._whole, self._more = np.divmod(sampler.quotas, sizes)
         self._first = epoch * sampler.quotas % sizes
         self._ends = np.cumsum(sampler.quotas)
 
     def times(self, start: int, stop: int) -> Indices:
-        """How often rows `start .. stop - 1` come."""
+        """How often each of the rows `start .. stop - 1` occurs, int64."""
         codes = self._sampler.codes[start:stop]
         place = self._sampler.places[start:stop].astype(np.int64) - self._first[codes]
         place += np.where(place < 0, self._sizes[codes], 0)
@@ -127,7 +127,7 @@ class EpochSamples:
         return times
 
     def before(self, rows: Indices) -> Indices:
-        """How many samples are of rows below each of `rows`, which ascend."""
+        """For each of `rows` (ascending), the number of samples of lower rows."""
         before = np.empty(len(rows), np.int64)
         total = 0
         n = len(self._sampler.codes)
@@ -139,7 +139,7 @@ class EpochSamples:
         return before
 
     def by_class(self, samples: Indices) -> Indices:
-        """The rows of samples, where those of the first class come first, then the next."""
+        """The rows of samples, if samples are numbered class by class."""
         codes = np.searchsorted(self._ends, samples, side="right")
         sizes = self._sizes[codes]
         place = samples - (self._ends - self._sampler.quotas)[codes] + self._first[codes]
@@ -149,24 +149,24 @@ class EpochSamples:
 
 
 class RowCounts(NamedTuple):
-    """Rows, ascending, and how often each comes."""
+    """Ascending rows, and how often each occurs."""
 
     rows: Indices
     times: Indices
 
     def repeated(self) -> Indices:
-        """The rows, each repeated as often as it comes."""
+        """The rows, each repeated as often as it occurs."""
         return np.repeat(self.rows, self.times)
 
 
 class SamplesByRow:
-    """The samples of an epoch in the order of the rows, block by block.
+    """Numbers the samples of an epoch in the order of the rows, block by block.
 
     Args:
-        epoch_samples: The epoch.
-        offsets: The rows at which blocks start, and their number: shape `(blocks + 1,)`.
-        in_turn: Whether all rows of a block come before one of them comes again, so that parts of
-            a block are alike; else each row's samples come together.
+        epoch_samples: The samples of the epoch.
+        offsets: The first rows of the blocks, then the number of rows: shape `(blocks + 1,)`.
+        in_turn: If True, samples cycle through the rows of a block, so that parts of a block have
+            similar rows; else all samples of a row are adjacent.
     """
 
     def __init__(
@@ -178,11 +178,11 @@ class SamplesByRow:
         self._before = epoch_samples.before(offsets)
 
     def block_offsets(self, capacity: int) -> Indices:
-        """The samples at which blocks start, and their number; blocks without samples left out.
+        """The first samples of the blocks, then the number of samples; omits empty blocks.
 
-        A block is cut into equal parts if it has more samples than a window holds. If it may be
-        cut anywhere, also if it has more than twice the rows of a block: windows would mix
-        too few blocks. No more than twice as much is decoded for as many samples then.
+        A block is cut into equal parts if it has more samples than a window holds. With `in_turn`,
+        it is also cut if it has more than twice the rows of the largest block, so that windows mix
+        enough blocks. This at most doubles the bytes that are decoded per sample.
 
         Args:
             capacity: Rows that a window may hold, at least the largest block.
@@ -204,7 +204,7 @@ class SamplesByRow:
         last = int(np.searchsorted(self._before, stop, side="left"))
         row = int(self._block_offsets[first])
         times = self._epoch_samples.times(row, int(self._block_offsets[last]))
-        # Blocks at the ends of which only a part is asked for.
+        # The first and last block may only partly belong to the range.
         if stop < self._before[last]:
             here = times[int(self._block_offsets[last - 1]) - row :]
             here[:] = self._up_to(here, stop - int(self._before[last - 1]))
@@ -216,7 +216,7 @@ class SamplesByRow:
         return RowCounts(present + row, times[present])
 
     def _up_to(self, times: Indices, count: int) -> Indices:
-        """How often the rows of a block come among its first `count` samples."""
+        """How often each row of a block occurs among its first `count` samples."""
         if not self._in_turn:
             return np.diff(np.minimum(np.cumsum(times), count), prepend=0)
         turns = _turns(times, count)
@@ -227,7 +227,7 @@ class SamplesByRow:
 
 
 def _turns(times: Indices, count: int) -> int:
-    """How often all rows have had their turn among the first `count` samples of a block."""
+    """How many full cycles through the rows the first `count` samples of a block contain."""
     low, high = 0, int(times.max())
     while low < high:
         middle = (low + high + 1) // 2
@@ -239,12 +239,12 @@ def _turns(times: Indices, count: int) -> int:
 
 
 class BalancedRowOrder(RowOrder):
-    """The samples of an epoch where rows are addressed one by one.
+    """The order of a balanced epoch whose rows are read singly.
 
     Args:
-        order: An order of as many rows as there are samples.
-        epoch_samples: The samples.
-        n: Rows that they are drawn from.
+        order: The order of the sample numbers.
+        epoch_samples: The samples of the epoch.
+        n: Number of rows of the data.
     """
 
     def __init__(self, order: RowOrder, epoch_samples: EpochSamples, n: int) -> None:
@@ -272,11 +272,11 @@ class BalancedRowOrder(RowOrder):
 
 @dataclass(frozen=True)
 class BalancedWindow(Window):
-    """A window of samples: holds each row once, and lets it leave as often as it comes.
+    """A window of samples, which holds each row once and yields it as often as it occurs.
 
     Attributes:
-        spans: The samples.
-        rows: The rows that they are of, ascending: the positions read.
+        spans: The sample numbers, as in `Window`.
+        rows: The rows of these samples, ascending: the positions that are read.
     """
 
     rows: Indices
@@ -286,11 +286,11 @@ class BalancedWindow(Window):
 
 
 class BalancedWindowOrder(Order):
-    """The samples of an epoch in windows.
+    """The order of a balanced epoch that is read in windows.
 
     Args:
-        order: An order of as many rows as there are samples.
-        samples: The samples; blocks of the order are blocks of theirs, or parts of such.
+        order: The order of the sample numbers.
+        samples: The samples; each block of `order` is a block of them or a part of one.
     """
 
     def __init__(self, order: WindowOrder | SequentialOrder, samples: SamplesByRow) -> None:
@@ -306,7 +306,7 @@ class BalancedWindowOrder(Order):
         found = [self._samples.between(a, b) for a, b in window.spans.tolist()]
         held = RowCounts(*map(np.concatenate, zip(*found, strict=True)))
         if np.any(np.diff(held.rows) <= 0):
-            # Parts of one block, which do not follow each other.
+            # The window has separate parts of one block, which may share rows.
             rows, place = np.unique(held.rows, return_inverse=True)
             held = RowCounts(rows, np.bincount(place, weights=held.times).astype(np.int64))
         order = RowCounts(np.arange(len(held.rows)), held.times).repeated()

@@ -1,8 +1,8 @@
-"""Hashes of key values: equal for equal values, in whatever type they are stored.
+"""Hashes of key values, which are equal for equal values of any stored type.
 
-Integers are mixed by the finaliser of SplitMix64 (Steele, Lea and Flood, 2014), twice and under two
-keys; text eight bytes at a time, each mixed into what the bytes before it gave. It is
-used for chance, not for secrecy.
+Numbers are hashed with the finaliser of SplitMix64 (Steele, Lea and Flood, 2014), twice and with
+two keys. Text is hashed eight bytes at a time, each word together with the hash of those before.
+The hashes serve as random numbers, and are not cryptographic.
 """
 
 from typing import Any
@@ -16,14 +16,14 @@ Values = npt.NDArray[Any]
 
 
 def unit_hashes(values: Values, key: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """A number in `[0, 1)` for each value, evenly spread.
+    """A uniformly distributed number in `[0, 1)` for each value.
 
     Equal values have equal numbers: 1 as int8, uint64, float32 or bool, in any byte order, and
     text of any width.
 
     Args:
         values: Booleans, integers, floats without NaN, or text in bytes; shape `(k,)`.
-        key: Round keys from `stream_key`; other keys, other numbers.
+        key: Round keys from `stream_key`, which select the hash function.
 
     Returns:
         float64 array of shape `(k,)`: multiples of 2**-53.
@@ -39,7 +39,7 @@ def _of_numbers(values: Values, key: tuple[int, ...]) -> Cells:
         wide = np.int64 if kind == "i" else np.uint64
         return _mixed(values.astype(wide).view(np.uint64), negative.astype(np.uint64), key)
     values = values.astype(np.float64)
-    # Whole numbers that 64 bits hold count as integers.
+    # Integral floats that fit in 64 bits are hashed like integers.
     whole = (values == np.floor(values)) & (values >= -(2.0**63)) & (values < 2.0**64)
     negative = values < 0
     bits = values.copy().view(np.uint64)
@@ -51,7 +51,7 @@ def _of_numbers(values: Values, key: tuple[int, ...]) -> Cells:
 
 
 def _mixed(bits: Cells, kinds: Cells, key: tuple[int, ...]) -> Cells:
-    """`kinds` tells values apart that have the same bits."""
+    """Hashes bits together with `kinds`, which distinguishes different values of equal bits."""
     return mix(mix(bits, key[0]) ^ mix(kinds, key[1]), key[2])
 
 
@@ -61,7 +61,7 @@ def _of_text(values: Values, key: tuple[int, ...]) -> Cells:
     lengths = np.strings.str_len(values).astype(np.uint64)
     hashed = mix(lengths, key[3])
     for number in range(words):
-        # Words behind the end of a text are zero in a wider field, and missing in a narrow one.
+        # Skip words after the end of a text, so that the hash does not depend on the field width.
         here = np.flatnonzero(lengths > 8 * number)
         if not len(here):
             break

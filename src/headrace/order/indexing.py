@@ -1,4 +1,4 @@
-"""Resolves indexes as NumPy does: integers, slices, lists and masks."""
+"""Resolves indexes to row numbers like NumPy: integers, slices, lists and masks."""
 
 import operator
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ import numpy as np
 from headrace.spec import Indices
 
 _ROWS = 1 << 16
-"""Row numbers that are looked at together."""
+"""Row numbers that are processed at a time."""
 
 
 class Rows(NamedTuple):
-    """The rows that an index names, in its order.
+    """The rows that an index selects, in its order.
 
     Attributes:
         numbers: A range, or an array of row numbers.
-        single: Whether the index is an integer, so that its row has no axis.
+        single: Whether the index is an integer, so that the result has no axis of rows.
     """
 
     numbers: range | Indices
@@ -28,7 +28,7 @@ class Rows(NamedTuple):
 
     @property
     def stop(self) -> int:
-        """The row behind the last one; 0 if there is none."""
+        """The largest row number plus 1; 0 if there are no rows."""
         numbers = self.numbers
         if not len(numbers):
             return 0
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
             yield np.arange(some.start, some.stop, some.step) if isinstance(some, range) else some
 
     def runs(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
-        """Some of the rows as runs of neighbours: place in the index, first row, rows."""
+        """Some of the rows as runs of adjacent rows: place in the index, first row, length."""
         if isinstance(self.numbers, range) and self.numbers.step == 1:
             yield first, self.numbers[first], count
             return
@@ -61,7 +61,7 @@ class Rows(NamedTuple):
 
 
 def positions_of(index: Any, n: int) -> tuple[Indices, bool]:
-    """The rows of `n` that an index names, and whether it names a single one.
+    """The rows that an index selects from `n` rows, and whether it is a single integer.
 
     Raises:
         IndexError: As `rows_of`, and for an index of several axes.
@@ -75,12 +75,12 @@ def positions_of(index: Any, n: int) -> tuple[Indices, bool]:
 
 
 def rows_of(index: Any, length: int, most: int | None = None) -> Rows:
-    """The rows that NumPy would take for an index.
+    """The rows that NumPy would select for an index.
 
     Args:
         index: An integer, a slice, integers, a boolean mask, or `...`.
         length: Rows of the array.
-        most: How long it may grow, for one that does; rows beyond its end can then be named.
+        most: For a growing array, its greatest length; the index may then exceed `length`.
 
     Raises:
         IndexError: If a row is out of range, or the index is of another kind.
@@ -121,7 +121,7 @@ def _not_rows(index: Any) -> IndexError:
 
 
 def _of_samples(index: tuple[Any, ...]) -> Any:
-    """The index of the rows, where nothing but whole samples is named besides: `[3, ...]`."""
+    """The index of rows in an index tuple that selects whole samples, such as `[3, ...]`."""
     rows, *others = index or (Ellipsis,)
     whole = all(item is Ellipsis or item == slice(None) for item in others)
     if not whole or (rows is Ellipsis and others):
@@ -132,7 +132,7 @@ def _of_samples(index: tuple[Any, ...]) -> Any:
 
 
 def _reach(index: slice, length: int, most: int | None) -> int:
-    """How long the array has to be for all that a slice names; it does not grow for `[-3:20]`."""
+    """The length that the array needs for a slice; it does not grow for `[-3:20]`."""
     ends = [operator.index(end) for end in (index.start, index.stop) if end is not None]
     backwards = index.step is not None and operator.index(index.step) < 0
     end = index.start if backwards else index.stop

@@ -1,8 +1,8 @@
-"""The orders of an epoch: which rows are read together, and in which order they leave.
+"""Orders of an epoch: which rows are read together, and how they leave.
 
-An epoch is cut into windows. A window names the positions that are held in
-memory at the same time, and the order in which they leave. Everything here is a
-function of (length, blocks, seed, epoch, capacity): no data, no clock, no thread.
+An epoch is cut into windows. A window defines the positions that are in memory at the
+same time, and the order in which they leave the window, that is, enter batches. All results
+depend only on (length, blocks, seed, epoch, capacity).
 """
 
 import itertools
@@ -23,11 +23,11 @@ class Window:
     """A part of an epoch.
 
     Attributes:
-        start: Place in the epoch of the first row that leaves this window.
+        start: The place in the epoch of the first row that leaves this window.
         spans: int64 array of shape `(k, 2)`: the positions read, as ascending,
             disjoint `[start, stop)` pairs.
         order: int64 array of shape `(size,)`: the i-th row to leave is row
-            `order[i]` of the window; None keeps the rows as they are.
+            `order[i]` of the window; None for ascending order.
     """
 
     start: int
@@ -36,13 +36,13 @@ class Window:
 
     @property
     def size(self) -> int:
-        """Number of rows that leave."""
+        """Number of rows that leave the window."""
         return int((self.spans[:, 1] - self.spans[:, 0]).sum())
 
     def positions(self) -> Indices:
         """The positions read, ascending and distinct."""
         starts, sizes = self.spans[:, 0], self.spans[:, 1] - self.spans[:, 0]
-        # Steps from each to the next, summed in place: for small rows, these take the most memory.
+        # Differences, summed in place: for small rows, positions take more memory than the data.
         positions = np.ones(sizes.sum(), np.int64)
         positions[0] = starts[0]
         positions[np.cumsum(sizes[:-1])] = starts[1:] - self.spans[:-1, 1] + 1
@@ -53,8 +53,8 @@ class Order(ABC):
     """The windows of one epoch.
 
     Attributes:
-        starts: int64 array of shape `(windows + 1,)`: where in the epoch each
-            window starts, and the number of rows in the epoch.
+        starts: int64 array of shape `(windows + 1,)`: the place in the epoch at which
+            each window starts, then the number of rows in the epoch.
     """
 
     starts: Indices
@@ -64,18 +64,18 @@ class Order(ABC):
 
     @abstractmethod
     def window(self, index: int) -> Window:
-        """Window number `index`."""
+        """The window number `index`."""
 
     def mixed(self, index: int) -> int:  # noqa: ARG002 - by default
-        """How many blocks of about equal size would mix as well as those of a window."""
+        """The effective number of equal blocks that the window `index` mixes."""
         return 1
 
     def find(self, place: int) -> int:
-        """The window that the row at `place` in the epoch leaves from."""
+        """The number of the window that the row at `place` in the epoch leaves."""
         return int(np.searchsorted(self.starts, place, side="right")) - 1
 
     def rows(self) -> Indices:
-        """Every position in the order of the epoch: for tests and small data."""
+        """All positions in the order of the epoch, for tests and small data."""
         parts = []
         for index in range(len(self)):
             window = self.window(index)
@@ -85,15 +85,15 @@ class Order(ABC):
 
 
 class RowOrder(Order):
-    """Rows that are read one by one: in row order, in a uniform permutation, or batch by batch.
+    """An order of single rows: row order, a uniform permutation, or a permutation of batches.
 
-    Windows hold no data here; they only limit the arithmetic to `step` rows at a time.
+    Its windows only limit the arithmetic to `step` rows at a time.
 
     Args:
         n: Number of rows.
         key: The seed and the epoch; None for row order.
         batch_size: If not 1, rows stay together in batches of this size, and
-            batches come in random order; a smaller last batch stays last.
+            batches are permuted; a smaller last batch stays last.
         step: Rows per window.
     """
 
@@ -105,7 +105,7 @@ class RowOrder(Order):
 
     @property
     def by_itself(self) -> bool:
-        """Whether each row's place is independent of those of its neighbours."""
+        """Whether single rows are permuted, and not whole batches."""
         return self._permutation is not None and self.batch_size == 1
 
     def window(self, index: int) -> Window:
@@ -113,7 +113,7 @@ class RowOrder(Order):
         return Window(start, np.array([[start, stop]]), None)
 
     def places(self, start: int, stop: int) -> Indices:
-        """The positions that come at places `start .. stop - 1` of the epoch."""
+        """The positions at places `start .. stop - 1` of the epoch, int64."""
         places = np.arange(start, stop)
         if not self._permutation:
             return places
@@ -125,7 +125,7 @@ class RowOrder(Order):
         return np.where(places < whole, moved, places)
 
     def rows(self) -> Indices:
-        # In pieces, so that what the arithmetic needs stays in the processor's cache.
+        # In pieces, so that temporary arrays stay in the processor's cache.
         rows = np.empty(self.n, np.int64)
         for start, stop in itertools.pairwise(self.starts.tolist()):
             rows[start:stop] = self.places(start, stop)
@@ -133,10 +133,10 @@ class RowOrder(Order):
 
 
 class SequentialOrder(Order):
-    """Blocks in row order, as many to a window as fit `capacity` rows.
+    """Blocks in row order; a window holds as many blocks as fit in `capacity` rows.
 
     Args:
-        offsets: int64 array of shape `(blocks + 1,)`: where each block starts, and the length.
+        offsets: int64 array of shape `(blocks + 1,)`: the block starts, then the length.
         capacity: Rows that a window may hold, at least the largest block.
     """
 
@@ -152,15 +152,15 @@ class SequentialOrder(Order):
 class WindowOrder(Order):
     """Random blocks mixed in windows: the shuffle for data that is read block by block.
 
-    The blocks come in random order, as many to a window as fit; one permutation
-    over all rows of the window says how they leave.
+    The blocks are permuted, and a window holds as many of them as fit in `capacity`; the
+    rows of each window leave it in the order of a second permutation.
 
     Args:
-        offsets: int64 array of shape `(blocks + 1,)`: where each block starts, and the length.
+        offsets: int64 array of shape `(blocks + 1,)`: the block starts, then the length.
         key: The seed and the epoch.
         capacity: Rows that a window may hold, at least the largest block.
-        unit: Rows that stay together, neighbours in their order (1 for single
-            rows); every block but the last holds a multiple of it.
+        unit: The number of adjacent rows that stay together (1 for single rows); every block
+            except the last holds a multiple of it.
     """
 
     def __init__(self, offsets: Indices, key: Key, capacity: int, unit: int = 1) -> None:
@@ -174,7 +174,7 @@ class WindowOrder(Order):
         """Block numbers in the order of the epoch."""
         count = len(self._block_offsets) - 1
         ragged = self._unit > 1 and (self._block_offsets[-1] - self._block_offsets[0]) % self._unit
-        # A last batch that is smaller than the others stays last.
+        # The block with a smaller last batch stays last.
         moving = count - 1 if ragged else count
         blocks = np.arange(count)
         blocks[:moving] = Permutation(moving, stream_key(*self._key, "blocks"))(blocks[:moving])
@@ -203,7 +203,7 @@ class WindowOrder(Order):
 
     def window(self, index: int) -> Window:
         blocks = self.blocks(index)
-        # Neighbours are read as one run.
+        # Adjacent blocks are read as one span.
         first = np.flatnonzero(np.diff(blocks, prepend=-2) != 1)
         last = np.append(first[1:], len(blocks)) - 1
         spans = np.stack(
@@ -216,9 +216,9 @@ class WindowOrder(Order):
 
 
 def _cuts(sizes: Indices, capacity: int) -> Indices:
-    """Divides a sequence of blocks into windows of about equal size, none above `capacity` rows.
+    """Divides a sequence of blocks into windows of about equal size, of at most `capacity` rows.
 
-    Equal windows rather than full ones: a small last window would mix badly.
+    Windows have equal sizes, because a small last window would mix badly.
     """
     ends = np.cumsum(sizes)
     total, largest = int(ends[-1]), int(sizes.max())
@@ -236,7 +236,8 @@ def _cuts(sizes: Indices, capacity: int) -> Indices:
 def batch_offsets(offsets: Indices, batch_size: int, capacity: int) -> Indices:
     """Block offsets at multiples of the batch size, for an order that keeps batches together.
 
-    Blocks of about four of the source's where `capacity` rows allow, so that few are read twice.
+    If `capacity` allows, a block spans about four blocks of the source, so that few blocks of the
+    source are read twice.
     """
     length = int(offsets[-1])
     wanted = min(4 * int(np.diff(offsets).max()), capacity // 2)

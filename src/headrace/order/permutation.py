@@ -3,13 +3,13 @@
 A Feistel network over a rectangle of at least n cells, with cycle walking for
 the cells beyond n (Black and Rogaway, "Ciphers with Arbitrary Finite Domains",
 2002). The rectangle is nearly square, a x b with a * b just above n, and each
-round adds a keyed hash of one coordinate to the other, modulo its side; so
-hardly any cell lies beyond n, and walking is rare. The hash is the finaliser of
+round adds a keyed hash of one coordinate to the other, modulo its side. Few cells
+are beyond n, so cycle walking is rare. The hash is the finaliser of
 SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
-Generators", 2014), brought below the side by a multiplication (Lemire, "Fast Random
+Generators", 2014), reduced below the side by a multiplication (Lemire, "Fast Random
 Integer Generation in an Interval", 2019).
 
-It is used for order, not for secrecy.
+The permutation shuffles rows; it is not cryptographic.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ ROUNDS = 6
 
 SMALL = 4096
 SMALL_ROUNDS = 16
-"""A small domain has few round functions to tell apart, and needs more rounds of them."""
+"""Small domains have few distinct round functions, and need more rounds to mix well."""
 
 Cells = npt.NDArray[np.uint64]
 
@@ -38,9 +38,9 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def stream_key(*parts: int | str) -> tuple[int, ...]:
-    """Round keys for a stream of randomness named by `parts`, such as seed, epoch and use.
+    """Round keys for the random stream named by `parts`, such as seed, epoch and use.
 
-    The same on every machine and in every version: BLAKE2b of the parts' text.
+    They are a BLAKE2b hash of the parts' text, and so equal on all machines and versions.
     """
     text = "\x1f".join(str(part) for part in parts).encode()
     digest = hashlib.blake2b(text, person=b"headrace").digest()
@@ -114,9 +114,9 @@ class Permutation:
 
 @dataclass(frozen=True)
 class Permutations:
-    """A permutation for each of several domains, of any sizes: for classes, each by itself.
+    """Independent permutations of several domains, such as the rows of each class.
 
-    As `Permutation`, computed for members of all domains at once.
+    Computed like `Permutation`, but in one call for members of all domains.
 
     Args:
         sizes: Number of integers in each domain, int64, shape `(domains,)`.
@@ -133,7 +133,7 @@ class Permutations:
 
     @cached_property
     def _tweaks(self) -> Cells:
-        """A number of its own for each domain, so that equal sizes are permuted differently."""
+        """A different number for each domain, so that equal sizes are permuted differently."""
         return mix(np.arange(len(self.sizes), dtype=np.uint64), self.key[0])
 
     def __call__(self, domains: npt.NDArray[np.integer[Any]], positions: Indices) -> Indices:
@@ -175,11 +175,12 @@ def _network(
     keys: Iterable[int | Cells],
     back: bool = False,
 ) -> Cells:
-    """All rounds, on a rectangle of `a` by `b` cells; sides and keys may be those of each cell.
+    """Applies all rounds on a rectangle of `a` by `b` cells.
 
-    `back` undoes them, the last one first.
+    Sides and keys may be scalars, or arrays with one value per cell. `back` inverts the rounds, in
+    reverse order.
     """
-    # A remainder by itself takes as long as all else here.
+    # Not np.divmod: computing the remainder would double the time of this function.
     left = cells // b
     right = cells - left * b
     shift = _subtract if back else _add
@@ -198,7 +199,7 @@ def _add(values: Cells, more: Cells, side: np.uint64 | Cells) -> None:
     """Adds modulo `side`, in place, where both are below it."""
     values += more
     np.subtract(values, side, out=more)
-    # What was below `side` has wrapped around.
+    # Sums below `side` have wrapped around in `more`, so that the minimum picks the sum itself.
     np.minimum(values, more, out=values)
 
 
@@ -206,12 +207,12 @@ def _subtract(values: Cells, less: Cells, side: np.uint64 | Cells) -> None:
     """Subtracts modulo `side`, in place, where both are below it."""
     values -= less
     np.add(values, side, out=less)
-    # What was below zero has wrapped around to far beyond `side`.
+    # Negative differences have wrapped around to huge numbers, so that the minimum picks `less`.
     np.minimum(values, less, out=values)
 
 
 def _hash(values: Cells, key: int | Cells, side: np.uint64 | Cells) -> Cells:
-    """A well mixed number below `side` for each value."""
+    """A keyed hash below `side` for each value."""
     mixed = values + np.asarray(key, np.uint64)
     shifted = mixed >> np.uint64(30)
     mixed ^= shifted
@@ -220,14 +221,14 @@ def _hash(values: Cells, key: int | Cells, side: np.uint64 | Cells) -> Cells:
     mixed ^= shifted
     mixed *= _MIX_2
     mixed >>= np.uint64(32)
-    # The upper half of a product of 32 bits is a share of `side`.
+    # The upper half of (32-bit hash * side) is uniform below `side`.
     mixed *= side
     mixed >>= np.uint64(32)
     return mixed
 
 
 def mix(values: Cells, key: int) -> Cells:
-    """A well mixed number of 64 bits for each value; distinct values have distinct ones."""
+    """A keyed 64-bit hash for each value; distinct values have distinct hashes."""
     mixed = values + np.uint64(key)
     mixed ^= mixed >> np.uint64(30)
     mixed *= _MIX_1

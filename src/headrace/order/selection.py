@@ -1,8 +1,8 @@
-"""Selected rows of a source, ascending: a span, a bitmap, or row numbers.
+"""Selections of rows, ascending: as a span, a bitmap, or a list of row numbers.
 
-What is no span takes two bits for each row of the source (a bitmap), or four bytes for each row
-that is selected (eight beyond 4 billion rows), whichever is less: so all parts of a split
-together take four bytes a row at most, however many they are.
+A selection that is not a span takes two bits per row of the source (a bitmap), or four bytes per
+selected row (eight beyond 4 billion rows), whichever is less. So all parts of a split together take
+at most four bytes per row, regardless of their number.
 """
 
 import itertools
@@ -24,10 +24,10 @@ STEP = 1 << 17
 _PIECE = 1 << 11
 
 _LEAST = 64
-"""Row numbers for which there is room at first."""
+"""Extra row numbers for which a growing list allocates memory."""
 
 _SPARSE = 16
-"""Up to one row of so many, their numbers take less memory than a bitmap of all rows."""
+"""If at most one in `_SPARSE` rows is selected, row numbers take less memory than a bitmap."""
 
 
 class Selection(ABC):
@@ -45,7 +45,7 @@ class Selection(ABC):
         """The rows at positions `start .. stop - 1`, ascending."""
 
     def ascending(self, positions: Indices) -> Indices:
-        """The rows at `positions`, which ascend; fast where they form few runs."""
+        """The rows at `positions`, which are ascending; fast if they form few runs."""
         if len(positions) == 0:
             return positions
         breaks = np.flatnonzero(np.diff(positions) != 1) + 1
@@ -56,7 +56,7 @@ class Selection(ABC):
 
     @abstractmethod
     def rank(self, rows: Indices) -> Indices:
-        """For each row, how many selected rows lie below it."""
+        """For each row, the number of selected rows below it."""
 
     @abstractmethod
     def part(self, start: int, stop: int) -> "Selection":
@@ -67,7 +67,7 @@ class Selection(ABC):
         """A short text that is equal for equal selections."""
 
     def where(self, keep: Callable[[Indices], npt.NDArray[np.bool_]]) -> "Selection":
-        """The rows whose position `keep` accepts; `keep` is called on runs of positions."""
+        """The rows at positions for which `keep` returns True; it gets runs of positions."""
         marks = self.marks()
         for start in range(0, len(self), STEP):
             stop = min(start + STEP, len(self))
@@ -75,7 +75,7 @@ class Selection(ABC):
         return marks.selection()
 
     def marks(self) -> "Marks":
-        """For selecting some of these rows."""
+        """A builder for a selection of some of these rows."""
         return Marks(int(self.run(len(self) - 1, len(self))[0]) + 1 if len(self) else 0)
 
 
@@ -109,12 +109,12 @@ class Span(Selection):
 
 
 class Subset(Selection):
-    """Rows marked in a bitmap of 64-bit words; a running count per word makes look-ups direct.
+    """Rows marked in a bitmap of 64-bit words, with a running count per word for look-ups.
 
-    Costs two bits for each row of the source up to the last one selected.
+    Takes two bits per row of the source, up to the last selected row.
 
     Args:
-        words: uint64 array; bit `i % 64` of word `i // 64` says whether row `i` is selected.
+        words: uint64 array; bit `i % 64` of word `i // 64` is set if row `i` is selected.
     """
 
     def __init__(self, words: npt.NDArray[np.uint64]) -> None:
@@ -135,7 +135,7 @@ class Subset(Selection):
 
     def rows(self, positions: Indices) -> Indices:
         rows = np.empty(len(positions), np.int64)
-        # In pieces: the search for a bit within its word spreads it over 64 bytes.
+        # In pieces, because finding a bit in its word takes 64 bytes per position.
         for start in range(0, len(positions), _PIECE):
             rows[start : start + _PIECE] = self._some_rows(positions[start : start + _PIECE])
         return rows
@@ -179,13 +179,13 @@ class Subset(Selection):
 
 
 class Listed(Selection):
-    """Few rows of many, by their numbers.
+    """A list of row numbers, for selecting few rows of many.
 
-    Costs four bytes for each row that is selected; eight where row numbers need them.
+    Takes four bytes per selected row; eight if row numbers need them.
 
     Args:
         numbers: The rows, ascending; unsigned integers.
-        size: The rows that there are to select from.
+        size: The number of rows of the source.
     """
 
     def __init__(self, numbers: npt.NDArray[np.unsignedinteger[Any]], size: int) -> None:
@@ -205,7 +205,7 @@ class Listed(Selection):
         return self.rows(positions)
 
     def rank(self, rows: Indices) -> Indices:
-        # In the dtype of the numbers: of two dtypes, NumPy would copy both.
+        # Convert to the same dtype: NumPy would otherwise convert copies of both arrays.
         wanted = np.minimum(rows, self._size).astype(self._numbers.dtype)
         return np.searchsorted(self._numbers, wanted)
 
@@ -213,7 +213,7 @@ class Listed(Selection):
         return Listed(self._numbers[start:stop].copy(), self._size)
 
     def digest(self) -> str:
-        # That of a bitmap, so that it says nothing about the form.
+        # The digest of the equivalent bitmap, so that it does not depend on the representation.
         digest = blake2b(digest_size=8)
         words = -(-self._size // 64)
         for first in range(0, words, STEP):
@@ -226,7 +226,7 @@ class Listed(Selection):
 
 
 class _Bitmap:
-    """A bit for each of `size` rows, set run by run."""
+    """A bitmap of `size` rows, whose bits are set run by run."""
 
     def __init__(self, size: int) -> None:
         self._bytes = np.zeros(-(-size // 64) * 8, np.uint8)
@@ -248,15 +248,15 @@ class _Bitmap:
 
     @property
     def words(self) -> npt.NDArray[np.uint64]:
-        """The bits, as `Subset` has them."""
+        """The bits, in the format of `Subset`."""
         return self._bytes.view(np.uint64)
 
 
 class Marks:
-    """Builds a selection, in memory of the smaller of its two forms.
+    """Builds a selection, as a list or a bitmap, whichever takes less memory.
 
     Args:
-        size: The rows that there are to select from.
+        size: The number of rows of the source.
     """
 
     def __init__(self, size: int) -> None:
@@ -268,7 +268,7 @@ class Marks:
         self._bitmap: _Bitmap | None = None
 
     def add(self, rows: Indices) -> None:
-        """Selects rows, which ascend, and come after those before."""
+        """Selects rows, which are ascending and above all earlier ones."""
         before, self._count = self._count, self._count + len(rows)
         if self._bitmap is None and self._count > self._most:
             self._bitmap = _Bitmap(self._size)
@@ -280,7 +280,7 @@ class Marks:
             self._bitmap.add(rows)
             return
         if self._count > len(self._listed):
-            # In place where the system can: pieces to be joined would take as much again.
+            # resize works in place where the system can; joining pieces would double the memory.
             room = min(self._count + self._count // 8 + _LEAST, self._most)
             self._listed.resize(room, refcheck=False)
         self._listed[before : self._count] = rows

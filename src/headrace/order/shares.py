@@ -1,4 +1,4 @@
-"""Divides rows into whole numbers by given shares, and ranks rows within their classes."""
+"""Divides row counts by shares, and ranks rows within their classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,16 @@ import numpy.typing as npt
 from headrace.spec import Indices
 
 _AT_A_TIME = 8
-"""One part in so many of the rows that a path could move is moved at a time."""
+"""The divisor of the rows that a path could move, to get those that it moves at a time."""
 
 
 def largest_remainder(total: int, weights: Sequence[float]) -> Indices:
-    """Whole numbers that add up to `total`, each its share of it, rounded down or up.
+    """Divides `total` into integers in proportion to `weights`.
 
-    Those whose share loses most when it is rounded down are rounded up (Hamilton's method).
+    Each is the exact share, rounded down, or up for the largest remainders (Hamilton's method).
 
     Args:
-        total: What to share out.
+        total: The sum of the integers.
         weights: Not negative, not all zero; shape `(k,)`.
 
     Returns:
@@ -34,23 +34,23 @@ def largest_remainder(total: int, weights: Sequence[float]) -> Indices:
 
 
 def shares_of_classes(classes: Indices, sizes: Indices) -> Indices:
-    """How many rows of each class go to each part, so that each part holds its share of each.
+    """Divides the rows of each class among parts, in proportion to the sizes of the parts.
 
-    Every number is the exact share, rounded down or up, and both the rows of a class and the sizes
-    of the parts come out: a controlled rounding, which always exists (Cox, "A Constructive
-    Procedure for Unbiased Controlled Rounding", 1987). Here rounding first suits each class by
-    itself; parts with too many rows then hand rows on to those with too few, by the shortest
-    path and the cheapest of these. Of two parts, one gets the rows whose shares lose most.
+    Every count is the exact share, rounded down or up, such that the sums over classes and over
+    parts are both exact. This controlled rounding always exists (Cox, "A Constructive Procedure for
+    Unbiased Controlled Rounding", 1987). The algorithm first rounds each class by itself; then
+    parts with too many rows pass rows on to parts with too few, along the cheapest of the shortest
+    paths. With two parts, the rows go to the shares with the largest remainders.
 
     Args:
         classes: Rows of each class, shape `(classes,)`.
-        sizes: Rows of each part, shape `(parts,)`; as many in all.
+        sizes: Rows of each part, shape `(parts,)`, with the same sum.
 
     Returns:
         int64 array of shape `(classes, parts)`.
     """
     total = int(sizes.sum())
-    # Products of numbers of rows, which 64 bits hold up to 3 billion of them.
+    # Products of two row counts fit in 64 bits up to 3 billion rows.
     wide = np.int64 if total < 1 << 31 else np.object_
     counts, left = np.divmod(np.outer(classes.astype(wide), sizes.astype(wide)), max(total, 1))
     missing = (left.sum(axis=1) // max(total, 1)).astype(np.int64)
@@ -61,7 +61,7 @@ def shares_of_classes(classes: Indices, sizes: Indices) -> Indices:
     surplus = counts.sum(axis=0) + up.sum(axis=0) - sizes
     while surplus.any():
         path = _shortest_path(up, left, surplus)
-        # Some at a time: another path may be cheaper after each row.
+        # Move only a part of the rows: another path may become cheaper after each move.
         able = [_able(up, left, giver, taker) for giver, taker in path]
         most = min(surplus[path[0][0]], -surplus[path[-1][1]], *map(len, able))
         for rows, (giver, taker) in zip(able, path, strict=True):
@@ -75,7 +75,7 @@ def shares_of_classes(classes: Indices, sizes: Indices) -> Indices:
 def _able(
     up: npt.NDArray[np.bool_], left: npt.NDArray[np.float64], giver: int, taker: int
 ) -> Indices:
-    """The classes that can hand a row on from one part to another, the cheapest first."""
+    """The classes that can pass a row from part `giver` to part `taker`, the cheapest first."""
     able = np.flatnonzero(up[:, giver] & ~up[:, taker] & (left[:, taker] > 0))
     return able[np.argsort(left[able, giver] - left[able, taker], kind="stable")]
 
@@ -83,7 +83,7 @@ def _able(
 def _shortest_path(
     up: npt.NDArray[np.bool_], left: npt.NDArray[np.float64], surplus: Indices
 ) -> list[tuple[int, int]]:
-    """Moves from part to part, from one with too many rows to one with too few."""
+    """The moves along a shortest path from a part with too many rows to one with too few."""
     parts = len(surplus)
     cost = np.full((parts, parts), np.inf)
     for giver in range(parts):
@@ -109,20 +109,20 @@ def _shortest_path(
 
 
 class Ranks:
-    """The ranks of rows within their classes, for runs of rows one after the other.
+    """Ranks rows within their classes; called for successive runs of rows.
 
     Args:
-        classes: How many classes there are.
+        classes: The number of classes.
     """
 
     def __init__(self, classes: int) -> None:
         self._seen = np.zeros(classes, np.int64)
 
     def __call__(self, codes: npt.NDArray[np.unsignedinteger[Any]]) -> Indices:
-        """How many rows of its class came before each row.
+        """For each row, the number of earlier rows of its class.
 
         Args:
-            codes: The class of each of the next rows, shape `(k,)`.
+            codes: The classes of the next rows, shape `(k,)`.
         """
         order = np.argsort(codes, kind="stable")
         counts = np.bincount(codes, minlength=len(self._seen))

@@ -1,18 +1,17 @@
-"""How several processes would share one order: each takes its own batches of it."""
+"""Divides the batches of one epoch among several processes."""
 
 
 def batches_of(rank: int, world: int, batches: int) -> range:
-    """The batches of an epoch that one of several processes takes.
+    """The batches of an epoch that one of several processes uses.
 
-    All processes work out the same order from (seed, epoch), and deal its batches out like cards:
-    batch b goes to process b % world. So the parts are disjoint and equally long, and together they
-    are the order but for at most `world - 1` batches at its end, which no process takes: a process
-    with one batch more would wait for the others. The position of all of them is one number, the
-    batches that each has taken, whatever the number of processes was before.
+    All processes compute the same order from (seed, epoch), and process b % world uses batch b.
+    The parts are disjoint and have equal length. Up to `world - 1` batches at the end of the epoch
+    are dropped, because a process with one more batch would wait for the others. The number of
+    batches that each process has used is their common position in the epoch.
 
     Args:
-        rank: Which process, from 0.
-        world: How many there are.
-        batches: Batches of the epoch in all.
+        rank: The number of the process, from 0.
+        world: The number of processes.
+        batches: The number of batches in the epoch.
     """
     return range(rank, batches - batches % world, world)

@@ -1,4 +1,4 @@
-"""Where samples live: one file or folder for each format."""
+"""The interface of data sources, and one module or package for each format."""
 
 from headrace.sources.base import (
     Arrays,

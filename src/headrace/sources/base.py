@@ -1,4 +1,4 @@
-"""The interface of sources: what they offer, and what they may assume of callers."""
+"""`Source`, the interface of data sources, and the types of its reads."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +18,9 @@ class BadRow(NamedTuple):
     """A row that could not be read.
 
     Attributes:
-        row: Its number, counted as the rows that were asked for are.
-        reason: Why, for a person: names the file and the row, says what was expected and what
-            came, and the way out.
+        row: Its number, in the numbering of the `rows` argument of the read.
+        reason: A message for users: names the file and the row, the expected and the actual
+            content, and a remedy.
     """
 
     row: int
@@ -28,15 +28,15 @@ class BadRow(NamedTuple):
 
 
 class ReadStats(NamedTuple):
-    """What a read cost, and which rows it could not read.
+    """The time and bytes that a read took, and the rows that it could not read.
 
     Attributes:
         read: Nanoseconds spent fetching bytes.
-        decode: Nanoseconds spent decoding and placing them.
+        decode: Nanoseconds spent decoding the bytes and copying rows to the output.
         stored: Bytes fetched.
-        repaired: Blocks that the fast path could not decode and a slower one did.
-        bad: Rows that could not be read; their places in the arrays hold anything. The loader
-            decides what happens then.
+        repaired: Blocks that the fast path could not decode but a slower path could.
+        bad: Rows that could not be read. Their entries in the output arrays are undefined; the
+            loader decides whether to skip them or to stop.
     """
 
     read: int = 0
@@ -55,25 +55,25 @@ class ReadStats(NamedTuple):
         )
 
     def renumbered(self, number: Callable[[int], int]) -> "ReadStats":
-        """The same, with other numbers for the rows that could not be read."""
+        """A copy in which `number` has mapped the numbers of the bad rows."""
         if not self.bad:
             return self
         return self._replace(bad=tuple(BadRow(number(row), why) for row, why in self.bad))
 
 
 Read = Callable[[], ReadStats]
-"""An independent piece of reading: may be called once, in any thread, beside the others."""
+"""An independent part of a read. It may be called once, in any thread, in parallel with others."""
 
 
 class StagedRead:
     """A read in two steps, fetching and decoding, which different threads may run.
 
-    A loader keeps more fetches in flight than it has threads that decode, if the source says in
-    `fetches` that this helps: slow disks and remote stores answer many requests at a time.
+    If `Source.fetches` is above 0, the loader keeps more fetches in flight than it has decoding
+    threads: slow disks and remote stores serve many requests at a time.
 
     Args:
-        fetch: Waits for the bytes, and gives them: at most `Source.scratch` of them.
-        decode: Takes what `fetch` gave, and places the rows.
+        fetch: Waits for the bytes and returns them: at most `Source.scratch` of them.
+        decode: Takes the result of `fetch` and writes the rows to the output arrays.
     """
 
     def __init__(self, fetch: Callable[[], Any], decode: Callable[[Any], ReadStats]) -> None:
@@ -82,7 +82,7 @@ class StagedRead:
         self._fetched: tuple[Any] | None = None
 
     def fetch(self) -> None:
-        """Fetches the bytes, which are kept until the read is called."""
+        """Fetches the bytes and keeps them until the read is called."""
         self._fetched = (self._fetch(),)
 
     def __call__(self) -> ReadStats:
@@ -95,7 +95,7 @@ class StagedRead:
 
 
 def renumbered(read: Read, number: Callable[[int], int]) -> Read:
-    """The same read, with other numbers for the rows that it cannot read."""
+    """The same read, but `number` maps the numbers of its bad rows."""
     if isinstance(read, StagedRead):
         return StagedRead(read.fetch, lambda _: read().renumbered(number))
     return lambda: read().renumbered(number)
@@ -103,11 +103,11 @@ def renumbered(read: Read, number: Callable[[int], int]) -> Read:
 
 @dataclass(frozen=True)
 class ReadPath:
-    """How a field is read, and why so.
+    """How a field is read, and the reason.
 
     Attributes:
         path: `"direct rows"`, `"direct chunks"` or `"h5py"`, for example.
-        reason: One line for a person.
+        reason: One line of text for users.
     """
 
     path: str
@@ -115,10 +115,10 @@ class ReadPath:
 
 
 class Source(ABC):
-    """Where samples live: one format, one location.
+    """A data set of one format at one location.
 
-    A source knows its `length` and `fields`, pickles as path and index, and may be read from any
-    number of threads at once. `names` says which fields a call is about.
+    A source has a `length` and `fields`, pickles without its data, and may be read from any number
+    of threads at once. Methods that take `names` apply to the fields of these names.
     """
 
     length: int
@@ -126,65 +126,64 @@ class Source(ABC):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """What it reads, as the file calls it; its fields, unless values have to be encoded."""
+        """The columns of the file behind `fields`; they differ where values are encoded."""
         return tuple(map(Column.of, self.fields))
 
     @abstractmethod
     def block_offsets(self, names: Sequence[str]) -> Indices:
-        """The rows at which blocks start, and the length: int64, shape `(blocks + 1,)`.
+        """The first rows of the blocks, then the length: int64, shape `(blocks + 1,)`.
 
-        Where rows are addressable, blocks are runs of rows that a disk reads well.
+        For addressable rows, a block is a run of rows that is efficient to read from disk.
         """
 
     def addressable(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
-        """Whether reading one row costs about one row; `read_rows` does it then."""
+        """Whether single rows can be read at about their own cost, with `read_rows`."""
         return False
 
     fetches: int = 0
-    """How many fetches of `StagedRead`s are worth having in flight; 0 where local reads need none:
-    the system reads ahead what is announced. Rows that `read_rows` reads one by one are fetched by
-    the thread that needs them."""
+    """How many `StagedRead.fetch` calls to keep in flight. It is 0 for local files, which the
+    system reads ahead after `announce`. It does not apply to `read_rows`."""
 
     def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
-        """Whether the rows lie in this process's memory, so that no copy of them is of use."""
+        """Whether the rows are in this process's memory already, so that caching is useless."""
         return False
 
     def scratch(self, names: Sequence[str]) -> int:  # noqa: ARG002 - by default
-        """The most bytes that a read holds besides its output, running or fetched."""
+        """The most bytes that one read holds besides its output, while fetched or running."""
         return 0
 
     @abstractmethod
     def reads(self, rows: Indices, out: Arrays) -> list[Read]:
-        """The reads that together fill `out[name][i]` with row `rows[i]`.
+        """Independent reads that together fill `out[name][i]` with row `rows[i]`.
 
         Args:
             rows: Ascending, distinct row numbers, int64, shape `(k,)`.
             out: C-contiguous arrays of shape `(k, *field.shape)` in the field's dtype.
 
         Raises:
-            ReadError: From a read that fails as a whole; names file, field and rows. Single rows
-                that cannot be read are no error: the `ReadStats` name them.
+            ReadError: By a read that fails as a whole; names file, field and rows. Single rows
+                that cannot be read raise no error: `ReadStats.bad` lists them.
         """
 
     def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:  # noqa: ARG002 - by default
         """Fills `out[name][i]` with row `rows[i]`, for rows in any order.
 
-        Sources whose fields are addressable implement it.
+        Sources with addressable fields implement it.
         """
-        raise TypeError(f"{list(out)} have no addresses: ask addressable() first.")
+        raise TypeError(f"{list(out)} are not addressable: check addressable() first.")
 
     def announce(self, rows: Indices, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
         """Tells the system which rows `read_rows` will read soon, for addressable fields.
 
         Returns:
-            False if that is not needed, because they are in memory, or not possible here.
+            False if the rows are in memory already, or the system has no such call.
         """
         return False
 
     def select(self, names: Sequence[str]) -> "Source":
-        """A source with `names` of the same rows, also such as this one does not read.
+        """A source with fields `names` and the same rows.
 
-        Sources that could read others of their file override it.
+        Sources override it if `names` may include fields of their file that they do not read yet.
 
         Raises:
             FieldNotFoundError: If there is no such field.
@@ -201,35 +200,35 @@ class Source(ABC):
         blocks_per_read: int,  # noqa: ARG002
         windows: int,  # noqa: ARG002
     ) -> float:
-        """How much more is decoded because blocks of different fields do not line up.
+        """How much is decoded more than once because blocks of the fields do not align.
 
         Args:
             names: The fields.
-            blocks_per_read: Neighbouring blocks that are read together.
-            windows: Windows in an epoch, at least: no block is decoded more often.
+            blocks_per_read: Adjacent blocks that are read together.
+            windows: Lower bound of windows per epoch; no block is decoded more often than this.
 
         Returns:
-            Bytes decoded again for each byte that is decoded at all, on average.
+            Bytes decoded repeatedly, divided by bytes decoded for the first time, on average.
         """
         return 0.0
 
     def blocks_of(self, names: Sequence[str], rows: Indices) -> dict[str, Indices]:  # noqa: ARG002
-        """The blocks that are decoded to read `rows`, which ascend.
+        """The blocks that are decoded to read `rows`, which are ascending.
 
         Returns:
-            Block numbers, ascending and distinct, for each thing that is decoded, under a name of
-            its own; nothing for what is read as it is.
+            Ascending, distinct block numbers by the name of the decoded dataset. Datasets that are
+            read without decoding are left out.
         """
         return {}
 
     def attributes(self, name: str) -> dict[str, Any]:  # noqa: ARG002 - by default
-        """What is noted beside a field, such as names of classes or a unit.
+        """The attributes of a field, such as class names or a unit.
 
         Args:
-            name: A field; or, with `/` at its end, a group that fields are in. `/` is all of it.
+            name: A field, or a group of fields if it ends with `/`; `/` is the root.
 
         Returns:
-            Values with a `checksum`, by their names; None for an attribute that cannot be copied.
+            Values with a `checksum`, by attribute name; None for one that cannot be copied.
 
         Raises:
             ChangedFileError: If the file was replaced.
@@ -238,13 +237,13 @@ class Source(ABC):
 
     @abstractmethod
     def files(self) -> tuple[str, ...]:
-        """The files that reading may touch, as paths from the root; none for data in memory.
+        """Absolute paths of the files that reads may open; none for data in memory.
 
-        Nothing that is written takes the place of one of them.
+        Headrace refuses to overwrite these files.
         """
 
     def opaque(self) -> bool:
-        """Whether it may read files that it cannot name, as objects of other libraries do."""
+        """Whether `files` may be incomplete, as for objects of other libraries."""
         return False
 
     @abstractmethod
@@ -253,11 +252,11 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A short text that differs when the data differ, and not when they were moved."""
+        """A short text that depends on the data, but not on where they are stored."""
 
 
 def run_reads(reads: Sequence[Read]) -> ReadStats:
-    """Runs reads one after the other, and sums what they cost."""
+    """Runs reads one after the other, and sums their statistics."""
     total = ReadStats()
     for read in reads:
         total += read()
@@ -265,9 +264,9 @@ def run_reads(reads: Sequence[Read]) -> ReadStats:
 
 
 def value_bytes(array: npt.NDArray[Any]) -> bytes:
-    """The bytes of an array's values, without those that pad compound ones.
+    """The bytes of an array's values, without the padding of compound values.
 
-    For comparing: as numbers, a NaN differs from itself.
+    Comparisons use bytes because a NaN is not equal to itself.
     """
     if array.dtype.names:
         return b"".join(value_bytes(array[name]) for name in array.dtype.names)
@@ -275,5 +274,5 @@ def value_bytes(array: npt.NDArray[Any]) -> bytes:
 
 
 def empty_arrays(fields: Sequence[Field], rows: int) -> dict[str, npt.NDArray[Any]]:
-    """Fresh arrays for `rows` rows of `fields`."""
+    """New, uninitialized arrays for `rows` rows of `fields`."""
     return {field.name: empty((rows, *field.shape), field.dtype) for field in fields}

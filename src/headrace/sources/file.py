@@ -1,4 +1,4 @@
-"""Positional reads of one file that hold no lock, many small reads in one system call."""
+"""`File`: lock-free positional reads, many small ones in one system call."""
 
 import ctypes
 import difflib
@@ -31,28 +31,28 @@ Offsets = npt.NDArray[np.int64]
 _IOV_MAX = 1024
 
 _LOOKS = 16
-"""Places that are looked at to see whether a file is in memory."""
+"""Offsets that are probed to tell whether a file is in the page cache."""
 
 _ADVICE_BYTES = 1 << 17
-"""Linux fetches no more for one call on many disks."""
+"""On many disks, one posix_fadvise call makes Linux fetch at most this many bytes."""
 
 _LARGE = 1 << 16
-"""Bytes of a piece that is read by itself: one page after the other, plain reads copy faster."""
+"""Pieces of this size in bytes are read one by one: plain reads copy them faster."""
 
 _Pair = ctypes.c_int64 * 2
-"""An address and a number of bytes, as the system takes them."""
+"""The C type `struct iovec`: an address and a number of bytes."""
 
 _SAMPLES = 16
 _SAMPLE_BYTES = 4096
 
-_pool = Pool(1 / 4)  # a mapping holds its file open for a second time
+_pool = Pool(1 / 4)  # a mapped file takes two descriptors
 
 
 class File:
     """A file that is read by offset, from any number of threads and processes.
 
-    Opened at the first read, and again after a pickle, or once others needed its place in the
-    pool of open files.
+    It is opened at the first read, and opened again after unpickling or after the pool of open
+    files has closed it.
 
     Args:
         path: The file.
@@ -72,7 +72,7 @@ class File:
 
     @property
     def identity(self) -> Identity:
-        """What tells it from others."""
+        """The size, times and inode by which changes are detected."""
         return self._original.identity
 
     def _reset(self) -> None:
@@ -88,11 +88,11 @@ class File:
         self._reset()
 
     def open(self) -> OpenFile:
-        """The file, open for as long as the caller refers to it.
+        """The open file, which stays open while the caller holds a reference to it.
 
         Raises:
             MissingFileError, NoPermissionError: If it cannot be opened any more.
-            ChangedFileError: If it is opened, and is another one than before.
+            ChangedFileError: If it had to be opened again, and the file has changed.
         """
         self.last_use = next_use()
         file = self._open
@@ -111,25 +111,25 @@ class File:
             return self._open
 
     def close(self) -> None:
-        """Releases the open file; running reads keep it open until they end."""
+        """Drops the reference to the open file; running reads keep it open until they end."""
         self._open = None
 
     def check_unchanged(self) -> None:
-        """Makes sure that what was read came from the file that was opened.
+        """Checks that the file has not changed since it was opened.
 
         Raises:
             ChangedFileError: If it was written to.
-            ReadError: If the system cannot look at it any more.
+            ReadError: If its status cannot be read any more.
         """
         file = self.open()
         self.check_same(lambda: Identity.of(file.status()))
 
     def check_same(self, look: Look) -> None:
-        """Makes sure that what `look` looks at is the file that was opened.
+        """Checks that `look` returns the identity of the file that was opened.
 
         Raises:
-            ChangedFileError: If it is another one, or was written to.
-            ReadError: If the system cannot look at it.
+            ChangedFileError: If it is another file, or was written to.
+            ReadError: If its status cannot be read.
         """
         change = self.change(look)
         if change:
@@ -139,10 +139,10 @@ class File:
             )
 
     def change(self, look: Look) -> str | None:
-        """What happened to it since it was opened, as `Original.change` says.
+        """Describes how the file changed since it was opened; see `Original.change`.
 
         Raises:
-            ReadError: If the system cannot look at it.
+            ReadError: If its status cannot be read.
         """
         try:
             return self._original.change(look)
@@ -153,10 +153,10 @@ class File:
         """Fills `out` (uint8, one axis) with the bytes at `offset`.
 
         Raises:
-            ReadError: If the file ends before, or the system reports a fault.
+            ReadError: If the file is too short, or the system reports an error.
         """
         if offset < 0:
-            # The system would take -1 for the place where the last read ended.
+            # preadv takes -1 as the current file position.
             raise ReadError(f"There is no byte {offset} in {self.path!r}; the file is damaged.")
         file = self.open()
         target = memoryview(out)  # type: ignore[arg-type]  # arrays are buffers
@@ -177,18 +177,18 @@ class File:
             done += got
 
     def announce(self, offsets: Offsets, sizes: Offsets | int) -> bool:
-        """Has the system fetch `sizes` bytes at `offsets`, unless they are in memory already.
+        """Tells the system to fetch `sizes` bytes at `offsets` in the background.
 
-        It goes on fetching while this process does other things, as many pieces at a time as
-        the disk takes, and in ascending order.
+        The pieces are announced in ascending order.
 
         Returns:
-            False if that is not needed, as a look at some of them shows, or not possible.
+            False if a sample of the pieces is in the page cache already, or the system cannot
+            fetch in the background.
         """
         try:
             file = self.open()
         except HeadraceError:
-            return False  # the read that follows says so, and for which rows
+            return False  # the read itself will raise this error and name the rows
         if not file.can_fetch or not len(offsets):
             return False
         order = np.argsort(offsets)
@@ -202,13 +202,13 @@ class File:
         return True
 
     def gather(self, offsets: Offsets, sizes: Offsets | int, out: Bytes) -> None:
-        """Fills `out` (uint8, one axis) with `sizes` bytes at each of `offsets`, one by one.
+        """Fills `out` (uint8, one axis) with the `sizes` bytes at each of `offsets`, in order.
 
-        One system call for up to 1,024 small pieces where the system has one, and a read
-        for each piece elsewhere.
+        Where the system has `process_vm_writev`, one call reads up to 1,024 small pieces;
+        elsewhere each piece takes one call.
 
         Raises:
-            ReadError: If the file ends before, or the system reports a fault.
+            ReadError: If the file is too short, or the system reports an error.
         """
         if not len(offsets):
             return
@@ -219,7 +219,7 @@ class File:
         if file.address is None and self._mappable:
             with _pool.lock:
                 self._mappable = file.map(self.identity.size)
-        # The mapping ends where the file did: beyond it lies other memory of this process.
+        # Addresses beyond the mapping belong to other memory of this process.
         ends = offsets + sizes
         inside = np.minimum.reduce(offsets) >= 0 and np.maximum.reduce(ends) <= self.identity.size
         if _copy_within_process is None or file.address is None or not inside:
@@ -233,8 +233,8 @@ class File:
             some = slice(first, first + _IOV_MAX)
             size = int(np.add.reduce(sources[some, 1]))
             if not _copy_within_process(out[done : done + size], sources[some]):
-                # Pages beyond the end of a truncated file, or a system that forbids the call:
-                # plain reads give the data or the error.
+                # The file was truncated, or the system forbids the call: plain reads return the
+                # data or raise the right error.
                 few = sizes if isinstance(sizes, int) else sizes[some]
                 self._gather_one_by_one(offsets[some], few, out[done : done + size])
             done += size
@@ -251,12 +251,12 @@ class File:
             except OSError:
                 complete = False
             if not complete:
-                # This goes on where a read ends early, and finds words for one that fails.
+                # read_into continues short reads, and raises a clear error for failed ones.
                 self.read_into(out[done:end], offset)
             done = end
 
     def sample(self) -> bytes:
-        """Bytes from 16 places spread over the file, its start and its end among them.
+        """Bytes from 16 evenly spaced places in the file, including its start and its end.
 
         Raises:
             ReadError: If they cannot be read, or the file was written to.
@@ -270,20 +270,20 @@ class File:
 
 
 class Gathered(Protocol):
-    """What is read by offset: a file, or the pieces of several."""
+    """Bytes that are read by offset: one file, or pieces of several files put together."""
 
     def read_into(self, out: Bytes, offset: int) -> None:
         """Fills `out` with the bytes at `offset`."""
 
     def gather(self, offsets: Offsets, sizes: int, out: Bytes) -> None:
-        """Fills `out` with `sizes` bytes at each of `offsets`."""
+        """Fills `out` with the `sizes` bytes at each of `offsets`."""
 
 
 def fetch(file: Gathered, offsets: Offsets, size: int, out: Bytes) -> None:
-    """Fills `out` with `size` bytes at each of `offsets`: neighbours by one read.
+    """Fills `out` with the `size` bytes at each of `offsets`; reads adjacent pieces together.
 
     Raises:
-        ReadError: As `File.gather`.
+        ReadError: If the file is too short, or the system reports an error.
     """
     apart = offsets[1:] - offsets[:-1] != size
     if np.count_nonzero(apart) * 4 < len(offsets):
@@ -295,7 +295,7 @@ def fetch(file: Gathered, offsets: Offsets, size: int, out: Bytes) -> None:
 
 
 def _joined(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-    """Joins pieces, ascending by start, that lie less than a page apart."""
+    """Joins pieces, sorted by start, that are less than a page apart."""
     ends = np.maximum.accumulate(ends)
     apart = np.flatnonzero(starts[1:] - ends[:-1] >= mmap.PAGESIZE)
     firsts, lasts = np.append(0, apart + 1), np.append(apart, len(starts) - 1)
@@ -303,18 +303,18 @@ def _joined(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Itera
 
 
 def opening_error(path: str, error: OSError) -> HeadraceError:
-    """The error for a file that the system did not open."""
+    """The error to raise for a file that could not be opened."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         missing = MissingFileError(f"There is no file at {path!r}.{_near(Path(path))}")
         return with_number(missing, error)
     if isinstance(error, PermissionError):
-        text = f"No permission to read {path!r}. Ask its owner, or copy it to a place of your own."
+        text = f"No permission to read {path!r}. Ask its owner for read permission."
         return with_number(NoPermissionError(text), error)
     return read_error(f"Opening {path!r}", error)
 
 
 def _near(path: Path) -> str:
-    """What a person may have meant by a path at which there is no file."""
+    """A suggestion for the error message about a path at which there is no file."""
     if ":/" in str(path):
         return " Headrace reads files on this machine: download it first."
     file = next((parent for parent in path.parents if parent.is_file()), None)
@@ -332,13 +332,16 @@ def _near(path: Path) -> str:
 
 
 def _load_copy_within_process() -> Callable[[Bytes, npt.NDArray[np.int64]], bool] | None:
-    """`process_vm_writev` on this process itself: the kernel gathers from mapped memory.
+    """Calls `process_vm_writev` on this process, so that the kernel gathers from mapped memory.
 
-    About as fast as reading mapped memory directly, without its danger: where the
-    file was truncated under the mapping, the call stops short, while a plain access would
-    kill the process with SIGBUS. Writing into one long piece is twice as fast as
-    `process_vm_readv` from many short ones, because it is the other side's pages, here those
-    of `out`, that the kernel has to look up and pin one by one.
+    This is about as fast as reading mapped memory directly, but safe: if the file was truncated
+    after it was mapped, the call copies less, while a plain access would kill the process with
+    SIGBUS. `process_vm_writev` is twice as fast as `process_vm_readv` here, because the kernel
+    looks up and pins the pages of the remote side one by one, and `out` is one long piece.
+
+    Returns:
+        A function that returns whether it copied everything; None where the call is missing or
+        does not work.
     """
     try:
         call = ctypes.CDLL(None, use_errno=True).process_vm_writev

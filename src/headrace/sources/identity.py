@@ -10,11 +10,11 @@ from headrace.forks import run_in_each_process
 
 
 class Identity(NamedTuple):
-    """What tells whether a file is still the one that was opened.
+    """The status of a file from which changes to it are detected.
 
     Attributes:
-        ctime_ns: When its content or anything of its entry changed; no program can set it back.
-        entry: Permissions, owner, group, and the number of names.
+        ctime_ns: When its content or its inode last changed; programs cannot set it.
+        entry: Mode, owner, group, and the number of hard links.
     """
 
     device: int
@@ -33,24 +33,24 @@ class Identity(NamedTuple):
 
 
 Look = Callable[[], Identity]
-"""Looks at a file now."""
+"""Returns the current identity of a file."""
 
 
 class Original:
-    """A file as it was when it was opened; tells whether its content may be another one now.
+    """The identity of a file when it was opened; detects changes to its content.
 
-    Size and modification time tell of most changes. A program may set the time back after it wrote,
-    as some that copy do, but not the time of the last change of status (ctime). That one also moves
-    when the file gets other permissions, another owner or another name, which must not end a
-    training: where such a thing can be seen, it is taken for the reason, and noted. What is not
-    seen is a file that is written to, gets its time back, and gets other permissions or another
-    name, all of it between two looks.
+    Size and modification time show most changes. A program may set the modification time back
+    after it wrote, as some copy programs do, but it cannot set the time of the last status change
+    (ctime). The ctime also changes with permissions, owner, links and name, and these must not
+    stop a training run: if any of them differs, it is accepted as the cause, and the new identity
+    is stored. One case goes undetected: between two checks, a program writes to the file, sets its
+    modification time back, and also changes its permissions or name.
 
     Args:
         path: The file.
 
     Raises:
-        OSError: If the system cannot look at it.
+        OSError: If its status cannot be read.
     """
 
     def __init__(self, path: str) -> None:
@@ -70,15 +70,15 @@ class Original:
         run_in_each_process(self, Original._make_lock)
 
     def change(self, look: Look) -> str | None:
-        """What happened to the file, as a predicate; None if its content is what it was.
+        """Describes how the file changed, such as "was written to"; None if its content did not.
 
         Raises:
-            OSError: If the system cannot look at it.
+            OSError: If its status cannot be read.
         """
         if look() == self.identity:
             return None
         with self._lock:
-            # Another thread may have noted a change meanwhile: only a new look tells.
+            # Another thread may have updated self.identity since the first look.
             now = look()
             change = self._change_to(now)
             is_at_path = self._leads_to(now)
@@ -99,7 +99,7 @@ class Original:
         return _SET_BACK if now.ctime_ns != then.ctime_ns and now.entry == then.entry else None
 
     def _leads_to(self, now: Identity) -> bool:
-        """Whether a file is at the path."""
+        """Whether the path leads to this file."""
         try:
             return look_at(self.path)[:2] == now[:2]
         except OSError:
@@ -110,9 +110,9 @@ _SET_BACK = "was changed, and its modification time set back,"
 
 
 def look_at(path: str) -> Identity:
-    """The identity of the file at a path now.
+    """The identity of the file that is at a path now.
 
     Raises:
-        OSError: If the system cannot look at it.
+        OSError: If its status cannot be read.
     """
     return Identity.of(Path(path).stat())

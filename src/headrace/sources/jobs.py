@@ -9,18 +9,18 @@ from headrace.sources.base import Arrays
 from headrace.spec import Indices
 
 JOB_BYTES = 1 << 20
-"""About as much as one read produces: enough to hide the cost of handing it to a thread."""
+"""Bytes that a job produces at least: enough to outweigh the cost of passing it to a thread."""
 
 MOST_JOB_BYTES = 1 << 22
 JOBS = 16
-"""Larger ones cost less, where there are enough of them to keep all threads busy to the end."""
+"""Jobs grow up to `MOST_JOB_BYTES` while at least `JOBS` of them remain to keep threads busy."""
 
 _PIECE = 1 << 15
-"""Rows whose blocks are worked out at a time."""
+"""Rows that `block_ends` handles at a time, to bound its memory."""
 
 
 def cut_jobs(rows: Indices, row_bytes: int, block_rows: int = 1) -> Iterator[tuple[int, int]]:
-    """Cuts ascending `rows` between blocks, into pieces `[start, stop)` of `JOB_BYTES` or more."""
+    """Cuts ascending `rows` at block edges into jobs `[start, stop)` of `JOB_BYTES` or more."""
     nbytes = min(max(JOB_BYTES, len(rows) * row_bytes // JOBS), MOST_JOB_BYTES)
     many = max(1, nbytes // row_bytes)
     if block_rows == 1:
@@ -32,7 +32,7 @@ def cut_jobs(rows: Indices, row_bytes: int, block_rows: int = 1) -> Iterator[tup
 
 
 def block_ends(rows: Indices, height: int) -> Indices:
-    """Where among ascending rows those of one block end; worked out in pieces, to hold little."""
+    """The index after the last row of each block, among ascending rows; int64."""
     found = []
     for start in range(0, len(rows), _PIECE):
         numbers = rows[start : start + _PIECE + 1] // height
@@ -41,5 +41,5 @@ def block_ends(rows: Indices, height: int) -> Indices:
 
 
 def part_of(out: Arrays, start: int, stop: int) -> Arrays:
-    """Rows `start .. stop - 1` of arrays."""
+    """Views of rows `start` to `stop - 1` of the arrays."""
     return {name: array[start:stop] for name, array in out.items()}

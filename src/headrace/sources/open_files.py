@@ -1,4 +1,4 @@
-"""A pool of open files, bounded by what the system allows."""
+"""Open files, and a pool that limits how many are open at once."""
 
 import heapq
 import io
@@ -22,16 +22,15 @@ _FEWEST_OPEN = 8
 
 
 class OpenFile:
-    """A file that is open for reading, closed once nothing refers to it any more.
+    """A file that is open for reading, and is closed with the last reference to this object.
 
-    A reader keeps it open by referring to it. Its descriptor is not given out: the
-    number may be another file's as soon as this one is closed.
+    Its descriptor stays private: once the file is closed, the system may reuse the number.
 
     Args:
         path: The file.
 
     Attributes:
-        address: Where it is mapped, or None.
+        address: The address at which it is mapped, or None.
 
     Raises:
         OSError: If it cannot be opened.
@@ -44,24 +43,24 @@ class OpenFile:
         weakref.finalize(self, self._raw.close)
 
     def usable(self) -> bool:
-        """Whether this process may read from it; a fork shares it, since no read moves it."""
+        """Whether this process may read from it. Forks may: positional reads move no offset."""
         return True
 
     def status(self) -> os.stat_result:
-        """Its status, whatever is at its path by now."""
+        """Its status, even if its path now leads to another file."""
         return os.fstat(self._raw.fileno())
 
     can_fetch = hasattr(os, "posix_fadvise")
     """Whether the system can fetch announced bytes in the background."""
 
     def will_need(self, offset: int, size: int) -> None:
-        """Has the system fetch these bytes, and does not wait for them."""
-        # Where that cannot be done, reads alone will say why.
+        """Tells the system to fetch these bytes in the background."""
+        # The read that follows reports any error.
         with suppress(OSError):
             os.posix_fadvise(self._raw.fileno(), offset, size, os.POSIX_FADV_WILLNEED)
 
     def in_memory(self, offset: int) -> bool:
-        """Whether the byte at `offset` is in the page cache; False if the system does not tell."""
+        """Whether the byte at `offset` is in the page cache; False if that is unknown."""
         try:
             os.preadv(self._raw.fileno(), [bytearray(1)], offset, os.RWF_NOWAIT)
         except (OSError, AttributeError):
@@ -69,16 +68,19 @@ class OpenFile:
         return True
 
     def read_at(self, offset: int, target: memoryview) -> int:
-        """Reads bytes at `offset` into `target`, in any number of threads; returns how many."""
+        """Reads bytes at `offset` into `target`; returns how many. Safe in any thread."""
         return os.preadv(self._raw.fileno(), [target[:_LARGEST_READ]], offset)
 
     def map(self, size: int) -> bool:
-        """Maps its first `size` bytes at `address`, under a lock; False if that cannot be."""
+        """Maps its first `size` bytes at `address`; returns False if that fails.
+
+        The caller holds the lock of the pool.
+        """
         if self.address is None:
             try:
                 self._mapping = mmap.mmap(self._raw.fileno(), size, prot=mmap.PROT_READ)
             except (OSError, ValueError):
-                # It is shorter now, its file system maps nothing, or addresses are rationed.
+                # The file is shorter now, its file system cannot map files, or RLIMIT_AS is hit.
                 return False
             if hasattr(mmap, "MADV_RANDOM"):
                 self._mapping.madvise(mmap.MADV_RANDOM)
@@ -87,7 +89,7 @@ class OpenFile:
 
 
 class SeekingFile(OpenFile):
-    """The same on systems that cannot read at an offset: one reads at a time."""
+    """An open file on systems without `preadv`: a lock serializes seek and read."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -107,23 +109,23 @@ class SeekingFile(OpenFile):
 
 
 open_file: type[OpenFile] = OpenFile if hasattr(os, "preadv") else SeekingFile
-"""How files are opened on this system."""
+"""The class that opens files on this system."""
 
 
 class Holder(Protocol):
-    """Something that holds a file open, and can open it again."""
+    """An object that holds a file open, and can open it again."""
 
     last_use: int
 
     def close(self) -> None:
-        """Lets go of the file; it is opened again when it is needed."""
+        """Closes the file; the holder opens it again at its next read."""
 
 
 _uses = itertools.count()
 
 
 def next_use() -> int:
-    """A number above those given before: the clock of `Holder.last_use`."""
+    """A number above all earlier ones: the clock of `Holder.last_use`."""
     return next(_uses)
 
 
@@ -131,11 +133,11 @@ class Pool:
     """The holders of open files; the least recently used one is closed first.
 
     Args:
-        share: The part of the files that this process may have open which are for the pool.
-        lock: A re-entrant lock of a library that sees to forks; None for one of its own.
+        share: The pool's share of the process's limit of open files, from 0 to 1.
+        lock: A re-entrant, fork-safe lock of another library; None to create one.
 
     Attributes:
-        lock: To be held around every call, and while files are opened.
+        lock: The lock that callers hold during every call, and while they open files.
     """
 
     def __init__(self, share: float, lock: AbstractContextManager[Any] | None = None) -> None:
@@ -150,7 +152,7 @@ class Pool:
         self.lock = threading.RLock()
 
     def add(self, holder: Holder) -> None:
-        """Takes in one that is about to open its file, and makes room for it."""
+        """Adds a holder that is about to open its file; closes others if the pool is full."""
         most = max(_FEWEST_OPEN, int(open_files_limit() * self._share))
         over = len(self._holders) + 1 - most
         if over > 0:

@@ -18,13 +18,14 @@ _MARKS = re.compile(r"[*?[]")
 def find_files(paths: Any) -> list[Any]:
     """The files that `paths` names, in order.
 
-    A list keeps its order, and a path that stands in it twice comes twice. A pattern (`*`, `?`,
-    `[a-z]`, and `**` for any folders) stands for the files that it matches in natural order,
-    2 before 10. A file that several patterns match, or one under several names, comes once. A
-    path with such a mark that exists is that file, and no pattern.
+    The order of a list is kept, and a path that it names twice is returned twice. A pattern (`*`,
+    `?`, `[a-z]`, and `**` for any folders) is replaced by the files that match it, in natural
+    order (2 before 10). Patterns return each file once, even if several of them match it or it
+    has several names. If a file exists whose name is the pattern itself, only this file is meant.
 
     Args:
-        paths: A path, or a list or tuple of them. What is no path at all is handed on as it is.
+        paths: A path or pattern, or a list or tuple of them. Objects that are no paths are
+            returned unchanged.
 
     Raises:
         MissingFileError: If a pattern matches no file.
@@ -49,7 +50,7 @@ def find_files(paths: Any) -> list[Any]:
 
 
 def _pattern(path: Any) -> str | None:
-    """The path as a pattern; None if it is none."""
+    """The path as text if it is a pattern, else None."""
     try:
         text = os.fsdecode(path)
     except TypeError:
@@ -60,7 +61,7 @@ def _pattern(path: Any) -> str | None:
 
 
 def _matches(pattern: str) -> list[str]:
-    # Path.glob has other rules: it wants a folder apart, and takes hidden files.
+    # Path.glob has other rules: it needs the folder separately, and matches hidden files.
     found = glob.glob(pattern, recursive=True)  # noqa: PTH207
     names = [name for name in found if not Path(name).is_dir()]
     if not names:
@@ -69,7 +70,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _natural(path: str) -> tuple[Any, ...]:
-    """Sorts folder by folder, and digits by their value; `path` itself tells 02 from 2."""
+    """The sort key of a path: digits compare by value; `path` itself orders 02 and 2."""
     folders = [
         [int(piece) if number % 2 else piece for number, piece in enumerate(_NUMBERS.split(part))]
         for part in Path(path).parts
@@ -78,7 +79,7 @@ def _natural(path: str) -> tuple[Any, ...]:
 
 
 def _instead(pattern: str) -> str:
-    """What is there in place of the files that a pattern was meant for."""
+    """A sentence for the error message about what the pattern's folder holds."""
     path = Path(pattern)
     folder = next(parent for parent in path.parents if not _MARKS.search(str(parent)))
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Tells the system which rows will be read soon, so that it fetches them."""
+"""`ReadAhead`: announces rows, so that the system fetches them in advance."""
 
 import mmap
 import threading
@@ -8,21 +8,21 @@ from headrace.forks import run_in_each_process
 from headrace.spec import Indices
 
 FETCH_BYTES = 16 << 20
-"""What is fetched ahead: enough to keep a fast disk busy, with little of it at a time in the page
-cache of a machine that has no room to spare."""
+"""Bytes announced ahead: enough to keep a fast disk busy, and little enough to stay in the page
+cache of a machine that is short of memory."""
 
 
 class ReadAhead:
-    """Announces rows before they are read, for as long as that is of use.
+    """Announces rows before they are read, until it meets rows that are in memory already.
 
     Safe in any thread.
 
     Args:
-        announce: Has the system fetch some rows; returns False if they are in memory.
-        rows: In the order in which they will be read.
-        nbytes: Bytes on disk of a row, about.
-        places: How many places on disk a row is scattered over, each of them in pages of its own; 0
-            where neighbouring rows lie together.
+        announce: Tells the system to fetch rows; returns False if they are in memory.
+        rows: Row numbers, in the order in which they will be read.
+        nbytes: Approximate bytes of a row on disk.
+        places: How many separate places on disk hold parts of a row, each on its own pages; 0
+            if adjacent rows are contiguous on disk.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ReadAhead:
         self._lock = threading.Lock()
 
     def reach(self, place: int) -> None:
-        """Goes on announcing, because the rows before `place` are being read."""
+        """Announces more rows if needed; to be called when the rows before `place` are read."""
         target = min(place + 2 * self._step, len(self._rows))
         with self._lock:
             start = self._announced
@@ -52,5 +52,5 @@ class ReadAhead:
                 return
             self._announced = target
         if not self._announce(self._rows[start:target]):
-            # They are in memory; so will be those that follow.
+            # These rows are in memory, so the rest is expected to be there as well.
             self._announced = len(self._rows)

@@ -1,4 +1,4 @@
-"""Names what a file looks like by its first bytes, for error messages."""
+"""Guesses the format of a file from its first bytes, for error messages."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 HEAD_BYTES = 512
-"""How many first bytes `looks_like` wants."""
+"""How many bytes of a file `looks_like` needs."""
 
 _STARTS = (
     (b"\x89hdf\r\n\x1a\n", "an HDF5 file"),
@@ -22,7 +22,7 @@ _STARTS = (
     (b"cdf\x01", "a netCDF-3 file; convert it to netCDF-4, which is HDF5"),
     (b"cdf\x02", "a netCDF-3 file; convert it to netCDF-4, which is HDF5"),
     (b"cdf\x05", "a netCDF-3 file; convert it to netCDF-4, which is HDF5"),
-    (b"matlab 5.0", "a MATLAB file of before version 7.3; save it with -v7.3, which is HDF5"),
+    (b"matlab 5.0", "a MATLAB file older than version 7.3; save it with -v7.3, which is HDF5"),
     (b"sqlite format 3\x00", "an SQLite database"),
     (b"\x89png", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -43,11 +43,11 @@ _PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 
 
 def looks_like(start: bytes) -> str:
-    """What a file seems to be that starts with `start`, its first `HEAD_BYTES` bytes."""
+    """Describes a file by `start`, its first `HEAD_BYTES` bytes."""
     if not start:
         return "an empty file"
     if not start.strip(b"\0"):
-        return "zeros; the download or the copy may have broken off"
+        return "only zeros; its download or copy may be incomplete"
     head = start.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()
     for magic, what in _STARTS:
         if head.startswith(magic) or start.lower().startswith(magic):
@@ -60,13 +60,13 @@ def looks_like(start: bytes) -> str:
 
 
 def _text(start: bytes) -> str | None:
-    """What kind of text it is; None if it is none."""
+    """Describes a text file; None if the bytes are not text."""
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:
         if error.start < len(start) - 4:
             return None
-        # The last character was cut in two.
+        # Only the last character is incomplete.
         text = start[: error.start].decode("utf-8")
     if "\0" in text:
         return None
@@ -76,11 +76,11 @@ def _text(start: bytes) -> str | None:
 
 
 def hdf5_offset(path: str | os.PathLike[str], start: bytes = b"") -> int | None:
-    """Where the signature of an HDF5 file is: at 0, 512, 1024, 2048 and so on; None without one.
+    """The offset of the HDF5 signature: 0, 512, 1024, 2048 and so on; None if there is none.
 
     Args:
         path: The file.
-        start: Its first bytes, if they are known.
+        start: Its first bytes, if they were read already.
     """
     if start.startswith(HDF5_SIGNATURE):
         return 0

@@ -1,4 +1,4 @@
-"""`ZipSource`: several sources side by side, as the fields of one."""
+"""`ZipSource`: combines the fields of several sources into one source."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,13 +12,13 @@ from headrace.spec import Field, Indices
 
 @dataclass(frozen=True)
 class Member:
-    """What one source gives.
+    """The fields and rows that a `ZipSource` takes from one source.
 
     Attributes:
         source: The source.
-        names: For each field taken from it, under the name that it gets, its own name.
-        start: The row of the source that is the first one taken.
-        stop: The row before which to stop; None for the end of the source.
+        names: Names of its fields in the `ZipSource`, mapped to their names in `source`.
+        start: The first row of the source that is used.
+        stop: The row after the last one that is used; None for the end of the source.
     """
 
     source: Source
@@ -28,24 +28,24 @@ class Member:
 
     @property
     def length(self) -> int:
-        """Rows that are taken."""
+        """The number of rows that are used."""
         return (self.source.length if self.stop is None else self.stop) - self.start
 
     def own_row(self, row: int) -> int:
-        """The number of a row of the source, counted from the first one that is taken."""
+        """Converts a row number of the source to one of the `ZipSource`."""
         return row - self.start
 
 
 @dataclass(frozen=True)
 class _Share:
-    """The fields of one member that a call is about: their own names, and those they get."""
+    """The requested fields of one member: names in its source, and in the `ZipSource`."""
 
     member: Member
     own: list[str] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
 
     def of(self, out: Arrays) -> Arrays:
-        """The arrays for these fields, by their own names."""
+        """The arrays for these fields, by the names in the member's source."""
         return {own: out[given] for own, given in zip(self.own, self.given, strict=True)}
 
     @property
@@ -55,11 +55,11 @@ class _Share:
 
 
 class ZipSource(Source):
-    """Fields of several sources as those of one.
+    """Fields of several sources, combined into one source.
 
     Args:
-        members: What is taken from each; no two give a field the same name, and none takes
-            a field of its source twice. All take as many rows.
+        members: Sources with their fields and rows. All have the same number of rows, field names
+            are unique, and no member uses a field of its source twice.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -75,7 +75,7 @@ class ZipSource(Source):
         self.fields: tuple[Field, ...] = tuple(there.values())
 
     def _shares(self, names: Sequence[str] | Arrays) -> list[_Share]:
-        """The fields that a call is about, member by member."""
+        """The fields `names`, grouped by member."""
         shares = []
         for member in self._members:
             share = _Share(member)

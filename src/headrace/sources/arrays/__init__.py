@@ -1,4 +1,4 @@
-"""Arrays as fields: in memory, in NumPy's files, of other libraries, or of any that slice."""
+"""Sources with one field: arrays, NumPy files, data frames, sliceable objects."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from headrace.sources.zipped import Member, ZipSource
 __all__ = ["array_source"]
 
 _IN_MEMORY = ("jax", "jaxlib", "torch", "tensorflow")
-"""Libraries whose arrays NumPy takes as they are, if they lie in the machine's own memory."""
+"""Libraries whose arrays NumPy can convert, without a copy if they are in main memory."""
 
 
 def array_source(name: str, data: Any) -> Source:
@@ -28,14 +28,15 @@ def array_source(name: str, data: Any) -> Source:
         data: An array, a path, or any object that `from_arrays` takes.
 
     Raises:
-        OptionError: If it is no array.
-        ShapeError: If it has no rows, or no values in them.
+        OptionError: If it is not an array.
+        ShapeError: If it has no rows, or rows without values.
         TypeNotSupportedError: If it holds Python objects, or masked values.
     """
     source = _made(name, data)
     if not source.length or not source.fields[0].nbytes:
         raise ShapeError(
-            f"{name} has shape {(source.length, *source.fields[0].shape)}: there is nothing in it."
+            f"{name} has shape {(source.length, *source.fields[0].shape)}, so it holds no values. "
+            "Expected at least one sample."
         )
     return source
 
@@ -75,8 +76,8 @@ def _in_memory(name: str, data: Any) -> np.ndarray[Any, Any]:
         raise OptionError(f"{name} cannot be used as a NumPy array: {error}") from error
     if isinstance(array, np.ma.MaskedArray):
         raise TypeNotSupportedError(
-            f"{name} is a masked array, and a batch has no mask. Say what stands for the masked "
-            "values: array.filled(0)."
+            f"{name} is a masked array, and a batch has no mask. Replace the masked values, for "
+            "example with array.filled(0)."
         )
     if array.dtype.hasobject:
         raise TypeNotSupportedError(
@@ -89,7 +90,7 @@ def _in_memory(name: str, data: Any) -> np.ndarray[Any, Any]:
 
 
 def _stored_in_hdf5(name: str, dataset: Any) -> Source:
-    """An h5py dataset: from its file, as `from_hdf5` reads it, unless that may still change."""
+    """A source for an h5py dataset: reads its file directly, unless the file is open to write."""
     file = dataset.file
     if file.mode != "r" or file.driver != "sec2" or dataset.name is None:
         return LazySource(name, dataset)
@@ -101,5 +102,5 @@ def _stored_in_hdf5(name: str, dataset: Any) -> Source:
 
 def _shown(data: Any) -> str:
     if isinstance(data, (bool, int, float)):
-        return f"{data!r}. A list stands for several inputs; np.asarray() makes an array of numbers"
+        return f"{data!r}. A list means several inputs; use np.asarray() for an array of numbers"
     return f"a {type(data).__name__}"

@@ -1,4 +1,4 @@
-"""Any object with a shape that can be sliced, read when it is needed."""
+"""`LazySource`: reads slices of an array-like object when they are needed."""
 
 import itertools
 import os
@@ -22,19 +22,19 @@ from headrace.spec import Indices
 Array = npt.NDArray[Any]
 
 RUN_BYTES = 1 << 18
-"""Where an object does not say how it is cut, rows are read in runs of about so much."""
+"""Bytes of a block of rows, for objects without chunks."""
 
 _SAFE_IN_THREADS = ("zarr", "h5py", "dask", "tensorstore")
-"""Libraries whose arrays may be read from several threads at once; others are asked one by one."""
+"""Libraries whose arrays may be read from several threads at once; a lock guards others."""
 
 
 class LazySource(FieldSource):
-    """Rows of an object with `shape` and `__getitem__`, which gets slices of its first axis.
+    """Rows of an object with `shape` and `__getitem__`, which is called with slices of rows.
 
     Args:
         name: The field's name.
-        data: The object. If it has `chunks`, as zarr, h5py and dask arrays do, whole ones
-            are read.
+        data: The object. If it has `chunks`, as zarr, h5py and dask arrays do, blocks are whole
+            chunks.
     """
 
     def __init__(self, name: str, data: Any) -> None:
@@ -75,7 +75,7 @@ class LazySource(FieldSource):
         return self._files() is None
 
     def _files(self) -> tuple[str, ...] | None:
-        """What the object says; None if it says nothing."""
+        """The files of the object; None if they are unknown."""
         if type(self._data).__module__.split(".")[0] == "h5py":
             from headrace.sources.hdf5.readers.mappings import files_of
 
@@ -90,7 +90,7 @@ class LazySource(FieldSource):
         return False
 
     def scratch(self, names: Sequence[str]) -> int:  # noqa: ARG002
-        # What the object returns, and what it may decode for that.
+        # The returned array, and as much again that the object may allocate to decode it.
         return 2 * int(np.diff(self._block_offsets).max()) * self.field.nbytes
 
     def reads(self, rows: Indices, out: Arrays) -> list[Read]:
@@ -132,7 +132,7 @@ class LazySource(FieldSource):
 
 
 def _dtype_of(name: str, data: Any) -> np.dtype[Any]:
-    """The dtype that slices have: of one row, since objects may say another, or none."""
+    """The dtype of slices, from one row: the `dtype` attribute may be missing or wrong."""
     found = _as_array(name, data[0:1])
     if found.shape != (1, *data.shape[1:]):
         raise TypeNotSupportedError(
@@ -147,7 +147,7 @@ def _dtype_of(name: str, data: Any) -> np.dtype[Any]:
 def _as_array(name: str, values: Any) -> Array:
     if np.ma.is_masked(values):
         raise TypeNotSupportedError(
-            f"{name} holds masked values, and a batch has no mask. Say what stands for them, in "
-            "an object whose slices hold it."
+            f"{name} holds masked values, and a batch has no mask. Wrap it in an object whose "
+            "slices replace them."
         )
     return np.asarray(values)

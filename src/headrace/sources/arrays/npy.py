@@ -1,4 +1,4 @@
-"""Arrays in `.npy` files, in uncompressed `.npz` files, and memory-mapped arrays."""
+"""Sources for `.npy` and uncompressed `.npz` files, and for mapped arrays."""
 
 import itertools
 import math
@@ -41,30 +41,30 @@ from headrace.spec import Indices
 Array = npt.NDArray[Any]
 
 _LOCAL_HEADER = 30
-"""Bytes in front of a member of a zip file, but for its name and extra field."""
+"""Bytes of the local header of a ZIP member, before its name and extra field."""
 
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError),
     *(NotImplementedError, RuntimeError, OverflowError, IndexError, KeyError, TypeError),
 )
-"""What reading a damaged ZIP archive may raise."""
+"""Exceptions that reading a damaged ZIP archive may raise."""
 
 _HEADERS = {
     (1, 0): npy.read_array_header_1_0,
     (2, 0): npy.read_array_header_2_0,
-    (3, 0): npy.read_array_header_2_0,  # differs in the encoding of names alone
+    (3, 0): npy.read_array_header_2_0,  # 3.0 differs only in the encoding of names
 }
 
 
 class ArrayLocation(NamedTuple):
-    """Where the values of an array lie in a file.
+    """The location and type of an array in a file.
 
     Attributes:
         path: The file.
-        start: The first byte.
-        shape: Of the array.
-        dtype: Of an element.
-        fortran: Whether the first axis varies fastest.
+        start: The offset of the first value, in bytes.
+        shape: Shape of the array.
+        dtype: dtype of the array.
+        fortran: Whether the first axis varies fastest (Fortran order).
         what: The file or member, for messages.
     """
 
@@ -77,13 +77,13 @@ class ArrayLocation(NamedTuple):
 
 
 def source_at(name: str, place: ArrayLocation) -> FieldSource:
-    """The field `name` of the array at a place."""
+    """A source with the field `name` for the array at `place`."""
     across = place.fortran and sum(size > 1 for size in place.shape) > 1
     return ColumnFile(name, place) if across else RowFile(name, place)
 
 
 class RowFile(RowSource):
-    """Rows one behind the other in a file."""
+    """An array in C order: the bytes of each row are contiguous in the file."""
 
     def __init__(self, name: str, place: ArrayLocation) -> None:
         path = ReadPath("direct rows", f"{place.what}, uncompressed")
@@ -128,7 +128,7 @@ class RowFile(RowSource):
 
 
 class ColumnFile(FieldSource):
-    """The first axis varies fastest (Fortran's order): each row is scattered over the file."""
+    """An array in Fortran order: the values of each row are scattered over the file."""
 
     def __init__(self, name: str, place: ArrayLocation) -> None:
         path = ReadPath("direct columns", f"{place.what}, in Fortran's order")
@@ -143,7 +143,7 @@ class ColumnFile(FieldSource):
 
     @property
     def _block_rows(self) -> int:
-        """As many as make a page of each column, unless that is far more than one read makes."""
+        """Rows of a block: as many as fill a page of each column, but not too many bytes in all."""
         page = mmap.PAGESIZE // self._stored.itemsize
         return max(1, min(page, 16 * JOB_BYTES // self.field.nbytes, self.length))
 
@@ -170,7 +170,7 @@ class ColumnFile(FieldSource):
         item, first = self._stored.itemsize, int(rows[0])
         column = empty(int(rows[-1]) - first + 1, self._stored)
         with _located(self.field.name, rows):
-            # The other axes, too, vary the faster the further they are to the front.
+            # All axes are in Fortran order: the earlier ones vary faster.
             for number, place in enumerate(np.ndindex(*self.field.shape[::-1])):
                 offset = self._start + (number * self.length + first) * item
                 self._file.read_into(column.view(np.uint8), offset)
@@ -184,13 +184,14 @@ class ColumnFile(FieldSource):
 
 
 def find(path: str) -> ArrayLocation:
-    """Where the array is that a path names: a `.npy` file, or a member of an `.npz` file.
+    """Locates the array that a path names: a `.npy` file, or a member of an `.npz` file.
 
-    A member is named behind the file, as `"data.npz/image"`; the only one need not be.
+    The name of a member follows the path of its file, as in `"data.npz/image"`. It may be omitted
+    if the file has only one member.
 
     Raises:
         MissingFileError, NoPermissionError, ReadError: If the file cannot be opened.
-        FileFormatError: If it is neither, or is damaged, or the member is compressed.
+        FileFormatError: If it has another format, is damaged, or the member is compressed.
         FieldNotFoundError: If there is no such member.
         TypeNotSupportedError: If the array holds Python objects.
     """
@@ -222,7 +223,7 @@ def find(path: str) -> ArrayLocation:
 
 
 def _split(path: str) -> tuple[str, str]:
-    """The file, and the member of it that the rest of the path names."""
+    """Splits a path into an existing file and the name of a member of it."""
     if Path(path).exists():
         return os.path.realpath(path), ""
     for parent in Path(path).parents:
@@ -249,13 +250,16 @@ def _find_member(opened: BinaryIO, file: str, member: str) -> ArrayLocation:
         what = f"{member!r} in {file!r}"
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise FileFormatError(
-                f"{what} is compressed, so that no row can be read without all before it. Load it "
-                "with numpy.load, if it fits into memory, or save it with numpy.savez."
+                f"{what} is compressed, so that single rows cannot be read. Load it with "
+                "numpy.load if it fits into memory, or save it with numpy.savez."
             )
         opened.seek(info.header_offset)
         head = opened.read(_LOCAL_HEADER)
         if len(head) < _LOCAL_HEADER or head[:4] != b"PK\x03\x04":
-            raise FileFormatError(f"{file!r} is damaged: {member!r} is not where it should be.")
+            raise FileFormatError(
+                f"{file!r} is damaged: there is no header of {member!r} at byte "
+                f"{info.header_offset}. Copy or save it again."
+            )
         lengths = struct.unpack("<HH", head[26:30])
         start = info.header_offset + _LOCAL_HEADER + sum(lengths)
         opened.seek(start)
@@ -267,37 +271,37 @@ def _find_member(opened: BinaryIO, file: str, member: str) -> ArrayLocation:
 
 
 def _read_header(opened: BinaryIO, file: str, what: str) -> ArrayLocation:
-    """The header that NumPy writes in front of the values of an array."""
+    """Reads the header that NumPy writes before the values of an array."""
     try:
         version = npy.read_magic(opened)
         if version not in _HEADERS:
             raise FileFormatError(
-                f"{what} is of version {version[0]}.{version[1]} of NumPy's format, which is not "
-                "known. Save it again with numpy.save."
+                f"{what} has version {version[0]}.{version[1]} of NumPy's format, which is not "
+                "supported. Save it again with numpy.save."
             )
         shape, fortran, dtype = _HEADERS[version](opened)
         if version == (3, 0) and dtype.names:
             raise FileFormatError(
-                f"{what} has members with names outside Latin-1. Save them as arrays of their own."
+                f"{what} has members with names outside Latin-1. Save them as separate arrays."
             )
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError) as error:
         if isinstance(error, HeadraceError):
             raise
         words = " ".join(str(error).split())
-        raise FileFormatError(f"{what} is no array, or damaged: {words}") from error
+        raise FileFormatError(f"{what} is not an array, or is damaged: {words}") from error
     if dtype.hasobject:
         raise TypeNotSupportedError(
-            f"{what} holds Python objects, which only unpickling could read, and that runs code. "
-            "Save numbers."
+            f"{what} holds Python objects. Reading them would need pickle, which can run arbitrary "
+            "code. Save numbers instead."
         )
     return ArrayLocation(file, opened.tell(), shape, dtype, fortran, what)
 
 
 def place_of_mapped(array: np.memmap[Any, Any]) -> ArrayLocation | None:
-    """Where the values of a mapped array lie in its file.
+    """The location of a memory-mapped array in its file.
 
-    None if they do not lie together, or if the program may write to them: an array that
-    changes is no file that changed.
+    None if its values are not contiguous, or if the mapping is writable: writes to the array would
+    be reported as changes to the file.
     """
     if array.mode != "r" or array.filename is None or array.dtype.hasobject:
         return None
@@ -305,7 +309,7 @@ def place_of_mapped(array: np.memmap[Any, Any]) -> ArrayLocation | None:
         return None
     mapping = array._mmap  # type: ignore[attr-defined]
     first = np.frombuffer(mapping, np.uint8).ctypes.data
-    # A view keeps the offset of the array that was mapped, which starts at a page.
+    # A view has the `offset` of the array that was mapped; mappings start at a page.
     page = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
     path = os.path.realpath(array.filename)
     start = page + array.ctypes.data - first
@@ -324,7 +328,7 @@ def _check_size(file: File, place: ArrayLocation) -> None:
 
 @contextmanager
 def _located(name: str, rows: Indices) -> Iterator[None]:
-    """Says of errors which rows were read."""
+    """Adds the field and its rows to the messages of read errors."""
     try:
         yield
     except ReadError as error:

@@ -1,4 +1,4 @@
-"""Arrays in memory, and the base of sources with one field."""
+"""`ArraySource` for arrays in memory, and bases of sources with one field."""
 
 import os
 import time
@@ -17,22 +17,22 @@ from headrace.sources.jobs import cut_jobs, part_of
 from headrace.spec import Field, Indices
 
 RUN_BYTES = 1 << 16
-"""About what a run of neighbouring rows holds where rows are read in runs."""
+"""Approximate bytes of a block of adjacent rows."""
 
 PIECE_BYTES = 1 << 18
-"""Rows that have to be put together before they are copied are, this much at a time."""
+"""Bytes of rows that are assembled at a time, where they cannot be copied directly."""
 
 _SAMPLES = 16
 _SAMPLE_ROWS = 8
 
 
 class FieldSource(Source):
-    """One field.
+    """The base of sources with one field.
 
     Args:
         name: The field's name.
-        shape: Of all rows: the first axis runs over them.
-        dtype: Of an element, in any byte order; the field has it in native order.
+        shape: Shape of the array; its first axis runs over rows.
+        dtype: dtype of the array, in any byte order; the field has native order.
         path: How it is read.
     """
 
@@ -40,7 +40,7 @@ class FieldSource(Source):
         self, name: str, shape: Sequence[int], dtype: np.dtype[Any], path: ReadPath
     ) -> None:
         if dtype.hasobject:
-            # Batches lie in memory that holds no Python objects.
+            # Buffers of batches cannot hold references to Python objects.
             raise TypeNotSupportedError(f"{name} holds Python objects. Expected numbers.")
         self.length = int(shape[0])
         self.field = Field(name, tuple(map(int, shape[1:])), dtype.newbyteorder("="))
@@ -51,7 +51,7 @@ class FieldSource(Source):
         return {self.field.name: self._path}
 
     def fingerprint(self) -> str:
-        """Of the form of the field, and of some rows from places spread over it."""
+        """A hash of length, shape, dtype, and rows at evenly spaced places."""
         form = f"{self.length} {self.field.shape} {self.field.dtype.str}"
         digest = blake2b(form.encode(), digest_size=8)
         starts = np.linspace(0, self.length, _SAMPLES, endpoint=False).astype(np.int64)
@@ -68,7 +68,7 @@ class FieldSource(Source):
 
 
 class RowSource(FieldSource):
-    """A field in which reading one row costs about one row."""
+    """The base of sources with one field whose rows can be read singly."""
 
     def block_offsets(self, names: Sequence[str]) -> Indices:  # noqa: ARG002 - there is one field
         step = max(1, min(RUN_BYTES // self.field.nbytes, self.length))
@@ -101,7 +101,7 @@ class RowSource(FieldSource):
 
 
 def mapped_files(*arrays: Any) -> tuple[str, ...]:
-    """The files that arrays are mapped from, or views of them."""
+    """The files of memory-mapped arrays, or of arrays that are views of them."""
     found = []
     for array in arrays:
         while array is not None:
@@ -112,17 +112,17 @@ def mapped_files(*arrays: Any) -> tuple[str, ...]:
 
 
 class ArraySource(RowSource):
-    """An array in memory, which is used as it is, and not copied.
+    """An array in memory, which is used without a copy.
 
     Args:
         name: The field's name.
-        array: Of at least one axis, with at least one row and one value in it.
+        array: An array of at least one axis.
     """
 
     def __init__(self, name: str, array: npt.NDArray[Any]) -> None:
         super().__init__(name, array.shape, array.dtype, ReadPath("memory", "an array in memory"))
         self._array = array
-        # From any other, `numpy.take` makes a whole copy at each call.
+        # From an array with another layout, `numpy.take` would copy all of it at each call.
         self._plain = array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
 
     def files(self) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ class ArraySource(RowSource):
 
     def _take(self, rows: Indices, out: npt.NDArray[Any]) -> None:
         if self._plain:
-            # "clip" keeps take from copying through a buffer of its own.
+            # With mode="raise", take would copy `out` through a temporary buffer.
             np.take(self._array, rows, axis=0, out=out, mode="clip")
             return
         step = max(1, PIECE_BYTES // self.field.nbytes)

@@ -1,4 +1,4 @@
-"""Data frames and sparse matrices of other libraries."""
+"""Sources for data frames of pandas and polars, and for sparse matrices of scipy."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,16 +23,16 @@ Array = npt.NDArray[Any]
 _NUMBERS = "biufc"
 
 _FLOAT_DIGITS = {np.dtype(kind): np.finfo(kind).nmant + 1 for kind in ("f2", "f4", "f8")}
-"""Up to 2 to this power, every whole number is one of the floats."""
+"""Bits of the significand: a float type holds all integers up to 2 to this power exactly."""
 
 
 def pandas_source(name: str, frame: Any) -> FieldSource:
     """The field of a pandas `DataFrame`, of shape `(columns,)`, or of a `Series`, of shape `()`.
 
     Raises:
-        TypeNotSupportedError: If a column holds no numbers.
-        DataError: If values are missing in a column of whole numbers, or no dtype holds the
-            numbers of all columns.
+        TypeNotSupportedError: If a column does not hold numbers.
+        DataError: If values are missing in a column of integers, or no common dtype holds the
+            numbers of all columns exactly.
     """
     if frame.ndim == 1:
         return ArraySource(name, _of_pandas(name, frame, frame.name))
@@ -41,7 +41,7 @@ def pandas_source(name: str, frame: Any) -> FieldSource:
 
 
 def polars_source(name: str, frame: Any) -> FieldSource:
-    """The same of a polars `DataFrame` or `Series`."""
+    """The field of a polars `DataFrame` or `Series`; see `pandas_source`."""
     if hasattr(frame, "get_columns"):
         series = frame.get_columns()
         columns = [_of_polars(name, one) for one in series]
@@ -91,14 +91,14 @@ def _of_polars(name: str, series: Any) -> Array:
 
 def _no_numbers(name: str, label: Any, kind: Any, way_out: str) -> TypeNotSupportedError:
     return TypeNotSupportedError(
-        f"{name}: column {label!r} is of type {kind}, which holds no numbers. {way_out}"
+        f"{name}: column {label!r} is of type {kind}, not of numbers. {way_out}"
     )
 
 
 def _missing(name: str, label: Any, how: str) -> DataError:
     return DataError(
-        f"{name}: values are missing in column {label!r} of whole numbers, which have no NaN. "
-        f"Say what stands for them: {how} for example."
+        f"{name}: values are missing in column {label!r} of integers, which have no NaN. "
+        f"Replace them: {how} for example."
     )
 
 
@@ -115,14 +115,14 @@ def _columns(
         if max(int(column.max()), -int(column.min())) > 1 << digits:
             raise DataError(
                 f"{name}: column {label!r} ({column.dtype}) holds numbers above 2**{digits}, which "
-                f"{common} does not hold, and other columns need. Convert the columns to one "
-                "dtype, or give those of each dtype as an input of their own."
+                f"{common}, the common dtype of all columns, cannot represent exactly. Convert the "
+                "columns to one dtype, or pass the columns of each dtype as a separate input."
             )
     return ColumnSource(name, columns, common, length, f"columns of {kind} in memory")
 
 
 class ColumnSource(RowSource):
-    """Columns in memory, side by side."""
+    """Columns in memory, combined into rows."""
 
     def __init__(
         self, name: str, columns: list[Array], dtype: np.dtype[Any], length: int, reason: str
@@ -148,11 +148,11 @@ class ColumnSource(RowSource):
 
 
 class SparseSource(RowSource):
-    """A sparse matrix of scipy, whose rows are made dense when they are needed.
+    """A sparse matrix of scipy, whose rows are made dense when they are read.
 
     Args:
         name: The field's name.
-        matrix: Of two axes, in any of scipy's formats.
+        matrix: A matrix of two axes, in any of scipy's formats.
     """
 
     def __init__(self, name: str, matrix: Any) -> None:
@@ -169,7 +169,7 @@ class SparseSource(RowSource):
         return True
 
     def scratch(self, names: Sequence[str]) -> int:  # noqa: ARG002
-        # Values and their columns; several of one column come one by one.
+        # `_take` copies the values and column indices of a piece, at least of one row.
         widest = int(np.diff(self._rows.indptr).max(initial=0))
         per_value = self._rows.data.itemsize + self._rows.indices.itemsize
         return int(max(PIECE_BYTES, self.field.nbytes, widest * per_value))
@@ -179,7 +179,7 @@ class SparseSource(RowSource):
             self._rows[rows[start:stop]].toarray(out=out[start:stop])
 
     def _pieces(self, rows: Indices) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` into pieces with few values."""
+        """Cuts `rows` into pieces of bounded size."""
         step = max(1, PIECE_BYTES // 2 // self.field.nbytes)
         for start in range(0, len(rows), step):
             yield start, min(start + step, len(rows))

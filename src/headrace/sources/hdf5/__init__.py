@@ -1,4 +1,4 @@
-"""HDF5 files: read at the speed of disk and decoder where that is safe, through h5py elsewhere."""
+"""`HDF5Source`: reads HDF5 directly where that is safe, else through h5py."""
 
 import math
 import os
@@ -29,13 +29,14 @@ __all__ = ["HDF5Source", "list_datasets", "path_of", "read_note", "read_numbers"
 
 
 class HDF5Source(Source):
-    """Datasets of one HDF5 file, side by side.
+    """Datasets of one HDF5 file, as the fields of one source.
 
     Args:
         path: The file.
-        names: The datasets to read, or members of them; all must have the same length.
-        end: How many rows are used, if that is known; then some may have more.
-        allow_external: Whether data may lie in any other file that this one names.
+        names: The datasets to read, or members of compound datasets; all must have the same
+            length, unless `end` is given.
+        end: The number of rows to use; the datasets may have more rows, and different numbers.
+        allow_external: Whether data may be in any other file that this one refers to.
 
     Raises:
         MissingFileError, NoPermissionError, LockedFileError, FileFormatError: If the file
@@ -76,13 +77,13 @@ class HDF5Source(Source):
         return shortest
 
     def _samples_last(self, longest: int) -> str:
-        """What to say where samples seem to be the last axis of all fields."""
+        """A hint for the error message if samples seem to be the last axis of all fields."""
         last = {field.shape[-1] if field.shape else 0 for field in self.fields}
         if len(last) > 1 or min(last) <= longest:
             return ""
         return (
-            f" Or are samples the last axis, where all have {last.pop()}? It is in MATLAB's files: "
-            "`headrace info` prints code that reads them so."
+            f" Or are samples the last axis, where all have {last.pop()}, as in MATLAB's files? "
+            "`headrace info` prints code that reads them that way."
         )
 
     def select(self, names: Sequence[str]) -> Source:
@@ -92,8 +93,8 @@ class HDF5Source(Source):
         identity = other._files[0].identity
         if self._files[0].change(lambda: identity):
             raise ChangedFileError(
-                f"{self.path!r} is another file than when the data set was made, or was written to "
-                "since then. Make the data set again."
+                f"{self.path!r} was replaced or written to after the data set was created. "
+                "Create the data set again."
             )
         both = min(self.length, other.length)
         if other.length != self.length and (self._end is None or self._end > both):
@@ -107,7 +108,7 @@ class HDF5Source(Source):
         readers = self._readers_of(names)
         blocky = [reader for reader in readers if not reader.addressable]
         largest = max(blocky or readers, key=lambda reader: reader.row_bytes)
-        # A file may declare more rows than there is memory for the edges of blocks.
+        # A file may declare so many blocks that their offsets would not fit in memory.
         blocks_per_read = -(-largest.blocks // MOST_BLOCKS)
         if blocks_per_read <= 1:
             offsets = largest.block_offsets()
@@ -127,7 +128,7 @@ class HDF5Source(Source):
         again = 0.0
         for reader in decoding:
             height = reader.block_rows
-            # A block and a stretch that overlap meet once in each least common multiple at an edge.
+            # Edges of blocks and of stretches coincide once per least common multiple.
             touched = 1 + (height - math.gcd(height, stretch)) / stretch
             again += reader.row_bytes * (min(touched, windows) - 1)
         return again / sum(reader.row_bytes for reader in readers)
@@ -160,7 +161,7 @@ class HDF5Source(Source):
         return total
 
     def _readers_of(self, names: Iterable[str]) -> list[DatasetReader]:
-        """The readers of some fields, each once."""
+        """The distinct readers of some fields."""
         return list({id(self._readers[name]): self._readers[name] for name in names}.values())
 
     def _share(self, reader: DatasetReader, out: Arrays) -> Arrays:
@@ -182,7 +183,7 @@ class HDF5Source(Source):
                 group = find_group(opened, name, self.path, self._allow_external)
                 return {} if group is None else attributes_of(group)
             found, _, members = find_field(opened, name, self.path, self._allow_external)
-            # What is noted beside a compound value is about all of it.
+            # Attributes of a compound dataset describe all its members together.
             whole = isinstance(found, h5py.Dataset) and not members
             return attributes_of(found) if whole else {}
 
@@ -209,7 +210,7 @@ class HDF5Source(Source):
 
 
 def read_note(path: str | os.PathLike[str], name: str) -> str | None:
-    """The text that a file has as an attribute `name` of its root; None if there is none."""
+    """The text attribute `name` of the root group; None if there is none."""
     text = path_of(path)
     with reading(text) as opened, damage_explained(repr(text)):
         return root_text(opened, name)
@@ -218,7 +219,7 @@ def read_note(path: str | os.PathLike[str], name: str) -> str | None:
 def read_numbers(
     path: str | os.PathLike[str], dataset: str, name: str
 ) -> npt.NDArray[np.uint32] | None:
-    """The row of 32-bit numbers that a dataset has as an attribute; None if there is none."""
+    """The attribute `name` of a dataset, a uint32 array of one axis; None if there is none."""
     text = path_of(path)
     with reading(text) as opened, damage_explained(repr(text)):
         return numbers(opened, dataset, name)

@@ -15,7 +15,7 @@ from headrace.sources.hdf5.limits import check_type
 from headrace.sources.hdf5.opening import DAMAGE, refusal
 
 MOST_ATTRIBUTES = 4
-"""Of one object. Files of some programs carry dozens, all about those programs."""
+"""Attributes of one object that `read_attributes` returns; some programs write dozens."""
 
 _MOST_LOOKED_AT = 32
 
@@ -30,10 +30,10 @@ _OF_LIBRARIES = frozenset(
         *(b"PYTABLES_FORMAT_VERSION", b"DIMENSION_LIST", b"REFERENCE_LIST"),
     }
 )
-"""What PyTables and the dimension scales of netCDF-4 note for themselves."""
+"""Attributes that PyTables and the dimension scales of netCDF-4 use internally."""
 
 _LINKS = frozenset({b"DIMENSION_LIST", b"REFERENCE_LIST"})
-"""Of those, what is about other objects of the same file."""
+"""The internal attributes that refer to other objects of the same file."""
 
 _CLASSES = frozenset(
     {
@@ -41,21 +41,21 @@ _CLASSES = frozenset(
         *(b"IMAGE", b"PALETTE"),
     }
 )
-"""What the attribute CLASS says where it is theirs."""
+"""Values of the attribute CLASS that these libraries write."""
 
 _MOST_KEPT = 1 << 24
-"""Bytes of one attribute that is kept: far more than a list of names takes."""
+"""Most bytes of an attribute that is copied: far more than a list of class names needs."""
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """A value beside an object, as HDF5 stores it: nothing is converted on its way.
+    """An attribute of an HDF5 object, kept without conversion.
 
     Attributes:
-        kind: Its type, as libhdf5 encodes types.
-        form: The type as NumPy says it, for the checksum.
-        shape: Its axes; None where there is no value.
-        values: Raw values of this shape, or texts of any length as Python objects.
+        kind: Its type, in libhdf5's encoding.
+        form: The NumPy name of the type, for the checksum.
+        shape: Its shape; None for an attribute without a value.
+        values: Raw values of this shape, or variable-length strings as Python objects.
     """
 
     kind: bytes
@@ -76,11 +76,11 @@ class Attribute:
 
 
 def attributes_of(item: h5py.Group | h5py.Dataset) -> dict[str, Attribute | None]:
-    """All attributes of an object but those that libraries note for themselves.
+    """All attributes of an object, without those that libraries use internally.
 
     Returns:
-        They by their names; None for what cannot be kept: references to objects of the file,
-        lists of any length, what is larger than 16 MiB, and what libhdf5 cannot read.
+        Attributes by name; None for those that cannot be copied: references to objects of the
+        file, variable-length arrays, more than 16 MiB, and those that libhdf5 cannot read.
     """
     names: list[bytes] = []
     try:
@@ -101,7 +101,7 @@ def attributes_of(item: h5py.Group | h5py.Dataset) -> dict[str, Attribute | None
 
 
 def write_attribute(item: h5py.Group | h5py.Dataset, name: str, attribute: Attribute) -> None:
-    """Notes beside an object what another one had."""
+    """Writes an attribute that was read from another object."""
     kind = h5t.decode(attribute.kind)
     space = h5s.create(h5s.NULL)
     if attribute.shape is not None:
@@ -113,7 +113,7 @@ def write_attribute(item: h5py.Group | h5py.Dataset, name: str, attribute: Attri
 
 
 def _is_a_library_s(item: h5py.Group | h5py.Dataset, names: list[bytes]) -> bool:
-    """Whether PyTables, or who makes dimension scales, notes what kind of object this is."""
+    """Whether PyTables or the dimension scales of netCDF-4 wrote the attributes of an object."""
     if b"PYTABLES_FORMAT_VERSION" in names:
         return True
     said = _read(item, b"CLASS") if b"CLASS" in names else None
@@ -133,7 +133,7 @@ def _read(item: h5py.Group | h5py.Dataset, name: bytes) -> Attribute | None:
         return None
     if math.prod(shape or ()) * kind.get_size() > _MOST_KEPT:
         return None
-    # Raw bytes are read and written as they are, of whatever type.
+    # Values of fixed size are read as raw bytes, so that nothing is converted.
     values = np.empty(
         (0,) if shape is None else shape, dtype if any_length else f"V{kind.get_size()}"
     )
@@ -144,7 +144,7 @@ def _read(item: h5py.Group | h5py.Dataset, name: bytes) -> Attribute | None:
 
 
 def _plain(kind: h5t.TypeID, dtype: np.dtype[Any]) -> h5t.TypeID:
-    """The same type, made anew where that gives the same: a file's own may be of a later format."""
+    """An equal type created anew if possible: the file's may have a later format version."""
     if isinstance(kind, h5t.TypeStringID):
         made = h5t.C_S1.copy()
         made.set_size(h5t.VARIABLE if kind.is_variable_str() else kind.get_size())
@@ -156,10 +156,10 @@ def _plain(kind: h5t.TypeID, dtype: np.dtype[Any]) -> h5t.TypeID:
 
 
 def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
-    """Some attributes of an object, as text; those that are text or a few numbers.
+    """The first few attributes of an object that are text or a few numbers, as text.
 
-    One that libhdf5 cannot read is among them, with its words. If it cannot say which one that is,
-    all of them are, as one.
+    For one that libhdf5 cannot read, the text is the reason. If libhdf5 cannot even list the
+    attributes, one entry stands for all of them.
     """
     found: dict[str, str] = {}
     try:
@@ -183,10 +183,10 @@ def read_attributes(item: h5py.Group | h5py.Dataset) -> dict[str, str]:
 
 
 def _unreadable(item: h5py.Group | h5py.Dataset, error: Exception) -> tuple[str, str]:
-    """What to call the attributes of an object that cannot be told apart, and why that is.
+    """A name for all attributes of an object together, and why they cannot be read.
 
     Raises:
-        HeadraceError: If it was the system that refused to read them.
+        HeadraceError: If the system refused to read the file.
     """
     if isinstance(error, HeadraceError):
         raise error
@@ -199,7 +199,7 @@ def _unreadable(item: h5py.Group | h5py.Dataset, error: Exception) -> tuple[str,
 
 
 def _names(item: h5py.Group | h5py.Dataset) -> list[bytes]:
-    """The names of some attributes, without those that libraries note for themselves."""
+    """The names of the first attributes, without those that libraries use internally."""
     names: list[bytes] = []
 
     def note(name: bytes, *_: Any) -> bool | None:
@@ -211,12 +211,12 @@ def _names(item: h5py.Group | h5py.Dataset) -> list[bytes]:
 
 
 def root_text(file: h5py.File, name: str) -> str | None:
-    """A text of fixed length that the root group has as an attribute; None if there is none."""
+    """A fixed-length text attribute of the root group; None if there is none."""
     try:
         if not h5a.exists(file.id, name.encode()):
             return None
     except DAMAGE as error:
-        # libhdf5 cannot read some attribute of the root. The data can be read all the same.
+        # libhdf5 cannot read an attribute of the root; this does not affect the data.
         _unreadable(file, error)
         return None
     attribute = h5a.open(file.id, name.encode())
@@ -231,7 +231,7 @@ def root_text(file: h5py.File, name: str) -> str | None:
 
 
 def numbers(file: h5py.File, dataset: str, name: str) -> npt.NDArray[np.uint32] | None:
-    """A row of 32-bit numbers that a dataset has as an attribute; None if there is none."""
+    """A uint32 attribute of one axis that a dataset has; None if there is none."""
     item = file[dataset]
     if not h5a.exists(item.id, name.encode()):
         return None
@@ -245,7 +245,7 @@ def numbers(file: h5py.File, dataset: str, name: str) -> npt.NDArray[np.uint32] 
 
 
 def _value(item: h5py.Group | h5py.Dataset, name: bytes) -> Any:
-    """An attribute's value; None if it is large, or neither text nor numbers."""
+    """An attribute's value; None if it is large, or is neither text nor numbers."""
     attribute = h5a.open(item.id, name)
     shape = attribute.get_space().shape
     if shape is None or len(shape) > 1 or (shape and not 0 < shape[0] <= _MOST_VALUES):
@@ -261,7 +261,7 @@ def _value(item: h5py.Group | h5py.Dataset, name: bytes) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value as text, cut off where it is long."""
+    """A value as text, cut to `_MOST_CHARACTERS`."""
     values = np.atleast_1d(np.asarray(value, dtype=object)).tolist()
     text = ", ".join(map(_one, values))
     return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"

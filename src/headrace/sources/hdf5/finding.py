@@ -22,21 +22,21 @@ from headrace.sources.hdf5.opening import damage_explained, reading
 from headrace.sources.hdf5.readers.members import Members, split_member
 
 _MOST_LINKS = 16
-"""Links that libhdf5 follows for one name."""
+"""Most soft links that libhdf5 follows for one name."""
 
 MOST_FILES = 16
-"""Links from file to file that are followed."""
+"""Most files that are opened while following external links."""
 
 
 class Link(NamedTuple):
-    """A place in another file that a name leads to."""
+    """The path and name in another file that an external link leads to."""
 
     path: str
     name: str
 
 
 def find_dataset(file: h5py.File, name: str, path: str, external: bool) -> h5py.Dataset | Link:
-    """The dataset called `name`, or where it is in another file.
+    """The dataset called `name`, or a `Link` if it is in another file.
 
     Args:
         file: An open file.
@@ -45,8 +45,8 @@ def find_dataset(file: h5py.File, name: str, path: str, external: bool) -> h5py.
         external: Whether links into other files may be followed.
 
     Raises:
-        FieldNotFoundError: If there is none; the message lists what is there.
-        DataError: If it lies in another file, and may not.
+        FieldNotFoundError: If there is none; the message lists the datasets.
+        DataError: If it is in another file, and `external` is False.
     """
     return _checked(_get(file, name, path, external), file, name, path)
 
@@ -54,14 +54,17 @@ def find_dataset(file: h5py.File, name: str, path: str, external: bool) -> h5py.
 def find_field(
     file: h5py.File, name: str, path: str, external: bool
 ) -> tuple[h5py.Dataset | Link, str, Members]:
-    """The dataset that holds a field, its name, and the members that the field's name ends with.
+    """Splits the name of a field into dataset and members, and finds the dataset.
 
-    `"table['pt']"` is a dataset of that name, or the member `pt` of the dataset `table`. A field in
-    another file is a `Link` with the name that it has there, members included.
+    `"table['pt']"` is a dataset of that name, or else the member `pt` of the dataset `table`. If
+    the field is in another file, the `Link` has its full name there, including members.
+
+    Returns:
+        The dataset or link, the name of the dataset, and the names of the members.
 
     Raises:
-        FieldNotFoundError: If there is neither; the message lists what is there.
-        DataError: If it lies in another file, and may not.
+        FieldNotFoundError: If there is neither; the message lists the datasets.
+        DataError: If it is in another file, and `external` is False.
     """
     base = name
     members: Members = ()
@@ -76,10 +79,10 @@ def find_field(
 
 
 def find_group(file: h5py.File, name: str, path: str, external: bool) -> h5py.Group | None:
-    """The group called `name`, which ends in `/`; None if it is none, or in another file.
+    """The group called `name`, which ends in `/`; None if it is not a group of this file.
 
     Raises:
-        DataError: If it lies in another file, and may not.
+        DataError: If it is in another file, and `external` is False.
     """
     found = _get(file, name.rstrip("/"), path, external) if name != "/" else file
     return found if isinstance(found, h5py.Group) else None
@@ -87,13 +90,13 @@ def find_group(file: h5py.File, name: str, path: str, external: bool) -> h5py.Gr
 
 @contextmanager
 def open_dataset(path: str, name: str, external: bool) -> Iterator[tuple[h5py.Dataset, str]]:
-    """Opens the dataset `name` of the file at `path`; gives it, and the file that it lies in.
+    """Opens the dataset `name` of the file at `path`; yields it, and the path of its own file.
 
     Raises:
         MissingFileError, NoPermissionError, LockedFileError, FileFormatError: If a file cannot be
             opened.
         FieldNotFoundError: If there is no such dataset.
-        DataError: If it lies in another file, and may not, or links lead in a circle.
+        DataError: If it is in another file and `external` is False, or links form a cycle.
     """
     start = f"{name!r} in {path!r}"
     for _ in range(MOST_FILES):
@@ -103,22 +106,24 @@ def open_dataset(path: str, name: str, external: bool) -> Iterator[tuple[h5py.Da
                 yield found, path
                 return
         path, name = found
-    raise DataError(f"{start} is a link that leads from file to file. Open the last one instead.")
+    raise DataError(
+        f"{start} is a link through more than {MOST_FILES} files. Open the last file instead."
+    )
 
 
 def _get(file: h5py.File, name: str, path: str, external: bool) -> Any:
-    """What `name` stands for; None if there is nothing."""
+    """The object or `Link` that `name` leads to; None if there is none."""
     link = _follow(file, name, path, external)
     if link is not None:
         return link
     found = file.get(name) if name else None
     if found is None and name and file.get(name, getlink=True) is not None:
-        found = file[name]  # raises: there is something, and it is damaged
+        found = file[name]  # the link exists, so its object is damaged: this raises
     return found
 
 
 def _checked(found: Any, file: h5py.File, name: str, path: str) -> h5py.Dataset | Link:
-    """What was found, if it is a dataset or leads to one."""
+    """Returns `found` if it is a dataset or a `Link`; raises otherwise."""
     if isinstance(found, Link):
         return found
     if found is None:
@@ -133,35 +138,34 @@ def _checked(found: Any, file: h5py.File, name: str, path: str) -> h5py.Dataset 
 
 
 def dataset_names(group: h5py.Group) -> list[str]:
-    """The names of all datasets below `group`, in the order of the names.
+    """The names of all datasets below `group`, sorted.
 
-    Links into other files, and links by name, are not followed; what has several names is
-    listed by the first.
+    External and soft links are not followed. A dataset with several names is listed by the first.
 
     Raises:
-        DataError: If there are more names, or groups in groups, than there can be.
+        DataError: If there are too many names, or groups are nested too deeply.
     """
     names: list[str] = []
     if not _walk(group.id, names):
         raise DataError(
-            f"The file has more than {MOST_NAMES} names, or groups more than "
-            f"{MOST_GROUPS_DEEP} deep: too many to list. Say with x= which dataset to read."
+            f"The file has more than {MOST_NAMES} names, or groups nested more than "
+            f"{MOST_GROUPS_DEEP} deep: too many to list. Name the dataset to read with x=."
         )
     return names
 
 
 def _some_names(group: h5py.Group) -> list[str]:
-    """The names of datasets for an error message: those that are found in bounded time."""
+    """Names of datasets for an error message, found in bounded time; may be incomplete."""
     names: list[str] = []
-    # Damage elsewhere in the file is not what the message is about.
+    # The message is about another object, so damage found here must not replace it.
     with suppress(FileFormatError), damage_explained(repr(group.name)):
         _walk(group.id, names)
     return names
 
 
 def _walk(group: h5g.GroupID, names: list[str]) -> bool:
-    """Adds the names of datasets; returns whether these are all."""
-    # Not with visititems: it opens every object, and calls itself for every group in a group.
+    """Adds the names of datasets to `names`; returns whether the list is complete."""
+    # visititems would open every object, and recurse for every level of groups.
     seen = {h5g.get_objinfo(group).objno}
     levels = [(group, "", _hard_links(group))]
     count = 0
@@ -191,13 +195,13 @@ def _walk(group: h5g.GroupID, names: list[str]) -> bool:
 
 
 def _is_index(group: h5g.GroupID, name: bytes) -> bool:
-    """Whether a group is PyTables' index of a table beside it, and holds no data."""
+    """Whether a group is PyTables' index of a table in the same group, and holds no data."""
     table = name.removeprefix(b"_i_")
     return table != name and group.links.exists(table)
 
 
 def _hard_links(group: h5g.GroupID) -> list[bytes]:
-    """The names of what a group itself holds, the last one first."""
+    """The names of a group's hard links, the last one first."""
     found: list[bytes] = []
 
     def note(name: bytes, link: Any) -> bool | None:
@@ -210,10 +214,10 @@ def _hard_links(group: h5g.GroupID) -> list[bytes]:
 
 
 def _follow(file: h5py.File, name: str, path: str, external: bool) -> Link | None:
-    """Where in another file a name leads, found before libhdf5 goes there; None if it does not.
+    """The target of a name that leads into another file, without opening that; else None.
 
     Raises:
-        DataError: If it may not lead there, or leads to nothing or in a circle.
+        DataError: If `external` is False, or the link is broken or part of a cycle.
     """
     end = link_end(file, name)
     if end is None:
@@ -228,22 +232,22 @@ def _follow(file: h5py.File, name: str, path: str, external: bool) -> Link | Non
         return Link(find_beside(end.target, path, "HDF5_EXT_PREFIX"), end.inside)
     if end.kind == "external":
         raise DataError(
-            f"{where} is a link into another file, {end.target!r}, which a file from a stranger "
-            "could use to read any file. Open that file instead, or pass allow_external=True if "
-            "you trust this one."
+            f"{where} is a link into another file, {end.target!r}. Such links are not followed by "
+            "default, because an untrusted file could use them to read any file. Open that file "
+            "instead, or pass allow_external=True if you trust this one."
         )
     raise DataError(
-        f"{where} is a link that leads in a circle, or over more than {_MOST_LINKS} links, where "
-        "HDF5 stops. Repair the file."
+        f"{where} is a link that leads in a circle, or over more than {_MOST_LINKS} links, the "
+        "most that HDF5 follows. Repair the file."
     )
 
 
 class LinkEnd(NamedTuple):
-    """Where a name ends that leads to no object of its file.
+    """Why a name does not lead to an object of its file.
 
     Attributes:
         kind: "missing", "external" or "circle".
-        target: What is missing, or the other file.
+        target: The missing target of the link, or the path of the other file.
         inside: The name in the other file.
     """
 
@@ -253,10 +257,10 @@ class LinkEnd(NamedTuple):
 
 
 def link_end(file: h5py.File, name: str) -> LinkEnd | None:
-    """Follows the links on the way to `name`, within the file; None if they end at an object.
+    """Follows the links on the way to `name` within the file; None if they lead to an object.
 
     Raises:
-        DataError: If links lead on and on, or one is of a kind that h5py does not know.
+        DataError: If the way is too long, or a link is of a kind that h5py does not know.
     """
     parts = _parts(name)[::-1]  # the next one last
     group: h5py.Group = file  # where the next part is looked up
@@ -266,8 +270,8 @@ def link_end(file: h5py.File, name: str) -> LinkEnd | None:
         looked_up += 1
         if looked_up > MOST_GROUPS_DEEP:
             raise DataError(
-                f"{name[:100]!r} in {file.filename!r} leads over links through more than "
-                f"{MOST_GROUPS_DEEP} groups. Name what it leads to."
+                f"{name[:100]!r} in {file.filename!r} leads through more than "
+                f"{MOST_GROUPS_DEEP} groups and links. Give the name of its target instead."
             )
         part = parts.pop()
         link = _link_at(group, part)
@@ -298,27 +302,28 @@ def _link_at(group: h5py.Group, name: str) -> Any:
         return group.get(name, getlink=True)
     except TypeError as error:
         raise DataError(
-            f"{name!r} in {group.file.filename!r} is a link of a kind that a program defined for "
-            "itself, and h5py cannot follow. Name what it leads to."
+            f"{name!r} in {group.file.filename!r} is a link of a user-defined kind, which h5py "
+            "cannot follow. Give the name of its target instead."
         ) from error
 
 
 def find_beside(name: str, path: str, variable: str) -> str:
-    """Where libhdf5 finds a file that the one at `path` names.
+    """The path at which libhdf5 finds a file that the one at `path` refers to.
 
-    It looks in the current folder as well, but what is there is not known to belong together.
+    libhdf5 also searches the current folder; this function does not, because a file there may be
+    unrelated.
 
     Args:
-        name: The name, as it is in the file.
-        path: The file, from the root.
-        variable: The environment variable that may name another folder to look in first.
+        name: The name that is stored in the file.
+        path: The absolute path of the file that refers to it.
+        variable: The environment variable that may name a folder to search first.
     """
     folder = Path(path).parent
     prefix = os.environ.get(variable, "").replace("${ORIGIN}", str(folder))
     folders = [Path(prefix), folder] if prefix else [folder]
     places = [other / name for other in folders]
     if Path(name).is_absolute():
-        # Files that moved together are found by their last names.
+        # Files that were moved together are found by their base names.
         places = [Path(name), *(other / Path(name).name for other in folders)]
     return os.path.realpath(next((place for place in places if place.exists()), folder / name))
 

@@ -1,4 +1,4 @@
-"""Reads a file through h5py, for what is not read directly."""
+"""`Library`: reads a file through h5py, where direct reads are not possible."""
 
 import os
 from collections.abc import Sequence
@@ -29,12 +29,14 @@ from headrace.sources.identity import Identity, look_at
 from headrace.sources.open_files import Pool, next_use
 from headrace.spec import Indices
 
-# A caller inside a call into h5py already holds its lock, and waits for no other.
+# With h5py's own lock, a thread inside h5py never waits for a second lock.
 _pool = Pool(1 / 8, phil)
 
 
 class Library:
-    """Reads through h5py: opened once for each process, used by one thread at a time.
+    """Reads a file through h5py, which one thread at a time may do.
+
+    Each process opens the file for itself.
 
     Args:
         file: The file.
@@ -68,18 +70,18 @@ class Library:
         Args:
             name: The dataset.
             columns: What is read of it.
-            rows: Ascending, and close together: what lies between them is read as well.
+            rows: Ascending and close together: the rows between them are read as well.
             out: Arrays for each column.
-            doubt: What is known of them already, for the error.
+            doubt: Why direct reading failed, for the error message.
 
         Raises:
-            ReadError: With libhdf5's words, if it cannot read them.
+            ReadError: If libhdf5 cannot read them; includes its message.
         """
         try:
             with _pool.lock:
                 fill(self._open()[name], columns, rows, out)
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-            # A change explains more than what libhdf5 stumbled over.
+            # If the file has changed, that explains more than libhdf5's error.
             self._check_unchanged(name, rows)
             if isinstance(error, HeadraceError):
                 raise located(error, name, rows) from error
@@ -98,7 +100,7 @@ class Library:
 
     def _open(self) -> h5py.File:
         self.last_use = next_use()
-        # After a fork the parent's handle must not be used: libhdf5's state went along with it.
+        # A forked child must not use the parent's handle, whose state in libhdf5 it has copied.
         if self._handle is None or self._handle[0] != os.getpid():
             if self._with_plugins:
                 import_plugins()
@@ -109,21 +111,22 @@ class Library:
         return self._handle[1]
 
     def close(self) -> None:
-        """Closes the file, until the next read."""
+        """Closes the file; the next read opens it again."""
         with _pool.lock:
             if self._handle is not None and self._handle[0] == os.getpid():
-                # Damage in this file is not raised in code that only needs room for another one.
+                # The caller may only be making room for another file: damage in this one is
+                # not its error.
                 with suppress(FileFormatError), damage_explained(self._file.path):
                     self._handle[1].close()
             self._handle = None
 
     def check_same(self, opened: h5py.File) -> None:
-        """Makes sure that h5py opened the file that `File` describes.
+        """Checks that h5py opened the same file as `File`.
 
         Raises:
-            ChangedFileError: If it is another one.
+            ChangedFileError: If it is another file.
         """
-        # On Windows, libhdf5's descriptors are those of another C library.
+        # On Windows, libhdf5's descriptors belong to another C library.
         if opened.driver == "sec2" and os.name == "posix":
             descriptor = opened.id.get_vfd_handle()
             self._file.check_same(lambda: Identity.of(os.fstat(descriptor)))
@@ -148,14 +151,14 @@ def fill(
 def _fill_run(
     dataset: h5py.Dataset, columns: Sequence[DatasetField], first: int, count: int, out: Arrays
 ) -> None:
-    """All columns at once, so that what they share is decoded once."""
+    """Reads all columns in one call, so that each chunk is decoded once."""
     kind = dataset.id.get_type()
     memory = memory_dtype(kind, [column.members for column in columns])
     block = (count, *dataset.shape[1:])
     first_column = columns[0]
     in_place = len(columns) == 1 and not first_column.members and not first_column.swapped
     values = out[first_column.field.name] if in_place else empty(block, memory)
-    # Where sources of virtual data overlap, libhdf5 may forget to fill in what is between them.
+    # libhdf5 may leave gaps unwritten in virtual datasets whose sources overlap.
     if dataset.is_virtual or not fills(dataset.id.get_create_plist()):
         values.reshape(-1).view(np.uint8)[:] = 0
     space = dataset.id.get_space()
@@ -167,7 +170,7 @@ def _fill_run(
 
 
 def damaged(path: str, name: str, rows: Indices, words: str) -> ReadError:
-    """The error for rows that neither way can read."""
+    """The error for rows that neither the direct path nor libhdf5 can read."""
     return ReadError(
         f"Rows {int(rows[0])} to {int(rows[-1])} of {name!r} in {path!r} cannot be read; the file "
         f"is damaged there: {words}. "
@@ -176,7 +179,7 @@ def damaged(path: str, name: str, rows: Indices, words: str) -> ReadError:
 
 
 def located(error: HeadraceError, name: str, rows: npt.NDArray[np.int64]) -> HeadraceError:
-    """`error`, with the field and the rows that were asked for."""
+    """A copy of `error` whose message names the field and the rows of the read."""
     if isinstance(error, MissingFileError):
         return error
     low, high = int(rows.min()), int(rows.max())

@@ -9,63 +9,63 @@ from h5py import h5t
 from headrace.errors import DataError
 
 MOST_ROWS = 1 << 40
-"""Samples; the arithmetic of an epoch counts them in pieces, and half a gigabyte counts these."""
+"""Most samples in a data set. An epoch keeps 8 bytes per 16,384 of them: 0.5 GB here."""
 
 MOST_SAMPLE_BYTES = 1 << 40
-"""Bytes of one sample; no machine holds a batch of them."""
+"""Most bytes of one sample. No machine has memory for a batch of larger ones."""
 
 MOST_BESIDE = 1 << 16
-"""Chunks that one sample is cut into; libhdf5 takes 7 kB for each while it reads the sample."""
+"""Most chunks that hold parts of one sample. libhdf5 allocates 7 kB for each during a read."""
 
 MOST_CHUNKS = 1 << 26
-"""Chunks that are looked up: their index takes a minute to read, and 900 MB."""
+"""Most chunks in a dataset. The index of this many takes a minute to read, and 900 MB."""
 
 MOST_BLOCKS = 1 << 22
-"""Blocks of rows that an epoch mixes; where there are more, several make one."""
+"""Most blocks that the order of an epoch shuffles. Above it, adjacent blocks are merged."""
 
 MOST_COMPARED = 1 << 28
-"""Bytes of a value; and of a chunk or a sample that is read in both ways to compare them."""
+"""Most bytes of one value. Larger chunks and samples are not compared with h5py's result."""
 
 MOST_LEVELS = 32
-"""Types in types, virtual datasets in virtual datasets: libhdf5 calls itself for each level, and a
-thousand make it slow, ten thousand crash it."""
+"""Deepest nesting of types, and of virtual datasets. libhdf5 recurses once per level: a thousand
+levels make it slow, and ten thousand crash it."""
 
 MOST_MAPPINGS = 1 << 17
-"""Pieces of a virtual dataset; each takes a tenth of a millisecond to look at."""
+"""Most mappings of a virtual dataset. Checking one takes a tenth of a millisecond."""
 
 MOST_GROUPS_DEEP = 1000
-"""Groups in groups, and links to links."""
+"""Deepest nesting of groups, and most groups on the way to one name."""
 
 MOST_NAMES = 1_000_000
-"""Links in a file; listing what they lead to takes some seconds."""
+"""Most links of a file that are listed. Listing this many takes some seconds."""
 
 SUPERBLOCK_BYTES = 48
-"""What every file starts with, after its user block; no samples can be there."""
+"""Size of the smallest superblock, which follows the user block; it cannot hold samples."""
 
 _ENTRY_BYTES = 8
-"""An index spends at least this on each chunk, its address; without one, chunks lie in a row."""
+"""Fewest bytes of an index per chunk: its address. Without an index, chunks are contiguous."""
 
 
 def most_chunks_in(file_size: int, chunk_bytes: int) -> int:
-    """How many chunks of a dataset a file may have room for."""
+    """An upper bound of the chunks of a dataset, from the size of its file."""
     return min(MOST_CHUNKS, max(1 << 20, file_size // min(chunk_bytes, _ENTRY_BYTES)))
 
 
 def most_stored_bytes(chunk_bytes: int) -> int:
-    """The most bytes that filters make of a chunk: what they cannot compress grows by little."""
+    """The most bytes of a filtered chunk: filters make incompressible data only little larger."""
     return 2 * chunk_bytes + (1 << 20)
 
 
 def check_shape(shape: tuple[int, ...], itemsize: int, where: str) -> None:
-    """Makes sure that a shape can be one of samples.
+    """Checks that a dataset's shape is within the limits of a data set.
 
     Raises:
-        DataError: If there are too many, or one is too large.
+        DataError: If there are too many samples, or a value or sample is too large.
     """
     if shape[0] > MOST_ROWS:
         raise DataError(
             f"{where} declares {shape[0]} samples. Expected at most {MOST_ROWS}. The file is "
-            "damaged, or means to be a trap."
+            "damaged, or was made to exhaust memory. Copy it again, or use another file."
         )
     if itemsize > MOST_COMPARED:
         raise DataError(
@@ -81,10 +81,10 @@ def check_shape(shape: tuple[int, ...], itemsize: int, where: str) -> None:
 
 
 def check_chunks(dataset: h5py.Dataset, where: str) -> None:
-    """Makes sure that no sample is cut into too many chunks.
+    """Checks that a sample is not spread over too many chunks.
 
     Raises:
-        DataError: If one is.
+        DataError: If it is.
     """
     beside = math.prod(
         -(-n // c) for n, c in zip(dataset.shape[1:], dataset.chunks[1:], strict=True)
@@ -98,10 +98,10 @@ def check_chunks(dataset: h5py.Dataset, where: str) -> None:
 
 
 def check_type(stored: Any, where: str) -> None:
-    """Makes sure that a type of an h5py dataset does not hold types in types without end.
+    """Checks that an h5t type is nested at most `MOST_LEVELS` deep.
 
     Raises:
-        DataError: If it does.
+        DataError: If it is nested deeper.
     """
     level = [stored]
     for _ in range(MOST_LEVELS):
@@ -109,13 +109,13 @@ def check_type(stored: Any, where: str) -> None:
         if not level:
             return
     raise DataError(
-        f"{where} holds values of types in types, more than {MOST_LEVELS} deep. Write it again "
-        "in a plainer form."
+        f"{where} has a type that is nested more than {MOST_LEVELS} levels deep. Write it again "
+        "with a simpler type."
     )
 
 
 def _inside(stored: Any) -> list[Any]:
-    """The types that a type is made of."""
+    """The types of the members, or of the elements, of a type."""
     if isinstance(stored, h5t.TypeCompoundID):
         return [stored.get_member_type(i) for i in range(stored.get_nmembers())]
     if isinstance(stored, (h5t.TypeArrayID, h5t.TypeVlenID)):

@@ -1,4 +1,4 @@
-"""Attributes by which programs mark what the objects of their files are."""
+"""Attributes with which programs mark the role of the objects in their files."""
 
 import math
 import os
@@ -16,7 +16,7 @@ LABELS = (
     *("label", "labels", "class", "target", "y", "category"),
     *("class_id", "class_label", "class_name", "category_id", "label_id"),
 )
-"""Attributes in which people note the label of a sample."""
+"""Common names of attributes that hold the label of a sample."""
 
 VALUES = (
     *LABELS,
@@ -25,31 +25,31 @@ VALUES = (
     *("MATLAB_class", "MATLAB_empty", "MATLAB_sparse"),
     *("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned"),  # of netCDF
 )
-"""Marks whose values say something."""
+"""Marks whose values matter."""
 
 PRESENT = (
     *("keras_version", "model_config", "layer_names"),  # of Keras, and megabytes long
     "nwb_version",
 )
-"""Marks that say something by being there."""
+"""Marks whose presence alone matters; their values are not read."""
 
 _MOST_BYTES = 1 << 12
 
 _NOT_READ = (OSError, RuntimeError, TypeError, ValueError, KeyError, DataError)
-"""What h5py raises on an attribute that this libhdf5 cannot decode."""
+"""Exceptions that h5py raises on an attribute that libhdf5 cannot decode."""
 
 
 def read_marks(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
-    """The marks that an object has: text, numbers, or lists of them.
+    """The marks that an object has, by name: text, numbers, or lists of them.
 
-    None stands for a value that is large, of another type, or not looked at.
+    The value is None if it is large, of another type, or not read.
     """
     marks = {name: _value(item, name) for name in VALUES if _has(item, name)}
     return marks | {name: None for name in PRESENT if _has(item, name)}
 
 
 def _has(item: h5py.Group | h5py.Dataset, name: str) -> bool:
-    """Whether an object has an attribute; not where libhdf5 cannot list them."""
+    """Whether an object has an attribute; False if libhdf5 cannot tell."""
     try:
         return bool(h5a.exists(item.id, name.encode()))
     except _NOT_READ:
@@ -74,7 +74,7 @@ def _value(item: h5py.Group | h5py.Dataset, name: str) -> Any:
 
 
 def axes_reversed(path: str | os.PathLike[str], name: str) -> bool:
-    """Whether MATLAB wrote a dataset of several axes, which it stores in reverse."""
+    """Whether MATLAB wrote a dataset of several axes, whose order it reverses."""
     text = path_of(path)
     with reading(text) as file, damage_explained(f"{name!r} in {text!r}"):
         found = file[name]
@@ -82,7 +82,7 @@ def axes_reversed(path: str | os.PathLike[str], name: str) -> bool:
 
 
 def first_values(path: str | os.PathLike[str], name: str, most: int = 1) -> list[Any]:
-    """The first values of a dataset as Python has them: numbers, text, or arrays of any length.
+    """The first values of a dataset as Python objects: numbers, text, or variable-length arrays.
 
     Args:
         path: The file.

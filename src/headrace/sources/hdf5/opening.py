@@ -1,4 +1,4 @@
-"""Opens HDF5 files, and explains why one cannot be opened."""
+"""Opens HDF5 files, and turns failures into errors that explain them."""
 
 import errno
 import os
@@ -28,37 +28,36 @@ _SUFFIXES = (".h5", ".hdf5", ".he5", ".nc")
 
 DAMAGE = (
     *(OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError),
-    AssertionError,  # h5py, of a filter with more parameters than it makes room for
+    AssertionError,  # raised by h5py for a filter with too many parameters
 )
-"""What h5py raises on damaged metadata; `refusal` tells the system's errors from it."""
+"""Exceptions that h5py raises on damaged metadata; `refusal` separates the system's errors."""
 
 _NO_LOCK = re.compile(r"unable to lock file, errno = (\d+)")
 _HELD_BY_OTHERS = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES)
-"""Any other errno says that the file system knows no locks."""
+"""Errnos of a lock that another handle holds; others mean that the file system has no locks."""
 
 _ERRNO = re.compile(r"\berrno = (\d+)")
 _OF_DAMAGE = (0, errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
-"""With these the system refuses places in a file that no file has."""
+"""Errnos of reads at impossible offsets, which come from damaged metadata."""
 
 _LATER_VERSION = re.compile(
     r"\b(bad|wrong|unknown|incorrect|invalid) [^()]*\bversion\b|unknown message with 'fail", re.I
 )
-"""What libhdf5 says of a file of a later format: it knows it by version numbers above its own."""
+"""Matches libhdf5's messages about a version number that it does not know."""
 
 
 def path_of(path: Any) -> str:
-    """The path as text, from the root and without links.
+    """The absolute path, as text, with symbolic links resolved.
 
-    Another process, and a later read, may run in another folder, and a link may
-    lead elsewhere by then.
+    Worker processes and later reads may run in another current folder, and links may change.
 
     Raises:
-        OptionError: If it is none.
+        OptionError: If `path` is not a path.
     """
     if isinstance(path, (h5py.File, h5py.Group, h5py.Dataset)):
         raise OptionError(
-            f"Expected the path of an HDF5 file. Received an open {path!r}. Give its path, "
-            "file.filename, and close it: Headrace opens the file in each process by itself."
+            f"Expected the path of an HDF5 file. Received an open {path!r}. Pass its path, "
+            "file.filename, and close it: Headrace opens the file itself, in each process."
         )
     try:
         text = os.fsdecode(path)
@@ -70,7 +69,7 @@ def path_of(path: Any) -> str:
 
 
 def _words(error: BaseException) -> str:
-    """What an error says; a KeyError would put it into quotes."""
+    """The message of an error; `str` of a KeyError would add quotes."""
     return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
@@ -81,7 +80,7 @@ def open_file(path: str) -> h5py.File:
         MissingFileError: If there is no file.
         NoPermissionError: If it may not be read.
         LockedFileError: If it is open for writing.
-        FileFormatError: If it is no HDF5 file, or a damaged one.
+        FileFormatError: If it is not an HDF5 file, or is damaged.
     """
     size = _check_content(path)
     try:
@@ -89,7 +88,7 @@ def open_file(path: str) -> h5py.File:
     except OSError as error:
         raise _explain(path, size, error) from error
     if file.id.get_intent() & h5f.ACC_RDWR:
-        # libhdf5 hands out the writer's own view, which may be ahead of the disk.
+        # libhdf5 returned the writer's handle, whose data may not be on disk yet.
         file.close()
         raise LockedFileError(
             f"{path!r} is open for writing in this process. Close it first; "
@@ -100,11 +99,11 @@ def open_file(path: str) -> h5py.File:
 
 @contextmanager
 def reading(path: str) -> Iterator[h5py.File]:
-    """Has `path` open for a while.
+    """A context in which the file at `path` is open for reading.
 
     Raises:
         MissingFileError, NoPermissionError, LockedFileError: As `open_file`.
-        FileFormatError: As `open_file`, or if libhdf5 cannot close the file for damage in it.
+        FileFormatError: As `open_file`, or if libhdf5 cannot close the file because of damage.
     """
     file = open_file(path)
     try:
@@ -116,7 +115,7 @@ def reading(path: str) -> Iterator[h5py.File]:
 
 @contextmanager
 def damage_explained(what: str) -> Iterator[None]:
-    """Turns what h5py raises on damaged metadata into a FileFormatError that says where."""
+    """Turns h5py's exceptions on damaged metadata into a FileFormatError that names `what`."""
     try:
         yield
     except DAMAGE as error:
@@ -128,15 +127,15 @@ def damage_explained(what: str) -> Iterator[None]:
         raise FileFormatError(
             f"{what} {_later_version()}. libhdf5 says: {words}"
             if _LATER_VERSION.search(words)
-            else f"{what} is damaged: what the file says about its contents cannot be read. "
+            else f"{what} is damaged: its metadata cannot be read. "
             f"Copy or download it again, or repair it. libhdf5 says: {words}"
         ) from error
 
 
 def refusal(error: BaseException) -> OSError | None:
-    """What the system refused, if that is what h5py's error tells of; None if it is damage.
+    """The system's error behind an exception of h5py; None if the file is damaged instead.
 
-    h5py raises errors of many kinds, and libhdf5's words tell of the system's.
+    h5py raises exceptions of many types; the errno is often only in libhdf5's message.
     """
     if isinstance(error, HeadraceError):
         return None
@@ -146,17 +145,17 @@ def refusal(error: BaseException) -> OSError | None:
 
 
 def _later_version() -> str:
-    """What to do about a file that may be newer than libhdf5, as a predicate."""
+    """The predicate of a message about a file that may be newer than libhdf5."""
     return (
         f"is of a later version of the HDF5 format than HDF5 {h5py.version.hdf5_version} knows, "
-        f"which h5py {h5py.version.version} brings, or is damaged. Update h5py, or have the file "
-        "written again where it can be read (h5repack --high=v110); if it is no newer than that, "
+        f"which h5py {h5py.version.version} includes, or is damaged. Update h5py, or "
+        "convert the file with a newer HDF5 (h5repack --high=v110). If the file is not that new, "
         "copy it again"
     )
 
 
 def _check_content(path: str) -> int:
-    """Makes sure that there is an HDF5 file to open; returns its size."""
+    """Checks that the path leads to an HDF5 file; returns its size."""
     try:
         status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
@@ -172,7 +171,7 @@ def _check_content(path: str) -> int:
         raise opening_error(path, error) from None
     if found is None:
         raise FileFormatError(
-            f"{path!r} is no HDF5 file: it looks like {looks_like(start)}. "
+            f"{path!r} is not an HDF5 file: it looks like {looks_like(start)}. "
             "Expected a file that h5py can open."
         )
     return status.st_size
@@ -195,12 +194,12 @@ def _inside(path: str) -> str:
 
 
 def _open_with_some_lock(path: str) -> h5py.File:
-    """Opens `path` with the locking that the file system and other handles on it allow."""
+    """Opens `path` with the locking that its file system and its open handles allow."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
         if "flag values don't match" in str(error):
-            # This process has it open already, with another locking= than the default.
+            # This process has it open already with a locking= that differs from the default.
             return _open_like_the_others(path)
         number = _why_no_lock(error)
         if number is None or number in _HELD_BY_OTHERS:
@@ -226,8 +225,8 @@ def _explain(path: str, size: int, error: OSError) -> Exception:
     number = _why_no_lock(error)
     if number is not None and number not in _HELD_BY_OTHERS:
         return LockedFileError(
-            f"{path!r} cannot be locked ({os.strerror(number)}), and HDF5_USE_FILE_LOCKING="
-            f"{os.environ.get('HDF5_USE_FILE_LOCKING')} insists on it. Set it to FALSE if "
+            f"{path!r} cannot be locked ({os.strerror(number)}), but HDF5_USE_FILE_LOCKING="
+            f"{os.environ.get('HDF5_USE_FILE_LOCKING')} requires a lock. Set it to FALSE if "
             "nothing writes to the file."
         )
     if number is not None:
@@ -242,8 +241,8 @@ def _explain(path: str, size: int, error: OSError) -> Exception:
         )
     if _is_one_of_a_set(path):
         return FileFormatError(
-            f"{path!r} is one file of a set that HDF5's drivers for families of files or for "
-            "several files wrote together. Join the set first: with h5repart, or h5repack."
+            f"{path!r} is one of several files that HDF5's family or multi driver wrote together. "
+            "Join them first: with h5repart, or h5repack."
         )
     if "truncated" in text:
         return FileFormatError(
@@ -255,6 +254,6 @@ def _explain(path: str, size: int, error: OSError) -> Exception:
     if _LATER_VERSION.search(text):
         return FileFormatError(f"{path!r} {_later_version()}. libhdf5 says: {text}")
     return FileFormatError(
-        f"{path!r} starts like an HDF5 file but cannot be opened; it is damaged, or was not closed "
-        f"by the program that wrote it. libhdf5 says: {text}"
+        f"{path!r} starts like an HDF5 file but cannot be opened; it is damaged, or the program "
+        f"that wrote it did not close it. libhdf5 says: {text}"
     )

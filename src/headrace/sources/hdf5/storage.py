@@ -24,19 +24,20 @@ class Storage:
     """How a dataset is stored.
 
     Attributes:
-        shape: Samples first; None for a dataset without data.
-        dtype: NumPy's name for the type, or words where it has none.
-        members: For compound values, the names and types of their parts.
-        layout: "contiguous", "chunks", "compact" (inside the description), "virtual" (rows of other
+        shape: Shape, samples first; None for a dataset without data.
+        dtype: NumPy's name of the type, or a description if NumPy has no such type.
+        members: For compound types, the names and types of their members.
+        layout: "contiguous", "chunks", "compact" (in the object header), "virtual" (rows of other
             datasets) or "external" (in other files that are not HDF5).
         chunk_shape: Shape of one chunk.
-        chunk_bytes: Bytes of one chunk once it is decoded.
-        filters: What was done to each chunk, in that order.
-        chunks: How many chunks the shape takes.
-        written: How many of them there are, the others being read as the fill value; None where
-            they were not counted.
-        stored_bytes: Bytes in the file; None where the values lie elsewhere in it.
-        decoded_bytes: Bytes in memory; likewise.
+        chunk_bytes: Bytes of one decoded chunk.
+        filters: Names of the filters, in the order in which the writer applied them.
+        chunks: How many chunks cover the shape.
+        written: How many chunks are in the file; the others read as the fill value. None if they
+            were not counted.
+        stored_bytes: Bytes in the file; None if the values have variable length, or chunks were
+            not counted.
+        decoded_bytes: Bytes in memory; None if the values have variable length.
     """
 
     shape: tuple[int, ...] | None
@@ -53,7 +54,7 @@ class Storage:
 
     @property
     def kind(self) -> str:
-        """NumPy's letter for its kind of values; "O" where they are no plain ones of NumPy's."""
+        """The `kind` of its NumPy dtype; "O" if it has no plain NumPy dtype."""
         try:
             return np.dtype(self.dtype).kind
         except (TypeError, ValueError):
@@ -61,22 +62,22 @@ class Storage:
 
     @property
     def is_number(self) -> bool:
-        """Whether it holds plain numbers, as NumPy names them."""
+        """Whether it holds booleans, integers or floats."""
         return self.kind in "biuf"
 
     @property
     def length(self) -> int:
-        """Rows; 0 where there are none."""
+        """Number of rows; 0 for a scalar or a dataset without data."""
         return self.shape[0] if self.shape else 0
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a decoded row; 0 where that is not known."""
+        """Bytes of a decoded row; 0 if that is unknown."""
         return (self.decoded_bytes or 0) // max(1, self.length)
 
     @property
     def mostly_written(self) -> bool:
-        """Whether most of it is there, so that how it is read matters."""
+        """Whether more than half of its chunks are in the file, so that its read path matters."""
         if self.chunk_shape:
             return (self.written or 0) * 2 > self.chunks
         return self.layout == "virtual" or bool(self.stored_bytes)
@@ -94,7 +95,7 @@ class Storage:
         """Bytes stored for each byte decoded, over the chunks that were written."""
         decoded = self.decoded_bytes
         if self.chunk_shape and decoded is not None:
-            # Chunks may reach beyond the data.
+            # Chunks at the edge may extend beyond the data.
             decoded = min(decoded, (self.written or 0) * self.chunk_bytes)
         if not decoded or self.stored_bytes is None:
             return None
@@ -102,17 +103,17 @@ class Storage:
 
 
 class Counted(NamedTuple):
-    """The chunks that a dataset has in its file."""
+    """Number and total size of the chunks that are in the file."""
 
     number: int
     stored_bytes: int
 
 
 def count_chunks(dataset: h5py.Dataset) -> Counted:
-    """The chunks that a dataset has in its file, as its index says.
+    """Counts the chunks of a dataset that are in the file, with its chunk index.
 
     Raises:
-        FileFormatError: If it names more than the file has room for.
+        FileFormatError: If the index lists more chunks than the file can hold.
     """
     if dataset.chunks is None:
         return Counted(0, 0)
@@ -132,8 +133,8 @@ def describe(dataset: h5py.Dataset, chunks: Chunks | Counted | None = None) -> S
 
     Args:
         dataset: The dataset.
-        chunks: Its chunks, or how many there are. The number that libhdf5 would give takes
-            forever where an index names the same chunks again and again.
+        chunks: Its chunk index, or their count. libhdf5's own count is not used, because it does
+            not end in practice if a damaged index repeats the same chunks.
     """
     plist = dataset.id.get_create_plist()
     layout = _LAYOUTS.get(plist.get_layout(), "unknown")
@@ -167,7 +168,7 @@ def describe(dataset: h5py.Dataset, chunks: Chunks | Counted | None = None) -> S
 
 
 def _type_of(dataset: h5py.Dataset) -> tuple[str, dict[str, str], bool]:
-    """A type in words, its members, and whether all its values have the same size."""
+    """The name of the type, its members, and whether all its values have the same size."""
     try:
         dtype = dataset.dtype
     except (TypeError, ValueError, KeyError):  # NumPy has none

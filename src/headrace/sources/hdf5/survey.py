@@ -29,22 +29,22 @@ from headrace.sources.hdf5.readers.probing import DAMAGED
 from headrace.sources.hdf5.storage import Storage, count_chunks, describe
 
 MOST_OBJECTS = 200
-"""Groups, datasets and links that are looked at unless more are asked for: what a person reads."""
+"""Default of the groups, datasets and links that are inspected: as many as a user may read."""
 
 MOST_IN_A_GROUP = 50
-"""Those of one group, so that one of a million does not hide the others."""
+"""Limit per group, so that a group of a million objects does not use up the limit."""
 
 MOST_LEVELS = 16
-"""The most levels of groups that are searched; files made by hand have fewer."""
+"""Most levels of groups that are searched; ordinary files have fewer."""
 
 MOST_CHUNKS = 4_000_000
-"""After so many chunks (seconds of reading indexes), how further datasets are read stays open."""
+"""Once this many chunks were counted (which takes seconds), further datasets are not opened."""
 
 _FIRST_PART = re.compile(r"\. |; |, which ")
-"""Where the first part of an error's sentence ends."""
+"""Matches the end of the first clause of an error message."""
 
 _MOST_SORTED = 100_000
-"""Links of a group that are put in the order of their names; a million would take seconds."""
+"""Groups with more links are listed in file order; sorting a million names takes seconds."""
 
 _ENDS = {
     "missing": ", which is not there",
@@ -60,15 +60,15 @@ class Found:
     """A group, a dataset, a named type or a link.
 
     Attributes:
-        name: From the root, as `from_hdf5` takes it; "" for the root.
+        name: Full name, as for `from_hdf5`; "" for the root.
         kind: "group", "dataset", "type", "link", or "unknown" where the file is damaged.
-        note: Where a link leads, which object this is once more, or why it was not tried.
+        note: The target of a link, another name of the same object, or why it was not opened.
         attributes: Some of its attributes, as text.
-        marks: Those by which programs note what it is.
+        marks: Attributes with which programs mark its role; see `read_marks`.
         inside: For a group, how many objects it holds.
-        children: Those of them that were looked at.
+        children: For a group, the objects that were inspected.
         storage: For a dataset, how it is stored.
-        source: For a dataset that can be read, what reads it.
+        source: For a dataset that can be read, its source.
         error: Why it cannot be used.
     """
 
@@ -84,12 +84,12 @@ class Found:
     error: HeadraceError | None = None
 
     def said(self, path: str) -> str:
-        """Why it cannot be used, and what to do about it: the error without its subject."""
+        """The message of its error, without the leading name of dataset and file."""
         where = f"{self.name!r} in {path!r}"
         return str(self.error or "").removeprefix(f"{where} ").replace(f" of {where}", "")
 
     def problem(self, path: str) -> str:
-        """Why it cannot be used, in a few words: how the error begins."""
+        """The first clause of its error's message."""
         return _FIRST_PART.split(self.said(path))[0].rstrip(".")
 
     @property
@@ -99,25 +99,25 @@ class Found:
 
     @property
     def leaf(self) -> str:
-        """Its name in that group."""
+        """Its name in its group."""
         return self.name.rpartition("/")[2]
 
     @property
     def damaged(self) -> bool:
-        """Whether the file is damaged here, and not merely of a kind that cannot be used."""
+        """Whether the error is damage in the file, and not merely an unsupported feature."""
         return isinstance(self.error, (FileFormatError, ReadError))
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found in a file.
+    """The objects that were found in a file.
 
     Attributes:
-        path: The file, from the root.
-        size: Its bytes.
-        root: The root group, and below it all that was looked at.
-        complete: Whether everything was looked at.
-        hidden: Names of datasets that are no fields of samples by themselves.
+        path: The absolute path of the file.
+        size: Its size in bytes.
+        root: The root group, with all inspected objects below it.
+        complete: Whether all objects were inspected.
+        hidden: Names of datasets that are not fields of samples by themselves.
     """
 
     path: str
@@ -127,11 +127,11 @@ class Survey:
     hidden: frozenset[str] = frozenset()
 
     def without(self, names: Iterable[str]) -> "Survey":
-        """The same, with these datasets hidden as well."""
+        """A copy in which these datasets are hidden as well."""
         return replace(self, hidden=self.hidden | frozenset(names))
 
     def everything(self) -> list[Found]:
-        """All that was looked at below the root, each group before what it holds."""
+        """All inspected objects below the root, each group before its children."""
         found: list[Found] = []
         waiting = list(reversed(self.root.children))
         while waiting:
@@ -141,7 +141,7 @@ class Survey:
         return found
 
     def datasets(self) -> list[Found]:
-        """The datasets among them that are not hidden."""
+        """The inspected datasets that are not hidden."""
         return [
             item
             for item in self.everything()
@@ -149,19 +149,19 @@ class Survey:
         ]
 
     def groups(self) -> list[Found]:
-        """The root, and the groups among them."""
+        """The root and all other inspected groups."""
         return [self.root, *(item for item in self.everything() if item.kind == "group")]
 
 
 def survey(path: str | os.PathLike[str], most: int = MOST_OBJECTS) -> Survey:
-    """Looks at a file: at what is near the root first, and at `most` objects in all.
+    """Inspects at most `most` objects of a file, level by level from the root.
 
-    Links are not followed, except to see whether they lead anywhere, and never into
-    other files. Of the data, the first chunk of each dataset is read, as when it is opened.
+    Links are only checked for a valid target, and never followed into other files. The first chunk
+    of each dataset is read, as it is when a data set is opened.
 
     Raises:
         MissingFileError, NoPermissionError, LockedFileError, FileFormatError: If the file
-            cannot be opened. What is damaged inside is part of the result.
+            cannot be opened. Damage to objects inside it is part of the result instead.
     """
     text = path_of(path)
     with reading(text) as file:
@@ -185,7 +185,7 @@ class _Looking:
         self._seen: dict[Any, str] = {_place(self._root): "/"}
 
     def all(self) -> tuple[Found, bool]:
-        """Everything from the root on, and whether that is all there is."""
+        """The root with all that was inspected, and whether that is complete."""
         root = Found("", "group")
         waiting = deque([(root, self._root, 0)])
         while waiting:
@@ -203,7 +203,7 @@ class _Looking:
     def _look_into(
         self, group: Found, opened: h5g.GroupID, level: int
     ) -> list[tuple[Found, h5g.GroupID | None]]:
-        """What a group holds, each with the group to look into next, if it is one."""
+        """The children of a group, each with its handle if it is a group to inspect next."""
         group.inside = opened.get_num_objs()
         group.attributes = read_attributes(h5py.Group(opened))
         group.marks = read_marks(h5py.Group(opened))
@@ -217,7 +217,7 @@ class _Looking:
     def _look_at(
         self, group: h5g.GroupID, raw: bytes, above: str
     ) -> tuple[Found, h5g.GroupID | None]:
-        """One link of a group."""
+        """Inspects one link of a group."""
         name = f"{above}/" * bool(above) + raw.decode("utf-8", "backslashreplace")
         found = Found(name, "unknown")
         try:
@@ -226,7 +226,7 @@ class _Looking:
                 if found.note:
                     found.kind = "link"
                     return found, None
-                # Not with h5o.get_info: it fails where the index of chunks is damaged.
+                # h5o.get_info would fail if the chunk index is damaged.
                 found.kind = _KINDS.get(h5g.get_objinfo(group, raw).type, "unknown")
                 return found, self._open(found, group, raw)
         except ChangedFileError:
@@ -236,7 +236,7 @@ class _Looking:
         return found, None
 
     def _link(self, group: h5g.GroupID, raw: bytes, name: str) -> str:
-        """Where a link leads that does not lead to an object of this file directly; else ""."""
+        """Describes the target of a soft, external or user-defined link; "" for a hard link."""
         kind = group.links.get_info(raw).type
         if kind == h5l.TYPE_HARD:
             return ""
@@ -250,7 +250,7 @@ class _Looking:
         return f"link to {target!r}" + (_ENDS[end.kind] if end else "")
 
     def _open(self, found: Found, group: h5g.GroupID, raw: bytes) -> h5g.GroupID | None:
-        """Fills in what an object is; returns a group to look into."""
+        """Fills in `found` from an object; returns its handle if it is a group to inspect."""
         opened = h5o.open(group, raw)
         place = _place(opened)
         if place in self._seen:
@@ -297,14 +297,14 @@ def _first_names(group: h5g.GroupID, inside: int, most: int) -> list[bytes]:
         return True if len(names) >= most else None
 
     if most > 0 and inside:
-        # Any order but the file's own needs a table of all links first.
+        # For any order but the native one, libhdf5 builds a table of all links first.
         by_name = inside <= _MOST_SORTED
         group.links.iterate(note, order=h5.ITER_INC if by_name else h5.ITER_NATIVE)
     return sorted(names)
 
 
 def _place(opened: Any) -> tuple[Any, Any]:
-    """What two objects have in common that are one, by hard links."""
+    """A key that is equal for hard links to the same object."""
     info = h5g.get_objinfo(opened)
     return info.fileno, info.objno
 

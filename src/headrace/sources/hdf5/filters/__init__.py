@@ -1,1 +1,1 @@
-"""The filters of HDF5 datasets: their names, and how each is undone outside libhdf5."""
+"""The filters of HDF5 datasets: names, and decoders outside libhdf5."""

@@ -9,19 +9,19 @@ import imagecodecs
 from headrace.sources.hdf5.filters.common import Bytes, DamagedChunkError, scratch
 
 _codecs: Any = imagecodecs
-"""Its functions take arrays, which their type hints leave out."""
+"""Typed as `Any`: the functions accept arrays, but their type hints do not say so."""
 
 _GROUP = 8
-"""Elements whose bits are shuffled together; what is left over is stored as it is."""
+"""Elements whose bits are shuffled together; leftover elements are stored unchanged."""
 _LARGEST_ITEM = 1 << 16
 
 _HEADER = struct.Struct(">QI")
-"""In front of compressed blocks, and of the filter lz4: bytes of all, and bytes in a block."""
+"""The header of compressed chunks, as of the filter lz4: decoded bytes, and bytes per block."""
 _LENGTH = struct.Struct(">I")
 
 
 def knows(item: int) -> bool:
-    """Whether imagecodecs takes elements of `item` bytes; before 2026, 1, 2, 4 and 8 alone."""
+    """Whether imagecodecs supports elements of `item` bytes; before 2026 only 1, 2, 4 and 8."""
     if item > _LARGEST_ITEM:
         return False
     try:
@@ -32,11 +32,11 @@ def knows(item: int) -> bool:
 
 
 class Bits:
-    """Bits in blocks, as they are.
+    """Decodes shuffled bits without compression.
 
     Args:
         item: Bytes of an element.
-        block: Elements in a block; 0 for what the filter takes by itself.
+        block: Elements in a block; 0 for the filter's default.
     """
 
     def __init__(self, item: int, block: int) -> None:
@@ -48,11 +48,11 @@ class Bits:
 
 
 class PackedBits:
-    """Bits in blocks, each of them compressed.
+    """Decodes shuffled bits in compressed blocks.
 
     Args:
         item: Bytes of an element.
-        compressor: One of `COMPRESSORS`.
+        compressor: A key of `COMPRESSORS`.
     """
 
     def __init__(self, item: int, compressor: int) -> None:
@@ -67,7 +67,7 @@ class PackedBits:
         if size > out.size or data.size < _HEADER.size + loose:
             raise DamagedChunkError(f"holds {size} bytes instead of {out.size}")
         whole = data.size - loose
-        # Longer than it need be, for the sake of `_unpack_lz4`.
+        # `_unpack_lz4` needs a buffer larger than the decoded data.
         shuffled = scratch("bitshuffled", size + data.size)
         count = -(-(size - loose) // block_bytes) if block_bytes else 0
         filled = self._unpack(data[:whole], count, shuffled)
@@ -78,7 +78,7 @@ class PackedBits:
 
 
 def _blocks(packed: Bytes, count: int) -> Iterator[tuple[int, int]]:
-    """Where the `count` blocks of a compressed chunk are, each of which follows its length."""
+    """The bounds of the `count` blocks of a compressed chunk; each block follows its length."""
     view = packed.data
     at = _HEADER.size
     for _ in range(count):
@@ -96,10 +96,11 @@ def _blocks(packed: Bytes, count: int) -> Iterator[tuple[int, int]]:
 
 
 def _unpack_lz4(packed: Bytes, count: int, out: Bytes) -> int:
-    """Decodes all blocks by one call, and returns how many bytes they hold.
+    """Decodes all blocks with one call, and returns how many bytes they hold.
 
-    The filter lz4 stores its blocks in the same way, but takes one that is as long as the room for
-    it as uncompressed. With a single length for all of them, and much room, none is.
+    The decoder of the filter lz4 reads the same format, but takes a block as uncompressed if its
+    stored length equals the block length. The header is replaced by one whose block length is
+    larger than any stored block, so that this never happens.
     """
     for _ in _blocks(packed, count):
         pass
@@ -112,7 +113,7 @@ def _unpack_lz4(packed: Bytes, count: int, out: Bytes) -> int:
 
 
 def _unpack_zstd(packed: Bytes, count: int, out: Bytes) -> int:
-    """The same for frames of Zstandard, which the decoder takes one behind the other."""
+    """Decodes all blocks, which are Zstandard frames, as one concatenated stream."""
     joined = scratch("packed", packed.size)
     end = 0
     for start, stop in _blocks(packed, count):
@@ -127,7 +128,7 @@ def _unshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes:
         raise DamagedChunkError(
             f"holds {data.size} bytes in blocks of {block_bytes}, for elements of {item}"
         )
-    # As an array, the data would need the shape of `out`.
+    # If the data were passed as an array, the decoder would require the shape of `out`.
     decoded: Bytes = _codecs.bitshuffle_decode(
         data.data, itemsize=item, blocksize=block_bytes // item, out=out
     )
@@ -135,4 +136,4 @@ def _unshuffle(data: Bytes, item: int, block_bytes: int, out: Bytes) -> Bytes:
 
 
 COMPRESSORS = {2: _unpack_lz4, 3: _unpack_zstd}
-"""By the number that the filter's parameters have for each."""
+"""Decoders of compressed blocks, by the compressor's number in the filter's parameters."""

@@ -1,8 +1,8 @@
 """Decodes the filter blosc2, including values stored in blocks.
 
-README_CFRAME_FORMAT, README_CHUNK_FORMAT and README_B2ND_METALAYER of C-Blosc2 describe what is
-read here. The filter writes frames of a single chunk. Data of two axes or more get the metalayer
-"b2nd": their values lie block by block. All else that the format knows is left to the filter.
+README_CFRAME_FORMAT, README_CHUNK_FORMAT and README_B2ND_METALAYER of C-Blosc2 describe the format.
+The filter writes frames of a single chunk. Data of two axes or more have the metalayer "b2nd":
+their values are stored block by block. Frames of any other form are left to libhdf5's plugin.
 """
 
 import itertools
@@ -26,7 +26,7 @@ _CONTIGUOUS = 0
 _SIZES = slice(16, 47)
 """The part of a frame's header that differs from chunk to chunk."""
 _METALAYERS = 87
-"""Where they begin in the header."""
+"""The offset of the metalayers in the header."""
 
 _CHUNK = struct.Struct("<BxBxIxxxxI6sBx6xBB")
 _NEWEST = 5
@@ -36,21 +36,21 @@ _CODECS = {0, 1, 3, 4}
 _FILTERS = {0, 1, 2, 4}
 """None, shuffle, bitshuffle, shorter mantissa."""
 _SPECIAL = {0x00, 0x10, 0x20, 0x30}
-"""Flags of chunks with all values, and of such that are all zeros, NaN or one value."""
+"""Flags of ordinary chunks, and of chunks of only zeros, only NaN or one repeated value."""
 
 _INDEX = struct.Struct("<2xBxI4xI16xQ")
 _STORED = 0x02
 _FIRST = 0
 _ZEROS = 0x81 << 56
-"""Offsets of the chunk: at the front, or nowhere because it is all zeros."""
+"""Offsets of the chunk: 0, or a marker for a chunk of zeros that is not stored."""
 
 _MOST_TIMES, _MOST_BYTES = 4, 1 << 16
-"""How much longer blocks may make a chunk; libhdf5 has to read what is longer."""
+"""Most bytes of a chunk with the padding of its blocks; larger ones are left to libhdf5."""
 
 
 @dataclass(frozen=True)
 class _Blocks:
-    """How values lie in a chunk: in blocks of this shape, padded at the far edges.
+    """The layout of a chunk whose values are stored block by block, padded at the far edges.
 
     Attributes:
         chunk: Shape of a chunk.
@@ -74,18 +74,18 @@ class _Blocks:
 
     @cached_property
     def padded_size(self) -> int:
-        """Bytes of all blocks of a chunk."""
+        """Bytes of all blocks of a chunk, including padding."""
         return math.prod(self.grid) * math.prod(self.block) * self.item
 
     @cached_property
     def in_order(self) -> bool:
-        """Whether the values lie as if there were no blocks."""
+        """Whether the order of the values is the same as without blocks."""
         last = max((k for k, n in enumerate(self.grid) if n > 1), default=0)
         return self.padded_size == self.size and math.prod(self.block[:last]) == 1
 
     @cached_property
     def _moves(self) -> list[tuple[Any, Any, tuple[int, ...]]]:
-        """Where whole and cut blocks are, where they go, and the shape of that with its blocks."""
+        """Source slices, target slices and split target shape for whole and for cut blocks."""
         axes = []
         for c, b in zip(self.chunk, self.block, strict=True):
             whole, rest = divmod(c, b)
@@ -101,7 +101,7 @@ class _Blocks:
         return moves
 
     def put_in_order(self, blocks: Bytes, out: Bytes) -> None:
-        """Copies the values of all blocks to where they belong."""
+        """Copies the values of `blocks` to `out` in the order of the chunk's axes."""
         dtype = f"u{self.item}" if self.item in (1, 2, 4, 8) else f"V{self.item}"
         source = blocks.view(dtype).reshape(self.grid + self.block)
         target = out.view(dtype).reshape(self.chunk)
@@ -112,7 +112,7 @@ class _Blocks:
 
 
 class Blosc2Frames:
-    """Decodes the chunks of one dataset, whose frames are nearly alike; safe in any thread."""
+    """Decodes the chunks of one dataset; caches the layout of blocks; safe in any thread."""
 
     def __init__(self) -> None:
         self._last: tuple[bytes, _Blocks | None] = (b"", None)
@@ -122,13 +122,13 @@ class Blosc2Frames:
 
         Raises:
             ChunkError: If it has a form that the filter does not write.
-            DamagedChunkError: If it holds more than `out`, or contradicts itself.
+            DamagedChunkError: If it holds more bytes than `out`, or is inconsistent.
         """
         if data.size < _METALAYERS + _INDEX.size:
             raise DamagedChunkError(f"holds {data.size} bytes, less than a frame of blosc2")
         magic, header, length, flags, kind, size, stored, item = _FRAME.unpack_from(data.data)
         if magic != _MAGIC or flags != _REGULAR or kind != _CONTIGUOUS:
-            raise ChunkError("is no frame of blosc2 of the usual form")
+            raise ChunkError("is not a blosc2 frame of the usual form")
         end = header + stored
         if not (_METALAYERS < header <= end <= length - _INDEX.size <= data.size - _INDEX.size):
             raise DamagedChunkError(f"has {data.size} bytes, and its frame says {length}")
@@ -166,7 +166,7 @@ class Blosc2Frames:
 
 
 def _blocks_in(header: bytes, item: int) -> _Blocks | None:
-    """What the metalayers in a header say of blocks; None if there are none."""
+    """The layout of blocks in the metalayers of a header; None if there are none."""
     try:
         (count,) = struct.unpack_from(">4xxH", header, _METALAYERS)
         if not count:
@@ -175,7 +175,7 @@ def _blocks_in(header: bytes, item: int) -> _Blocks | None:
         kind, parts, version, axes = struct.unpack_from(">B4xBBB", header, at)
         if (count, name, kind, version) != (1, b"\xa4b2nd\xd2", 0xC6, 0) or parts < 0x95:
             raise ChunkError("is a frame of blosc2 with other metalayers than b2nd")
-        # Each shape is an array of msgpack, of numbers with a byte for their type.
+        # Each shape is a msgpack array, in which a type byte precedes each number.
         form = f">x{'xq' * axes}x{'xi' * axes}x{'xi' * axes}"
         numbers = struct.unpack_from(form, header, at + 8)
     except struct.error:
@@ -191,7 +191,7 @@ def _blocks_in(header: bytes, item: int) -> _Blocks | None:
 
 
 def _offset(index: Bytes) -> int:
-    """Where the only chunk is, by the index of the frame."""
+    """The offset of the only chunk, from the index of the frame."""
     flags, size, stored, offset = _INDEX.unpack_from(index.data)
     if not flags & _STORED or size != 8 or stored != _INDEX.size:
         raise ChunkError("is a frame of blosc2 with more than one chunk")
@@ -199,7 +199,7 @@ def _offset(index: Bytes) -> int:
 
 
 def _check_chunk(chunk: Bytes, size: int, offset: int) -> None:
-    """Makes sure that decoding needs nothing but the chunk."""
+    """Checks the chunk's header: that it is consistent, and that no plugin is needed."""
     if chunk.size < _CHUNK.size or offset != _FIRST:
         raise ChunkError("is a frame of blosc2 without a chunk")
     version, flags, nbytes, stored, used, _, more, special = _CHUNK.unpack_from(chunk.data)

@@ -13,31 +13,31 @@ _local = threading.local()
 
 
 class ChunkError(Exception):
-    """A chunk that is not decoded here; libhdf5 is asked next.
+    """A chunk that Headrace cannot decode; libhdf5 is tried next.
 
-    The message goes on from "the chunk".
+    The message is a predicate whose subject is "the chunk".
 
     Attributes:
-        beside: Which of the chunks that hold the same rows.
+        beside: The index of the chunk in its row of chunks.
     """
 
     beside = 0
 
 
 class DamagedChunkError(ChunkError):
-    """A damaged chunk, on which libhdf5 or its plugins may return wrong values, or crash."""
+    """A damaged chunk; libhdf5 is not tried, since it may return wrong values or crash."""
 
 
 class ShortChunkError(DamagedChunkError):
-    """A chunk that holds fewer bytes than a chunk has."""
+    """A chunk that decodes to fewer bytes than a chunk has."""
 
 
 class FilterNotDecodedError(Exception):
-    """A filter that is left to libhdf5; the message says why."""
+    """A filter that only libhdf5 decodes; the message says why."""
 
 
 def scratch(use: str, size: int) -> Bytes:
-    """This thread's buffer for `use`, of `size` bytes; its content is lost at the next call."""
+    """This thread's buffer called `use`, of `size` bytes; the next call may overwrite it."""
     buffer: Bytes | None = getattr(_local, use, None)
     if buffer is None or buffer.size < size:
         buffer = empty(size, np.uint8)

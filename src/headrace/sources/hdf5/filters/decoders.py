@@ -1,4 +1,4 @@
-"""The table of decoders: how each filter is undone, outside libhdf5 and without the GIL."""
+"""Decoders of the filters, which do not use libhdf5 and release the GIL."""
 
 import struct
 import zlib
@@ -22,35 +22,35 @@ from headrace.sources.hdf5.filters.names import Filter
 Undo = Callable[..., Bytes]
 
 _codecs: Any = imagecodecs
-"""Its functions take arrays, which their type hints leave out."""
+"""Typed as `Any`: the functions accept arrays, but their type hints do not say so."""
 
 _MUCH = 1 << 16
 
 _SHUFFLED = struct.Struct("<4B5I")
-"""A Blosc chunk of one shuffled, uncompressed block, up to its first byte."""
+"""The header of a Blosc chunk of one shuffled, uncompressed block."""
 _MOST_IN_BLOSC = 255
-"""Bytes in the largest elements that Blosc shuffles."""
+"""Most bytes of an element that Blosc can shuffle."""
 
 _BLOSC = struct.Struct("<4xI4xI")
 _LZ4 = struct.Struct(">QI")
 
 _SZIP_MSB, _AEC_MSB = 16, 4
 _SZIP_NN, _AEC_NN = 32, 8
-"""Most significant byte first, and differences to the pixel before: in szip, and in libaec."""
+"""Flags of szip and libaec: most significant byte first (MSB), nearest-neighbour coding (NN)."""
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How one filter is undone.
+    """The decoder of one filter.
 
     Attributes:
-        undo: `undo(data, out=out)` decodes into `out`, and returns what it filled: `out` or its
-            first part. A `view` is called with the data alone, and returns a part of them.
-        growth: Bytes by which the filter makes data longer; None for a compressor.
-        view: Whether the decoded bytes are a part of the encoded ones.
-        head: Bytes in front of the data, which `undo` gets with them and overwrites.
-        spare: Bytes by which `out` has to be longer than what is decoded.
-        work: What the decoder holds by itself, in chunks.
+        undo: `undo(data, out=out)` decodes into `out`, and returns the part of `out` that it
+            filled. If `view` is set, `undo(data)` returns a part of `data` instead.
+        growth: Bytes that the filter adds to the data; None for a compressor.
+        view: Whether the decoded bytes are a part of the encoded bytes.
+        head: Bytes before the data that `undo` needs to overwrite; `data` includes them.
+        spare: Bytes by which `out` has to be larger than the decoded data.
+        work: Memory that the decoder allocates, in multiples of the chunk size.
     """
 
     undo: Undo
@@ -62,10 +62,10 @@ class Codec:
 
 
 def codecs_of(step: Filter) -> tuple[Codec, ...]:
-    """How to undo a filter: codecs in the order in which they were applied.
+    """The codecs of a filter, in the order in which the writer applied them.
 
     Raises:
-        FilterNotDecodedError: If it is left to libhdf5.
+        FilterNotDecodedError: If only libhdf5 decodes it.
     """
     if step.code not in _CODECS:
         raise FilterNotDecodedError(f"filter {step.name} is decoded by libhdf5")
@@ -98,7 +98,7 @@ def _inflate(data: Bytes, out: Bytes) -> Bytes:
     try:
         decoded: Bytes = _codecs.deflate_decode(data, out=out)
     except RuntimeError:
-        # libhdf5, which would be asked next, takes all the memory that comes of a chunk.
+        # Refuse decompression bombs here: libhdf5, which is tried next, does not limit memory.
         most = 2 * out.size + _MUCH
         try:
             held = len(zlib.decompressobj().decompress(data.data, most + 1))
@@ -111,11 +111,11 @@ def _inflate(data: Bytes, out: Bytes) -> Bytes:
 
 
 def _bzip2(_: Filter) -> tuple[Codec, ...]:
-    # Into a buffer that it fills, the decoder stops without a word, and may have more.
+    # The decoder stops silently at a full buffer; a spare byte shows whether data remain.
     return (Codec(_codecs.bz2_decode, spare=1),)
 
 
-# shuffle: byte k of every element lies together; leftover bytes pass through.
+# shuffle: stores byte 0 of all elements, then byte 1, and so on; leftover bytes are unchanged.
 
 
 def _shuffle(step: Filter) -> tuple[Codec, ...]:
@@ -137,9 +137,9 @@ def _shuffled(item: int) -> tuple[Codec, ...]:
 
 
 def _unshuffle(data: Bytes, item: int, out: Bytes) -> Bytes:
-    """Blosc does this five times as fast as NumPy, and takes the bytes as a block of its own."""
+    """Decodes shuffle with Blosc, five times as fast as NumPy, by prepending a Blosc header."""
     size = data.size - _SHUFFLED.size
-    # Version 2, BloscLZ 1, shuffled and in one piece; then sizes, and where the block starts.
+    # Version 2, BloscLZ version 1, flags (shuffled, one block); then sizes and the block's offset.
     header = (2, 1, 0x11, item, size, size, data.size, _SHUFFLED.size - 4, size)
     _SHUFFLED.pack_into(data.data, 0, *header)
     decoded: Bytes = _codecs.blosc_decode(data, out=out)
@@ -154,7 +154,7 @@ def _transpose(data: Bytes, item: int, out: Bytes) -> Bytes:
     return out[: data.size]
 
 
-# fletcher32: the data, and their checksum.
+# fletcher32: the data, followed by a checksum.
 
 
 def _fletcher32(_: Filter) -> tuple[Codec, ...]:
@@ -167,19 +167,19 @@ def _checked(data: Bytes) -> Bytes:
         raise DamagedChunkError(f"holds {data.size} bytes, no more than a checksum")
     value = int(_codecs.h5checksum_fletcher32(content))
     stored = int.from_bytes(data[-4:].tobytes(), "little")
-    # Up to 1.6.2, HDF5 swapped the bytes of each half.
+    # HDF5 up to 1.6.2 stored the checksum with the bytes of each half swapped.
     swapped = (value >> 8) & 0x00FF00FF | (value & 0x00FF00FF) << 8
     if stored not in (value, swapped):
         raise DamagedChunkError("does not match its checksum (fletcher32)")
     return content
 
 
-# Compressors whose headers say more than their decoders look at.
+# Compressors whose headers need checks that their decoders omit.
 
 
 def _szip(step: Filter) -> tuple[Codec, ...]:
     parameters = step.parameters
-    # What libhdf5 writes, and the decoder knows; other padding could take any memory.
+    # Only parameters that libhdf5 writes and libaec supports; others could inflate the padding.
     if len(parameters) != 4 or not (
         parameters[1] in range(8, 33, 2)
         and parameters[2] in names.SZIP_BITS
@@ -196,14 +196,14 @@ def _szip(step: Filter) -> tuple[Codec, ...]:
 
 
 class _Scanlines:
-    """The lines of pixels that szip stores, each padded to whole blocks.
+    """Decodes szip, which stores scan lines of pixels that are padded to whole blocks.
 
     Args:
-        mask: Options of szip.
+        mask: The options mask of szip.
         block: Pixels in a block.
-        bits: Of a pixel.
-        pixels: In a line.
-        item: Bytes of an element.
+        bits: Bits of a pixel.
+        pixels: Pixels in a line.
+        item: Bytes of an element; 0 for those of a pixel.
     """
 
     def __init__(self, mask: int, block: int, bits: int, pixels: int, item: int = 0) -> None:
@@ -224,18 +224,18 @@ class _Scanlines:
         if data.size <= 4 or size > out.size:
             raise ValueError(f"it holds {size} bytes instead of {out.size}")
         if size % self._item:
-            # Behind a compressor, for example: libhdf5 leaves the last bytes to chance.
+            # This happens after a compressor, for example: libhdf5 leaves the last bytes undefined.
             raise DamagedChunkError(f"holds {size} bytes, which szip does not store whole")
         out = out[:size]
         whole, rest = divmod(size, self._line)
         padded = (whole + bool(rest)) * self._padded
         target = out if padded == size else scratch("scanlines", padded)
         try:
-            # As an array, `out` would say how many bits a pixel has.
+            # If `out` were an array, its dtype would determine the bits of a pixel.
             filled = len(_codecs.aec_decode(data[4:], **self._options, out=target.data))
         except ValueError:
-            # libhdf5 decodes as much as this, and ignores what follows, too.
-            raise ChunkError("has bytes behind its last pixel") from None
+            # libhdf5 decodes these pixels as well, and ignores the bytes after them.
+            raise ChunkError("has bytes after its last pixel") from None
         if filled != padded:
             raise DamagedChunkError(f"holds {filled} bytes instead of {padded}")
         if padded != size:
@@ -256,7 +256,7 @@ def _undo_lz4(data: Bytes, out: Bytes) -> Bytes:
     size, _ = _LZ4.unpack_from(data.data)
     if size > out.size:
         raise DamagedChunkError(f"holds {size} bytes instead of {out.size}")
-    # With more room, the decoder would take the last block for a longer one.
+    # With a larger `out`, the decoder would expect a longer last block.
     decoded: Bytes = _codecs.lz4h5_decode(data, out=out[:size])
     return decoded
 
@@ -269,7 +269,7 @@ def _undo_blosc(data: Bytes, out: Bytes) -> Bytes:
     if data.size < _BLOSC.size:
         raise DamagedChunkError(f"holds {data.size} bytes, less than the header of blosc")
     size, stored = _BLOSC.unpack_from(data.data)
-    # The decoder believes its header, and would read on behind the data.
+    # The decoder trusts the header, and would read beyond the data.
     if stored > data.size or size > out.size:
         raise DamagedChunkError(
             f"has {data.size} bytes for {out.size}, and its header says {stored} for {size}"
@@ -303,7 +303,7 @@ def _bitshuffle(step: Filter) -> tuple[Codec, ...]:
 
 _CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
     names.DEFLATE: ("DEFLATE", _deflate),
-    names.SHUFFLE: ("NUMPY", _shuffle),  # which it always is
+    names.SHUFFLE: ("NUMPY", _shuffle),  # always available
     names.FLETCHER32: ("H5CHECKSUM", _fletcher32),
     names.SZIP: ("AEC", _szip),
     names.LZF: ("LZF", _by_imagecodecs("lzf_decode")),
@@ -314,4 +314,4 @@ _CODECS: dict[int, tuple[str, Callable[[Filter], tuple[Codec, ...]]]] = {
     names.ZSTD: ("ZSTD", _by_imagecodecs("zstd_decode")),
     names.BITSHUFFLE: ("BITSHUFFLE", _bitshuffle),
 }
-"""For each filter, what imagecodecs must have been built with, and its codecs."""
+"""For each filter, the library that imagecodecs must include, and a function for its codecs."""

@@ -1,4 +1,4 @@
-"""Names of filters by their numbers, and the packages that have those that libhdf5 lacks."""
+"""Names and numbers of filters, and the packages that provide them."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -17,9 +17,9 @@ LZF = h5z.FILTER_LZF
 BZIP2, BLOSC, LZ4, BITSHUFFLE, ZSTD, BLOSC2 = 307, 32001, 32004, 32008, 32015, 32026
 
 SURE = {DEFLATE, SHUFFLE}
-"""Filters behind which libhdf5 does not take damaged data for good ones, or worse.
+"""Filters with which libhdf5 reports damaged data reliably.
 
-gzip has a checksum of its own. Others make values up (szip, zstd), hang (bzip2) or crash (lz4).
+gzip data has a checksum. Others return wrong values (szip, zstd), hang (bzip2) or crash (lz4).
 """
 
 _NAMES = {
@@ -66,7 +66,7 @@ _REGISTERED = {
     32030: "FFMPEG",
     32033: "HTJ2K",
 }
-"""Filters that the HDF Group has given a number, besides those in `_NAMES`."""
+"""Filters that are registered with the HDF Group, except those in `_NAMES`."""
 
 _PLUGINS = "hdf5plugin"
 _PACKAGES = {
@@ -74,8 +74,7 @@ _PACKAGES = {
     **dict.fromkeys((32013, 32017, 32018, 32024, 32028, 32033), _PLUGINS),
     32020: "vbz-h5py-plugin",
 }
-"""Where libhdf5 gets a filter from."""
-
+"""Packages that provide a filter to libhdf5, by its number."""
 
 SZIP_BITS = {*range(1, 25), 32, 64}
 SZIP_MOST_IN_LINE = 4096
@@ -86,8 +85,8 @@ class Filter(NamedTuple):
 
     Attributes:
         code: Its number.
-        parameters: What it was set up with.
-        name: For a person.
+        parameters: The parameters that are stored with the dataset.
+        name: Its name, for messages.
     """
 
     code: int
@@ -96,7 +95,7 @@ class Filter(NamedTuple):
 
 
 def filters_of(plist: Any) -> tuple[Filter, ...]:
-    """The filters of a creation property list, in the order in which they are applied."""
+    """The filters of a creation property list, in the order in which the writer applies them."""
     found = []
     for i in range(plist.get_nfilters()):
         code, _, parameters, label = plist.get_filter(i)
@@ -106,16 +105,16 @@ def filters_of(plist: Any) -> tuple[Filter, ...]:
 
 
 def check_parameters(filters: Iterable[Filter], where: str) -> None:
-    """Makes sure that no filter was set up in a way on which libhdf5 or a plugin crashes.
+    """Checks that no filter has parameters with which libhdf5 or a plugin crashes.
 
     Raises:
-        FileFormatError: If one was; no program sets it up so.
+        FileFormatError: If one has; only damaged or malicious files do.
     """
     for step in filters:
         if step.code in _SOUND and not _SOUND[step.code](step.parameters):
             raise FileFormatError(
-                f"{where} is damaged: its filter {step.name} was set up with {step.parameters}, "
-                "which nothing can be decoded with. Copy or download the file again."
+                f"{where} is damaged: its filter {step.name} has the invalid parameters "
+                f"{step.parameters}. Copy or download the file again."
             )
 
 
@@ -129,7 +128,7 @@ def _is_szip(parameters: tuple[int, ...]) -> bool:
 def _is_nbit(parameters: tuple[int, ...]) -> bool:
     if len(parameters) < 3 or parameters[0] != len(parameters):
         return False
-    # The second says that there is nothing to do; then no type is described.
+    # If the second parameter is not 0, data are stored unchanged, and no type follows.
     return parameters[1] != 0 or len(parameters) > 4
 
 
@@ -146,7 +145,7 @@ def _name(code: int, label: str) -> str:
 
 
 def lacking(filters: Iterable[Filter]) -> tuple[Filter, ...]:
-    """The filters that libhdf5 cannot undo here, once `hdf5plugin` was looked for."""
+    """The filters that libhdf5 cannot decode here, even with `hdf5plugin` if it is installed."""
     found = _unavailable(filters)
     return _unavailable(found) if found and import_plugins() else found
 
@@ -156,13 +155,13 @@ def _unavailable(filters: Iterable[Filter]) -> tuple[Filter, ...]:
 
 
 def bits_of(some: Iterable[Filter], filters: Iterable[Filter]) -> int:
-    """Some of the filters, in the form of a chunk's mask: bit i stands for filter i."""
+    """Some of the filters as a chunk's filter mask: bit i stands for filter i."""
     chosen = set(some)
     return sum(1 << i for i, step in enumerate(filters) if step in chosen)
 
 
 def import_plugins() -> bool:
-    """Imports `hdf5plugin`, which gives libhdf5 more filters; False if it is not installed."""
+    """Imports `hdf5plugin`, which adds filters to libhdf5; False if it is not installed."""
     try:
         import_module(_PLUGINS)
     except ImportError:
@@ -171,15 +170,15 @@ def import_plugins() -> bool:
 
 
 def plugins_imported() -> bool:
-    """Whether `hdf5plugin` was imported in this process, by whomever."""
+    """Whether `hdf5plugin` was imported in this process, by Headrace or other code."""
     return sys.modules.get(_PLUGINS) is not None
 
 
 def missing(filters: Iterable[Filter], where: str, why: str) -> MissingDependencyError:
-    """The error for filters that neither imagecodecs nor libhdf5 can undo here.
+    """The error for filters that neither imagecodecs nor libhdf5 can decode here.
 
     Args:
-        filters: What is missing, at least one.
+        filters: The missing filters, at least one.
         where: The dataset.
         why: Why libhdf5 is needed.
     """
@@ -195,12 +194,12 @@ def missing(filters: Iterable[Filter], where: str, why: str) -> MissingDependenc
 
 
 def way_out(filters: Iterable[Filter]) -> str:
-    """What to install for filters that libhdf5 lacks, or what else to do."""
+    """Instructions for the user about filters that libhdf5 lacks."""
     packages = {_PACKAGES.get(step.code) for step in filters}
     rewrite = "rewrite the file with 'h5repack -f GZIP=4' where its plugin is installed"
     if None in packages:
         return (
-            "Install the plugin that it was written with, and set HDF5_PLUGIN_PATH to its folder; "
+            "Install the HDF5 plugin of this filter, and set HDF5_PLUGIN_PATH to its folder; "
             f"or {rewrite}."
         )
     listed = " ".join(sorted(str(package) for package in packages))

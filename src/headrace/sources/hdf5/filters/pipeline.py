@@ -1,4 +1,4 @@
-"""The filter pipeline of a dataset: compiled once, run for each chunk."""
+"""`FilterPipeline`: decodes the chunks of a dataset."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,25 +16,25 @@ from headrace.sources.hdf5.filters.decoders import Codec, Undo, codecs_of, copy
 from headrace.sources.hdf5.filters.names import SURE, Filter
 
 MOST_BYTES = 1 << 29
-"""Larger chunks are left to libhdf5: Blosc, which undoes shuffles, takes a little more at once."""
+"""Larger chunks are left to libhdf5: Blosc, which decodes shuffle, has a limit not far above."""
 
 _MOST_PLANS = 64
 
 _DECODER_ERRORS = (RuntimeError, ValueError, OverflowError)
-"""What imagecodecs and `codecs` raise on data that are not what they should be."""
+"""Exceptions that imagecodecs and the decoders raise on invalid data."""
 
 _COPY = Codec(copy, growth=0)
 
 
 class _Step(NamedTuple):
-    """A call of a decoder that is not the last one.
+    """A call of a decoder, except the last one of a plan.
 
     Attributes:
         undo: The decoder.
-        use: Which of this thread's buffers to fill; None for a view of what there was before.
-        room: Bytes of that buffer, behind `head`.
-        size: Bytes that have to come out; None if that is not known.
-        head: Bytes to leave free in front, for the next decoder.
+        use: The name of the scratch buffer to fill; None if the decoder returns a view.
+        room: Bytes of that buffer after `head`.
+        size: The expected number of decoded bytes; None if it is unknown.
+        head: Bytes to leave free at the start of the buffer, for the next decoder.
     """
 
     undo: Undo
@@ -45,7 +45,7 @@ class _Step(NamedTuple):
 
 
 class _DecodePlan(NamedTuple):
-    """What to do for one filter mask: some steps, and a decoder that fills the chunk."""
+    """The decoders to call for one filter mask; `last` fills the decoded chunk."""
 
     steps: tuple[_Step, ...]
     last: Undo
@@ -55,7 +55,7 @@ class FilterPipeline:
     """Decodes the chunks of one dataset; safe in any thread.
 
     Args:
-        filters: In the order in which they were applied.
+        filters: Filters, in the order in which the writer applied them.
         chunk_bytes: Bytes of a decoded chunk.
 
     Raises:
@@ -68,21 +68,21 @@ class FilterPipeline:
         self._filters = tuple(filters)
         self._codecs = [codecs_of(step) for step in filters]
         self._bytes = chunk_bytes
-        # A compressor that is applied to compressed data finds no more than this, in files that
-        # mean well: all filters store what they cannot shrink with little around it.
+        # An upper bound of the output of inner compressors in valid files: all filters store
+        # incompressible data with little overhead. It protects against decompression bombs.
         self._limit = 2 * chunk_bytes + (1 << 16)
         self._plans: dict[int, _DecodePlan] = {}
         compressors = sum(codec.growth is None for codecs in self._codecs for codec in codecs)
-        # One compressor behind another may make any size of what it is given.
+        # With two compressors, libhdf5 might allocate unbounded memory for a damaged chunk.
         self.asks = all(step.code in SURE for step in filters) and compressors < 2
-        """Whether libhdf5 is asked about a chunk that cannot be decoded."""
+        """Whether libhdf5 may be tried on a chunk that cannot be decoded."""
 
     def __reduce__(self) -> tuple[type["FilterPipeline"], tuple[tuple[Filter, ...], int]]:
         return FilterPipeline, (self._filters, self._bytes)
 
     @property
     def scratch(self) -> int:
-        """The most bytes that decoding a chunk takes besides its result."""
+        """The most bytes that decoding a chunk allocates besides its result."""
         buffers: dict[str, int] = {}
         for step in self._plan(0).steps:
             if step.use:
@@ -95,13 +95,13 @@ class FilterPipeline:
 
         Args:
             data: The stored bytes.
-            mask: Bit i says that filter i was skipped for this chunk.
-            out: uint8, exactly as long as a decoded chunk.
+            mask: The filter mask of the chunk: bit i is set if filter i was skipped.
+            out: uint8 array of the size of a decoded chunk.
 
         Raises:
-            ShortChunkError: If they are of fewer bytes than `out` has.
-            DamagedChunkError: If they cannot be decoded.
-            ChunkError: If libhdf5 may know more.
+            ShortChunkError: If the data decode to fewer bytes than `out` has.
+            DamagedChunkError: If they cannot be decoded, and libhdf5 must not be tried.
+            ChunkError: If they cannot be decoded, but libhdf5 may be tried.
         """
         plan = self._plans.get(mask) or self._plan_for(mask)
         if not data.size:
@@ -125,8 +125,7 @@ class FilterPipeline:
 
     def _refuse(self, size: int, expected: int) -> None:
         text = f"holds {size} bytes instead of {expected}"
-        # libhdf5 takes the front of what is too long, and fills up what is too short with
-        # whatever is in memory.
+        # libhdf5 cuts too long chunks, but leaves the rest of too short ones uninitialized.
         raise self._error(text) if size > expected else ShortChunkError(text)
 
     def _error(self, text: str) -> ChunkError:
@@ -140,7 +139,7 @@ class FilterPipeline:
 
     def _plan(self, mask: int) -> _DecodePlan:
         applied = [c for i, codecs in enumerate(self._codecs) if not mask >> i & 1 for c in codecs]
-        # What is known of the sizes: from the chunk's own up to the first compressor.
+        # Sizes before and after each filter, which are known up to the first compressor.
         sizes: list[int | None] = [self._bytes]
         for codec in applied:
             size = sizes[-1]
@@ -156,7 +155,7 @@ class FilterPipeline:
         fills = 0
         for (codec, size), (following, _) in pairwise(stages):
             room = (self._limit if size is None else size) + codec.spare
-            # The decoder before this one may have filled the other buffer.
+            # Alternate between two buffers, because the input is in the other one.
             use = None if codec.view else f"decoded {fills % 2}"
             fills += not codec.view
             steps.append(_Step(codec.undo, use, room, size, following.head))

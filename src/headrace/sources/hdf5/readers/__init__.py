@@ -1,1 +1,1 @@
-"""The ways of reading a dataset: rows by address, chunks by address, virtual, and h5py."""
+"""Readers of datasets: by row, by chunk, of virtual datasets, and by h5py."""

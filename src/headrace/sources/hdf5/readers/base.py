@@ -1,4 +1,4 @@
-"""The base of dataset readers, and the reader that goes through h5py."""
+"""`DatasetReader`, the base of readers, and `LibraryReader`, which uses h5py."""
 
 import itertools
 import time
@@ -17,11 +17,11 @@ from headrace.sources.jobs import JOB_BYTES, block_ends, cut_jobs, part_of
 from headrace.spec import Indices
 
 LIBRARY_BYTES = 1 << 12
-"""Scattered rows are read through h5py with what lies between, at least this much at a time."""
+"""Bytes of a stretch of rows that is read through h5py as a whole, including unwanted rows."""
 
 LIBRARY_BLOCK_BYTES = 1 << 16
 LIBRARY_CHUNKS = 1 << 12
-"""Chunks that h5py reads at once, where samples are not cut into more."""
+"""Most chunks per read through h5py, unless a single sample is spread over more."""
 
 
 class DatasetReader(ABC):
@@ -37,7 +37,7 @@ class DatasetReader(ABC):
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row while it is read."""
+        """Bytes of a row in memory during a read."""
         return self.layout.row_bytes
 
     @property
@@ -55,13 +55,13 @@ class DatasetReader(ABC):
         return np.append(np.arange(0, self.layout.length, self.block_rows), self.layout.length)
 
     def blocks_of(self, rows: Indices) -> Indices:
-        """The numbers of the blocks in which `rows` lie, which ascend: ascending and distinct."""
+        """The numbers of the blocks that hold `rows` (ascending): ascending and distinct."""
         first = np.append(0, block_ends(rows, self.block_rows)[:-1]) if len(rows) else rows
         return rows[first] // self.block_rows
 
     @property
     def addressable(self) -> bool:
-        """Whether reading one row costs about one row."""
+        """Whether single rows can be read at about their own cost."""
         return False
 
     @property
@@ -70,28 +70,28 @@ class DatasetReader(ABC):
         return 0
 
     def announce(self, rows: Indices) -> bool:  # noqa: ARG002 - by default
-        """Has the system fetch `rows`; False if it need not or cannot."""
+        """Tells the system to fetch `rows`; returns False if it need not or cannot."""
         return False
 
     @abstractmethod
     def reads(self, rows: Indices, out: Arrays) -> Iterator[Read]:
-        """Independent reads that fill `out[name][i]` with row `rows[i]`; rows ascend."""
+        """Independent reads that fill `out[name][i]` with row `rows[i]`; rows are ascending."""
 
     def _of(self, out: Arrays) -> list[DatasetField]:
-        """The columns that are asked for."""
+        """The columns of the arrays in `out`."""
         return [self._columns[name] for name in out]
 
     def _alone(self, columns: Sequence[DatasetField]) -> DatasetField | None:
-        """The only column, if its values are the stored elements but for their byte order."""
+        """The only column, if its values differ from the stored elements at most in byte order."""
         return columns[0] if len(columns) == 1 and columns[0].plain else None
 
     def _jobs(self, rows: Indices) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` between blocks, into pieces `[start, stop)`."""
+        """Cuts `rows` at block edges into jobs `[start, stop)`."""
         return cut_jobs(rows, self.row_bytes, self.block_rows)
 
 
 class LibraryReader(DatasetReader):
-    """Everything else, through h5py: correct, one read at a time.
+    """Reads through h5py whatever cannot be read directly; h5py allows one read at a time.
 
     Args:
         layout: How the dataset is stored.
@@ -104,7 +104,7 @@ class LibraryReader(DatasetReader):
 
     @property
     def row_bytes(self) -> int:
-        # libhdf5 may make larger numbers of what is stored.
+        # libhdf5 may convert stored values to a larger type.
         return max(self.layout.row_bytes, sum(c.field.nbytes for c in self.layout.columns))
 
     @property
@@ -115,7 +115,7 @@ class LibraryReader(DatasetReader):
 
     @property
     def scratch(self) -> int:
-        # What h5py returns, and the chunks that libhdf5 decodes for it.
+        # The array that h5py returns, and the chunks that libhdf5 decodes for it.
         alone = self._alone(self.layout.columns)
         in_place = alone is not None and not alone.swapped
         rows = self._stretch(LIBRARY_BYTES if in_place else JOB_BYTES)
@@ -143,7 +143,7 @@ class LibraryReader(DatasetReader):
         return ReadStats(read=time.perf_counter_ns() - began, stored=stored)
 
     def _few_chunks(self, rows: Indices) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` into pieces that few chunks hold: libhdf5 takes 7 kB for each."""
+        """Cuts `rows` to pieces of few chunks each: libhdf5 allocates 7 kB per chunk."""
         if not self.layout.chunk_shape:
             return itertools.pairwise([0, len(rows)])
         stretch = max(1, LIBRARY_CHUNKS // self.layout.chunks_beside) * self.layout.chunk_shape[0]
@@ -151,12 +151,12 @@ class LibraryReader(DatasetReader):
         return itertools.pairwise([0, *cuts, len(rows)])
 
     def _cut(self, rows: Indices, nbytes: int) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` where a stretch of whole blocks ends, of about `nbytes`."""
+        """Cuts `rows` at the edges of stretches of whole blocks, of about `nbytes` each."""
         stretches = rows // self._stretch(nbytes)
         cuts = [0, *(np.flatnonzero(np.diff(stretches)) + 1).tolist(), len(rows)]
         return itertools.pairwise(cuts if len(rows) else [])
 
     def _stretch(self, nbytes: int) -> int:
-        """Rows of as many blocks as make `nbytes`, at least of one."""
+        """The rows of as many whole blocks as fit in `nbytes`, at least of one block."""
         block = self.block_rows
         return block * max(1, nbytes // (block * self.row_bytes))

@@ -1,4 +1,4 @@
-"""Chooses a reader for each dataset, and tries it against h5py first."""
+"""`Builder`: chooses a reader per dataset, and compares its result with h5py."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -25,27 +25,27 @@ from headrace.sources.hdf5.readers.rows import RowReader
 from headrace.sources.hdf5.readers.virtual import Run, VirtualReader
 
 _SHORTEST_ROW = 32
-"""Bytes of a source's row; to put samples together of shorter ones costs more than libhdf5 does."""
+"""Fewest bytes of a source's row if samples are stacks of them; below it, libhdf5 is faster."""
 
 _DEEPEST = 8
-"""Virtual datasets in virtual datasets."""
+"""Deepest nesting of virtual datasets that are read directly."""
 
 
 class _Asked(NamedTuple):
-    """A field by the user's name, and by the one that it has in some file."""
+    """A requested field: the user's name for it, and its name in a file."""
 
     field: str
     name: str
 
 
 class Builder:
-    """Makes readers for the datasets of a file, and for those that they lead to.
+    """Makes readers for the datasets of a file, following links and virtual datasets.
 
     Args:
-        external: Whether data may lie in any other file.
+        external: Whether data may be in any other file.
 
     Attributes:
-        files: Every file that is read, the first one first.
+        files: All files that are read, by path, starting with the one that was opened.
     """
 
     def __init__(self, external: bool) -> None:
@@ -56,7 +56,7 @@ class Builder:
         self._depth = 0
 
     def readers(self, path: str, names: Sequence[str]) -> dict[str, DatasetReader]:
-        """A reader for each field of the file at `path`; fields of one dataset share theirs."""
+        """A reader for each field of the file at `path`; fields of a dataset share one reader."""
         found: dict[str, DatasetReader] = {}
         waiting = {path: [_Asked(name, name) for name in names]}
         for _ in range(MOST_FILES):
@@ -73,8 +73,8 @@ class Builder:
             waiting = behind
         for file, asked in waiting.items():
             raise DataError(
-                f"{asked[0].field!r} in {path!r} is a link that leads from file to file, up to "
-                f"{file!r}. Open the last one instead."
+                f"{asked[0].field!r} in {path!r} is a link through more than {MOST_FILES} files, "
+                f"up to {file!r}. Open the last file instead."
             )
         for library in self._libraries.values():
             library.close()
@@ -83,7 +83,7 @@ class Builder:
     def _readers_in(
         self, path: str, asked: Iterable[_Asked], behind: dict[str, list[_Asked]]
     ) -> dict[str, DatasetReader]:
-        """Readers for what is in a file itself; what links lead to goes into `behind`."""
+        """Readers for the datasets of one file; links into other files are added to `behind`."""
         readers = {}
         with reading(path) as opened:
             self._take_in(path, opened)
@@ -102,7 +102,7 @@ class Builder:
         return readers
 
     def _take_in(self, path: str, opened: h5py.File) -> None:
-        """Makes sure that h5py has the file open that is read by address."""
+        """Checks that h5py and the direct reads use the same file."""
         if path not in self._libraries:
             self._libraries[path] = Library(self._file(path))
         self._libraries[path].check_same(opened)
@@ -115,7 +115,7 @@ class Builder:
     def _reader(
         self, dataset: h5py.Dataset, name: str, wanted: tuple[Wanted, ...], path: str
     ) -> DatasetReader:
-        """The reader for a dataset, once it has shown that it reads what h5py reads."""
+        """The direct reader for a dataset if it reads the same values as h5py, else one by h5py."""
         key = path, dataset.name, wanted
         if key not in self._made:
             with damage_explained(f"{name!r} in {path!r}"):
@@ -129,8 +129,8 @@ class Builder:
         if layout.pieces:
             raise DataError(
                 f"{layout.name!r} in {path!r} keeps its data in other files (external storage), "
-                f"which are read by address alone, and cannot be: {why}. Copy it into one file "
-                "with h5repack."
+                f"which Headrace only reads directly, and this is not possible: {why}. Copy the "
+                "data into one file with h5repack."
             )
         if layout.lacking:
             raise missing(layout.lacking, f"{layout.name!r} in {path!r}", why)
@@ -142,7 +142,7 @@ class Builder:
     def _direct_reader(
         self, dataset: h5py.Dataset, layout: Layout, path: str
     ) -> DatasetReader | str:
-        """A reader that does without h5py, or why there is none."""
+        """A reader that does not use h5py, or the reason why there is none."""
         file = self.files[path]
         reader: DatasetReader | str
         if layout.path.path == "h5py":
@@ -161,9 +161,9 @@ class Builder:
     def _joined_reader(
         self, dataset: h5py.Dataset, layout: Layout, path: str
     ) -> VirtualReader | str:
-        """A reader for a virtual dataset in which rows of sources follow each other."""
+        """A reader for a virtual dataset that joins sources row by row, or why there is none."""
         if self._depth == _DEEPEST:
-            return "virtual dataset of virtual datasets of virtual datasets, and so on"
+            return f"virtual datasets nested more than {_DEEPEST} deep"
         runs: list[Run] = []
         for sources in by_source(mappings(dataset, path, f"{layout.name!r} in {path!r}")).values():
             self._depth += 1
@@ -176,10 +176,11 @@ class Builder:
         position = 0
         for run in sorted(runs, key=lambda run: run.start):
             if run.start < position:
-                # libhdf5 takes the last one, and may leave other rows as they were in memory.
+                # libhdf5 reads the last one, and may leave other rows uninitialized.
                 raise DataError(
-                    f"{layout.name!r} in {path!r} is a virtual dataset, and row {run.start} lies "
-                    "in two of its sources; HDF5 does not say which one holds. Map each row once."
+                    f"{layout.name!r} in {path!r} is a virtual dataset, and row {run.start} is "
+                    "mapped to two of its sources; HDF5 does not define which one is read. Map "
+                    "each row once."
                 )
             every += [Run(position, run.start), run]
             position = run.stop
@@ -190,7 +191,7 @@ class Builder:
         return reader if reader.blocks <= MOST_BLOCKS else "virtual dataset of too many pieces"
 
     def _runs(self, parts: list[Mapping], dataset: h5py.Dataset, layout: Layout) -> list[Run] | str:
-        """What one source has of a virtual dataset, or why that cannot be read from there."""
+        """The runs of rows that one source holds, or why they cannot be read directly."""
         with open_dataset(parts[0].path, parts[0].name, self._external) as (source, path):
             self._take_in(path, source.file)
             if not source.id.get_type().equal(dataset.id.get_type()):
@@ -212,14 +213,17 @@ class Builder:
 
 
 def _height(shape: tuple[int, ...], source: tuple[int, ...]) -> int | None:
-    """Rows of a source that make one row of a virtual dataset; None if they are the same, or 0."""
+    """How many rows of a source are stacked to one row of a virtual dataset.
+
+    None if rows of both have the same shape, and 0 if the shapes do not fit.
+    """
     if shape[1:] == source[1:]:
         return None
     return shape[1] if shape[2:] == source[1:] and len(shape) > 1 else 0
 
 
 def _place(part: Mapping, shape: tuple[int, ...], height: int | None) -> tuple[Rows, int] | None:
-    """Rows of a virtual dataset, and the first one of its source that lies there."""
+    """Rows of a virtual dataset, and the row of the source that is mapped to the first of them."""
     source = whole_rows(part.space, shape)
     if part.rows is None or source is None:
         return None

@@ -1,4 +1,4 @@
-"""The index of a dataset's chunks: where each one is in the file."""
+"""`Chunks`, the index of chunks: the offset and size of each in the file."""
 
 import math
 import os
@@ -28,30 +28,30 @@ from headrace.sources.identity import Identity
 UNALLOCATED = -1
 
 _MOST_EMPTY = 1 << 20
-"""So many places without a chunk cost little, however few have one."""
+"""Up to this many missing chunks, a sparse index takes little memory and is kept."""
 
 _PIECE = 1 << 14
-"""Chunks that are put into their places at a time."""
+"""Chunks that are added to the index at a time."""
 
 _SETTLED_NS = 2_000_000_000
-"""A file that was written to within this time may be so again without a new modification time."""
+"""Nanoseconds after a change in which another one may leave the same modification time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """A chunked dataset's index: 13 bytes a chunk, or 20 where chunks are larger than 2 GB.
+    """A chunked dataset's index: 13 bytes per chunk, or 20 where chunks are larger than 2 GB.
 
-    It goes along in pickles: a million chunks take milliseconds to send, and libhdf5 a second to
-    look for them again.
+    Pickles include it: sending a million chunks takes milliseconds, while libhdf5 takes a second
+    to list them again.
 
     Attributes:
         shape: Shape of one chunk, samples first.
-        filters: In the order in which they were applied.
-        offsets: int64, shape `(chunk rows, chunks in a row)`: where each chunk's bytes start, or
+        filters: Filters, in the order in which the writer applied them.
+        offsets: int64, shape `(rows of chunks, chunks per row)`: the file offset of each chunk, or
             `UNALLOCATED`.
-        sizes: uint32 or int64, same shape: bytes stored; 0 where they would lie where no chunk can
-            be, or are more than any filter makes of a chunk.
-        masks: uint8 or uint32, same shape: bit i says that filter i was skipped.
+        sizes: uint32 or int64, same shape: stored bytes; 0 if offset or size is impossible in this
+            file.
+        masks: uint8 or uint32, same shape: bit i is set if filter i was skipped.
     """
 
     shape: tuple[int, ...]
@@ -62,16 +62,22 @@ class Chunks:
 
     @cached_property
     def per_row(self) -> int:
-        """Chunks side by side that together hold whole samples."""
+        """Chunks in one row of chunks, which together hold whole samples."""
         return int(self.offsets.shape[1])
 
     def start(self, number: int, k: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Where chunk `k` of a row of chunks begins in the data, which have this shape."""
+        """The index of the first element of chunk `k` in row `number` of chunks.
+
+        Args:
+            number: The row of chunks.
+            k: The chunk in this row.
+            shape: Shape of the dataset.
+        """
         beside: Any = np.unravel_index(k, self._beside(shape))
         return tuple(int(i) * n for i, n in zip((number, *beside), self.shape, strict=True))
 
     def partial(self, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-        """Which chunks reach beyond the data, which have this shape."""
+        """Which chunks extend beyond the edge of a dataset of this shape."""
         cut = np.zeros((1,), bool)
         for size, length, count in zip(shape[1:], self.shape[1:], self._beside(shape), strict=True):
             ends = np.arange(1, count + 1) * length > size
@@ -80,19 +86,19 @@ class Chunks:
         return ends[:, None] | cut
 
     def _beside(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """How many chunks lie beside each other along each axis but the first."""
+        """How many chunks there are along each axis except the first."""
         return tuple(-(-n // c) for n, c in zip(shape[1:], self.shape[1:], strict=True))
 
 
 _known: "weakref.WeakValueDictionary[Any, Chunks]" = weakref.WeakValueDictionary()
-"""Indexes that something still reads by."""
+"""Indexes that are in use in this process."""
 
 
 def read_index(dataset: h5py.Dataset, filters: tuple[Filter, ...], where: str) -> Chunks | None:
-    """The index of a chunked dataset; None if most of its chunks were never written.
+    """The index of a chunked dataset; None if nearly all of its chunks were never written.
 
-    A small file may declare more chunks than there is memory for their index, or time to look for
-    them. One that is in use already is not read again while its file stays as it is.
+    A small file may declare more chunks than memory and time allow to index. An index that is in
+    use in this process is shared while its file does not change.
 
     Args:
         dataset: A chunked dataset in a file that the sec2 driver has open.
@@ -107,7 +113,7 @@ def read_index(dataset: h5py.Dataset, filters: tuple[Filter, ...], where: str) -
     if math.prod(_grid(dataset)) > most_chunks_in(status.st_size, chunk_bytes):
         return None
     key = _key(dataset, status)
-    # Two threads may both read an index: either one is right.
+    # If two threads read the index at once, both results are equal.
     chunks = _known.get(key)
     if chunks is None:
         chunks = _Places(dataset, filters, status.st_size, where).read(dataset)
@@ -117,11 +123,11 @@ def read_index(dataset: h5py.Dataset, filters: tuple[Filter, ...], where: str) -
 
 
 def walk_chunks(dataset: h5py.Dataset, note: Callable[[Any], bool | None]) -> None:
-    """Calls `note` with what libhdf5 says of each chunk that was written, until it returns True.
+    """Calls `note` with libhdf5's entry for each written chunk, until it returns True.
 
     Raises:
-        FileFormatError: If the index names more chunks than the file has room for: it may name the
-            same ones again and again.
+        FileFormatError: If the index lists more chunks than the file can hold: a damaged index may
+            repeat chunks without end.
     """
     chunk_bytes = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
     left = most_chunks_in(dataset.file.id.get_filesize(), chunk_bytes)
@@ -137,24 +143,24 @@ def walk_chunks(dataset: h5py.Dataset, note: Callable[[Any], bool | None]) -> No
     if left < 0:
         raise FileFormatError(
             f"The index of the chunks of {dataset.name!r} in {dataset.file.filename!r} is damaged: "
-            "it names more chunks than the file has room for. Copy or download the file again."
+            "it lists more chunks than the file can hold. Copy or download the file again."
         )
 
 
 def _grid(dataset: h5py.Dataset) -> tuple[int, ...]:
-    """How many chunks lie along each axis."""
+    """How many chunks there are along each axis."""
     return tuple(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
 
 
 def _orders(dataset: h5py.Dataset) -> set[tuple[int, ...]]:
-    """The orders in which an index may hold chunks: that of the axes, or a growing one first."""
+    """The axis orders by which an index may sort chunks: as stored, or extensible axes first."""
     axes = tuple(range(len(dataset.shape)))
     growing = [axis for axis in axes if dataset.maxshape[axis] is None]
     return {axes, (*growing, *(axis for axis in axes if axis not in growing))}
 
 
 def _key(dataset: h5py.Dataset, status: os.stat_result) -> tuple[Any, ...]:
-    """What two datasets have in common that are one: by hard links, or opened twice."""
+    """A key that is equal for two handles or hard links of the same dataset."""
     place = h5g.get_objinfo(dataset.id)
     changed = max(status.st_mtime_ns, status.st_ctime_ns)
     settled = time.time_ns() - changed > _SETTLED_NS
@@ -162,7 +168,7 @@ def _key(dataset: h5py.Dataset, status: os.stat_result) -> tuple[Any, ...]:
 
 
 class _Places:
-    """What libhdf5 says of each chunk, put into its place in the grid of chunks.
+    """Builds `Chunks` from libhdf5's list of chunks, and checks them.
 
     Args:
         dataset: A chunked dataset.
@@ -192,12 +198,12 @@ class _Places:
 
     def read(self, dataset: h5py.Dataset) -> Chunks | None:
         """The index; None if nearly all chunks were never written."""
-        # Unsigned, as in the file: a damaged one holds anything.
+        # Unsigned, as in the file: values of a damaged index may exceed int64.
         starts, offsets, sizes, masks = waiting = array("Q"), array("Q"), array("Q"), array("Q")
 
         def note(info: Any) -> None:
             start, mask, offset, size = info
-            # The mask of a chunk that was never written is whatever was in memory.
+            # For a chunk that was never written, libhdf5 leaves the mask uninitialized.
             if offset is None:
                 return
             starts.extend(start)
@@ -229,14 +235,14 @@ class _Places:
             del values[:]
         self._seen += len(offsets)
         if self._seen > self._most:
-            # A tree of nodes may name the same ones again and again.
-            raise self._damaged("it names more chunks than the file has room for")
+            # Nodes of a damaged tree may share children, or form a cycle.
+            raise self._damaged("it lists more chunks than the file can hold")
         shape = np.array(self._shape, np.uint64)
         places, beside = np.divmod(starts.reshape(-1, len(shape)), shape)
         within = places < np.array(self._grid, np.uint64)
         if not within[:, 1:].all():
             raise self._damaged("chunks lie outside the data")
-        # A writer that broke off may have left chunks behind the end.
+        # An interrupted writer may have left chunks beyond the end of the first axis.
         inside = within[:, 0]
         self._check_order(np.minimum(places, MOST_ROWS).astype(np.int64))
         if beside.any() or not self._orders:
@@ -250,9 +256,9 @@ class _Places:
         self._masks[numbers] = masks[inside] & ((1 << len(self._filters)) - 1)
 
     def _check_order(self, places: npt.NDArray[np.int64]) -> None:
-        """Drops the orders of axes in which chunks do not rise.
+        """Drops the axis orders in which the chunks are not strictly ascending.
 
-        In some order they do, or a search for one of them would go astray.
+        Every valid index is sorted in one of the orders: libhdf5 searches it by bisection.
         """
         for axes, last in list(self._orders.items()):
             steps = np.diff(places[:, axes], axis=0, prepend=[last])
@@ -263,12 +269,12 @@ class _Places:
                 del self._orders[axes]
 
     def _check_apart(self) -> None:
-        """Makes sure that no byte of the file belongs to two chunks."""
+        """Checks that chunks do not overlap in the file."""
         there = self._sizes.astype(np.bool_)
         starts = self._offsets[there]
         ends = starts + self._sizes[there].astype(np.int64)
         if (ends[:-1] > starts[1:]).any():
-            # Not in the order of the file, or not apart.
+            # Offsets that are not ascending may still not overlap: sort and compare again.
             order = np.argsort(starts)
             if (ends[order[:-1]] > starts[order[1:]]).any():
                 raise self._damaged("chunks overlap in the file")

@@ -1,4 +1,4 @@
-"""Reads chunks by address, and decodes them in the calling thread."""
+"""`ChunkReader`: reads chunks, and decodes them in the calling thread."""
 
 import itertools
 import time
@@ -30,8 +30,8 @@ from headrace.spec import Indices
 
 FETCHED_BYTES = 1 << 17
 FETCHED_CHUNKS = 8
-"""Small chunks are fetched together: so many of the largest, if they stay in the processor's cache
-until they are decoded."""
+"""Small chunks are fetched together: up to 8 of the largest size, or 128 KiB, so that they stay in
+the processor's cache until they are decoded."""
 
 
 class _Stored:
@@ -40,14 +40,15 @@ class _Stored:
     Args:
         file: Their file.
         chunks: The index of their dataset.
-        numbers: The rows of chunks; entry `i` is chunk `i % chunks.per_row` of one of them.
-        room: Bytes to fetch at a time, unless one chunk has more.
+        numbers: The rows of chunks to fetch. Chunk `i` of this object is chunk
+            `i % chunks.per_row` of row `numbers[i // chunks.per_row]`.
+        room: Bytes to fetch at a time, unless a single chunk is larger.
 
     Attributes:
-        offsets: Where each chunk is, or `UNALLOCATED`.
-        masks: Bit i says that filter i was skipped.
-        nanoseconds: Spent fetching.
-        nbytes: Fetched.
+        offsets: File offset of each chunk, or `UNALLOCATED`.
+        masks: Filter mask of each chunk: bit i is set if filter i was skipped.
+        nanoseconds: Time spent fetching.
+        nbytes: Bytes fetched.
     """
 
     def __init__(self, file: File, chunks: Chunks, numbers: Indices, room: int) -> None:
@@ -61,7 +62,7 @@ class _Stored:
         self.nanoseconds = self.nbytes = 0
 
     def get(self, i: int) -> Bytes:
-        """The stored bytes of chunk `i`, until the next call.
+        """The stored bytes of chunk `i`, valid until the next call.
 
         Raises:
             ChunkError: If they cannot be read.
@@ -88,12 +89,12 @@ class _Stored:
         self._first, self._stop, self._pieces = first, stop, [*pieces]
         if len(sizes) > 1:
             try:
-                # One without an address has no bytes either, so that any address will do.
+                # A chunk without an offset has no bytes, so any valid offset works for it.
                 offsets = np.maximum(self.offsets[first:stop], 0)
                 self._file.gather(offsets, np.array(sizes), buffer)
                 return
             except ReadError:
-                pass  # it is told below which of them cannot be read
+                pass  # reading them one by one below finds out which one failed
         for i, (piece, offset) in enumerate(zip(pieces, self.offsets[first:stop], strict=True)):
             try:
                 if len(piece):
@@ -103,12 +104,12 @@ class _Stored:
 
 
 class ChunkReader(DatasetReader):
-    """Chunks of any shape, behind filters that are decoded here.
+    """Reads chunks of any shape whose filters Headrace can decode.
 
     Args:
         layout: How the dataset is stored.
         file: Its file.
-        library: The same file, for chunks that cannot be decoded here.
+        library: The same file, for chunks that only libhdf5 can decode.
     """
 
     def __init__(self, layout: Layout, file: File, library: Library) -> None:
@@ -117,7 +118,7 @@ class ChunkReader(DatasetReader):
         self._library = library
         self._chunks = cast("Chunks", layout.chunks)
         self._pipeline = FilterPipeline(self._chunks.filters, layout.chunk_bytes)
-        # Some writers store of the last chunk only the rows that exist.
+        # Some writers store only the existing rows of the last chunk.
         height = self._chunks.shape[0]
         self._last_bytes = layout.chunk_bytes // height * (layout.length % height)
         self._last_pipeline = FilterPipeline(self._chunks.filters, self._last_bytes)
@@ -136,7 +137,10 @@ class ChunkReader(DatasetReader):
         return self._room + self.layout.chunk_bytes + self._pipeline.scratch
 
     def _place_chunks(self) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-        """For each chunk in a row of them: where it goes in a sample, and what of it is inside."""
+        """For each chunk in a row of chunks: its slices in a sample, and the slices of it to use.
+
+        The two differ for chunks that extend beyond the edge of a sample.
+        """
         axes = []
         for size, chunk in zip(self.layout.shape[1:], self._chunks.shape[1:], strict=True):
             starts = range(0, size, chunk)
@@ -190,7 +194,7 @@ class ChunkReader(DatasetReader):
         return ReadStats(stored.nanoseconds, took - stored.nanoseconds, stored.nbytes, repaired)
 
     def _target(self, out: Arrays) -> Bytes | None:
-        """The array that whole chunks can be decoded into, if they hold just what it gets."""
+        """The array into which whole chunks can be decoded directly; None if there is none."""
         alone = self._alone(self._of(out))
         fits = self._chunks.shape[1:] == self.layout.shape[1:]
         if alone is None or alone.swapped or not fits:
@@ -198,11 +202,11 @@ class ChunkReader(DatasetReader):
         return out[alone.field.name].reshape(-1).view(np.uint8)
 
     def _load(self, stored: _Stored, i: int, number: int, out: Bytes) -> None:
-        """Fills `out` with the decoded bytes of chunk `i` of those that are fetched."""
+        """Fills `out` with the decoded bytes of chunk `i` of `stored`."""
         k = i % self._chunks.per_row
         try:
             if self._doubts is not None and self._doubts[number, k]:
-                raise ChunkError("lies at the edge, and may be unfiltered, as it is so long")
+                raise ChunkError("is at the edge and has the size of an unfiltered chunk")
             self._pipeline.decode(stored.get(i), stored.masks[i], out)
         except ChunkError as error:
             if not isinstance(error, ShortChunkError) or not self._ends(stored, i, number, out):
@@ -210,7 +214,7 @@ class ChunkReader(DatasetReader):
                 raise
 
     def _ends(self, stored: _Stored, i: int, number: int, out: Bytes) -> bool:
-        """Whether a chunk holds just the rows up to the last one, which then fill `out`'s front."""
+        """Decodes a last chunk that stores only existing rows; returns whether it is one."""
         if not self._last_bytes or number != self.blocks - 1:
             return False
         try:
@@ -221,7 +225,7 @@ class ChunkReader(DatasetReader):
         return True
 
     def _assemble(self, stored: _Stored, i: int, number: int, rows: Indices, out: Arrays) -> None:
-        """Fills `out` with rows of row `number` of chunks, the `i`-th of those that are fetched."""
+        """Fills `out` with `rows` from row `number` of chunks, which is row `i` of `stored`."""
         columns = self._of(out)
         wanted = self._wanted(number, rows)
         for k, (place, inside) in enumerate(self._places, i * self._chunks.per_row):
@@ -236,14 +240,14 @@ class ChunkReader(DatasetReader):
                 out[column.field.name][(slice(None), *place)] = values[wanted]
 
     def _wanted(self, number: int, rows: Indices) -> slice | Indices:
-        """The rows within row `number` of chunks."""
+        """The positions of `rows` within row `number` of chunks."""
         first = number * self._chunks.shape[0]
         if int(rows[-1] - rows[0]) == len(rows) - 1:
             return slice(int(rows[0]) - first, int(rows[-1]) - first + 1)
         return rows - first
 
     def _ask_library(self, number: int, rows: Indices, out: Arrays, error: ChunkError) -> None:
-        """Reads rows through libhdf5 that could not be decoded here."""
+        """Reads rows through libhdf5 after decoding them directly has failed."""
         start = self._chunks.start(number, error.beside, self.layout.shape)
         words = f"the chunk at {start} {error}"
         if self.layout.lacking:
@@ -254,7 +258,7 @@ class ChunkReader(DatasetReader):
         try:
             self._file.check_unchanged()
         except ReadError as change:
-            # That explains more.
+            # If the file has changed, that explains the damage.
             raise located(change, self.layout.name, rows) from change
         raise damaged(self._file.path, self.layout.name, rows, words) from error
 
@@ -262,8 +266,8 @@ class ChunkReader(DatasetReader):
 def _maybe_raw(layout: Layout, chunks: Chunks) -> npt.NDArray[np.bool_]:
     """Which chunks may be stored without filters although their masks do not say so.
 
-    HDF5 leaves partial chunks at the edge as they are, if it is told to. Not where libhdf5 lacks a
-    filter: it could not read them if they were not, and `layout` has found that out.
+    A dataset option makes HDF5 store partial edge chunks unfiltered. If libhdf5 lacks a filter,
+    `layout` has already determined whether that is the case, and set the masks.
     """
     every = (1 << len(chunks.filters)) - 1
     lacking = bits_of(layout.lacking, chunks.filters)

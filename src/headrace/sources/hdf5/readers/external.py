@@ -1,4 +1,4 @@
-"""Reads external storage: a dataset whose bytes lie in other files."""
+"""Reads external storage: datasets whose bytes are in other files."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from headrace.sources.file import Bytes, File, Offsets
 
 
 class Extent(NamedTuple):
-    """Some bytes of a dataset: `size` of them, from byte `offset` of a file on."""
+    """A part of a dataset's bytes: `size` bytes at `offset` of a file."""
 
     path: str
     offset: int
@@ -26,26 +26,26 @@ class Extent(NamedTuple):
 def external_pieces(
     dataset: h5py.Dataset, path: str, where: str, allowed: bool
 ) -> tuple[Extent, ...]:
-    """Where the bytes of a dataset lie, made sure to be all there; none without external storage.
+    """The extents of a dataset in external storage, checked to be complete; () for others.
 
-    libhdf5 reads a file that is too short as zeros.
+    The check is needed because libhdf5 reads zeros where a file is too short.
 
     Args:
         dataset: Any dataset.
         path: Its file.
-        where: It, for error messages.
-        allowed: Whether there may be such pieces.
+        where: The dataset, for error messages.
+        allowed: Whether external storage is allowed.
 
     Raises:
-        DataError: If there may be none, or a file is missing or too short.
+        DataError: If external storage is not allowed, or a file is missing or too short.
     """
     if not dataset.external:
         return ()
     if not allowed:
         raise DataError(
-            f"{where} keeps its data in other files (external storage), which a file from a "
-            "stranger could use to read any file. Copy it into one file with h5repack, or pass "
-            "allow_external=True if you trust it."
+            f"{where} keeps its data in other files (external storage). These are not read by "
+            "default, because an untrusted file could use them to read any file. Copy the data "
+            "into one file with h5repack, or pass allow_external=True if you trust it."
         )
     needed = math.prod(dataset.shape) * dataset.id.get_type().get_size()
     found = []
@@ -57,33 +57,36 @@ def external_pieces(
             continue
         if not Path(piece.path).is_file():
             raise DataError(
-                f"{where} keeps data in {piece.path!r}, which is missing. HDF5 looks for it from "
-                "the current folder, or from the one that HDF5_EXTFILE_PREFIX names."
+                f"{where} keeps data in {piece.path!r}, which is missing. HDF5 looks for it in the "
+                "current folder, or in the folder that HDF5_EXTFILE_PREFIX names."
             )
         there = Path(piece.path).stat().st_size
         if there < offset + size:
             raise DataError(
                 f"{where} keeps {size} bytes at offset {offset} of {piece.path!r}, which has only "
-                f"{there} bytes; HDF5 would read zeros. Bring the rest back."
+                f"{there} bytes; HDF5 would read zeros. Restore the complete file."
             )
         found.append(piece)
     if needed:
-        raise DataError(f"{where} lacks {needed} bytes in the files that it names. Write it again.")
+        raise DataError(
+            f"{where} is {needed} bytes longer than the external files that it lists. Write it "
+            "again."
+        )
     return tuple(found)
 
 
 def find_external(name: str, path: str) -> str:
-    """Where libhdf5 looks for a file of external storage that the one at `path` names."""
+    """The path at which libhdf5 looks for an external file that the file at `path` refers to."""
     prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "")
     return os.path.realpath(Path(prefix.replace("${ORIGIN}", str(Path(path).parent)), name))
 
 
 class ExternalData:
-    """The bytes of a dataset as if they were one file, read like a `File`.
+    """The bytes of a dataset in external storage, read like one `File`.
 
     Args:
-        owner: The file that says where they are.
-        pieces: Files, where in them the bytes start, and how many there are.
+        owner: The HDF5 file of the dataset.
+        pieces: File, offset and size of each part, in order.
     """
 
     def __init__(self, owner: File, pieces: Sequence[tuple[File, int, int]]) -> None:
@@ -100,7 +103,7 @@ class ExternalData:
                 file.read_into(out[first - offset : last - offset], at + first - low)
 
     def gather(self, offsets: Offsets, sizes: int, out: Bytes) -> None:
-        """Fills `out` with `sizes` bytes at each of `offsets`, one by one."""
+        """Fills `out` with the `sizes` bytes at each of `offsets`, in order."""
         rows = out.reshape(-1, sizes)
         for (file, at, _), (low, high) in self._with_bounds():
             inside = np.flatnonzero((offsets >= low) & (offsets + sizes <= high))
@@ -115,7 +118,7 @@ class ExternalData:
             self.read_into(rows[row], int(offsets[row]))
 
     def announce(self, offsets: Offsets, sizes: int) -> bool:
-        """Has the system fetch `sizes` bytes at `offsets`, as `File` does."""
+        """Tells the system to fetch `sizes` bytes at `offsets`; see `File.announce`."""
         announced = False
         for (file, at, _), (low, high) in self._with_bounds():
             inside = offsets[(offsets >= low) & (offsets < high)]
@@ -123,7 +126,7 @@ class ExternalData:
         return announced
 
     def check_unchanged(self) -> None:
-        """Makes sure that no file changed, as `File` does."""
+        """Checks that no file has changed; see `File.check_unchanged`."""
         for file in dict.fromkeys([self._owner, *(file for file, _, _ in self._pieces)]):
             file.check_unchanged()
 

@@ -1,4 +1,4 @@
-"""Where a dataset's bytes are, and which reader is safe for it."""
+"""`Layout`: where a dataset's bytes are, and which reader is safe for it."""
 
 import math
 import os
@@ -41,18 +41,18 @@ class Layout:
     Attributes:
         name: The dataset's name.
         columns: The fields that are read from it.
-        shape: Of the dataset, samples first.
+        shape: Shape of the dataset, samples first.
         itemsize: Bytes of a stored element.
-        path: The way of reading that was chosen, and why. `"virtual"` is not one: the sources
-            of the dataset decide.
+        path: The chosen read path, and the reason. `"virtual"` is provisional: the sources of a
+            virtual dataset determine the path.
         start: For contiguous data, the offset of its first byte; else 0.
         chunks: For chunked data that is read directly, its index.
-        chunk_shape: Shape of one chunk, samples first; () where there are none.
-        chunk_rows: Samples in a chunk, or None where there are no chunks, or hardly any were
-            written.
-        sources: For virtual data, the files that it lies in.
-        lacking: Filters that libhdf5 cannot undo here: it cannot be asked about a chunk.
-        pieces: For data in external storage, where it lies.
+        chunk_shape: Shape of one chunk, samples first; () if the dataset is not chunked.
+        chunk_rows: Samples in a chunk; None if the dataset is not chunked, or nearly all chunks
+            were never written.
+        sources: For virtual data, its source files.
+        lacking: Filters that libhdf5 cannot decode here, so that it cannot read their chunks.
+        pieces: For data in external storage, its extents.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Layout:
 
     @cached_property
     def chunk_bytes(self) -> int:
-        """Bytes of a chunk, decoded; 0 where there are none."""
+        """Bytes of a decoded chunk; 0 if the dataset is not chunked."""
         return math.prod(self.chunk_shape) * self.itemsize if self.chunk_shape else 0
 
     @property
@@ -100,20 +100,20 @@ def inspect(
         name: Its name.
         wanted: The fields.
         path: Its file.
-        external: Whether its bytes may lie in any other file.
+        external: Whether its bytes may be in any other file.
 
     Raises:
         ShapeError: If it is scalar or empty.
         FieldNotFoundError: If it has no such member.
         TypeNotSupportedError: If a field's type has no fixed-size NumPy form.
-        DataError: If its bytes lie in other files, or are more than any data set has.
-        FileFormatError: If the file ends before it does.
+        DataError: If its bytes are in other files and `external` is False, or it exceeds a limit.
+        FileFormatError: If the file is truncated.
         MissingDependencyError: If a filter is not installed.
     """
     where = f"{name!r} in {path!r}"
     plist = dataset.id.get_create_plist()
     kind = plist.get_layout()
-    # How long virtual data are depends on which of their sources are there.
+    # Check sources first: the length of a virtual dataset depends on which of them exist.
     sources = source_files(dataset, where, path, external) if kind == h5d.VIRTUAL else ()
     _check_shape(dataset, where)
     check_type(dataset.id.get_type(), where)
@@ -150,7 +150,7 @@ def inspect(
 def _needed(
     dataset: h5py.Dataset, filters: Sequence[Filter], some: tuple[Filter, ...]
 ) -> tuple[Filter, ...]:
-    """Those of some filters that are not skipped for every chunk."""
+    """The filters among `some` that at least one chunk uses."""
     skipped = bits_of(some, filters)
 
     def note(info: Any) -> bool | None:
@@ -175,7 +175,7 @@ def _check_shape(dataset: h5py.Dataset, where: str) -> None:
     if dataset.shape == ():
         raise ShapeError(
             f"{where} is a scalar. Expected an array whose first axis runs over samples. "
-            "If it describes the data, read it with h5py, and leave it out here."
+            "Leave it out here; if it describes the data, read it with h5py."
         )
     if 0 in dataset.shape:
         raise ShapeError(
@@ -188,7 +188,7 @@ def _check_shape(dataset: h5py.Dataset, where: str) -> None:
 def _why_not_direct(
     dataset: h5py.Dataset, columns: Sequence[DatasetField], kind: int, filters: Sequence[Filter]
 ) -> str | None:
-    """Why a dataset has to go through libhdf5; None if it need not."""
+    """Why a dataset has to be read through h5py; None if it can be read directly."""
     if os.environ.get("HEADRACE_HDF5") == "h5py":
         return "HEADRACE_HDF5=h5py is set"
     if dataset.file.driver != "sec2":
@@ -205,7 +205,7 @@ def _why_not_direct(
     if dataset.file.userblock_size and h5py.version.hdf5_version_tuple < (2, 0):
         return "libhdf5 before 2.0 gives wrong addresses in a file with a user block"
     if _may_be_mixed_up(dataset):
-        return "libhdf5 mixes up where chunks are, if only an axis behind the first can grow"
+        return "libhdf5 reports wrong chunk offsets if only an axis other than the first can grow"
     try:
         FilterPipeline(filters, _chunk_bytes(dataset))
     except FilterNotDecodedError as error:
@@ -214,11 +214,11 @@ def _why_not_direct(
 
 
 def _may_be_mixed_up(dataset: h5py.Dataset) -> bool:
-    """Whether libhdf5 may name wrong places of chunks.
+    """Whether libhdf5 may report wrong positions of chunks.
 
-    In an extensible array they are in an order in which the growing axis comes first, but
-    `H5Dchunk_iter` counts as if the first one did (1.14.6 and 2.0.0). Which kind of index a dataset
-    has, h5py does not tell.
+    An extensible-array index stores chunks with the growing axis as the slowest one, but
+    `H5Dchunk_iter` (1.14.6 and 2.0.0) computes positions as if the first axis were the slowest.
+    h5py does not tell which kind of index a dataset has, so the shape decides here.
     """
     growing = [axis for axis, most in enumerate(dataset.maxshape) if most is None]
     if len(growing) != 1 or growing == [0]:
@@ -280,10 +280,10 @@ def _not_compared(base: dict[str, Any]) -> str:
 
 
 def _with_raw_edges(dataset: h5py.Dataset, chunks: Chunks, lacking: tuple[Filter, ...]) -> Chunks:
-    """Marks the partial edge chunks that are stored as they are as such.
+    """Sets the masks of partial edge chunks that are stored without filters.
 
-    HDF5 may leave all of them unfiltered, and their masks do not say so. Then libhdf5 can read
-    them, even where it lacks a filter.
+    A dataset option makes HDF5 store all of them unfiltered, without setting their masks. In this
+    case libhdf5 can read them even if it lacks a filter, which is the test used here.
     """
     doubtful = chunks.partial(dataset.shape) & (chunks.sizes == _chunk_bytes(dataset))
     bits = np.uint32(bits_of(lacking, chunks.filters))

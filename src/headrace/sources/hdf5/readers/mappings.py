@@ -1,7 +1,7 @@
 """The mappings of virtual datasets to their sources, checked to be complete.
 
-libhdf5 reads a source that is missing, or smaller than it was mapped, as fill values, and says
-nothing. Here that is an error.
+If a source is missing, or smaller than its mapping, libhdf5 silently reads fill values. Headrace
+raises an error.
 """
 
 import math
@@ -27,14 +27,14 @@ from headrace.sources.identity import Original, look_at
 _Node = tuple[str, str]
 
 Rows = tuple[int, int]
-"""A first row, and the row before which to stop."""
+"""The first row, and the row after the last one."""
 
 _MARK = re.compile("%%|%b")
 
 _MOST_WAYS = 1 << 20
 
 _LONGEST_GAP = 100
-"""So many numbers after the last one are looked for."""
+"""How many numbers after the last file of a pattern are tried, to detect a missing file."""
 
 
 class SourceFile:
@@ -45,15 +45,15 @@ class SourceFile:
         self._original = Original(path)
 
     def check_unchanged(self) -> None:
-        """Makes sure that the file is still there, and as it was.
+        """Checks that the file still exists and has not changed.
 
         Raises:
-            ChangedFileError: If it is not.
+            ChangedFileError: If it is missing or has changed.
         """
         try:
             change = self._original.change(partial(look_at, self.path))
         except OSError as error:
-            change = f"cannot be looked at any more ({error.strerror})"
+            change = f"cannot be accessed any more ({error.strerror})"
         if change:
             raise ChangedFileError(
                 f"the source file {self.path!r} of the virtual dataset {change} since it was "
@@ -62,14 +62,14 @@ class SourceFile:
 
 
 class Mapping(NamedTuple):
-    """What a virtual dataset reads from one source.
+    """A mapping of a virtual dataset to a selection of one source.
 
     Attributes:
-        path: The source's file, from the root and without links.
-        name: The source.
-        rows: The rows of the virtual dataset that it fills, or None if those are not whole rows.
-        space: What is selected of the source, as an h5s space.
-        values: How many values are read; None if that has no bound.
+        path: Absolute path of the source's file, with symbolic links resolved.
+        name: Name of the source dataset.
+        rows: The rows of the virtual dataset that it fills; None if it does not fill whole rows.
+        space: The selection in the source, as an h5s space.
+        values: How many values are read; None if that is unlimited.
     """
 
     path: str
@@ -80,12 +80,12 @@ class Mapping(NamedTuple):
 
     @property
     def node(self) -> _Node:
-        """The source, whatever is read of it."""
+        """The file and name of the source dataset."""
         return self.path, "/" + self.name.strip("/")
 
 
 def files_of(dataset: h5py.Dataset) -> Iterator[str]:
-    """Every file that an open dataset reads: its own, external ones, and those of its sources."""
+    """All files that an open dataset reads: its own, external ones, and those of its sources."""
     path = path_of(dataset.file.filename)
     yield path
     yield from (find_external(name, path) for name, _, _ in dataset.external or ())
@@ -94,16 +94,17 @@ def files_of(dataset: h5py.Dataset) -> Iterator[str]:
     where = f"{dataset.name!r} in {path!r}"
     for source, name in {mapping.node for mapping in mappings(dataset, path, where)}:
         yield source
-        # From one that is not there, nothing is read.
+        # A source that is missing or cannot be opened has no further files.
         with suppress(HeadraceError), open_dataset(source, name, external=True) as (inner, _):
             yield from files_of(inner)
 
 
 def mappings(dataset: h5py.Dataset, path: str, where: str) -> Iterator[Mapping]:
-    """What a virtual dataset in the file at `path` reads.
+    """The mappings of a virtual dataset in the file at `path`.
 
     Raises:
-        DataError: If sources are named by a pattern, and some are missing, or there are too many.
+        DataError: If there are too many, or files of a pattern are missing, or the name of a source
+            dataset is a pattern.
     """
     _check_count(dataset.id.get_create_plist().get_virtual_count(), where)
     for entry in dataset.virtual_sources():
@@ -119,7 +120,7 @@ def mappings(dataset: h5py.Dataset, path: str, where: str) -> Iterator[Mapping]:
 def _numbered_mappings(
     entry: Any, name: str, dataset: h5py.Dataset, path: str, where: str
 ) -> Iterator[Mapping]:
-    """One block of the virtual dataset for each of the files that a pattern names."""
+    """One mapping for each of the numbered files that a pattern matches."""
     start, stride, _, block = (axis[0] for axis in entry.vspace.get_regular_hyperslab())
     count = max(0, dataset.shape[0] - start) // stride
     _check_count(count, where)
@@ -134,11 +135,11 @@ def _numbered_mappings(
 
 
 def whole_rows(space: Any, shape: tuple[int, ...]) -> Rows | None:
-    """The rows that a selection takes entirely and one after the other; None if it does not.
+    """The range of rows that a selection consists of; None if it is not a range of whole rows.
 
     Args:
-        space: A selection, as an h5s space. One without a bound takes all rows to the end.
-        shape: Of the dataset.
+        space: A selection, as an h5s space. An unlimited one extends to the last row.
+        shape: Shape of the dataset.
     """
     if space.get_select_type() == h5s.SEL_ALL:
         return 0, shape[0]
@@ -153,7 +154,7 @@ def whole_rows(space: Any, shape: tuple[int, ...]) -> Rows | None:
 
 
 def _is_whole(space: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a selection takes all that there is along every axis but the first."""
+    """Whether a selection is complete along every axis except the first."""
     if space.get_select_type() != h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
         return False
     starts, strides, counts, blocks = space.get_regular_hyperslab()
@@ -176,16 +177,16 @@ def _count(space: Any) -> int | None:
 def source_files(
     dataset: h5py.Dataset, where: str, path: str, external: bool
 ) -> tuple[SourceFile, ...]:
-    """The other files that a virtual dataset reads, directly or through further ones.
+    """The other files that a virtual dataset reads, directly or through nested virtual datasets.
 
     Args:
         dataset: A virtual dataset.
-        where: It, for error messages.
-        path: Its file, from the root and without links.
-        external: Whether sources may lie anywhere, and keep data in other files.
+        where: The dataset, for error messages.
+        path: The absolute path of its file, with symbolic links resolved.
+        external: Whether sources may be in any folder, and keep data in external storage.
 
     Raises:
-        DataError: If a source is missing or too small, or lies where it may not.
+        DataError: If a source is missing or too small, or is in a folder that is not allowed.
     """
     folder = str(Path(path).parent)
     waiting = by_source(mappings(dataset, path, where))
@@ -200,13 +201,13 @@ def source_files(
         if not Path(node[0]).exists():
             raise DataError(
                 f"{where} is a virtual dataset, and its source file {node[0]!r} is missing; "
-                "HDF5 would read it as fill values. Bring it back, or leave the field out."
+                "HDF5 would read it as fill values. Restore the file, or leave the field out."
             )
         try:
             further, used = _check_source(read, external)
         except HeadraceError as error:
             raise DataError(
-                f"{where} is a virtual dataset, and a source of it cannot be used: {error}"
+                f"{where} is a virtual dataset, and one of its sources cannot be used: {error}"
             ) from error
         for one in used:
             files.setdefault(one, SourceFile(one))
@@ -220,7 +221,7 @@ def source_files(
 
 
 def by_source(found: Iterable[Mapping]) -> dict[_Node, list[Mapping]]:
-    """Mappings by the dataset that they read."""
+    """Groups mappings by their source dataset."""
     nodes: dict[_Node, list[Mapping]] = {}
     for mapping in found:
         nodes.setdefault(mapping.node, []).append(mapping)
@@ -241,7 +242,10 @@ def _check_count(count: int, where: str) -> None:
 
 
 def _check_graph(graph: dict[_Node, dict[_Node, int]], main: _Node, where: str) -> None:
-    """Libhdf5 would go from source to source until the stack is full, and each way to one."""
+    """Checks that nested virtual datasets form no cycle, and are bounded in depth and paths.
+
+    libhdf5 recurses into sources until its stack overflows, and visits a source once per path.
+    """
     levels: dict[_Node, int] = {}
     ways: dict[_Node, int] = {}
     try:
@@ -262,19 +266,19 @@ def _check_graph(graph: dict[_Node, dict[_Node, int]], main: _Node, where: str) 
         )
     if ways[main] > _MOST_WAYS:
         raise DataError(
-            f"{where} is a virtual dataset of virtual datasets, with {ways[main]} ways through "
-            f"them; HDF5 would go each one. Expected at most {_MOST_WAYS}. Copy the data into one "
-            "dataset."
+            f"{where} is a virtual dataset of virtual datasets, with {ways[main]} paths to its "
+            f"sources, and HDF5 follows each of them. Expected at most {_MOST_WAYS}. Copy the data "
+            "into one dataset."
         )
 
 
 def _check_source(
     read: list[Mapping], external: bool
 ) -> tuple[dict[_Node, list[Mapping]], list[str]]:
-    """Makes sure that all that is read of a source is there.
+    """Checks that a source holds everything that its mappings read.
 
     Returns:
-        What it reads in its turn, and the files that it lies in.
+        The mappings of the source itself if it is virtual, and the files that hold it.
     """
     with open_dataset(read[0].path, read[0].name, external) as (source, path):
         here = f"{read[0].name!r} in {path!r}"
@@ -291,20 +295,21 @@ def _check_bounds(mapping: Mapping, source: h5py.Dataset, here: str) -> None:
     if mapping.space.get_select_type() == h5s.SEL_ALL:
         if mapping.values is not None and source.size < mapping.values:
             raise DataError(
-                f"{here} has shape {source.shape}, and {mapping.values} values are read from it; "
-                "the file that names it expects a larger one."
+                f"{here} has shape {source.shape}, but the virtual dataset reads {mapping.values} "
+                "values from it. Restore the larger source, or map fewer values."
             )
         return
     ends = _ends(mapping.space) or ()
     if any(end > size for end, size in zip(ends, source.shape, strict=False)):
         raise DataError(
-            f"{here} has shape {source.shape}, and is read up to {ends}; "
-            "HDF5 would make up the rest."
+            f"{here} has shape {source.shape}, but the virtual dataset reads it up to {ends}; "
+            "HDF5 would read fill values beyond the shape. Restore the larger source, or map fewer "
+            "rows."
         )
 
 
 def _ends(space: Any) -> tuple[int, ...] | None:
-    """Up to where a source is read along each axis; None where that has no bound."""
+    """The end of a selection along each axis; None if it is unlimited."""
     try:
         _, last = space.get_select_bounds()
     except (ValueError, RuntimeError):
@@ -322,32 +327,32 @@ def _literal(name: str, where: str) -> str:
     if _by_number(name):
         raise DataError(
             f"{where} is a virtual dataset that names its source datasets by a pattern, {name!r}, "
-            "so that a missing one cannot be told from the end. Map each source by its own name, "
-            "or copy the data into one dataset."
+            "so that a missing dataset cannot be distinguished from the end of the data. Map each "
+            "source by its own name, or copy the data into one dataset."
         )
     return name.replace("%%", "%")
 
 
 def _numbered(pattern: str, number: int) -> str:
-    """A pattern with a number for each `%b`."""
+    """A pattern with `number` in place of each `%b`."""
     return _MARK.sub(lambda mark: "%" if mark[0] == "%%" else str(number), pattern)
 
 
 def _check_no_gap(pattern: str, path: str, count: int, where: str) -> None:
-    """Libhdf5 counts files until one is missing, and takes that for the end of the data."""
+    """Checks that no file is missing: libhdf5 takes the first missing number as the end."""
     for number in range(count + 1, count + 1 + _LONGEST_GAP):
         after = _find_file(_numbered(pattern, number), path)
         if Path(after).exists():
             missing = _find_file(_numbered(pattern, count), path)
             raise DataError(
                 f"{where} is a virtual dataset, and its source file {missing!r} is missing while "
-                f"{after!r} is there; HDF5 would take that for the end of the data. Bring it "
-                "back, or take the later ones away."
+                f"{after!r} is there; HDF5 would end the data at the missing file. Restore it, or "
+                "move the later files away."
             )
 
 
 def _find_file(name: str, path: str) -> str:
-    """Where libhdf5 finds a source file that the file at `path` names."""
+    """The path at which libhdf5 finds a source file that the file at `path` refers to."""
     return path if name == "." else find_beside(name, path, "HDF5_VDS_PREFIX")
 
 

@@ -1,4 +1,4 @@
-"""The fields of a dataset: its elements, or members of compound values."""
+"""`DatasetField`: elements of a dataset, or members of its compound values."""
 
 import math
 import re
@@ -18,13 +18,13 @@ from headrace.spec import Field
 Array = npt.NDArray[Any]
 
 Members = tuple[str, ...]
-"""Names that lead from a compound element to one of its values; none for the element itself."""
+"""The path of names from a compound element to one of its members; () for the whole element."""
 
 _MEMBER = re.compile(r"""(.+)\[(?:'([^']+)'|"([^"]+)")\]""", re.DOTALL)
 
 
 class Wanted(NamedTuple):
-    """A field that is asked for, by its full name and by the members that this ends with."""
+    """A requested field: its full name, and the members at the end of this name."""
 
     name: str
     members: Members
@@ -35,13 +35,13 @@ class DatasetField:
     """One field of a dataset.
 
     Attributes:
-        field: What the model gets; native byte order.
-        members: Names that lead from an element to it.
-        offset: Where it starts in a stored element, in bytes.
-        stored: dtype of what is stored there.
-        inside: Names that lead on from there, through arrays of compound values.
-        fill: Its value where nothing was ever written.
-        obstacle: Why its stored bytes cannot be taken as they are; None if they can.
+        field: Name, shape and dtype for the model, in native byte order.
+        members: The path of names from an element to the field.
+        offset: Its offset in a stored element, in bytes.
+        stored: The stored dtype at this offset.
+        inside: The rest of the path, within `stored`, if it passes arrays of compound values.
+        fill: Its value where nothing was written.
+        obstacle: Why its stored bytes cannot be used directly; None if they can.
     """
 
     field: Field
@@ -54,21 +54,21 @@ class DatasetField:
 
     @property
     def swapped(self) -> bool:
-        """Whether its bytes are stored in foreign order."""
+        """Whether it is stored in the byte order that is not native here."""
         return self.stored != self.stored.newbyteorder("=")
 
     @property
     def plain(self) -> bool:
-        """Whether it is whole elements, as they are stored but for the order of bytes."""
+        """Whether its values are whole stored elements, which at most need a byte swap."""
         return not self.members and not (self.swapped and self.stored.base.names)
 
     def values(self, raw: Bytes, shape: tuple[int, ...], start: int = 0) -> Array:
-        """Its values among stored bytes, as a view.
+        """A view of its values in stored bytes.
 
         Args:
-            raw: Elements, or of each a piece that begins with byte `start`; one axis.
-            shape: Of the elements.
-            start: First byte of an element that is in `raw`.
+            raw: Stored elements, or the part of each that begins at byte `start`; uint8, one axis.
+            shape: Shape of the array of elements.
+            start: The first byte of each element that is in `raw`.
         """
         size = raw.size // math.prod(shape)
         record = _one_member(self.stored, self.offset - start, size)
@@ -76,7 +76,7 @@ class DatasetField:
 
 
 def follow(values: Array, members: Members) -> Array:
-    """A member of a member of compound values, as a view."""
+    """A view of a nested member of compound values."""
     for name in members:
         values = values[name]
     return values
@@ -91,7 +91,7 @@ def split_member(name: str) -> tuple[str, str] | None:
 def find_columns(
     dataset: h5py.Dataset, wanted: Iterable[Wanted], path: str
 ) -> tuple[DatasetField, ...]:
-    """What is wanted of a dataset in the file at `path`.
+    """The requested fields of a dataset in the file at `path`.
 
     Raises:
         FieldNotFoundError: If there is no such member.
@@ -101,13 +101,13 @@ def find_columns(
 
 
 def memory_dtype(kind: Any, wanted: Iterable[Members]) -> np.dtype[Any]:
-    """The dtype with which libhdf5 hands out these members, and no other, as they are stored.
+    """The dtype with which libhdf5 returns only these members, without converting them.
 
-    Bytes are put in order later: for some types libhdf5 cannot do that.
+    Byte order is converted later, because libhdf5 cannot do it for some types.
 
     Args:
         kind: The stored h5t type.
-        wanted: Members, or `()` for all.
+        wanted: Paths of members, or `()` for the whole element.
     """
     wanted = list(wanted)
     if not all(wanted):
@@ -122,7 +122,7 @@ def memory_dtype(kind: Any, wanted: Iterable[Members]) -> np.dtype[Any]:
 
 
 def _one_member(stored: np.dtype[Any], offset: int, size: int) -> np.dtype[Any]:
-    # A type that only libhdf5 can read may be longer in NumPy than it is in the file.
+    # A type that only libhdf5 can read may be larger in NumPy than in the file.
     size = max(size, offset + stored.itemsize)
     return np.dtype(
         {"names": ["value"], "formats": [stored], "offsets": [offset], "itemsize": size}
@@ -157,7 +157,7 @@ def _find_column(dataset: h5py.Dataset, name: str, members: Members, path: str) 
 
 
 def _find_member(kind: Any, members: Members, name: str, path: str) -> _MemberPath:
-    """Where the members lead to, from a type down."""
+    """Finds the member at a path of names, starting at a type."""
     if not members:
         return _MemberPath(kind, _usable_dtype(kind, name, path))
     if isinstance(kind, h5t.TypeArrayID):
@@ -184,7 +184,7 @@ def _member_names(kind: Any) -> list[str]:
 def _member_not_found(
     name: str, members: Members, there: list[str], path: str
 ) -> FieldNotFoundError:
-    # As many of the last members as were not looked at yet are cut off the name.
+    # Cut the members that were not found off the name.
     above = name
     for _ in members:
         above = split_member(above)[0]  # type: ignore[index]
@@ -199,7 +199,7 @@ def _member_not_found(
 def _fill_value(
     dataset: h5py.Dataset, kind: Any, members: Members, shape: tuple[int, ...], dtype: Any
 ) -> Array:
-    """What libhdf5 gives for an element that was never written; zeros if it would give nothing."""
+    """The value of elements that were never written; zeros where libhdf5 does not fill them."""
     plist = dataset.id.get_create_plist()
     values = np.zeros(1, memory_dtype(kind, [members]))
     if fills(plist) and not isinstance(kind, h5t.TypeArrayID):
@@ -208,24 +208,24 @@ def _fill_value(
 
 
 def fills(plist: Any) -> bool:
-    """Whether libhdf5 fills in values where none were written, or leaves memory as it was."""
+    """Whether libhdf5 fills elements that were never written, or leaves memory uninitialized."""
     if plist.fill_value_defined() == h5d.FILL_VALUE_UNDEFINED:
         return False
     return bool(plist.get_fill_time() != h5d.FILL_TIME_NEVER)
 
 
 def _obstacle(dataset: h5py.Dataset, kind: Any, place: _MemberPath) -> str | None:
-    """Why the stored bytes cannot be taken as they are."""
+    """Why the stored bytes cannot be used directly; None if they can."""
     dtype = place.kind.dtype
     if not h5t.py_create(dtype, logical=True).equal(_ordered(place.kind)):
         if dtype.kind == "S":
-            return "its text is padded in another way than NumPy's"
+            return "its text is padded differently from NumPy's"
         if dtype.names:
-            return f"NumPy lays its {len(dtype.names)} parts out in another way"
+            return f"NumPy lays out its {len(dtype.names)} members differently"
         return f"its stored type is not NumPy's {dtype}"
     if _varies(kind):
-        # In memory such values have another size than in the file, and what follows moves.
-        return "values of variable length are stored beside it"
+        # Such values have different sizes in memory and in the file, so offsets differ.
+        return "its compound values also have members of variable length"
     user_defined = dataset.id.get_create_plist().fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED
     if isinstance(kind, h5t.TypeArrayID) and user_defined:
         return "its elements are arrays with a fill value"
@@ -233,7 +233,7 @@ def _obstacle(dataset: h5py.Dataset, kind: Any, place: _MemberPath) -> str | Non
 
 
 def _ordered(kind: Any) -> Any:
-    """A type as it is, but for an order of bytes where there is only one."""
+    """The type itself, but with little-endian order if it is one byte, where order is void."""
     if isinstance(kind, h5t.TypeIntegerID) and kind.get_size() == 1:
         kind = kind.copy()
         kind.set_order(h5t.ORDER_LE)
@@ -252,43 +252,43 @@ def _varies(kind: Any) -> bool:
 
 
 def _usable_dtype(kind: Any, name: str, path: str) -> np.dtype[Any]:
-    """The dtype of a stored type, if samples can be made of it."""
+    """The NumPy dtype of a stored type, if fields can have it."""
     where = f"{name!r} in {path!r}"
     try:
         dtype: np.dtype[Any] = kind.dtype
     except (TypeError, ValueError, KeyError) as error:
-        # h5py looks the order of bytes up, and knows no other than two.
-        why = "the order of bytes of a VAX" if isinstance(error, KeyError) else error
+        # h5py looks the byte order up in a table that lacks VAX order.
+        why = "VAX byte order" if isinstance(error, KeyError) else error
         raise TypeNotSupportedError(
             f"{where} holds values that NumPy has no type for ({why}). Expected numbers of a "
-            f"fixed size. {_others(kind, name)}Convert them, with h5py's low-level functions for "
-            "example."
+            f"fixed size. {_others(kind, name)}Convert them, for example with h5py's low-level "
+            "functions."
         ) from error
     if h5py.check_string_dtype(dtype) is not None and dtype.kind == "O":
         raise TypeNotSupportedError(
             f"{where} holds variable-length strings. Expected numbers of a fixed size. "
-            "Encode them first, as integer codes of a vocabulary: from_arrays() takes those that "
-            "np.unique(texts, return_inverse=True) gives, beside the h5py datasets of other fields."
+            "Encode them as integers first: pass the codes that np.unique(texts, "
+            "return_inverse=True) returns to from_arrays(), along with the h5py datasets of the "
+            "other fields."
         )
     if h5py.check_vlen_dtype(dtype) is not None:
         raise TypeNotSupportedError(
             f"{where} holds variable-length arrays. Expected samples of one shape. "
-            "Pad or cut them to one length, or decode them, in the __getitem__ of an object that "
-            "from_sequence() takes."
+            "Pad or cut them to one length, or decode them, in the __getitem__ of an object for "
+            "from_sequence()."
         )
     if dtype.hasobject:
         raise TypeNotSupportedError(
             f"{where} holds {_objects_in(dtype)}. Expected numbers of a fixed size. "
-            f"{_others(kind, name)}Leave the field out, or store what a model can use in a dataset "
-            "of its own."
+            f"{_others(kind, name)}Leave the field out, or store the numbers in a separate dataset."
         )
     if not dtype.itemsize:
-        raise TypeNotSupportedError(f"{where} holds values of no size ({dtype}). Leave it out.")
+        raise TypeNotSupportedError(f"{where} holds values of 0 bytes ({dtype}). Leave it out.")
     if _overlaps(dtype):
         raise TypeNotSupportedError(
-            f"{where} holds compound values with numbers for which NumPy needs more room than they "
-            f"have ({dtype}), so that h5py mixes them up. {_others(kind, name)}Or convert them, "
-            "with h5py's low-level functions for example."
+            f"{where} holds compound values with numbers that are larger in NumPy than in the file "
+            f"({dtype}), so that members overlap in h5py. {_others(kind, name)}Or convert them, "
+            "for example with h5py's low-level functions."
         )
     if h5t.find(kind, h5t.py_create(dtype)) is None:
         raise TypeNotSupportedError(
@@ -299,7 +299,7 @@ def _usable_dtype(kind: Any, name: str, path: str) -> np.dtype[Any]:
 
 
 def _overlaps(dtype: np.dtype[Any]) -> bool:
-    """Whether members reach into each other, at any depth."""
+    """Whether members overlap, at any depth."""
     fields = sorted((dtype.fields or {}).values(), key=lambda field: field[1])
     starts = [*(field[1] for field in fields[1:]), dtype.itemsize]
     return any(
@@ -317,7 +317,7 @@ def _objects_in(dtype: np.dtype[Any]) -> str:
 
 
 def _others(kind: Any, name: str) -> str:
-    """Which members of a compound value can be used."""
+    """A sentence that lists the members of a compound value that can be used."""
     usable = []
     for number, member in enumerate(_member_names(kind)):
         try:

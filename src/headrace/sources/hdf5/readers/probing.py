@@ -1,4 +1,4 @@
-"""Compares the direct way of reading with h5py on a small part of a dataset."""
+"""Compares direct reading with h5py on a small part of a dataset."""
 
 from collections.abc import Iterator
 from enum import Enum
@@ -22,13 +22,13 @@ DAMAGED = "its first chunks are damaged"
 """The reason for reading a field through h5py whose first rows could not be read."""
 
 _PROBES = 4
-"""Chunks that may be damaged before a field is left to h5py."""
+"""Chunks that are tried until one can be read; if none can, the field is read through h5py."""
 
 _PROBE_BYTES = 16 << 20
 
 
 class _Found(Enum):
-    """What came of reading some rows in both ways."""
+    """The result of reading some rows directly and through h5py."""
 
     SAME = "the same values"
     OTHER = "reading it directly gave other values"
@@ -38,9 +38,9 @@ class _Found(Enum):
 
 
 def doubt(reader: DatasetReader, dataset: h5py.Dataset) -> str | None:
-    """Why a reader cannot be relied on; None if it gives what h5py gives."""
+    """Why a direct reader must not be used; None if it reads the same values as h5py."""
     if max(reader.layout.row_bytes, reader.layout.chunk_bytes) > MOST_COMPARED:
-        return None  # a small file may declare so much, and it would be read twice
+        return None  # comparing would take twice the memory, which a small file may inflate
     several = isinstance(reader, VirtualReader)
     why: str | None = DAMAGED
     for rows in reader.probes() if isinstance(reader, VirtualReader) else _written(reader.layout):
@@ -59,12 +59,12 @@ def doubt(reader: DatasetReader, dataset: h5py.Dataset) -> str | None:
 
 
 def _compare(reader: DatasetReader, dataset: h5py.Dataset, rows: Indices) -> _Found:
-    """Reads rows in both ways."""
+    """Reads rows directly and through h5py, and compares the values."""
     columns = reader.layout.columns
     ours = empty_arrays([column.field for column in columns], len(rows))
     cost = _try(reader, rows, ours)
     if isinstance(cost, DamagedChunkError):
-        # libhdf5 would make something up, or take any memory.
+        # libhdf5 might return arbitrary values, or allocate unbounded memory.
         return _Found.DAMAGE
     if reader.layout.lacking:
         return _Found.NOTHING if cost is None else _Found.SAME
@@ -84,9 +84,9 @@ def _compare(reader: DatasetReader, dataset: h5py.Dataset, rows: Indices) -> _Fo
 
 
 def _try(reader: DatasetReader, rows: Indices, out: Arrays) -> ReadStats | DamagedChunkError | None:
-    """Fills `out` with rows, and returns what that cost, or why they cannot be read.
+    """Fills `out` with rows, and returns the statistics, or the damage that prevents it.
 
-    None if they cannot be read, and libhdf5 might know more.
+    Returns None if the rows cannot be read for another reason, so that libhdf5 should be tried.
     """
     try:
         return run_reads(list(reader.reads(rows, out)))
@@ -110,7 +110,7 @@ def _written(layout: Layout) -> Iterator[Indices]:
 
 
 def _unwritten(layout: Layout) -> Iterator[Indices]:
-    """Rows of the first chunk that was never written, if there are such."""
+    """Rows of the first chunk that was never written, if there is one."""
     if layout.chunks is not None:
         unwritten = (layout.chunks.offsets == UNALLOCATED).any(axis=1)
         if unwritten.any():

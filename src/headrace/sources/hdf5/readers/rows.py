@@ -1,4 +1,4 @@
-"""Reads rows by address: contiguous data, and uncompressed chunks of whole samples."""
+"""`RowReader`: reads rows of contiguous data and uncompressed chunks."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -20,21 +20,21 @@ from headrace.sources.read_ahead import ReadAhead
 from headrace.spec import Indices
 
 RUN_BYTES = 1 << 16
-"""Neighbouring rows that are read at once where single rows would keep a disk seeking: half as fast
-as reading in order, or better, with many reads in flight."""
+"""Bytes of adjacent rows that make a block, for disks on which single rows are slow to read. With
+many reads in flight, such blocks are read at half the sequential speed or better."""
 
 RECORD_BYTES = 1 << 18
-"""Compound values are fetched as they are stored, this much at a time, to pick members of them."""
+"""Bytes of compound values that are fetched at a time before their members are extracted."""
 
 PAGE_BYTES = 1 << 12
 
 
 class RowReader(DatasetReader):
-    """Data in which every row has an address.
+    """Reads data in which every row has a file offset.
 
     Args:
         layout: How the dataset is stored.
-        file: Its file, or the files in which its bytes lie.
+        file: Its file, or its external storage.
     """
 
     def __init__(self, layout: Layout, file: File | ExternalData) -> None:
@@ -47,7 +47,7 @@ class RowReader(DatasetReader):
 
     @property
     def block_rows(self) -> int:
-        """Rows of a run: one chunk if that is of a fitting size, else about `RUN_BYTES`."""
+        """Rows of a block: one chunk if that has a suitable size, else about `RUN_BYTES`."""
         height = self.layout.chunk_rows or 0
         if RUN_BYTES // 2 <= height * self.layout.row_bytes <= 16 * RUN_BYTES:
             return height
@@ -108,18 +108,18 @@ class RowReader(DatasetReader):
         return stored
 
     def _needed(self, rows: Indices, columns: Sequence[DatasetField]) -> tuple[int, int]:
-        """The first byte of a row that is fetched, and the byte before which to stop."""
+        """The range of bytes `[start, stop)` of each row that is fetched."""
         size = self.layout.row_bytes
         start = min(column.offset for column in columns)
         stop = max(column.offset + column.stored.itemsize for column in columns)
         scattered = np.count_nonzero(np.diff(rows) == 1) * 2 < len(rows)
         one_element = size == self.layout.itemsize
-        # What lies between neighbours comes from the disk with them, unless it fills pages.
+        # For adjacent rows, skipped bytes only save disk reads if they span whole pages.
         worth_it = scattered or size - (stop - start) >= PAGE_BYTES
         return (start, stop) if one_element and worth_it else (0, size)
 
     def _fetch(self, rows: Indices, start: int, size: int, target: Bytes) -> None:
-        """Fills `target` with `size` bytes of each row, from byte `start` of it on."""
+        """Fills `target` with `size` bytes of each row, starting at its byte `start`."""
         fetch(self._file, self._offsets(rows) + start, size, target)
 
     def _offsets(self, rows: Indices) -> Indices:

@@ -1,4 +1,4 @@
-"""Reads virtual datasets: each row by the reader of its source."""
+"""`VirtualReader`: reads virtual datasets with the readers of their sources."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -21,15 +21,18 @@ from headrace.spec import Indices
 _SLOWEST_FIRST = ("h5py", "direct chunks", "direct rows")
 
 _PROBES = 16
-"""Meeting points of sources at which a virtual dataset is compared with what h5py gives."""
+"""Boundaries between sources at which a virtual dataset is compared with h5py's result."""
 
 
 class Run(NamedTuple):
-    """Rows `start .. stop - 1` of a virtual dataset: those of a source from row `first` on.
+    """Rows `start .. stop - 1` of a virtual dataset that come from one source.
 
     Attributes:
-        reader: Of the source, or None for rows that no source has.
-        height: Rows of the source that make one row; None where rows are the same.
+        start: First row in the virtual dataset.
+        stop: The row after the last one.
+        reader: The reader of the source; None for rows that no source is mapped to.
+        first: The row of the source that is mapped to `start`.
+        height: Rows of the source that are stacked to one row; None if rows have the same shape.
     """
 
     start: int
@@ -39,7 +42,7 @@ class Run(NamedTuple):
     height: int | None = None
 
     def inside(self, rows: Indices, out: Arrays) -> tuple[Indices, Arrays]:
-        """The rows of the source for rows of the virtual dataset, and the arrays for them."""
+        """Converts rows of the virtual dataset, and their arrays, to those of the source."""
         if self.height is None:
             return rows - self.start + self.first, out
         first = (rows - self.start) * self.height + self.first
@@ -47,19 +50,19 @@ class Run(NamedTuple):
         return every, {name: a.reshape(-1, *a.shape[2:]) for name, a in out.items()}
 
     def block_offsets(self, inside: Indices) -> Indices:
-        """Where blocks of the source start in the virtual dataset, and the ends of the run."""
+        """Converts block offsets of the source; adds the ends of the run."""
         offsets = -(-(inside - self.first) // (self.height or 1)) + self.start
         within = offsets[(offsets > self.start) & (offsets < self.stop)]
         return np.concatenate([[self.start], within, [self.stop]])
 
 
 class VirtualReader(DatasetReader):
-    """Hands each row to the reader of the dataset that has it.
+    """Reads each row of a virtual dataset with the reader of its source.
 
     Args:
-        layout: Of the virtual dataset.
+        layout: The layout of the virtual dataset.
         file: The file of the virtual dataset.
-        runs: Its rows, in order and without gaps.
+        runs: Runs that cover its rows in order and without gaps.
     """
 
     def __init__(self, layout: Layout, file: File, runs: Sequence[Run]) -> None:
@@ -102,11 +105,11 @@ class VirtualReader(DatasetReader):
         return np.unique(np.concatenate(found))
 
     def _steps(self, run: Run) -> int:
-        """Into how many blocks rows are cut that no source has."""
+        """The number of blocks of a run that no source is mapped to."""
         return -(-(run.stop - run.start) * self.layout.row_bytes // RUN_BYTES)
 
     def probes(self) -> Iterator[Indices]:
-        """Rows to compare with what h5py gives: where some of the runs meet, and the last."""
+        """Rows to compare with h5py: those at boundaries between runs, and the last one."""
         length = self.layout.length
         some = self._starts[:: -(-len(self._starts) // _PROBES)]
         for edge in [*some.tolist(), length]:
@@ -135,7 +138,7 @@ class VirtualReader(DatasetReader):
         return announced
 
     def read_rows(self, rows: Indices, out: Arrays) -> ReadStats:
-        """Fills `out[name][i]` with row `rows[i]`, in any order, if all have addresses."""
+        """Fills `out[name][i]` with row `rows[i]`, in any order, if all runs are addressable."""
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         order = np.argsort(owner, kind="stable")
         numbers, starts = np.unique(owner[order], return_index=True)
@@ -171,7 +174,7 @@ class VirtualReader(DatasetReader):
 
 
 def _path(runs: Sequence[Run]) -> ReadPath:
-    """The slowest of the ways in which the sources are read."""
+    """The slowest read path of the sources, with a reason."""
     readers = list({id(run.reader): run.reader for run in runs if run.reader}.values())
     if not readers:
         return ReadPath("direct rows", "virtual dataset without sources")
@@ -185,7 +188,7 @@ def _path(runs: Sequence[Run]) -> ReadPath:
 
 
 def _innermost(reader: DatasetReader) -> ReadPath:
-    """How the data are read in the end that a virtual dataset of virtual datasets leads to."""
+    """The read path of the first source, looked up through nested virtual datasets."""
     while isinstance(reader, VirtualReader):
         inside = next((run.reader for run in reader.runs if run.reader), None)
         if inside is None:
