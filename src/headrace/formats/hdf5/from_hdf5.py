@@ -49,7 +49,7 @@ def from_hdf5(
 
     Raises:
         MissingFileError: If there is no such file, or a pattern matches none.
-        FileFormatError: If it is no HDF5 file, or is damaged.
+        FileFormatError: If it is not an HDF5 file, or is damaged.
         LockedFileError: If another process is writing to it.
         FieldNotFoundError: If it has no such dataset, or a dataset no such member.
         ShapeError: If a dataset is scalar or empty, or they differ in length and some end before
