@@ -16,12 +16,12 @@ _owners: "weakref.WeakKeyDictionary[Any, Callable[[Any], None]]" = weakref.WeakK
 def run_in_each_process(owner: T, make_locks: Callable[[T], None]) -> None:
     """Calls `make_locks(owner)` now, and in each child forked while `owner` lives.
 
-    Every object of the package that keeps a lock makes it in this way, except where a child refuses
-    to use the object at all.
+    Every object of the package that has a lock creates it in this way, except objects that refuse
+    to work in a child.
 
     Args:
-        owner: A hashable object; it is not kept alive. One function for each.
-        make_locks: Makes its locks, and makes good what a thread may have left half done.
+        owner: A hashable object, which is not kept alive. Each owner has one function.
+        make_locks: Creates the locks, and restores state that a thread may have left inconsistent.
     """
     _owners[owner] = make_locks
     make_locks(owner)
@@ -35,7 +35,7 @@ def _after_fork() -> None:
 
 
 def _renew_cached_properties() -> None:
-    """Gives each `cached_property` of the package a new lock; from Python 3.12 on there is none."""
+    """Gives each `cached_property` of the package a new lock; Python 3.12 removed these locks."""
     package = __name__.partition(".")[0]
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] != package:

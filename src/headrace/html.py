@@ -6,19 +6,19 @@ from html import escape
 from headrace.errors import printable
 
 MOST_ROWS = 100
-"""Rows of a table, at most; the others are counted."""
+"""The most rows of a table; further rows are counted."""
 
 
 def html_table(
     caption: str, rows: Iterable[Sequence[object]], head: Sequence[str] = (), numbers: int = 0
 ) -> str:
-    """A small table, as Jupyter shows it in place of a repr.
+    """A small HTML table, which Jupyter shows in place of a repr.
 
     Args:
-        caption: A line above it.
-        rows: Of cells, which are shown as text: nothing in them is taken for HTML.
-        head: What stands above the columns, if anything does.
-        numbers: The first column whose cells end at the same place, as numbers do; 0 for none.
+        caption: A line above the table.
+        rows: Rows of cells, which are escaped, so that no cell can contain HTML.
+        head: The headings of the columns; none by default.
+        numbers: The first column whose cells are aligned to the right; 0 for none.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""`concat`: data sets one after the other."""
+"""`concat`: joins data sets."""
 
 from dataclasses import replace
 
@@ -7,13 +7,13 @@ from headrace.errors import OptionError
 
 
 def concat(*data: Dataset) -> Dataset:
-    """One data set after the other.
+    """A data set of the samples of several data sets, one after the other.
 
     Args:
         *data: Data sets of equal fields, structure and map functions.
 
     Raises:
-        OptionError: If they differ; says in what.
+        OptionError: If they differ; says how.
 
     Example:
 

@@ -8,18 +8,18 @@ import numpy.typing as npt
 from headrace.errors import DataError
 
 _EXACT = 1 << 53
-"""Up to here, float64 holds every integer."""
+"""Up to this number, float64 holds every integer."""
 
 
 def array_of(given: Any, what: str) -> npt.NDArray[Any]:
-    """The array that NumPy makes of what a user gave, where it holds the same values.
+    """The array that NumPy makes of a user's list, checked to hold the same values.
 
-    Of a list of integers, some of which are beyond int64, NumPy makes floats, which have no room
-    for all of their digits; of numbers beside text it makes text; and it drops masks.
+    NumPy turns a list of integers into floats if some are beyond int64, which loses digits; it
+    turns numbers into text if the list has text; and it drops masks.
 
     Args:
         given: An array, a list, or a number.
-        what: What it is, for the error.
+        what: The name of the argument, for the error.
 
     Raises:
         DataError: If the array would hold other values.

@@ -9,27 +9,27 @@ from pathlib import Path
 from headrace.errors import LockedFileError
 
 LOCK = "lock"
-"""Name of the file in a folder that is locked."""
+"""The name of the locked file in a folder."""
 
 
 def lock_folder(folder: Path, target: Path) -> FileIO:
-    """An open file whose lock says that this process works in `folder`, which is made if need be.
+    """Locks a folder, which is created if it does not exist; returns the locked file.
 
-    The system lets go of the lock when the process ends, however it ends.
+    The system releases the lock when the process ends in any way.
 
     Args:
-        folder: Where the lock lies.
-        target: What is made there, for the error.
+        folder: The folder.
+        target: The output that is made in it, for the error.
 
     Raises:
-        LockedFileError: If another process has it, or this one already.
+        LockedFileError: If another process, or this one, already holds the lock.
     """
     while True:
         try:
             folder.mkdir(exist_ok=True)
             lock = _opened(folder / LOCK)
         except BaseException:
-            with suppress(OSError):  # one with something in it stays
+            with suppress(OSError):  # a folder that is not empty stays
                 folder.rmdir()
             raise
         if lock is None:
@@ -45,7 +45,7 @@ def lock_folder(folder: Path, target: Path) -> FileIO:
 
 
 def _opened(path: Path) -> FileIO | None:
-    """The lock, open; None if another process has just removed the folder."""
+    """The opened lock file; None if another process has just removed the folder."""
     try:
         return FileIO(path, "a+")
     except FileNotFoundError:
@@ -65,13 +65,13 @@ def _take(lock: FileIO, target: Path) -> None:
             "one that was not closed. Wait for it, close it, or choose another name."
         ) from None
     except OSError as error:
-        # File systems without locks work without.
+        # Without a lock on file systems that have none.
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS):
             raise
 
 
 def unlock(lock: FileIO) -> None:
-    """Lets go of the lock, also where a forked child still has it open."""
+    """Releases the lock, even if a forked child has the file open."""
     try:
         import fcntl
 
@@ -82,7 +82,7 @@ def unlock(lock: FileIO) -> None:
 
 
 def _is(path: Path, file: FileIO) -> bool:
-    """Whether the file at `path` is the one that is open."""
+    """Whether the file at `path` is the opened one."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

@@ -13,14 +13,14 @@ from headrace.errors import FileFormatError, MissingFileError, OptionError, fiel
 from headrace.spec import PARTS, Field, Structure, check_names, check_weights, leaves, map_structure
 
 NAME = "manifest.json"
-"""Of the manifest in its folder."""
+"""The file name of the manifest."""
 
 ATTRIBUTE = "headrace"
-"""Of the root group of a packed file: its note."""
+"""The attribute of the root group of a packed file that holds its note."""
 
 CHECKSUMS = "crc32"
-"""Of a dataset of a packed file: the CRC-32 of the values of each so many rows, in the machine's
-byte order and C order, as `zlib.crc32` gives it."""
+"""The attribute of a dataset of a packed file: the CRC-32 of each run of rows, as `zlib.crc32`
+computes it from the values in native byte order and C order."""
 
 VERSION = 1
 _MOST_BYTES = 1 << 28
@@ -29,16 +29,15 @@ _SHARD_NAME = re.compile(r"[\w.-]+")
 
 @dataclass(frozen=True)
 class Note:
-    """What a packed file says about itself.
+    """The note in a packed file.
 
     Attributes:
-        x: Names of its datasets, in the structure in which the model gets them.
+        x: Names of datasets, in the structure in which the model gets them.
         y: Likewise.
         sample_weight: Likewise.
-        shuffled: Seed of the order of its rows, if that is a random one.
-        checksum_rows: Rows that each checksum is about which a dataset has as its attribute
-            `CHECKSUMS`; 0 where there are none.
-        attributes: For its datasets and groups the checksums of attributes, by their names.
+        shuffled: The seed of the order of the rows; None if it is not random.
+        checksum_rows: Rows in each run that has a checksum; 0 without checksums.
+        attributes: The checksums of the attributes of datasets and groups, by their names.
     """
 
     x: Structure = None
@@ -49,12 +48,12 @@ class Note:
     attributes: Mapping[str, Mapping[str, int]] | None = None
 
     def to_json(self) -> str:
-        """As text."""
+        """The note as text."""
         return json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Note | None":
-        """The note in a text; None if it is none of ours."""
+        """The note in a text; None if the text is no such note."""
         try:
             found = json.loads(text)
             if found.pop("version") != VERSION:
@@ -75,11 +74,11 @@ class Note:
 def structure_of(
     names: Iterable[str], x: Structure, y: Structure = None, sample_weight: Structure = None
 ) -> dict[str, Structure]:
-    """x, y and sample_weight as a note keeps them, made of names of fields; x may be `...`.
+    """x, y and sample_weight in the form of a note; x may be `...`.
 
     Raises:
-        OptionError: If one is no nest of names, or there are weights and no target.
-        FieldNotFoundError: If a name is of no field.
+        OptionError: If one is not a nest of names, or there are weights without a target.
+        FieldNotFoundError: If there is no such field.
     """
     there = list(names)
     if x is ...:
@@ -109,7 +108,7 @@ class Shard:
         file: Its name.
         rows: Samples in it.
         bytes: Its size.
-        sha256: Of the whole file, as hex digits.
+        sha256: The SHA-256 of the file, as hex digits.
     """
 
     file: str
@@ -120,11 +119,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of shards holds.
+    """The content of a folder of shards.
 
     Attributes:
-        fields: Of a sample, under the names of the datasets.
-        shards: In the order of their rows.
+        fields: The fields of a sample, by the names of the datasets.
+        shards: The files, in the order of their rows.
         note: Structure and order of the samples.
     """
 
@@ -134,11 +133,11 @@ class Manifest:
 
     @property
     def rows(self) -> int:
-        """Samples in all."""
+        """The number of samples in all shards."""
         return sum(shard.rows for shard in self.shards)
 
     def to_json(self) -> str:
-        """As text, for a person as well."""
+        """The manifest as text that people can read."""
         note = {part: getattr(self.note, part) for part in PARTS}
         document = {
             "format": "headrace",
@@ -163,10 +162,10 @@ def manifest_at(path: Path) -> Path | None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Reads a manifest, and looks whether it is whole.
+    """Reads and checks a manifest.
 
     Raises:
-        MissingFileError: If there is none.
+        MissingFileError: If it does not exist.
         FileFormatError: If it is damaged, or of a later version.
     """
     try:
@@ -191,7 +190,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def find_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder; None if it has none that can be read."""
+    """The manifest of a folder; None if there is no readable one."""
     try:
         return read_manifest(folder / NAME)
     except (MissingFileError, FileFormatError, NotADirectoryError):
@@ -199,15 +198,15 @@ def find_manifest(folder: Path) -> Manifest | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest of a folder that is being made; `Staging` brings it to the disk."""
+    """Writes the manifest to a staging folder; `Staging` flushes it to the disk."""
     (folder / NAME).write_text(manifest.to_json())
 
 
 def check_shard(path: Path, shard: Shard) -> None:
-    """Makes sure that a shard is there, in the size that its manifest says.
+    """Checks that a shard exists and has the size in the manifest.
 
     Raises:
-        MissingFileError: If it is not there.
+        MissingFileError: If it does not exist.
         FileFormatError: If it has another size.
     """
     try:
@@ -234,7 +233,7 @@ def _parsed(document: dict[str, Any]) -> Manifest:
         for s in document["shards"]
     )
     for shard in shards:
-        # A manifest from a stranger names no file outside its folder.
+        # A manifest from an untrusted source must not name files outside its folder.
         if not _SHARD_NAME.fullmatch(shard.file) or shard.file in (".", "..") or shard.rows < 1:
             raise ValueError(f"shard {shard.file!r} of {shard.rows} rows")
     if not shards or not fields or sum(shard.rows for shard in shards) != document["rows"]:

@@ -1,4 +1,4 @@
-"""`HDF5Matrix`, which Keras removed: rows of an HDF5 dataset in place of an array."""
+"""`HDF5Matrix`, which Keras removed: rows of an HDF5 dataset, used like an array."""
 
 import os
 import threading
@@ -28,7 +28,7 @@ _STEP_BYTES = 1 << 20
 
 
 class _Sources:
-    """The datasets that some matrix reads, each opened once."""
+    """A cache of opened datasets: matrices of one dataset share its source."""
 
     def __init__(self) -> None:
         self._opened: WeakValueDictionary[tuple[str, str], HDF5Source] = WeakValueDictionary()
@@ -38,7 +38,7 @@ class _Sources:
         self._opening = threading.Lock()
 
     def get(self, datapath: str | os.PathLike[str], dataset: str) -> "HDF5Source":
-        """A dataset; opened again if its file has changed."""
+        """The source of a dataset, which is opened again if the file has changed."""
         from headrace.sources.hdf5 import HDF5Source, path_of
 
         path = path_of(datapath)
@@ -55,29 +55,30 @@ _sources = _Sources()
 class HDF5Matrix:
     """Some rows of a dataset in an HDF5 file, for use in place of a NumPy array.
 
-    What Keras called `keras.utils.HDF5Matrix` until version 2.3, with its arguments, for
-    `fit`, `evaluate` and `predict` on every backend: beside others, NumPy arrays among them, in
-    lists and dicts, with `batch_size=`, `shuffle=` (`True` shuffles all rows now, `"batch"`
-    batches of neighbours, as before), `class_weight=`, `sample_weight=`, `validation_data=` and
-    `validation_split=`. Rows are read when a batch needs them, as `from_hdf5` reads them, and never
-    all at once.
+    The class has the arguments of `keras.utils.HDF5Matrix`, which Keras had until version 2.3.
+    `fit`, `evaluate` and `predict` take it on every backend, also in lists and dicts together with
+    other matrices or NumPy arrays, with `batch_size=`, `shuffle=` (`True` now shuffles all rows;
+    `"batch"` shuffles batches of neighbours, as before), `class_weight=`, `sample_weight=`,
+    `validation_data=` and `validation_split=`. Rows are read when a batch needs them, as
+    `from_hdf5` reads them, and never all at once.
 
-    Indexing reads rows as NumPy does: integers, slices with any step, lists and arrays of
-    integers in any order, negative ones and duplicates, boolean masks; but no columns, which are
-    taken from what was read (`matrix[rows][:, 0]`). Safe to use from many
-    threads, and in other processes after a pickle or a fork.
+    Rows are indexed as in NumPy: by integers, slices with any step, lists and arrays of integers in
+    any order (negative and repeated ones too), and boolean masks. Columns are indexed in the result
+    (`matrix[rows][:, 0]`). A matrix may be used from many threads, and in other processes after a
+    pickle or a fork.
 
     Args:
         datapath: The file.
         dataset: Name of a dataset in it.
         start: First row.
         end: Row before which to stop; None for the end of the dataset.
-        normalizer: Called with what was read, and returns what takes its place: rows of a
-            batch (its first axis), or one sample where an integer was the index.
+        normalizer: A function of the rows that were read (or of one sample if the index is an
+            integer), whose result takes their place.
 
     Raises:
         HeadraceError: As `from_hdf5`, if the file or the dataset cannot be used.
-        OptionError: If `start` and `end` name no rows, or the normalizer is none.
+        OptionError: If there are no rows between `start` and `end`, or the normalizer is not
+            callable.
 
     Example:
 
@@ -131,12 +132,12 @@ class HDF5Matrix:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows, and the shape of one after the normalizer."""
+        """The number of rows, and the shape of a sample after the normalizer."""
         return (len(self), *self._row_form[0])
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """What an element is after the normalizer."""
+        """The dtype after the normalizer."""
         return self._row_form[1]
 
     @property
@@ -151,7 +152,7 @@ class HDF5Matrix:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it would take in memory."""
+        """Bytes that the array would take in memory."""
         return self.size * self.dtype.itemsize
 
     @property
@@ -165,8 +166,8 @@ class HDF5Matrix:
         """Reads rows, as NumPy would for the same index; `[...]` and `[()]` read all.
 
         Raises:
-            IndexError: If a row is out of range, or the index is not one of rows.
-            DataError: If the normalizer gives no array, or not as many rows.
+            IndexError: If a row is out of range, or the index does not index rows.
+            DataError: If the normalizer returns no array, or another number of rows.
             ValueError: If it was closed.
         """
         self._check_open()
@@ -200,7 +201,7 @@ class HDF5Matrix:
     __hash__ = object.__hash__
 
     def __iter__(self) -> Iterator[Any]:
-        """Row by row, read a megabyte at a time."""
+        """Iterates over rows, reading a megabyte at a time."""
         (field,) = self._data.spec.fields
         step = max(1, _STEP_BYTES // field.nbytes)
         for first in range(0, len(self), step):
@@ -221,7 +222,7 @@ class HDF5Matrix:
         return self._check_open().files()
 
     def close(self) -> None:
-        """Lets go of the file; it can be read no more, but a `fit` that is running goes on."""
+        """Closes the matrix: reading raises an error, but a running `fit` continues."""
         self._source = None
 
     def __enter__(self) -> "HDF5Matrix":
@@ -246,12 +247,12 @@ class HDF5Matrix:
 
 
 def has_matrix(*parts: Structure) -> bool:
-    """Whether there is an `HDF5Matrix` in some nests."""
+    """Whether nests of arrays contain an `HDF5Matrix`."""
     return any(isinstance(leaf, HDF5Matrix) for part in parts for leaf in leaves(part))
 
 
 def dataset_of(x: Structure, y: Structure, sample_weight: Structure) -> Dataset:
-    """The data set of matrices, and of arrays beside them; normalizers are map functions.
+    """The data set of matrices and arrays; normalizers become map functions.
 
     Raises:
         ShapeError, OptionError, TypeNotSupportedError: As `from_arrays`.
@@ -273,10 +274,10 @@ def dataset_of(x: Structure, y: Structure, sample_weight: Structure) -> Dataset:
 
 
 def _normalized(normalizer: Callable[[Array], Any], values: Array, rows: int | None) -> Any:
-    """What a normalizer makes of values: of some rows, or of a single sample.
+    """The result of a normalizer for some rows, or for a single sample.
 
     Raises:
-        DataError: If that is no array, or one of another number of rows.
+        DataError: If the result is no array, or has another number of rows.
     """
     name = getattr(normalizer, "__name__", repr(normalizer))
     made = normalizer(values)

@@ -15,10 +15,10 @@ def progress(what: str, total: int, show: bool | None = None) -> Iterator[Advanc
     Args:
         what: The work, in a few words.
         total: Its bytes.
-        show: None shows it where stderr is a terminal.
+        show: Whether to show the bar; None shows it if stderr is a terminal.
 
     Yields:
-        A function that is called with the number of bytes done since it was called last.
+        A function to call with the number of bytes done since the last call.
     """
     if not (sys.stderr.isatty() if show is None else show):
         yield lambda _: None

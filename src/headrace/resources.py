@@ -68,12 +68,12 @@ def cpu_count() -> int:
 
 
 class Limit(NamedTuple):
-    """A bound on the memory of this process.
+    """A limit on the memory of this process.
 
     Attributes:
-        name: What sets it, for a person.
-        most: Bytes that there may be at all.
-        free: Bytes that may still be taken.
+        name: What sets the limit, for messages.
+        most: The limit in bytes.
+        free: Bytes that the process may still allocate.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Limit(NamedTuple):
 
 
 def memory_limits() -> list[Limit]:
-    """All bounds on the memory of this process: RAM, its cgroups, and what `ulimit` sets."""
+    """All limits on the memory of this process: RAM, cgroups and `ulimit`."""
     return [
         Limit("the RAM of this machine", _all_ram(), _free_ram()),
         *_cgroup_limits(),
@@ -91,17 +91,17 @@ def memory_limits() -> list[Limit]:
 
 
 def memory_limit() -> int:
-    """Bytes that this process may still take: of free RAM, cgroup and `ulimit`, the least."""
+    """Bytes that this process may still allocate: the least of free RAM, cgroup and `ulimit`."""
     return min(limit.free for limit in memory_limits())
 
 
 def check_memory(nbytes: int, what: str, way_out: str) -> None:
-    """Makes sure that this process may take so many bytes, before the system kills it for them.
+    """Checks that this process may allocate so many bytes, before the system kills it.
 
     Raises:
         MemoryBudgetError: If not.
     """
-    # Looking costs more than a few bytes are worth.
+    # For few bytes, the check costs more than it is worth.
     if nbytes > _FEW_BYTES and nbytes > (limit := memory_limit()):
         raise MemoryBudgetError(
             f"{what} would take {format_bytes(nbytes)}, and this process may take "
@@ -119,9 +119,9 @@ def too_little_memory(total: int, why: str, least: int) -> MemoryBudgetError:
 
 
 def check_budget(nbytes: int) -> None:
-    """Makes sure that a budget of so many bytes can be used at all.
+    """Checks that this process may ever allocate a budget of so many bytes.
 
-    The system ends a process without a word that takes more than its cgroup has.
+    The system kills a process that exceeds the limit of its cgroup, without an error.
 
     Raises:
         MemoryBudgetError: If it is more than this process may ever use.
@@ -138,7 +138,7 @@ def check_budget(nbytes: int) -> None:
 
 
 def tight_memory(nbytes: int) -> str | None:
-    """What to know about a budget of so many bytes, if that is more than is free now."""
+    """A warning about a budget that is larger than the free memory; None otherwise."""
     if nbytes <= _FEW_BYTES:
         return None
     limits = memory_limits()
@@ -152,7 +152,7 @@ def tight_memory(nbytes: int) -> str | None:
 
 
 def _fits(limits: Sequence[Limit]) -> str:
-    """The largest budget that fits what is free now, in whole megabytes."""
+    """The largest budget that fits the free memory, in whole megabytes."""
     free = min(limit.free for limit in limits) // 10**6
     return f" What fits now is memory='{free}MB'." if free else " Nothing is free now."
 
@@ -175,12 +175,12 @@ def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any
 
 
 def machine_memory() -> int:
-    """Bytes that files could be cached in at best: all RAM or the cgroup limit."""
+    """The most bytes that the page cache can hold: all RAM, or the limit of the cgroup."""
     return min([_all_ram(), *(limit.most for limit in _cgroup_limits())])
 
 
 def default_memory() -> int:
-    """The byte budget of a loader that was given none: a quarter of the limit, 2 GiB at most."""
+    """The default budget of a loader in bytes: a quarter of the limit, 2 GiB at most."""
     return min(memory_limit() // 4, DEFAULT_MEMORY_CAP)
 
 
@@ -195,7 +195,7 @@ def open_files_limit() -> int:
 
 
 def peak_rss() -> int:
-    """The most memory that this process has held so far, in bytes (0 where it is not known)."""
+    """The peak resident memory of this process in bytes; 0 if unknown."""
     peak = _in_proc("self/status", "VmHWM:")
     if peak is not None:
         return peak
@@ -208,7 +208,7 @@ def peak_rss() -> int:
 
 
 def _in_proc(name: str, label: str) -> int | None:
-    """The bytes in a line of a file below /proc that gives them in kilobytes."""
+    """The bytes in a line of a file in /proc, which counts kilobytes."""
     try:
         lines = Path("/proc", name).read_text().splitlines()
     except OSError:
@@ -228,7 +228,7 @@ def _all_ram() -> int:
 
 
 def _process_limits() -> list[Limit]:
-    """What `ulimit` allows this process of addresses and of data, where it sets limits."""
+    """The limits of `ulimit` on address space and data of this process."""
     try:
         import resource
     except ImportError:  # Windows
@@ -246,7 +246,7 @@ def _process_limits() -> list[Limit]:
 
 
 def _cgroup_paths(controller: str) -> list[Path]:
-    """This process's folder for `controller`, and every folder above it, in either version."""
+    """The cgroup folders of this process for `controller`, in either version, innermost first."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -261,7 +261,7 @@ def _cgroup_paths(controller: str) -> list[Path]:
             base = root / controllers
         else:
             continue
-        # In a container the path may be the host's: then only the root is there.
+        # In a container the path may be that of the host: then only the root exists.
         inner = base / path.strip("/")
         found += [p for p in (inner, *inner.parents) if p == base or base in p.parents]
     return found
@@ -278,17 +278,17 @@ _CGROUP_FILES = (
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     ("memory.max", "memory.current", ""),
 )
-"""In versions 1 and 2: the limit, what is used of it, and how names in memory.stat begin."""
+"""For versions 1 and 2: files with limit and usage, and the prefix of names in memory.stat."""
 
 
 def _cgroup_limits() -> list[Limit]:
-    """The limits of this process's cgroup, and of those around it."""
+    """The limits of this process's cgroup and of its parents."""
     found = []
     for folder in _cgroup_paths("memory"):
         for limit, usage, prefix in _CGROUP_FILES:
             most = _read_number(folder / limit)
             if most is not None and 0 < most < 2**60:
-                # Pages of files are given back when memory is needed.
+                # The kernel reclaims pages of files when memory is needed.
                 used = (_read_number(folder / usage) or 0) - _file_pages(folder, prefix)
                 free = min(most, max(0, most - used))
                 found.append(Limit("the memory limit of its cgroup or container", most, free))
@@ -296,7 +296,7 @@ def _cgroup_limits() -> list[Limit]:
 
 
 def _file_pages(folder: Path, prefix: str) -> int:
-    """Bytes of files that a cgroup has in memory."""
+    """Bytes of page cache of a cgroup."""
     try:
         lines = (folder / "memory.stat").read_text().splitlines()
     except OSError:
@@ -327,6 +327,6 @@ def drawn_seed() -> int:
 
 
 def open_files() -> tuple[str, ...]:
-    """The files that this process has open, on systems that say so."""
+    """The files that this process has open; empty if the system does not tell."""
     found = [os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").glob("*")]
     return tuple(dict.fromkeys(file for file in found if Path(file).is_file()))

@@ -1,4 +1,4 @@
-"""Writes files that appear whole or not at all: made in a hidden folder, then moved into place."""
+"""Writes files atomically: they are made in a hidden folder, and then moved to their place."""
 
 import ctypes
 import errno
@@ -26,24 +26,24 @@ from headrace.resources import format_bytes
 _NEW = "new"
 _REPLACED = "replaced"
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a system says of a disk without room."""
+"""The error numbers of a full disk."""
 
 _AT_FDCWD = -100
 _EXCHANGE = 2
-"""Of `renameat2`, as in Linux' headers."""
+"""The flag of `renameat2`, from Linux' headers."""
 
 WRITTEN = "written.json"
-"""Where `create` notes which rows are there, so that `resume=True` finds them."""
+"""The file in which `create` records the written rows, for `resume=True`."""
 
 ROWS = "0.raw"
-"""Where `create` keeps the rows of the largest field of a file that grows."""
+"""The file in which `create` keeps the rows of the largest field of a file that grows."""
 
 
 def path_to_write(path: str | os.PathLike[str]) -> Path:
-    """The path that a user names for something to be written.
+    """The path of a file or folder to write, from the user's argument.
 
     Raises:
-        OptionError: If it is none.
+        OptionError: If the argument is no path.
     """
     try:
         text = os.fsdecode(path)
@@ -55,7 +55,7 @@ def path_to_write(path: str | os.PathLike[str]) -> Path:
 
 
 def staging_folder(target: Path) -> Path:
-    """Where `target` is made: `.name.headrace`, beside it, or beside what a link leads to."""
+    """The staging folder of `target`: `.name.headrace` beside it, or beside a link's target."""
     place = Path(os.path.realpath(target))
     return place.parent / f".{place.name}.headrace"
 
@@ -63,24 +63,23 @@ def staging_folder(target: Path) -> Path:
 class Staging:
     """A hidden folder in which the file or folder that becomes `target` is made.
 
-    At any moment there is the old target or the whole new one. What a killed process left is
-    found by its name, known to be abandoned by its lock, and removed when the same target is made
-    again.
+    At any moment, the old target or the whole new one exists. The folder of a killed process is
+    recognised by its name and its released lock, and removed when the same target is made again.
 
     Args:
-        target: The path that is made.
-        overwrite: Whether it may be there already.
-        resume: Whether what a process before has left is used, and not removed.
-        inputs: Files that are read meanwhile; none of them may be replaced.
+        target: The path to make.
+        overwrite: Whether an existing target may be replaced.
+        resume: Whether the folder of an earlier process is used in place of removing it.
+        inputs: Files that are being read, which must not be replaced.
 
     Attributes:
-        keep: Whether what was made stays when it is left without `publish`.
+        keep: Whether the folder is kept at the end of a `with` statement without `publish`.
 
     Raises:
-        OptionError: If the target is there, and may not be; or what `create` left of it; or if an
-            input would be replaced.
-        MissingFileError: If there is no folder to make it in.
-        NoPermissionError: If that cannot be written to.
+        OptionError: If the target, or rows that `create` left of it, exist and may not be replaced;
+            or if an input would be replaced.
+        MissingFileError: If the folder of the target does not exist.
+        NoPermissionError: If it is not writable.
         LockedFileError: If the same target is being made, here or in another process.
     """
 
@@ -92,13 +91,13 @@ class Staging:
         resume: bool = False,
         inputs: Iterable[str] = (),
     ) -> None:
-        # What a link leads to is made, and not the link replaced.
+        # The target of a link is replaced, not the link.
         self.target = Path(os.path.realpath(path_to_write(target)))
         self._inputs = tuple(inputs)
         with write_errors(self.target):
             check_target(self.target, overwrite, self._inputs)
         self.folder = staging_folder(self.target)
-        # Libraries look at the suffix to choose a format.
+        # The suffix is kept, since some libraries choose a format by it.
         self.path = self.folder / (_NEW + self.target.suffix)
         self.keep = False
         self._overwrite = overwrite
@@ -127,7 +126,7 @@ class Staging:
         self.close()
 
     def close(self) -> None:
-        """Leaves the folder, and removes it unless what was made is kept."""
+        """Releases the lock, and removes the folder unless it is kept."""
         try:
             if not self.keep:
                 self.remove()
@@ -135,14 +134,14 @@ class Staging:
             self._unlock()
 
     def publish(self) -> None:
-        """Puts what was made at `path` in the target's place, once it is on the disk.
+        """Flushes the file or folder at `path` to the disk, and moves it to the target.
 
-        After that it has succeeded: a system that then cannot say that the new name is on the
-        disk gets a warning, and what cannot be tidied up is left to the next process.
+        Once it is moved, errors no longer count: if the folder's entry cannot be flushed, there is
+        a warning, and files that cannot be removed are left to the next process.
 
         Raises:
-            OptionError: If something that may not be replaced has come there meanwhile.
-            WriteError: If the system refuses; what was at the target before is as it was.
+            OptionError: If a file that may not be replaced has appeared at the target.
+            WriteError: If the system refuses; the old target is unchanged.
         """
         with write_errors(self.target):
             sync_all(self.path)
@@ -168,9 +167,9 @@ class Staging:
             )
 
     def remove(self) -> None:
-        """Removes the folder and all that is in it, and lets go of the lock.
+        """Removes the folder with its content, and releases the lock.
 
-        What the system keeps from being removed is found by its name when the same is made again.
+        Files that cannot be removed now are removed when the same target is made again.
         """
         if self._lock is None:
             return  # it may be another process's by now
@@ -184,10 +183,10 @@ class Staging:
             self.folder.rmdir()
 
     def _exchange(self) -> None:
-        """Swaps the two; a folder cannot be moved over anything."""
+        """Swaps two paths, since a folder cannot replace another by a move."""
         if _swapped(self.path, self.target):
             return
-        # Where the system cannot swap. A process that is killed here leaves that to `_recover`.
+        # The system cannot swap. If the process is killed here, `_recover` undoes the move.
         self.target.replace(self.folder / _REPLACED)
         try:
             self.path.replace(self.target)
@@ -196,14 +195,14 @@ class Staging:
             raise
 
     def _recover(self) -> None:
-        """Undoes the first of two moves without the second."""
+        """Undoes the first of two moves if the second did not happen."""
         replaced = self.folder / _REPLACED
         if replaced.exists() and not self.target.exists():
             replaced.replace(self.target)
 
     def _check_left(self) -> None:
-        """Makes sure that no rows are lost that no data set could give again."""
-        # Without rows, the note was left by a process that was killed after `publish`.
+        """Checks that no rows of `create` would be lost, which cannot be made again."""
+        # A record without rows is from a process that was killed after `publish`.
         rows = self.path.exists() or (self.folder / ROWS).exists()
         if rows and (self.folder / WRITTEN).exists() and not self._overwrite:
             raise OptionError(
@@ -212,7 +211,7 @@ class Staging:
             )
 
     def empty(self) -> None:
-        """Removes all that is in the folder but the lock."""
+        """Removes the content of the folder, except for the lock."""
         self.keep = False
         for item in self._items():
             if item.is_dir() and not item.is_symlink():
@@ -221,7 +220,7 @@ class Staging:
                 item.unlink()
 
     def _items(self) -> list[Path]:
-        """What is in the folder beside the lock."""
+        """The content of the folder, except for the lock."""
         items = self.folder.iterdir() if self.folder.is_dir() else ()
         return [item for item in items if item.name != LOCK]
 
@@ -238,7 +237,7 @@ _locks: "weakref.WeakSet[Staging]" = weakref.WeakSet()
 
 
 def _forget_locks() -> None:
-    """In a forked child: the lock is the parent's, and ends with it and not with the child."""
+    """In a forked child: forgets locks, which belong to the parent."""
     for staging in list(_locks):
         if staging._lock is not None:
             staging._lock.close()
@@ -250,7 +249,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def check_target(target: Path, overwrite: bool, inputs: Iterable[str] = ()) -> None:
-    """Makes sure that `target` may be made, before any work is done for it.
+    """Checks that `target` may be made, before any work is done.
 
     Raises:
         OptionError, MissingFileError, NoPermissionError: As `Staging` does.
@@ -275,12 +274,12 @@ def check_target(target: Path, overwrite: bool, inputs: Iterable[str] = ()) -> N
 
 
 def check_no_input(target: Path, inputs: Iterable[str]) -> None:
-    """Makes sure that making `target` replaces and removes no file that is read for it.
+    """Checks that making `target` would not replace or remove one of its inputs.
 
-    Files are compared by device and inode, so that links to them are found as well.
+    Files are compared by device and inode, so that links are recognised.
 
     Raises:
-        OptionError: If it does.
+        OptionError: If it would.
     """
     left = staging_folder(target)
     places = [target, *left.rglob("*")]
@@ -303,7 +302,7 @@ def check_no_input(target: Path, inputs: Iterable[str]) -> None:
 
 
 def _number_of(path: str | Path) -> tuple[int, int] | None:
-    """The device and inode of a file; None if it is not there."""
+    """The device and inode of a file; None if it does not exist."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):
@@ -313,10 +312,10 @@ def _number_of(path: str | Path) -> tuple[int, int] | None:
 
 @contextmanager
 def write_errors(target: Path) -> Iterator[None]:
-    """Explains what keeps `target` from being written.
+    """Turns the system's errors of writing `target` into errors that explain them.
 
     Raises:
-        DiskFullError: If there is no room.
+        DiskFullError: If the disk is full.
         WriteError: If the system refuses for another reason.
     """
     try:
@@ -334,25 +333,25 @@ def write_errors(target: Path) -> Iterator[None]:
 
 
 def free_bytes(target: Path) -> int:
-    """Bytes that the disk of a target has left.
+    """The free bytes of the disk of a target.
 
     Raises:
-        WriteError: If the system does not say.
+        WriteError: If they cannot be determined.
     """
     with write_errors(target):
         return shutil.disk_usage(target.parent).free
 
 
 def check_room(target: Path, nbytes: int, there: int = 0) -> None:
-    """Makes sure that the disk has room, before any work is done.
+    """Checks that the disk has room, before any work is done.
 
     Args:
-        target: What is going to be written.
-        nbytes: Its size, and that of what is needed besides.
-        there: Bytes of it that were written already.
+        target: The output.
+        nbytes: Its size, with temporary files.
+        there: Bytes of it that are already written.
 
     Raises:
-        DiskFullError: If there is not.
+        DiskFullError: If there is not enough room.
     """
     free = free_bytes(target)
     if nbytes - there > free:
@@ -363,11 +362,11 @@ def check_room(target: Path, nbytes: int, there: int = 0) -> None:
 
 
 def sync(path: Path) -> None:
-    """Brings a file to the disk, or where the system can the list of what is in a folder."""
+    """Flushes a file to the disk, or the entries of a folder if the system can."""
     try:
         _fsync(path)
     except OSError as error:
-        # Not every file system can for folders; `publish` says so.
+        # Not every file system can flush folders; `publish` warns.
         if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
 
@@ -375,7 +374,7 @@ def sync(path: Path) -> None:
 def _fsync(path: Path) -> None:
     windows = os.name == "nt"
     if windows and path.is_dir():
-        return  # only files can be synced there, and only those that may be written to
+        return  # only writable files can be flushed there
     if not path.is_dir():
         with path.open("r+b" if windows else "rb", buffering=0) as file:
             os.fsync(file.fileno())
@@ -388,7 +387,7 @@ def _fsync(path: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Puts a small file in the place of another: at any moment there is one of the two."""
+    """Replaces a small file atomically."""
     new = path.with_suffix(".new")
     new.write_text(text)
     sync(new)
@@ -397,7 +396,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def sync_all(path: Path) -> None:
-    """Brings a file to the disk, or a folder and the files in it."""
+    """Flushes a file, or a folder with its files, to the disk."""
     if path.is_dir():
         for item in path.iterdir():
             sync_all(item)
@@ -405,7 +404,7 @@ def sync_all(path: Path) -> None:
 
 
 def _swapped(first: Path, second: Path) -> bool:
-    """Swaps two paths in one step; False where the system has no such step."""
+    """Swaps two paths atomically; returns False if the system cannot."""
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError, TypeError):

@@ -1,4 +1,4 @@
-"""HDF5 files written by a program of the user's own, row by row, in any order."""
+"""HDF5 files that the user's own program writes row by row, in any order."""
 
 from headrace.creating.create import create
 

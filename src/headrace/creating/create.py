@@ -55,10 +55,10 @@ def create(
             `from_hdf5`. A spec brings its own.
         y: The target, likewise.
         sample_weight: Weights, likewise.
-        overwrite: Replaces what is at `path`, and discards what a process before has left, unless
-            `resume` continues from there.
-        resume: Continues from what an earlier process has flushed, if there is anything; fields and
-            length have to be those of then. `len(writer)` says where.
+        overwrite: Replaces the file at `path`, and discards the rows that an earlier process left,
+            unless `resume` continues from them.
+        resume: Continues from what an earlier process has flushed, if there is anything. Fields and
+            length must be the same as in that process. `len(writer)` is the row to continue at.
 
     Returns:
         A `Writer`, best used in a `with` statement: it is closed at the end. After an exception no
@@ -73,7 +73,7 @@ def create(
         NoPermissionError: If that cannot be written to.
         LockedFileError: If the same file is being written, here or by another process.
         DiskFullError: If there is no room for `length` rows.
-        StateError: If what was left is of another file.
+        StateError: If the rows that were left belong to a file of other fields or length.
 
     Example:
 
@@ -118,7 +118,7 @@ def _store(
     length: int | None,
     structure: Mapping[str, Structure],
 ) -> "Store":
-    """The rows of a new file, or those that were left of one."""
+    """The store of a new file, or of the one that an earlier process left."""
     from headrace.creating.files import FixedFile, GrowingFiles
     from headrace.creating.rows import RowSet
     from headrace.creating.store import Store, read_note

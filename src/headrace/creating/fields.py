@@ -10,7 +10,7 @@ from headrace.errors import OptionError, ShapeError, TypeNotSupportedError
 from headrace.spec import Field, Spec, may_be_named
 
 _KINDS = "biufcSV"
-"""Of dtypes that HDF5 keeps as values of one size."""
+"""Kinds of the dtypes that HDF5 stores as values of one size."""
 
 
 def fields_of(fields: Any) -> tuple[Field, ...]:

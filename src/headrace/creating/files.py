@@ -1,7 +1,7 @@
 """The files that rows are written to, and the HDF5 file that is made of them.
 
-libhdf5 lays files out and never holds one open: there is nothing that it has not written yet, and
-that a killed process could leave half done.
+libhdf5 only creates the layout of a file, and then closes it. So a killed process leaves no file
+that libhdf5 has half written.
 """
 
 import os
@@ -30,16 +30,16 @@ from headrace.writing.hdf5 import (
 )
 
 _RAW = "{}.raw"
-"""Of each field; the first one is `staging.ROWS`."""
+"""The file name of a field, by its number; that of the first one is `staging.ROWS`."""
 _COPIED_BYTES = 1 << 22
 
 
 class FieldLocation(NamedTuple):
-    """Where the rows of a field lie, one after the other.
+    """The place in a file where the rows of a field follow each other.
 
     Attributes:
-        file: That they lie in.
-        offset: Of the first row, in bytes.
+        file: The file.
+        offset: Offset of the first row, in bytes.
     """
 
     file: FileIO
@@ -47,7 +47,7 @@ class FieldLocation(NamedTuple):
 
     @property
     def descriptor(self) -> int:
-        """Of the file."""
+        """The file descriptor."""
         return self.file.fileno()
 
 
@@ -82,10 +82,10 @@ class Files(ABC):
 
     @abstractmethod
     def finish(self, rows: int) -> None:
-        """Makes the whole HDF5 file, where it is published from.
+        """Completes the HDF5 file in the staging folder.
 
         Args:
-            rows: How many there are.
+            rows: The number of rows.
         """
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class Files(ABC):
                 ends.callback(place.file.close)
 
     def _check_holds(self, stops: Mapping[str, int]) -> None:
-        """Makes sure that what is said to be there can be.
+        """Checks that the files are long enough for the rows that were noted.
 
         Raises:
             StateError: If a file is too short for it.
@@ -108,7 +108,7 @@ class Files(ABC):
                 raise _damaged(f"{stop} rows of {name!r} were noted, and its file is shorter")
 
     def _lay_out(self, path: Path, fields: Sequence[Field], rows: int) -> dict[str, int]:
-        """Makes an HDF5 file without values; gives where those of each field belong."""
+        """Makes an HDF5 file without values; returns the offset of the values of each field."""
         with system_errors(), make_file(path, fields, rows, Storage()):
             pass
         if self._note is not None:
@@ -117,15 +117,15 @@ class Files(ABC):
 
 
 class FixedFile(Files):
-    """An HDF5 file whose length is known: laid out at once, each value goes where it belongs.
+    """An HDF5 file of known length: the layout is made first, then values are written by address.
 
     Args:
         path: The file.
         fields: What is written.
         note: What the file says about itself; None for nothing.
         rows: How many there are.
-        stops: For each field the row behind the last one that was written before; None for a new
-            file.
+        stops: For each field, one more than the last row that an earlier process wrote; None for a
+            new file.
 
     Raises:
         TypeNotSupportedError: If HDF5 has no such type.
@@ -150,11 +150,11 @@ class FixedFile(Files):
 
     @staticmethod
     def are_there(path: Path) -> bool:
-        """Whether a process before has left the file."""
+        """Whether an earlier process left the file."""
         return path.exists()
 
     def finish(self, rows: int) -> None:
-        """Nothing is left to do."""
+        """Does nothing: the file is complete."""
 
     def _left_offsets(self, path: Path) -> dict[str, int]:
         try:
@@ -164,17 +164,18 @@ class FixedFile(Files):
 
 
 class GrowingFiles(Files):
-    """A file of bare rows for each field; an HDF5 file is made of them when their number is known.
+    """A file of raw rows for each field, which become an HDF5 file when their number is known.
 
-    The rows of the largest field lie where libhdf5 puts the first dataset of a file: all around
-    them is written at the end, and they stay where they are. The others are copied.
+    The rows of the largest field start at the offset at which libhdf5 puts the first dataset of a
+    file. At the end, the rest of the HDF5 file is written around them, and the rows of the other
+    fields are copied into it.
 
     Args:
-        path: Where the HDF5 file is made; bare rows lie beside it.
+        path: The HDF5 file; the raw files are in the same folder.
         fields: What is written.
         note: What the HDF5 file says about itself; None for nothing.
-        stops: For each field the row behind the last one that was written before; None for a new
-            file.
+        stops: For each field, one more than the last row that an earlier process wrote; None for a
+            new file.
 
     Raises:
         TypeNotSupportedError: If HDF5 has no such type.
@@ -193,10 +194,10 @@ class GrowingFiles(Files):
         self._order = sorted(fields, key=lambda field: -field.nbytes)
         self._copied = path.with_name("copied.raw")
         self._raw = [path.with_name(_RAW.format(number)) for number in range(len(fields))]
-        # What HDF5 refuses, it refuses before any work is done.
+        # HDF5 refuses a type here, before any row is written.
         self._lay_out(self._empty, self._order, 1)
         if stops is not None and not self._raw[0].exists():
-            # Stopped after `finish`, and before that was published.
+            # The earlier process ended after `finish`, and before the file was published.
             (self._copied if self._copied.exists() else path).replace(self._raw[0])
         with ExitStack() as ends:
             for field, raw in zip(self._order, self._raw, strict=True):
@@ -208,14 +209,14 @@ class GrowingFiles(Files):
 
     @staticmethod
     def are_there(path: Path) -> bool:
-        """Whether a process before has left files."""
+        """Whether an earlier process left files."""
         return path.exists() or path.with_name(_RAW.format(0)).exists()
 
     def finish(self, rows: int) -> None:
         """Makes the HDF5 file."""
         offsets = self._lay_out(self._empty, self._order, rows)
         first = self._order[0].name
-        # A few rows need not begin at a page; then they are as good as any others.
+        # A few rows need not begin at a page.
         stays = offsets[first] == self._places[first].offset
         with self._empty.open("r+b", buffering=0) as empty:
             into = self._places[first].file if stays else empty
@@ -227,11 +228,11 @@ class GrowingFiles(Files):
             os.fsync(into)
         (self._raw[0] if stays else self._empty).replace(self._path)
         if not stays:
-            # A process that finds no file here knows that it was published.
+            # A process that finds no file here knows that the HDF5 file was published.
             self._raw[0].replace(self._copied)
 
     def _graft(self, empty: FileIO, into: FileIO, rows: int, offsets: Mapping[str, int]) -> None:
-        """Writes all of the HDF5 file but its values around the rows of the largest field."""
+        """Writes the HDF5 file, without its values, around the rows of the largest field."""
         size = os.fstat(empty.fileno()).st_size
         into.truncate(size)
         place = 0

@@ -1,4 +1,4 @@
-"""A set of row numbers that takes at most a bit a row: the rows that were written."""
+"""The set of row numbers that were written, in at most one bit for each row."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from headrace.spec import Indices
 
 PAGE = 1 << 16
-"""Rows whose bits make one integer."""
+"""Rows in a page: their bits form one integer."""
 
 _FULL = (1 << PAGE) - 1
 
@@ -16,10 +16,11 @@ _FULL = (1 << PAGE) - 1
 class RowSet:
     """A set of row numbers.
 
-    Rows that fill a page of 65,536 take no memory of their own, others 8 kB a page.
+    A page of 65,536 rows takes no memory of its own if all or none of them are in the set, and 8 kB
+    otherwise.
 
     Attributes:
-        stop: The row behind the last one.
+        stop: One more than the last row.
     """
 
     def __init__(self) -> None:
@@ -27,14 +28,14 @@ class RowSet:
         self.stop = 0
 
     def copy(self) -> "RowSet":
-        """Another set of the same rows."""
+        """A copy of the set."""
         new = RowSet()
         new._pages = dict(self._pages)
         new.stop = self.stop
         return new
 
     def add(self, start: int, stop: int) -> None:
-        """Adds the rows from `start` on, and before `stop`."""
+        """Adds the rows `start` to `stop - 1`."""
         if start >= stop:
             return
         for page in range(start // PAGE, -(-stop // PAGE)):
@@ -44,7 +45,7 @@ class RowSet:
         self.stop = max(self.stop, stop)
 
     def add_rows(self, rows: Indices) -> None:
-        """Adds rows in any order, also twice."""
+        """Adds rows, in any order; they may repeat."""
         rows = np.unique(rows)
         if not len(rows):
             return
@@ -61,7 +62,7 @@ class RowSet:
         self._pages[page] = _FULL if bits == _FULL else bits
 
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows in the set."""
         return sum(bits.bit_count() for bits in self._pages.values())
 
     def gaps(self, length: int) -> Iterator[range]:
@@ -90,7 +91,7 @@ class RowSet:
                 yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
     def to_json(self) -> dict[str, Any]:
-        """The set in a form that JSON keeps."""
+        """The set as JSON-compatible data."""
         full = np.array(sorted(p for p, bits in self._pages.items() if bits is _FULL), np.int64)
         starts = np.flatnonzero(np.diff(full, prepend=-2) != 1)
         runs = [[int(run[0]), int(run[-1]) + 1] for run in np.split(full, starts[1:]) if len(run)]
@@ -99,7 +100,7 @@ class RowSet:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "RowSet":
-        """The set that `to_json` described."""
+        """The set that `to_json` returned."""
         new = cls()
         for start, stop in document["full"]:
             new._pages |= dict.fromkeys(range(start, stop), _FULL)

@@ -1,4 +1,4 @@
-"""Writes rows from several threads, and notes which of them are safe on the disk."""
+"""Writes rows from several threads, and records which of them are on the disk."""
 
 import json
 import os
@@ -20,22 +20,24 @@ from headrace.staging import FULL, WRITTEN, Staging, replace_text, write_errors
 from headrace.writing.flushing import Flusher
 
 SECONDS = 5.0
-"""After which rows are flushed, however few they are."""
+"""Rows are flushed after this time, however few they are."""
 
 Result = TypeVar("Result")
 
 _VERSION = 1
 
 _FIELD_BYTES = 1 << 15
-"""Of the note: more than a field takes that is written from its first row to its last."""
+"""Bytes of the record for a field: enough for one that is written from first row to last."""
 
 
 class WrittenNote:
-    """The note of what is safe, and room on the disk for it: a full disk costs no rows.
+    """The record of the rows on the disk, with disk space reserved for it.
+
+    The space is reserved in advance, so that a full disk cannot lose rows that were flushed.
 
     Args:
-        folder: Where it is kept.
-        fields: How many it is about.
+        folder: The folder of the record.
+        fields: The number of fields.
     """
 
     def __init__(self, folder: Path, fields: int) -> None:
@@ -45,10 +47,10 @@ class WrittenNote:
         self._keep_room((1 << 16) + fields * _FIELD_BYTES)
 
     def write(self, text: str) -> None:
-        """Puts it in the place of the one before.
+        """Replaces the previous record.
 
         Raises:
-            OSError: If the system refuses; then the one before is there.
+            OSError: If the system refuses; the previous record is still there.
         """
         try:
             replace_text(self._path, text)
@@ -60,34 +62,34 @@ class WrittenNote:
         self._keep_room(2 * len(text))
 
     def free_room(self) -> None:
-        """Gives up the room that was kept."""
+        """Releases the reserved space."""
         self._room.unlink(missing_ok=True)
         self._bytes = 0
 
     def _keep_room(self, nbytes: int) -> None:
-        """Takes that much of the disk, or what there is."""
+        """Reserves that much disk space, or all that is left."""
         if nbytes > self._bytes:
             with suppress(OSError):
-                # No file system makes less of random bytes.
+                # Random bytes: no file system compresses them.
                 self._room.write_bytes(os.urandom(nbytes))
             self._bytes = nbytes
 
 
 class Store:
-    """Rows of a file that is being written.
+    """The rows of a file that is being written.
 
-    A place is reserved under a lock, and bytes are written outside of it. What was written counts
-    once all of it is there. To flush, a thread waits for what is under way, and holds new rows up
-    for that moment: so the note knows no row that is not whole, and of rows that were appended
-    one after the other no hole between them.
+    A thread reserves rows under the lock, and writes their bytes without it. Rows count as written
+    once all their bytes are written. A flush waits until no thread is writing, and lets no thread
+    begin until it is done. So the record never has a row that is half written, nor a gap between
+    appended rows.
 
     Args:
-        staging: The folder, entered already.
-        files: Where values go.
-        fields: What is written.
-        length: Rows of the file; None for one that grows.
-        plan: What has to be the same for those who go on.
-        rows: For each field those that were written before.
+        staging: The staging folder, already entered.
+        files: The files that values are written to.
+        fields: The fields of a row.
+        length: Rows of the file; None for a file that grows.
+        plan: Fields, length and structure, which a process that resumes must have as well.
+        rows: For each field, the rows that an earlier process wrote.
     """
 
     def __init__(
@@ -115,46 +117,46 @@ class Store:
         self._process = os.getpid()
         run_in_each_process(self, Store._make_locks)
         self._note = WrittenNote(staging.folder, len(fields))
-        # The thread ends with the store, and keeps it from nothing.
+        # The thread ends with the store, and does not keep it alive.
         flush = weakref.WeakMethod(self.flush)
         self._flusher = Flusher(lambda: _flush_if_there(flush), SECONDS)
 
     def _make_locks(self) -> None:
-        # An interrupt may come in the midst of the methods of a condition, and not of a lock's.
+        # A lock, since KeyboardInterrupt may be raised inside the methods of a condition.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._flushing = threading.Lock()
 
     @property
     def end(self) -> int:
-        """The row behind the last one that was written, or is being written."""
+        """One more than the last row that was written or is being written."""
         with self._lock:
             stops = [rows.stop for rows in self._rows.values()]
             return max(*stops, *self._under_way.values(), 0)
 
     @property
     def closed(self) -> bool:
-        """Whether no more rows can be written."""
+        """Whether the store is closed for writing."""
         return self._closed
 
     @property
     def is_own(self) -> bool:
-        """Whether this process made it, and not one that it was forked from."""
+        """Whether this process made the store; False in a forked child."""
         return os.getpid() == self._process
 
     @property
     def kept(self) -> int:
-        """The row after the last one that `resume=True` will find."""
+        """One more than the last row that `resume=True` would find."""
         return self._kept
 
     def gaps(self, name: str) -> Iterator[range]:
-        """The runs of rows of a field that were not written."""
+        """The runs of rows of a field that are not written yet."""
         with self._lock:
             rows = self._rows[name].copy()
         return rows.gaps(self.end if self.length is None else self.length)
 
     def append(self, values: Mapping[str, Values], count: int) -> range:
-        """Writes rows of all fields behind the last row."""
+        """Appends rows of all fields."""
         with self._at_work(None, count) as rows:
             for name, some in values.items():
                 self._put(name, Rows(rows), some)
@@ -178,10 +180,10 @@ class Store:
         self._noted(values.nbytes)
 
     def flush(self) -> None:
-        """Brings all rows that were written to the disk, and notes them.
+        """Brings all written rows to the disk, and records them.
 
         Raises:
-            WriteError: If that fails; what was noted before is safe.
+            WriteError: If that fails; the rows that were flushed before are safe.
         """
         self.check_process()
         with self._flushing, write_errors(self.staging.target):
@@ -193,7 +195,7 @@ class Store:
             try:
                 self._files.sync()
             except OSError as error:
-                # The system may have dropped what it could not write: nothing later is safe.
+                # The system may have dropped pages that it could not write: no later flush is safe.
                 self._broken = error
                 raise
             written = {name: some.to_json() for name, some in rows.items()}
@@ -204,11 +206,11 @@ class Store:
             self._kept = max(some.stop for some in rows.values())
 
     def publish(self) -> None:
-        """Makes the file of all rows, and puts it in its place.
+        """Completes the file, and moves it to its place.
 
         Raises:
             ShapeError: If there are no rows.
-            DataError: If rows are missing; then more can be written.
+            DataError: If rows are missing; they can still be written.
             WriteError: If the system refuses; what was flushed is safe.
         """
         self.check_process()
@@ -225,7 +227,7 @@ class Store:
             self.staging.publish()
         finally:
             if whole and not self.staging.path.exists():
-                # It is in its place, whatever came after that.
+                # The file is in its place, even if an interrupt followed.
                 self._kept = 0
             self._release()
 
@@ -237,15 +239,15 @@ class Store:
             closed, self._closed = self._closed, True
             self._forget_own()
         if not closed:
-            # In its own thread, since the garbage collector may run this in the midst of `flush`.
+            # In the flushing thread, since the garbage collector may call this inside `flush`.
             with suppress(OSError):
                 self._flusher.close(self._leave)
 
     def check_process(self) -> None:
-        """Makes sure that this is the process that the file was created in.
+        """Checks that this is the process that created the file.
 
         Raises:
-            OptionError: If it is a fork of it.
+            OptionError: In a forked child.
         """
         if not self.is_own:
             raise OptionError(
@@ -254,7 +256,7 @@ class Store:
             )
 
     def check_open(self) -> None:
-        """Makes sure that rows can still be written.
+        """Checks that rows can still be written.
 
         Raises:
             OptionError: If it was closed.
@@ -288,11 +290,11 @@ class Store:
 
     @contextmanager
     def _at_work(self, stop: int | None, count: int = 0) -> Iterator[range]:
-        """Keeps flushes waiting while rows are written; gives those behind the last one.
+        """Makes flushes wait while rows are written; yields the rows that are appended.
 
         Args:
-            stop: The row behind those that are written; None for `count` rows at the end.
-            count: How many that are.
+            stop: One more than the last row that is written; None to append `count` rows.
+            count: The number of rows to append.
         """
         self.check_process()
         me = threading.get_ident()
@@ -313,7 +315,7 @@ class Store:
                 self._changed.notify_all()
 
     def _while_quiet(self, do: Callable[[], Result]) -> Result:
-        """Waits until nothing is being written, and keeps it so while something else is done."""
+        """Waits until no thread is writing, and lets none begin while the body runs."""
         with self._lock:
             self._forget_own()
             self._changed.wait_for(lambda: not self._held_up)
@@ -326,7 +328,7 @@ class Store:
                 self._changed.notify_all()
 
     def _forget_own(self) -> None:
-        """Forgets rows that this thread was writing when an interrupt came: it no longer does."""
+        """Removes the rows that this thread was writing when an interrupt came."""
         self._under_way.pop(threading.get_ident(), None)
         self._changed.notify_all()
 
@@ -346,7 +348,7 @@ class Store:
             )
 
     def _check_whole(self) -> None:
-        """Makes sure that all rows of all fields are there."""
+        """Checks that all rows of all fields were written."""
         length = self.end if self.length is None else self.length
         if not length:
             raise ShapeError(
@@ -372,10 +374,10 @@ def _flush_if_there(flush: "weakref.WeakMethod[Callable[[], None]]") -> None:
 
 
 def read_note(folder: Path, target: Path, plan: Mapping[str, Any]) -> dict[str, RowSet] | None:
-    """For each field the rows that a process before has flushed; None if there are none.
+    """For each field, the rows that an earlier process flushed; None if there are none.
 
     Raises:
-        StateError: If that was another file.
+        StateError: If that process wrote a file of other fields or length.
     """
     try:
         document = json.loads((folder / WRITTEN).read_text())

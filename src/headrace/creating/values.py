@@ -1,4 +1,4 @@
-"""Converts values that a user gives to a field's dtype; refuses those that would change."""
+"""Converts the user's values to a field's dtype; refuses values that would change."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from headrace.writing.casts import Cast
 Array = npt.NDArray[Any]
 
 PIECE_BYTES = 1 << 22
-"""Of values that are cast at a time: few enough to stay in the processor's cache."""
+"""Bytes of values that are cast at once, which stay in the processor's cache."""
 
 
 class _Exact(Cast):
@@ -35,11 +35,11 @@ class _Rounded(_Exact):
 
 @dataclass(frozen=True)
 class Values:
-    """Values of some rows of a field.
+    """The values of some rows of a field.
 
     Attributes:
-        array: Shape `(rows, *shape)`, or one that is broadcast to it.
-        cast: Into the dtype of the field.
+        array: Array of shape `(rows, *shape)`, or of one that broadcasts to it.
+        cast: Converts them to the field's dtype.
     """
 
     array: Array
@@ -50,11 +50,11 @@ class Values:
 
     @property
     def nbytes(self) -> int:
-        """Bytes as they are written."""
+        """Bytes of the values in the field's dtype."""
         return self.array.size * self.cast.target.itemsize
 
     def settled(self) -> "Values":
-        """The same values, once it is sure that none of them is refused.
+        """The same values, after a check that the cast refuses none of them.
 
         Raises:
             LossError: If a value would change.
@@ -98,7 +98,7 @@ def rows_of_batch(field: Field, value: Any) -> Values:
     Raises:
         ShapeError: If it has another shape.
         LossError: If a value would change.
-        OptionError, DataError: If it is nothing that the field can hold.
+        OptionError, DataError: If the field cannot hold values of this kind.
     """
     values = _values(field, value)
     if values.array.shape[1:] != field.shape or values.array.ndim != len(field.shape) + 1:
@@ -110,18 +110,18 @@ def rows_of_batch(field: Field, value: Any) -> Values:
 
 
 def values_for(field: Field, value: Any, rows: int, *, single: bool) -> Values:
-    """What is assigned to rows, broadcast as NumPy does.
+    """The values that are assigned to rows, broadcast as NumPy does.
 
     Args:
         field: The field.
-        value: A number, an array, or what becomes one.
-        rows: How many rows it goes to.
-        single: Whether that is one sample, without an axis of rows.
+        value: A number, an array, or anything that `np.asarray` takes.
+        rows: The number of rows.
+        single: Whether a single row was indexed, so that the value has no axis of rows.
 
     Raises:
         ShapeError: If it does not fit.
         LossError: If a value would change.
-        OptionError, DataError: If it is nothing that the field can hold.
+        OptionError, DataError: If the field cannot hold values of this kind.
     """
     values = _values(field, value)
     shape = field.shape if single else (rows, *field.shape)
@@ -130,7 +130,7 @@ def values_for(field: Field, value: Any, rows: int, *, single: bool) -> Values:
         array = array[0]
     if array.shape != shape:
         _check_broadcast(field, values.array.shape, array, shape)
-    # Checked before the rows multiply.
+    # The cast is checked before the value is broadcast to all rows.
     axes = (1,) * (len(field.shape) + 1 - array.ndim)
     settled = Values(array.reshape(*axes, *array.shape), values.cast).settled()
     if settled.array.shape == (rows, *field.shape):
@@ -158,7 +158,7 @@ def _values(field: Field, value: Any) -> Values:
             f"Received: {value!r}"
         )
     try:
-        # Python's numbers are rounded to floats on purpose.
+        # Python's numbers have no dtype, so that rounding them to floats is no loss.
         rounded = not typed and field.dtype.kind in "fc"
         array = np.asarray(value) if rounded else array_of(value, f"What {field.name!r} was given")
     except HeadraceError:
@@ -174,7 +174,7 @@ def _values(field: Field, value: Any) -> Values:
 
 
 def _typed(value: Any) -> bool:
-    """Whether a value has a dtype, or a list has one anywhere in it."""
+    """Whether a value, or any item of a nested list, has a dtype."""
     if isinstance(value, (list, tuple)):
         return any(map(_typed, value))
     return hasattr(value, "dtype")

@@ -19,8 +19,8 @@ from headrace.staging import check_no_input
 class Writer:
     """Writes the rows of an HDF5 file; made by `create`.
 
-    Any number of threads may use it. `len(writer)` is the number of rows so far: the row behind
-    the last one that was written, at which `write` goes on.
+    Any number of threads may use it. `len(writer)` is the number of rows so far, and the row at
+    which `write` continues.
 
     Attributes:
         fields: What a row holds.
@@ -52,7 +52,7 @@ class Writer:
         return FieldWriter(self, self._fields[name])
 
     def write(self, batch: Any) -> range:
-        """Writes rows behind the last one: all of them, or none.
+        """Appends rows: all of them, or none.
 
         Args:
             batch: A dict of arrays by the names of the fields; a tuple or list of arrays in their
@@ -65,7 +65,7 @@ class Writer:
 
         Raises:
             FieldNotFoundError: If the batch names something else than the fields.
-            OptionError: If it lacks a field, or holds another kind of values.
+            OptionError: If the batch lacks a field, or has values of another kind.
             ShapeError: If shapes do not fit, or a file of fixed length has no room.
             LossError: If a value would change; names the row of the batch.
             WriteError: If the system refuses, as on a full disk.
@@ -92,7 +92,7 @@ class Writer:
             batches: Each as `write` takes it.
 
         Returns:
-            How many rows they had.
+            The number of rows.
 
         Raises:
             OptionError: If a loader reads the file that is to be replaced.
@@ -102,7 +102,7 @@ class Writer:
         return sum(len(self.write(batch)) for batch in batches)
 
     def flush(self) -> None:
-        """Brings all rows that were written to the disk, and notes that they are there.
+        """Brings all written rows to the disk, and records that they are there.
 
         After that, `create(..., resume=True)` continues from them, however this process ends.
 
@@ -147,7 +147,7 @@ class Writer:
             self._abandon(error)
 
     def _abandon(self, error: BaseException) -> None:
-        """Leaves what was written for another writer, and says so beside what went wrong."""
+        """Keeps the written rows for `resume=True`, and adds a note about that to the error."""
         self._finalizer.detach()
         self._store.abandon()
         kept = self._store.kept
@@ -194,12 +194,12 @@ class Writer:
 class FieldWriter:
     """A field of a file that is being written: `writer["image"][10:20] = images`.
 
-    Rows are named as in NumPy: an integer, a slice, integers, a boolean mask; what is assigned
-    is broadcast. In a file that grows, rows beyond its end make it longer.
+    Rows are indexed as in NumPy, by an integer, a slice, integers or a boolean mask, and values are
+    broadcast. In a file that grows, rows beyond its end make it longer.
 
     Attributes:
-        name: Of the field.
-        dtype: Of a value.
+        name: The name of the field.
+        dtype: The dtype of a value.
     """
 
     def __init__(self, writer: Writer, field: Field) -> None:
@@ -240,7 +240,7 @@ class FieldWriter:
             store.assign(self.name, rows, values)
 
     def missing(self) -> Iterator[range]:
-        """The runs of rows that were not written yet, ascending."""
+        """The runs of rows that are not written yet, ascending."""
         return self._writer._store.gaps(self.name)
 
     def __repr__(self) -> str:
@@ -248,7 +248,7 @@ class FieldWriter:
 
 
 def _forgotten(store: Store) -> None:
-    """Ends a writer that was never closed."""
+    """Ends a writer that was dropped without `close()`."""
     if not store.closed and store.is_own:
         store.abandon()
         warnings.warn(

@@ -26,12 +26,12 @@ _SAMPLES = 8
 
 
 class EncodedRows(NamedTuple):
-    """Some rows, ready to be written.
+    """The encoded values of some rows.
 
     Attributes:
-        encoded: For each dataset.
-        checksums: The CRC-32 of the values of each, shape `(1,)`; empty for shards, which have a
-            SHA-256 instead.
+        encoded: The encoded values of each dataset.
+        checksums: The CRC-32 of the values of each dataset, shape `(1,)`; empty for shards, which
+            have a SHA-256 instead.
     """
 
     encoded: dict[str, Encoded]
@@ -97,7 +97,7 @@ class Resources(NamedTuple):
         memory: Bytes, without those that encoding takes.
         workers: Threads.
         encoding: Bytes that encoding and writing take.
-        buffer: Bytes of them that go to the disk at once.
+        buffer: Bytes of them for write buffers.
     """
 
     memory: int
@@ -112,7 +112,7 @@ class Resources(NamedTuple):
         if plan.scratch:
             count = min(count, max(1, memory // 2 // plan.scratch))
         buffer = min(MOST_BYTES, memory // 16)
-        # Contiguous values are written from one, and shards read into two for their SHA-256.
+        # One buffer to write contiguous values, two to read shards for their SHA-256.
         buffers = (plan.storage.compression is None) + 2 * (plan.shard_rows is not None)
         encoding = count * plan.scratch + buffers * buffer
         return cls(max(1, memory - encoding), count, encoding, buffer)
@@ -157,17 +157,17 @@ def _located(plan: PackPlan, loader: Loader, first: int) -> Iterator[EncodedRows
 
 
 def permutation_of(plan: PackPlan) -> Permutation:
-    """The random order: maps each position to a row of the data.
+    """The random order, which maps each position to a row of the data.
 
-    That of the first epoch of a loader with this seed and `shuffle="exact"`.
+    It is the order of the first epoch of a loader with this seed and `shuffle="exact"`.
     """
     return Permutation(plan.rows, stream_key(plan.seed or 0, 0, "rows"))
 
 
 def estimate(plan: PackPlan) -> int:
-    """About how many bytes the values will take in the file.
+    """The bytes that the values take in the file: exact if uncompressed, else an estimate.
 
-    Known where nothing is compressed; else judged by some pieces from all over the data.
+    The estimate comes from pieces that are spread over the data.
     """
     whole = plan.rows * plan.row_bytes
     if plan.storage.compression is None:

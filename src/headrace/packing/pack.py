@@ -47,54 +47,54 @@ def pack(
 ) -> Dataset:
     """Writes samples once into HDF5 from which training reads them faster; any h5py reads it.
 
-    Without compression the rows of each field lie in one piece that begins at a page, so
-    that each is read by its address and `shuffle=True` is exact. Compressed, they lie in chunks
-    of whole samples. Map functions are applied, so that they cost nothing later. What the
-    first file notes beside its fields, their groups and itself (attributes, such as names of
-    classes) is kept, unless a map function may have changed what it is about.
+    Without compression the rows of each field are contiguous and start at a page boundary, so that
+    each row is read by its address and `shuffle=True` is exact. With compression, chunks hold whole
+    samples. Map functions are applied, so that they cost nothing later. Attributes of the first
+    file, its groups and its fields, such as names of classes, are copied, unless a map function
+    changed the field.
 
-    At any moment `path` holds what was there before, or the whole new data. What a killed process
-    leaves is a hidden folder beside it, which the next run removes, or resumes from.
+    At any moment `path` holds what was there before, or the whole new data. A killed process leaves
+    a hidden folder beside `path`, which the next run removes or resumes from.
 
     Args:
-        data: The samples: any data set, also a part, a selection or a mapped one.
+        data: The samples: any data set, also one that was split, filtered or mapped.
         path: The file to write; with `shard_size` a folder, in which `manifest.json` names the
             files, their rows and their SHA-256.
         compression: None, or "gzip", "lzf", "zstd", "lz4" or "bzip2". All but gzip and lzf need
-            `hdf5plugin` where h5py is to read them.
-        level: Of the compressor; None takes the usual one.
-        chunk: Bytes of a compressed chunk of the largest field, before it is compressed. None
+            `hdf5plugin` for h5py to read them.
+        level: The level of the compressor; None for its default.
+        chunk: Bytes of a chunk of the largest field, before compression. None
             takes 2 MiB. Chunks of all fields hold the same rows.
         dtype: A dtype for all fields, or a dict of them for some. A value that it would change is
             an error.
         allow_loss: Lets casts change values, as NumPy does.
         names: New names for some fields.
-        x: What the new file says of itself, if that is not what `data` says: the fields of `data`
-            that are the model's input, as a name, a list or a dict, or `...` for all that y
-            leaves. Fields in no part go along as well: a user's id to split by, say.
+        x: The model's input that the new file records, if it differs from that of `data`: fields
+            of `data` as a name, a list or a dict, or `...` for all that y leaves. Fields in no
+            part are written as well, such as a user's id to split by.
         y: Likewise, the target.
         sample_weight: Likewise, the weights.
-        shuffle: Writes the rows in a uniform random order, so that any run of them is mixed:
-            that of the first epoch of `batch(shuffle="exact", seed=seed)`. Data that do not fit
+        shuffle: Writes the rows in a uniform random order, so that any run of rows is mixed: the
+            order of the first epoch of `batch(shuffle="exact", seed=seed)`. Data that do not fit
             in memory go through temporary files beside `path`, as large as the output.
-        seed: Of that order; None draws one.
+        seed: The seed of that order; None draws one.
         shard_size: Bytes of the samples in a file, before compression, such as "4GB".
         memory: Bytes for everything that holds samples, as in `batch`.
-        workers: Threads that read, map and compress; None takes the CPUs that there are.
+        workers: Threads that read, map and compress; None takes the CPUs that the process may use.
         overwrite: Replaces what is at `path`: a file, or a folder that holds nothing but what
             `pack` wrote, and never a file that `data` reads.
-        resume: Continues a sharded pack that was stopped; the result is
-            the same, byte for byte. The data, the map functions and the options have to be those
-            of then. Compared are lengths, types and some of the values, size and time of the
-            files, and the code of functions with all that it refers to.
-        version: Your word for what the map functions do, such as "2", compared in place of their
-            code. Needed for `resume` where a function refers to what cannot be compared, such as
-            a lock or a Keras model. Change it whenever you change a function.
+        resume: Continues a sharded pack that was stopped; the result is the same, byte for byte.
+            Data, map functions and options must be the same as before. Headrace compares lengths,
+            types, some of the values, size and time of the files, and the code of functions with
+            everything that it refers to.
+        version: A version of the map functions, such as "2", which is compared in place of their
+            code. `resume` needs it if a function refers to something that cannot be compared, such
+            as a lock or a Keras model. Change it whenever you change a function.
         progress: Whether to show a bar; None does on a terminal.
 
     Returns:
-        The packed data, as `hr.open(path)` gives them: with the x, y and sample_weight of `data`,
-        or those that were named here.
+        The packed data, as `hr.open(path)` returns them, with the x, y and sample_weight of `data`
+        or of the arguments.
 
     Raises:
         OptionError: If an argument cannot be honoured, or something is at `path`, or a file that
@@ -102,10 +102,10 @@ def pack(
         FieldNotFoundError: If x, y or sample_weight names no field of `data`.
         LossError: If a dtype cannot hold a value; a `DataError` that names the row.
         TypeNotSupportedError: If HDF5 has no such type.
-        DiskFullError: If there is no room, found out before the work where that is possible.
+        DiskFullError: If the disk has no room; found out before the work if possible.
         WriteError: If the system refuses to write.
         MemoryBudgetError: If `memory` is too small; says the least that works.
-        StateError: If `resume` finds what was made of other data, or in another way.
+        StateError: If `resume` finds a pack of other data or with other options.
 
     Example:
 
@@ -149,7 +149,7 @@ def pack(
             staging.remove()
         else:
             write(plan, staging, resources, progress)
-            # Others may have put something there meanwhile.
+            # Another process may have put something there meanwhile.
             _check_target(target, sharded, overwrite, resume)
             staging.publish()
     return open_data(target)
@@ -200,7 +200,7 @@ def _check_folder(target: Path) -> None:
 
 
 def _names_in(folder: Path) -> set[str]:
-    """The names of what pack has written in a folder; none if it did not write it."""
+    """The names of the files that pack wrote to a folder; empty if it wrote none."""
     try:
         manifest = read_manifest(folder / NAME)
     except (MissingFileError, FileFormatError):

@@ -25,7 +25,7 @@ from headrace.writing.hdf5 import check_types
 
 CHUNK = "2MiB"
 PIECE_BYTES = 1 << 20
-"""Bytes that are written at a time where rows are contiguous."""
+"""Bytes that are written at once if rows are contiguous."""
 
 _MEMBER = re.compile(r"\['([^']*)'\]")
 
@@ -36,18 +36,18 @@ class PackPlan:
 
     Attributes:
         pipeline: The samples.
-        spec: Their fields, as they come.
-        fields: As they are written, in the same order.
-        casts: For each field, into its dtype.
-        structure: x, y and sample_weight, made of the names in the file.
+        spec: The fields of the samples.
+        fields: The fields of the file, in the same order.
+        casts: For each field, the cast to its dtype in the file.
+        structure: x, y and sample_weight as names of the file.
         storage: How values are stored.
         rows: Samples.
         piece_rows: Samples that are encoded and written at once.
         shard_rows: Samples in a shard; None for a single file.
-        seed: Of a random order; None for that of the data.
-        attributes: What the first source notes beside fields and their groups, by their new
-            names. "/" stands for all; names of other groups end in "/".
-        version: What the user says of the map functions; None to compare the functions.
+        seed: The seed of a random order; None for the order of the data.
+        attributes: The attributes of the first source, by the new names of fields and groups. "/"
+            is the root group; names of other groups end in "/".
+        version: The user's version of the map functions; None to compare the functions.
     """
 
     pipeline: Pipeline
@@ -65,29 +65,29 @@ class PackPlan:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a sample as it is written, before it is compressed."""
+        """Bytes of a sample in the file, before compression."""
         return sum(field.nbytes for field in self.fields)
 
     @property
     def scratch(self) -> int:
-        """Bytes that encoding a piece takes besides its values: another order, and the result."""
+        """Bytes that encoding a piece takes besides its values: a reordered copy and the result."""
         if self.storage.compression is None:
             return 0
         return 2 * self.piece_rows * max(field.nbytes for field in self.fields)
 
     def note(self, **more: Any) -> Note:
-        """What a file of these samples says about itself."""
+        """The note of the packed file."""
         return Note(**self.structure, shuffled=self.seed, **more)
 
     def notes(self) -> dict[str, dict[str, Any]]:
-        """The attributes of the output, to add to."""
+        """A copy of the attributes of the output."""
         return {name: dict(noted) for name, noted in self.attributes.items()}
 
     def functions(self) -> list[str]:
-        """The map functions: what the user says of them, or what they do.
+        """The version of the map functions, or their digests.
 
         Raises:
-            StateError: If that cannot be told in another process.
+            StateError: If a function has no digest that is valid in another process.
         """
         if self.version is not None:
             return [f"version {self.version}" for _ in self.pipeline.maps]
@@ -131,7 +131,7 @@ def make_plan(
     parts: tuple[Structure, Structure, Structure] = (None, None, None),
     version: str | None = None,
 ) -> PackPlan:
-    """Decides what `pack` does; the arguments are its own, but for `parts`: x, y, sample_weight.
+    """Makes the plan of `pack`, whose arguments these are; `parts` is x, y and sample_weight.
 
     Raises:
         FieldNotFoundError: If a part is no field.
@@ -166,7 +166,7 @@ def make_plan(
         piece_rows = min(most, max(1, parse_bytes(CHUNK if chunk is None else chunk) // largest))
         storage = Storage(compression, _level(compression, level), piece_rows)
     if shard_rows is not None:
-        # A shard ends where a piece does.
+        # A shard consists of whole pieces.
         shard_rows = shard_rows // piece_rows * piece_rows
     named = _structure(spec, parts)
     return PackPlan(
@@ -186,7 +186,7 @@ def make_plan(
 
 
 def _size_and_time(file: str) -> tuple[int, int] | None:
-    """What tells whether a file was written to; None if it is not there."""
+    """Size and time of a file, which change when it is written to; None if it does not exist."""
     try:
         status = Path(file).stat()
     except OSError:
@@ -197,7 +197,7 @@ def _size_and_time(file: str) -> tuple[int, int] | None:
 def _structure(
     spec: Spec, parts: tuple[Structure, Structure, Structure]
 ) -> Iterable[tuple[str, Structure]]:
-    """x, y and sample_weight by the names of the data: as asked for, or as they are."""
+    """x, y and sample_weight by the names of the data: the arguments, or those of the data."""
     if all(part is None for part in parts):
         return [(part, getattr(spec, part)) for part in PARTS]
     x, y, sample_weight = parts
@@ -205,10 +205,10 @@ def _structure(
 
 
 def _attributes(pipeline: Pipeline, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The attributes that are kept; of those that cannot be, a warning.
+    """The attributes to copy; warns about those that cannot be copied.
 
     Args:
-        pipeline: The samples. What map functions made of them is something else.
+        pipeline: The samples. With map functions, attributes of fields do not apply.
         names: The new name of each field.
     """
     if pipeline.maps:
@@ -218,7 +218,7 @@ def _attributes(pipeline: Pipeline, names: Mapping[str, str]) -> dict[str, dict[
     found = {"/": source.attributes("/")}
     found |= {group: source.attributes(group) for group in sorted(groups)}
     found |= {new: source.attributes(name) for name, new in names.items()}
-    # Those of a packed file are about itself.
+    # The attributes of a packed file itself are about that file.
     ours = (ATTRIBUTE, CHECKSUMS)
     theirs = ours if ATTRIBUTE not in found["/"] else ()
     left = [
@@ -240,7 +240,7 @@ def _attributes(pipeline: Pipeline, names: Mapping[str, str]) -> dict[str, dict[
 
 
 def _groups_of(names: Iterable[str]) -> set[str]:
-    """The groups that these names lead through, each with "/" at its end."""
+    """The groups that contain these names, each with "/" at its end."""
     return {name[: match.end()] for name in names for match in re.finditer("(?!^)/", name)}
 
 
@@ -269,7 +269,7 @@ def _level(compression: Any, level: int | None) -> int:
 
 
 def _dtypes(spec: Spec, dtype: Any) -> dict[str, np.dtype[Any]]:
-    """The dtype in which each field is written."""
+    """The dtype of each field in the file."""
     wanted: Mapping[str, Any]
     if isinstance(dtype, Mapping):
         wanted = dtype
@@ -290,7 +290,7 @@ def _dtypes(spec: Spec, dtype: Any) -> dict[str, np.dtype[Any]]:
 
 
 def _stored_names(spec: Spec, names: Mapping[str, str] | None) -> dict[str, str]:
-    """The name of each field in the file: members of compound values get a plain one."""
+    """The name of each field in the file; members of compound values get a plain name."""
     for name in names or {}:
         _check_field(spec, name, "names")
     stored = {name: (names or {}).get(name, _plain_name(name)) for name in spec}
@@ -305,7 +305,7 @@ def _stored_names(spec: Spec, names: Mapping[str, str] | None) -> dict[str, str]
 
 
 def _plain_name(name: str) -> str:
-    """A name for a dataset: that of the field, but for members, and ways around such as `./a`."""
+    """A name for a dataset: that of the field, with members and paths such as `./a` simplified."""
     plain = _MEMBER.sub(r".\1", name)
     return posixpath.normpath(plain).lstrip("/") if "/" in plain else plain
 

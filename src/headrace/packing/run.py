@@ -13,7 +13,7 @@ from headrace.resources import format_bytes, machine_memory, too_little_memory
 from headrace.staging import Staging, check_room, free_bytes, write_errors
 
 _RANDOM_ROW_BYTES = 1 << 16
-"""Rows that a disk reads one by one about as fast as in runs."""
+"""Bytes of a row from which a disk reads single rows about as fast as runs."""
 
 
 def write(plan: PackPlan, staging: Staging, resources: Resources, bar: bool | None) -> None:
@@ -39,10 +39,10 @@ def write(plan: PackPlan, staging: Staging, resources: Resources, bar: bool | No
 
 
 def check_resources(plan: PackPlan, total: int, workers: int | None) -> Resources:
-    """What `total` bytes come to for a plan, made sure to be enough for all that shares them.
+    """The shares of a budget of `total` bytes, after a check that they are large enough.
 
     Raises:
-        MemoryBudgetError: If it is too little; says how much is enough.
+        MemoryBudgetError: If the budget is too small; says how much is enough.
     """
     resources = Resources.of(plan, total, workers)
     if _is_enough(plan, resources):
@@ -50,7 +50,7 @@ def check_resources(plan: PackPlan, total: int, workers: int | None) -> Resource
     little, enough = total, 2 * total
     while not _is_enough(plan, Resources.of(plan, enough, workers)):
         little, enough = enough, 2 * enough
-    # What is enough is found by trial, as what is sorted at a time grows with the memory.
+    # The least budget is found by trial, since the rows sorted at once grow with the budget.
     while enough - little > 1:
         tried = (little + enough) // 2
         if _is_enough(plan, Resources.of(plan, tried, workers)):
@@ -96,7 +96,7 @@ def _pieces(
 
 
 def _can_go_once(plan: PackPlan, resources: Resources) -> bool:
-    """Whether memory is enough to read rows in the new order; two passes take less."""
+    """Whether the memory is enough to read rows in the new order; two passes need less."""
     try:
         encoded_pieces(plan, 0, resources, "exact")
     except MemoryBudgetError:
@@ -105,7 +105,7 @@ def _can_go_once(plan: PackPlan, resources: Resources) -> bool:
 
 
 def _scratch(plan: PackPlan, folder: Path, target: Path, resources: Resources) -> Scratch | None:
-    """Where rows are put in order, in `folder`, if they cannot be read in that order as fast."""
+    """The scratch files of the two-pass shuffle; None if reading in the new order is as fast."""
     if plan.seed is None:
         return None
     view = plan.pipeline.view
@@ -113,7 +113,7 @@ def _scratch(plan: PackPlan, folder: Path, target: Path, resources: Resources) -
     fits = nbytes <= resources.memory // 2
     addressable = view.addressable([field.name for field in view.fields])
     at_hand = nbytes <= machine_memory() // 2 or view.row_bytes >= _RANDOM_ROW_BYTES
-    # The samples of a balanced data set are put in order in one way, whatever the memory.
+    # A balanced data set is always shuffled in one way, so that the memory changes nothing.
     once = plan.pipeline.sampler is None
     if once and (fits or (addressable and at_hand)) and _can_go_once(plan, resources):
         return None

@@ -1,10 +1,11 @@
 """A uniform random shuffle of rows that do not fit in memory, in two passes through scratch files.
 
-Places in the new order are cut into stretches that fit in memory. The first pass reads the rows in
-their own order and writes each into its stretch of a scratch file; the second reads stretch by
-stretch and hands out each in its final order. Both read and write long runs (Sanders, "Random
-Permutations on Distributed, External and Hierarchical Memory", 1998, with a keyed permutation in
-place of drawn numbers, so that nothing about a row has to be kept).
+The positions of the new order are divided into stretches that fit in memory. The first pass reads
+the rows in the order of the data, and writes each row to its stretch of a scratch file. The second
+pass reads one stretch after the other, and yields its rows in their final order. Both passes read
+and write long runs. The algorithm is Sanders, "Random Permutations on Distributed, External and
+Hierarchical Memory", 1998, with a keyed permutation in place of drawn numbers, so that nothing has
+to be stored for each row.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,12 +48,12 @@ _READ = ReadPath("direct rows", "a scratch file")
 
 
 class StretchOrder(Order):
-    """Reads stretches one after the other, and hands out the rows of each in their final order.
+    """Reads stretches one after the other, and yields the rows of each in their final order.
 
-    Rows lie within a stretch in the order in which the first pass met them.
+    Within a stretch, the scratch file has the rows in the order of the data.
 
     Args:
-        permutation: Which row of the data comes at each place.
+        permutation: The row of the data at each position.
         stretch: Rows in a stretch.
     """
 
@@ -70,12 +71,12 @@ class StretchOrder(Order):
 
 
 class Scratch:
-    """Files that hold all rows, a field each, while they are put into another order.
+    """The scratch files of a shuffle, one for each field.
 
     Args:
-        plan: What is packed.
-        folder: In which they lie.
-        target: What errors name.
+        plan: The plan of the pack.
+        folder: The folder of the files.
+        target: The output, for errors.
         resources: Memory and threads of each pass.
     """
 
@@ -89,7 +90,7 @@ class Scratch:
         self._first = self._first_loader()
 
     def _room(self) -> int:
-        """Rows of which a loader can hold two stretches, beside the batches."""
+        """Rows in a stretch: a loader can hold two stretches besides its batches."""
         plan = self._plan
         fields = [_Zeros(f.name, (plan.rows, *f.shape), f.dtype, _READ) for f in plan.fields]
         members = [Member(source, {f.name: f.name}) for source in fields for f in source.fields]
@@ -101,14 +102,14 @@ class Scratch:
         return min(max(1, budget.capacity), plan.rows)
 
     def _first_loader(self) -> Loader:
-        """Reads all rows in their own order, as many at a time as are sorted together."""
+        """Reads all rows in the order of the data, in batches that are sorted at once."""
         plan = self._plan
         source_bytes = max(plan.pipeline.row_bytes, plan.row_bytes)
         rows = max(1, self._memory // SORTED // (source_bytes + INDEX_BYTES))
         return plan.pipeline.loader(
             min(rows, plan.rows),
             Prepare(plan),
-            # What is sorted at a time is beside it.
+            # The rest is for sorting.
             memory=max(1, self._memory - self._memory // SORTED),
             workers=self._workers,
             keep=False,
@@ -116,17 +117,17 @@ class Scratch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the files take."""
+        """Bytes of the files."""
         return self._plan.rows * self._plan.row_bytes
 
     @property
     def complete(self) -> bool:
-        """Whether the first pass has come to its end, in this process or in one before."""
+        """Whether the first pass is complete, from this process or an earlier one."""
         done = self._folder / _DONE
         return done.is_file() and done.read_text() == str(self._stretch)
 
     def fill(self, advance: Advance) -> None:
-        """The first pass: writes each row into its stretch."""
+        """The first pass: writes each row to its stretch."""
         plan = self._plan
         with write_errors(self._target):
             self._folder.mkdir(exist_ok=True)
@@ -151,7 +152,7 @@ class Scratch:
                 (self._folder / _DONE).write_text(str(self._stretch))
 
     def pieces(self, first: int) -> Iterator[EncodedRows]:
-        """The second pass, from row `first` of the new order on: a multiple of a piece's rows."""
+        """The second pass, from row `first` of the new order on, a multiple of a piece's rows."""
         plan = self._plan
         loader = Loader(
             self._view(),
@@ -169,7 +170,7 @@ class Scratch:
         return StretchOrder(self._permutation, self._stretch).starts
 
     def _paths(self) -> dict[str, Path]:
-        """A file for each field; a field's name may be no name for a file."""
+        """A numbered file for each field, since a field's name may be no valid file name."""
         names = (field.name for field in self._plan.fields)
         return {name: self._folder / f"{number}.raw" for number, name in enumerate(names)}
 
@@ -186,7 +187,7 @@ class Scratch:
 
 
 class _Zeros(RowSource):
-    """A field in the form of a scratch file, for arithmetic about it before there is one."""
+    """A field of a scratch file that does not exist yet, to compute the size of stretches."""
 
     def files(self) -> tuple[str, ...]:
         return ()
@@ -196,7 +197,7 @@ class _Zeros(RowSource):
 
 
 class _Stretches:
-    """The files of the first pass, with a place in each stretch where its next rows go."""
+    """The files of the first pass, with the next position in each stretch."""
 
     def __init__(
         self,
@@ -224,12 +225,12 @@ class _Stretches:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        # An error of the body takes precedence over one in closing the files.
+        # An error of the body takes precedence over an error of closing.
         with write_errors(self._target) if error is None else suppress(OSError):
             self._ends.close()
 
     def put(self, places: npt.NDArray[np.int64], values: Mapping[str, Array]) -> None:
-        """Writes rows, each to the stretch in which its place in the new order lies."""
+        """Writes each row to the stretch of its position in the new order."""
         stretch = np.searchsorted(self._stretch_offsets, places, side="right") - 1
         order = np.argsort(stretch, kind="stable")
         numbers, starts = np.unique(stretch[order], return_index=True)

@@ -34,33 +34,33 @@ _SHARD = "shard-{:05}.h5"
 
 
 class PackTarget(Protocol):
-    """Takes pieces in order."""
+    """Writes pieces, in order."""
 
     done: int
-    """Rows that are there already."""
+    """Rows that are written already."""
 
     def put(self, piece: EncodedRows) -> None:
         """Writes the next piece."""
 
     def finish(self) -> None:
-        """Completes what was written; it lies where staging publishes it from."""
+        """Completes the output in the staging folder."""
 
 
 def output_of(plan: PackPlan, staging: Staging, buffer: int) -> "FileTarget | FolderTarget":
-    """Where the pieces of a plan go; `buffer` bytes at once."""
+    """The target for the pieces of a plan, with `buffer` bytes of write buffers."""
     kind = FileTarget if plan.shard_rows is None else FolderTarget
     return kind(plan, staging, buffer)
 
 
 class _Closing:
-    """Closes the file that is being written when it is left."""
+    """Closes the open file at the end of a `with` statement."""
 
     _writer: FileWriter | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        # An error of the body takes precedence over one in closing the file.
+        # An error of the body takes precedence over an error of closing.
         with suppress(OSError) if error is not None else nullcontext():
             self._close()
 
@@ -96,7 +96,7 @@ class FileTarget(_Closing):
         self.done += self._plan.piece_rows
 
     def finish(self) -> None:
-        """Notes structure, order and checksums in the file."""
+        """Writes structure, order and checksums to the attributes of the file."""
         self._close()
         notes = self._plan.notes()
         note = self._plan.note(
@@ -115,7 +115,7 @@ class FileTarget(_Closing):
 class FolderTarget(_Closing):
     """Shards, and the manifest that names them.
 
-    A shard is moved to its place, and counts, once it is on the disk and its SHA-256 is known.
+    A shard is moved to its place and recorded once it is on the disk and its SHA-256 is known.
     """
 
     def __init__(self, plan: PackPlan, staging: Staging, buffer: int) -> None:
@@ -156,7 +156,7 @@ class FolderTarget(_Closing):
             self._threads.shutdown()
 
     def put(self, piece: EncodedRows) -> None:
-        """Writes the next piece, into a new shard if the one before is full."""
+        """Writes the next piece, to a new shard if the current one is full."""
         if self._writer is None:
             rows = min(self._rows, self._plan.rows - self.done)
             # The previous shard may still be being flushed and hashed.
@@ -214,7 +214,7 @@ class FolderTarget(_Closing):
         Progress(self._plan.description, tuple(self._shards)).write(self._staging.folder)
 
     def _left(self) -> list[Shard]:
-        """The shards that a process before has left, which was packing the same."""
+        """The shards of an earlier process with the same plan."""
         left = _progress(self._plan, self._staging)
         if left is None:
             return []
@@ -228,7 +228,7 @@ class FolderTarget(_Closing):
             )
         manifest = find_manifest(self._folder)
         if manifest is not None and manifest.shards != left.shards:
-            # What was at the target before the shards that were noted were put there.
+            # The target still has the old data: the shards were not published.
             return []
         return list(takewhile(self._is_there, left.shards))
 
@@ -241,7 +241,7 @@ class FolderTarget(_Closing):
 
 
 def is_published(plan: PackPlan, staging: Staging) -> bool:
-    """Whether a process before was stopped when its shards were in their place already."""
+    """Whether an earlier process ended after it had published its shards."""
     left, manifest = _progress(plan, staging), find_manifest(staging.target)
     return (
         left is not None

@@ -55,8 +55,8 @@ class Verification:
     """The result of `verify`.
 
     Attributes:
-        path: What was looked at.
-        rows: Samples in it; None if that is not known, or fields differ in length.
+        path: The file or folder.
+        rows: The number of samples; None if it is unknown, or fields differ in length.
         bytes: Bytes that were read and checked.
         checked: One line for each file or dataset that was checked.
         problems: One line for each thing that is broken; none if all is well.
@@ -72,7 +72,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is broken."""
+        """Whether there are no problems."""
         return not self.problems
 
     def __str__(self) -> str:
@@ -91,13 +91,13 @@ class Verification:
         return f"{self.path}: {rows}{format_bytes(self.bytes)} read"
 
     def _found(self) -> list[tuple[str, str]]:
-        """What was checked, is broken, or was not checked, a line each."""
+        """The lines about checks, problems and remarks."""
         parts = {"ok": self.checked, "broken": self.problems, "note": self.remarks}
         return [(state, line) for state, lines in parts.items() for line in lines]
 
 
 def printable_lines(lines: list[str]) -> str:
-    """Lines that hold names from files."""
+    """Lines with names from files, with control characters escaped."""
     return "\n".join(map(printable, lines))
 
 
@@ -108,26 +108,26 @@ def verify(
     workers: int | None = None,
     progress: bool | None = None,
 ) -> Verification:
-    """Reads everything, and says what is broken.
+    """Reads all data, and lists the problems.
 
-    Of a folder that `pack` wrote: each file is there, has the size and the SHA-256 that the
-    manifest says, and holds the fields and rows that it says. Of a file that `pack` wrote: the
-    values of each field, and its attributes, have the checksums (CRC-32) that are noted in it. Of
-    any other file of a known format: everything can be read and decoded; wrong values that decode
+    For a folder that `pack` wrote, it checks that each file exists, has the size and the SHA-256 of
+    the manifest, and holds its fields and rows. For a file that `pack` wrote, it checks the values
+    and attributes of each field against the checksums (CRC-32) in the file. For any other file of a
+    known format, it checks that everything can be read and decoded; wrong values that decode
     without an error are not found.
 
     Args:
         path: A folder with a manifest, the manifest, or a file of any format that `open` knows.
-        memory: Bytes for what is read, as in `batch`.
-        workers: Threads; None takes the CPUs that there are.
+        memory: Bytes for the data that are read, as in `batch`.
+        workers: Threads; None takes the CPUs that the process may use.
         progress: Whether to show a bar; None does on a terminal.
 
     Returns:
-        A `Verification`; `ok` says whether all is well, `problems` what is not.
+        A `Verification`, with `ok` and `problems`.
 
     Raises:
         MissingFileError: If there is nothing at `path`.
-        FileFormatError: If it is of no known format, and no manifest.
+        FileFormatError: If it is neither a manifest nor of a known format.
 
     Example:
 
@@ -147,8 +147,8 @@ def verify(
         raise MissingFileError(f"There is no {NAME} in the folder {place}: pack did not write it.")
     found = _verify_file(place, budget, workers, progress)
     if found.problems:
-        # Errors hold files open in circles of references, and libhdf5 shares what it has cached of
-        # a file with the next program part that opens it, perhaps after the file was repaired.
+        # Errors keep files open in reference cycles, and libhdf5 shares its cache of an open file
+        # with later openings, even after the file was repaired.
         gc.collect()
     return found
 
@@ -157,7 +157,7 @@ def _verify_shards(path: Path, memory: int, workers: int, bar: bool | None) -> V
     from headrace.writing.direct import MOST_BYTES
 
     manifest = read_manifest(path)
-    # Each thread has two.
+    # Each thread has two buffers.
     buffer = min(MOST_BYTES, memory // 2 // workers)
     total = sum(shard.bytes for shard in manifest.shards)
     checked, problems = [], []
@@ -182,7 +182,7 @@ def _verify_shards(path: Path, memory: int, workers: int, bar: bool | None) -> V
 
 
 def _problem_of(file: Path, shard: Shard, manifest: Manifest, buffer: int) -> str | None:
-    """What is wrong with a shard."""
+    """The problem of a shard; None if there is none."""
     from headrace.writing.direct import sha256_of
 
     try:
@@ -250,7 +250,7 @@ def _verify_file(path: Path, memory: int, workers: int | None, bar: bool | None)
 
 
 def _check_memory(pieces: Mapping[str, tuple[View, int]], memory: int) -> None:
-    """Checks, before anything is read, that so many rows of each field fit into memory.
+    """Checks, before anything is read, that the rows that are read at once fit the memory.
 
     Raises:
         MemoryBudgetError: If they do not.
@@ -266,7 +266,7 @@ def _check_memory(pieces: Mapping[str, tuple[View, int]], memory: int) -> None:
 
 
 def _other_attributes(view: View, name: str, noted: Mapping[str, int]) -> Iterator[str]:
-    """What is wrong with the attributes of an object that were noted; others may have come."""
+    """The attributes of an object that differ from their checksums; new attributes are fine."""
     try:
         there = view.parts[0].source.attributes(name) if noted else {}
     except (HeadraceError, OSError, RuntimeError) as error:
@@ -287,18 +287,18 @@ def _read(
     memory: int,
     workers: int | None,
 ) -> Iterator[str]:
-    """Reads a field from its first row to its last, and goes on behind what cannot be read.
+    """Reads all rows of a field, and continues after rows that cannot be read.
 
     Args:
         view: The field.
-        rows: Rows that are read at a time, and have a checksum together.
-        expected: Their checksums; None if none are stored.
-        advance: Is told how far it is.
-        memory: Bytes.
+        rows: Rows in a run, which is read at once and has one checksum.
+        expected: The checksums; None if none are stored.
+        advance: Called with the bytes that were read.
+        memory: The budget in bytes.
         workers: Threads.
 
     Yields:
-        What is wrong.
+        A line for each problem.
     """
     from headrace.writing.encoders import checksum_of
 
@@ -329,7 +329,7 @@ def _read(
                 if len(said) >= _MOST_PROBLEMS:
                     break
         except HeadraceError as error:
-            # Rows that were read together fail together.
+            # All rows of a run fail together.
             if str(error) not in said:
                 yield str(error)
             said.add(str(error))

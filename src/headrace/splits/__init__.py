@@ -1,4 +1,4 @@
-"""Which rows go together: parts of a data set, rows that are kept, classes that are balanced."""
+"""Splits, filters and balances data sets."""
 
 from headrace.splits.balance import balanced
 from headrace.splits.filtering import filtered

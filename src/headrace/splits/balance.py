@@ -1,4 +1,4 @@
-"""Numbers of samples of each class in a balanced epoch."""
+"""Balances classes: the number of samples of each class in an epoch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from headrace.splits.classes import MOST_CLASSES, Classes
 from headrace.splits.grouping import Grouping
 
 _ROW_BYTES = 10
-"""What a row costs at most, of up to 4 billion: see `headrace.order.BalancedSampler`."""
+"""Bytes for each of up to 4 billion rows: see `headrace.order.BalancedSampler`."""
 
 
 def balanced(
@@ -24,7 +24,7 @@ def balanced(
     length: int | None,
     seed: int,
 ) -> BalancedSampler:
-    """How often each row comes in each epoch; see `Dataset.balance`."""
+    """The sampler of a balanced data set; see `Dataset.balance`."""
     check_integer("seed", seed, 0)
     check_integer("length", length, 1, or_none=True)
     if not len(view):
@@ -54,7 +54,7 @@ def balanced(
 
 
 def _shares(weights: Mapping[Any, float], classes: Classes) -> list[float]:
-    """The share of each class, in their order."""
+    """The share of each class, in the order of the classes."""
     there = set(classes.values)
     if not isinstance(weights, Mapping) or weights.keys() != there:
         raise OptionError(

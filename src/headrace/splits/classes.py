@@ -26,17 +26,17 @@ class Classes:
     """The classes of a column: a first pass over it counts them.
 
     Args:
-        runs: Gives the values, run by run, each time it is called.
-        name: Of the column, for errors.
-        most: The most classes that there may be.
-        way_out: What to do if there are more.
+        runs: Returns the values, run by run, each time it is called.
+        name: The name of the column, for errors.
+        most: The limit on the number of classes.
+        way_out: The advice of the error for more classes.
 
     Attributes:
-        values: Integers, floats, booleans or strings (bytes that are no UTF-8), ascending.
-        counts: Rows of each, int64.
+        values: Integers, floats, booleans or strings (bytes if not UTF-8), ascending.
+        counts: The number of rows of each class, int64.
 
     Raises:
-        OptionError: If there are more classes.
+        OptionError: If there are more classes than `most`.
         DataError: If there are both numbers and text.
     """
 
@@ -58,7 +58,7 @@ class Classes:
         return len(self.values)
 
     def listed(self) -> str:
-        """The classes with the rows of each, the first 20 of them."""
+        """The first 20 classes with their counts, as text."""
         pairs = zip(self.values, self.counts.tolist(), strict=True)
         shown = [f"{value!r} ({count:,})" for value, count in itertools.islice(pairs, 20)]
         return ", ".join(shown) + (", ..." if len(self) > len(shown) else "")
@@ -69,7 +69,7 @@ class Classes:
 
     @cached_property
     def _lookup(self) -> npt.NDArray[np.uint16] | None:
-        """The codes of all integers from the lowest class to the highest, if these are few."""
+        """A table of the codes of all integers in the range of the classes, if it is small."""
         if self._table.dtype != np.int64 or self._sorted[-1] - self._sorted[0] >= _RANGE:
             return None
         lookup = np.zeros(self._sorted[-1] - self._sorted[0] + 1, np.uint16)
@@ -77,10 +77,10 @@ class Classes:
         return lookup
 
     def codes(self) -> Iterator[Codes]:
-        """The class of each row by its place in `values`, run by run: a second pass.
+        """The class of each row as an index into `values`, run by run, in a second pass.
 
         Raises:
-            DataError: If the values are no longer those that were counted.
+            DataError: If a value was not counted in the first pass.
         """
         for run in self._runs():
             values = _comparable(run, self._name)
@@ -96,7 +96,7 @@ class Classes:
 
 
 def _comparable(values: Values, name: str) -> Values:
-    """Integers of all widths as int64: together with unsigned ones they would become floats."""
+    """Integers as int64: mixed with uint64, NumPy would turn them into floats."""
     if values.dtype.kind not in "iu":
         return values
     if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
@@ -108,7 +108,7 @@ def _comparable(values: Values, name: str) -> Values:
 
 
 def _counted(values: Values) -> dict[Any, int]:
-    """The different values as Python's, and how often each comes."""
+    """The distinct values as Python objects, with their counts."""
     if values.dtype == np.int64 and len(values):
         least, most = int(values.min()), int(values.max())
         if most - least < _RANGE:
@@ -120,7 +120,7 @@ def _counted(values: Values) -> dict[Any, int]:
 
 
 def _shown(value: Any) -> Any:
-    """A class as a person would write it; bytes that are no UTF-8 stay bytes."""
+    """A class as text for messages; bytes that are not UTF-8 stay bytes."""
     try:
         return value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Selects the rows that a function of a few fields keeps."""
+"""Selects rows by a function of some fields."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ FilterFn = Callable[..., Any]
 
 
 def filtered(view: View, keep: FilterFn | Array, given: Sequence[Any]) -> View:
-    """The rows that `keep` marks, or accepts; see `Dataset.filter`."""
+    """The rows for which the mask or function `keep` is true; see `Dataset.filter`."""
     (kept,) = view.divide(_outside(_masks(view, keep, given)), 1)
     return kept
 
@@ -48,7 +48,7 @@ def _masks(view: View, keep: FilterFn | Array, given: Sequence[Any]) -> Iterator
 
 
 def _values(view: View, given: Sequence[Any]) -> Iterator[list[Array]]:
-    """The values of fields, and of arrays beside the data, for the same rows."""
+    """The values of fields and of external arrays, for the same rows."""
     names = [one for one in given if isinstance(one, str)]
     beside = [None if isinstance(one, str) else array_beside(view, one) for one in given]
     runs: Iterable[Mapping[str, Array]] = FieldReader(view, names)
@@ -71,7 +71,7 @@ def _mask(fn: FilterFn, values: list[Array], start: int) -> Array:
     try:
         kept = array_of(fn(*values), f"What filter function {name!r} returned")
     except StopIteration as error:
-        # In a generator it would look like the end of the rows.
+        # In a generator, StopIteration would look like the end of the rows.
         raise DataError(f"Filter function {name!r} raised StopIteration.") from error
     if kept.dtype != np.bool_ or kept.shape != (rows,):
         raise DataError(
@@ -83,10 +83,10 @@ def _mask(fn: FilterFn, values: list[Array], start: int) -> Array:
 
 
 def _parameters(fn: FilterFn) -> list[str]:
-    """The fields that the parameters of a function name."""
+    """The fields with the names of the function's parameters."""
     try:
         parameters = inspect.signature(fn).parameters.values()
-    except (TypeError, ValueError):  # some built-in functions do not tell
+    except (TypeError, ValueError):  # some built-in functions have no signature
         parameters = ()  # type: ignore[assignment]
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [p for p in parameters if p.default is inspect.Parameter.empty]

@@ -1,4 +1,4 @@
-"""The field, or the array beside the data, that decides about rows: as keys or as classes."""
+"""Keys or classes of rows, from a field or from an array with a value for each row."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from headrace.splits.reading import FieldReader
 Values = npt.NDArray[Any]
 
 _KINDS = "biufSU"
-"""NumPy's letters for the types of keys: numbers and text of one length."""
+"""The kinds of dtypes of keys: numbers, and text of fixed length."""
 
 
 class Grouping:
@@ -23,8 +23,8 @@ class Grouping:
 
     Args:
         view: The rows.
-        given: The name of a field of theirs, or an array with a value for each.
-        option: What the user calls it, such as `"by="`.
+        given: The name of a field, or an array with a value for each row.
+        option: The name of the user's argument, such as `"by="`.
 
     Raises:
         FieldNotFoundError: If there is no such field.
@@ -41,11 +41,11 @@ class Grouping:
 
     @property
     def is_field(self) -> bool:
-        """Whether it is a field of the rows; else an array beside them."""
+        """Whether `given` is the name of a field."""
         return self._field is not None
 
     def _runs(self) -> Iterator[tuple[int, Values]]:
-        """Values as they are, and the position of the first."""
+        """Runs of values, each with the position of its first row."""
         start = 0
         if self._columns is None:
             for start in range(0, len(self._array), STEP):
@@ -57,12 +57,12 @@ class Grouping:
             start += len(values)
 
     def one_each(self) -> Iterator[Values]:
-        """One value a row, shape `(k,)`: numbers without NaN, or text in bytes without padding.
+        """One value for each row, shape `(k,)`: numbers without NaN, or bytes without padding.
 
         Raises:
             ShapeError: If a row has several values.
             TypeNotSupportedError: If they are neither numbers nor text.
-            DataError: If one is NaN.
+            DataError: If a value is NaN.
         """
         for start, values in self._runs():
             if values[:1].size != len(values[:1]):
@@ -72,7 +72,7 @@ class Grouping:
             yield self._plain(values.reshape(len(values)), start)
 
     def labels(self) -> Iterator[Values]:
-        """As `one_each`; of one-hot rows, the number of the column that is 1.
+        """As `one_each`; for one-hot rows, the index of the 1.
 
         Raises:
             ShapeError: If rows have several values and are not one-hot.
@@ -103,7 +103,7 @@ class Grouping:
             )
         if kind == "U":
             values = np.strings.encode(values, "utf-8")
-        # NULs or, in files that Fortran wrote, spaces fill fixed widths.
+        # Text of fixed length is padded by NULs or, in files from Fortran, by spaces.
         return values if kind not in "SU" else np.strings.rstrip(values, b" \0")
 
     def _of_one_hot(self, values: Values, start: int) -> Values:
@@ -120,12 +120,12 @@ class Grouping:
 
 
 def array_beside(view: View, given: Any, option: str = "a field") -> Values:
-    """An array that has a value for each row.
+    """The array that the user gave, with a value for each row.
 
     Raises:
-        OptionError: If it has another length, or is none.
+        OptionError: If it is no array, or has another length.
         TypeNotSupportedError: If it holds Python objects.
-        DataError: If it is masked, or a list of values that no array holds.
+        DataError: If it is masked, or a list whose values NumPy would change.
     """
     array = array_of(given, option)
     if array.ndim == 0 or len(array) != len(view):

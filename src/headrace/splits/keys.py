@@ -1,4 +1,4 @@
-"""Assigns keys to parts by their hash, and warns of uneven parts."""
+"""Assigns keys to parts by their hash, and warns about uneven parts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from headrace.spec import Indices
 from headrace.splits.grouping import Grouping, Values
 
 FAR = 0.05 + 1e-9
-"""How far the share of a part may lie from what was asked for before that is said."""
+"""The difference between the actual and the wanted share of a part that causes a warning."""
 
 _MOST_KEYS = 10_000
-"""Of more keys, no other seed is looked for."""
+"""The most keys for which a better seed is searched."""
 
 _SEEDS = 100
-"""Seeds that are tried."""
+"""The number of seeds in that search."""
 
 
 def parts_of_keys(values: Values, ends: Sequence[float], seed: int) -> Indices:
-    """The part that each key goes to: its hash decides, and nothing else.
+    """The part of each key, which depends on its hash alone.
 
     Args:
-        values: Keys, as `Grouping.one_each` gives them.
-        ends: Where the shares of the parts end, the last at 1.
-        seed: Of the hash.
+        values: Keys, as `Grouping.one_each` returns them.
+        ends: The cumulated shares of the parts; the last is 1.
+        seed: The seed of the hash.
     """
     hashes = unit_hashes(values, stream_key(seed, "split by key"))
     found: Indices = np.searchsorted(ends[:-1], hashes, side="right")
@@ -35,11 +35,11 @@ def parts_of_keys(values: Values, ends: Sequence[float], seed: int) -> Indices:
 
 
 def about_uneven_parts(rows: Sequence[int], ends: Sequence[float], column: Grouping) -> str | None:
-    """The warning about uneven parts: wanted and actual shares, and what helps; None if they agree.
+    """The warning about uneven parts, with wanted and actual shares; None if they agree.
 
     Args:
-        rows: Of the parts.
-        ends: Where their shares end, the last at 1.
+        rows: The number of rows of each part.
+        ends: The cumulated shares of the parts; the last is 1.
         column: The keys.
     """
     asked = np.diff([0.0, *ends])
@@ -67,7 +67,7 @@ def about_uneven_parts(rows: Sequence[int], ends: Sequence[float], column: Group
 
 
 def _off(rows: Sequence[float], asked: npt.NDArray[np.float64]) -> float:
-    """How far the share of a part lies from what was asked for, at most."""
+    """The largest difference between the actual and the wanted share of a part."""
     return float(np.abs(np.asarray(rows) / max(sum(rows), 1) - asked).max())
 
 
@@ -78,7 +78,7 @@ def _listed(rows: Any) -> str:
 
 
 def _counted(column: Grouping) -> Counter[Any] | None:
-    """How many rows each key has; None if there are very many keys."""
+    """The number of rows of each key; None if there are very many keys."""
     counts: Counter[Any] = Counter()
     for run in column.one_each():
         for start in range(0, len(run), STEP):
@@ -90,9 +90,9 @@ def _counted(column: Grouping) -> Counter[Any] | None:
 
 
 def _better_seed(counts: Counter[Any], ends: Sequence[float], rows: Sequence[float]) -> str:
-    """The seed under which parts come nearest to their shares, if that is nearer than now."""
+    """The seed whose parts are closest to their shares; None if the current seed is as good."""
     keys, sizes = np.array(list(counts)), np.array(list(counts.values()))
-    if keys.dtype.hasobject:  # integers that no type holds together
+    if keys.dtype.hasobject:  # integers beyond the range of any dtype
         return ""
     asked = np.diff([0.0, *ends])
     best, found = _badness(rows, asked), f"No seed below {_SEEDS} comes nearer."
@@ -104,5 +104,5 @@ def _better_seed(counts: Counter[Any], ends: Sequence[float], rows: Sequence[flo
 
 
 def _badness(rows: Sequence[float], asked: npt.NDArray[np.float64]) -> tuple[int, float]:
-    """Parts without rows, and how far the others lie from what was asked for."""
+    """The number of empty parts, and the largest difference of the shares of the others."""
     return sum(not count for count in rows), _off(rows, asked)

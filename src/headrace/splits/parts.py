@@ -1,4 +1,4 @@
-"""The ways of splitting rows: by class, by key, or by the names of parts."""
+"""Splits rows at random, by class, by key, or by the names of parts."""
 
 import itertools
 import warnings
@@ -18,16 +18,16 @@ from headrace.splits.keys import about_uneven_parts, parts_of_keys
 from headrace.splits.sizes import cumulated, flat, split_edges
 
 MOST_NAMES = 1000
-"""Parts that a field may name: more are keys, and no parts."""
+"""The most parts that a field may name; a field with more values has keys."""
 
 _PIECE = 1 << 15
-"""Rows that are processed at a time: their arrays fit the processor's cache."""
+"""Rows that are processed at once, whose arrays fit the processor's cache."""
 
 
 def split(
     view: View, sizes: Sequence[Any], *, seed: int | None, stratify: Any, by: Any
 ) -> list[View] | dict[Any, View]:
-    """Parts that share no row and together hold every row; see `Dataset.split`."""
+    """Disjoint parts that together contain every row; see `Dataset.split`."""
     check_integer("seed", seed, 0, or_none=True)
     if stratify is not None and by is not None:
         raise OptionError("Expected stratify= or by=, not both: they decide on the same rows.")
@@ -49,7 +49,7 @@ def split(
 
 
 def stratified(view: View, given: Any, sizes: Sequence[Any], seed: int | None) -> list[View]:
-    """Parts of given sizes in which each class has its share."""
+    """Parts of given sizes with the same share of each class."""
     bounds = split_edges(sizes, len(view))
     column = Grouping(view, given, "stratify=")
     classes = Classes(
@@ -64,7 +64,7 @@ def stratified(view: View, given: Any, sizes: Sequence[Any], seed: int | None) -
 
 
 def _drawn(classes: Classes, counts: Indices, seed: int | None) -> Iterator[Indices]:
-    """The part of each row, by its place in its class: in a permutation of it, or in row order."""
+    """The part of each row, by its position in a permutation of its class, or in row order."""
     places = None
     if seed is not None:
         places = Permutations(classes.counts, stream_key(seed, "stratified split"))
@@ -78,7 +78,7 @@ def _drawn(classes: Classes, counts: Indices, seed: int | None) -> Iterator[Indi
 
 
 def by_key(view: View, given: Any, sizes: Sequence[Any], seed: int) -> list[View]:
-    """Parts of about the given shares that have no key in common: the key's hash decides."""
+    """Parts of about the given shares that have no key in common, by the hash of the key."""
     if any(isinstance(size, (int, np.integer)) for size in sizes):
         raise OptionError(
             f"Expected shares between 0 and 1 beside by=. Received: {list(sizes)}. A key's hash "
@@ -109,7 +109,7 @@ def by_key(view: View, given: Any, sizes: Sequence[Any], seed: int) -> list[View
 
 
 def by_name(view: View, given: Any) -> dict[Any, View]:
-    """The parts that a column names, in the order of their names."""
+    """The parts that the values of a column name, in the order of their names."""
     column = Grouping(view, given, "by=")
     names = Classes(
         column.one_each,
@@ -126,10 +126,10 @@ def by_name(view: View, given: Any) -> dict[Any, View]:
 
 
 def named(view: View, given: Any, wanted: Sequence[str]) -> list[View]:
-    """The parts of these names, which must be all that the column names.
+    """The parts with these names.
 
     Raises:
-        OptionError: If it names others, or one of these not at all.
+        OptionError: If the column has other values, or lacks one of the names.
     """
     parts = by_name(view, given)
     if len(set(wanted)) != len(wanted) or set(wanted) != parts.keys():

@@ -15,18 +15,18 @@ from headrace.order import STEP
 from headrace.resources import check_memory
 
 MEMORY = 32_000_000
-"""The budget; a field that fits stays for the next pass over it."""
+"""The budget in bytes; a field that fits it is kept for the next pass."""
 
 RUN_BYTES = 1 << 20
-"""About what is handed out at a time."""
+"""The approximate bytes of a run."""
 
 
 class FieldReader:
-    """Fields of the rows of a view, run by run; may be read several times.
+    """Fields of the rows of a view, run by run; can be iterated several times.
 
     Args:
         view: The rows.
-        names: Fields, also such as the view does not read.
+        names: Fields, which the view need not read.
 
     Raises:
         FieldNotFoundError: If there is no such field.
@@ -37,11 +37,11 @@ class FieldReader:
         self._kept: Loader | None = None
 
     def __iter__(self) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-        """The next rows, and the next: arrays of shape `(k, *field.shape)`.
+        """Runs of rows: arrays of shape `(k, *field.shape)`.
 
         Raises:
             ReadError: If rows cannot be read.
-            MemoryBudgetError: If a block of a field is more than this process may hold.
+            MemoryBudgetError: If a block of a field does not fit the memory of this process.
         """
         for view in self._views:
             loader = self._kept or _loader(view)
@@ -56,7 +56,7 @@ def _loader(view: View) -> Loader:
     try:
         return Loader(view, dict, rows, memory=MEMORY)
     except MemoryBudgetError:
-        # Of a field in few large chunks, one has to fit.
+        # A chunk has to fit, even if it is larger than the budget.
         least = least_memory(view, rows, shuffle=False)
         names = ", ".join(map(repr, view.names))
         check_memory(

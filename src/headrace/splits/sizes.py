@@ -10,15 +10,15 @@ from headrace.errors import OptionError
 
 
 def flat(sizes: Sequence[Any]) -> Sequence[Any]:
-    """The sizes, given as arguments or as one list."""
+    """The sizes, which may be given as arguments or as one list."""
     return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)) else sizes
 
 
 def split_edges(sizes: Sequence[Any], n: int) -> list[int]:
-    """Where the parts of `n` rows start, and `n`.
+    """The offsets of the parts of `n` rows, and `n`.
 
     Raises:
-        OptionError: If the sizes are not shares, not counts, or too many.
+        OptionError: If the sizes are neither shares nor counts, or add up to too much.
     """
     if not sizes or any(isinstance(size, bool) for size in sizes):
         raise OptionError(f"Expected split() with shares or numbers of rows. Received: {sizes}")
@@ -40,10 +40,10 @@ def split_edges(sizes: Sequence[Any], n: int) -> list[int]:
 
 
 def cumulated(sizes: Sequence[Any]) -> list[float]:
-    """Shares added up, to 1: where the parts end; what they leave over is one more part.
+    """The cumulated shares of the parts; if they add up to less than 1, there is one more part.
 
     Raises:
-        OptionError: If they are no shares, or too many.
+        OptionError: If they are not shares, or add up to more than 1.
     """
     if not all(isinstance(size, (float, np.floating)) and 0 < size < 1 for size in sizes):
         raise OptionError(

@@ -1,4 +1,4 @@
-"""HDF5 files written fast: each value where it belongs, by address or chunk by chunk."""
+"""Writes HDF5 files by address or chunk by chunk, without libhdf5 in the data path."""
 
 from headrace.writing.casts import Cast
 from headrace.writing.encoders import ENCODERS, Encoded, Storage

@@ -13,9 +13,9 @@ _NUMBERS = "biufc"
 
 
 def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in the machine's byte order, and compound ones without holes between members.
+    """The dtype in native byte order; compound dtypes without padding between members.
 
-    The bytes in a hole are no value, and differ from read to read.
+    Padding bytes are undefined, and may differ from one read to the next.
     """
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
@@ -26,12 +26,12 @@ def plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 class Cast:
-    """Turns arrays into another dtype.
+    """Casts arrays to another dtype.
 
     Args:
-        name: Of the field, for messages.
-        source: The dtype that comes.
-        target: The dtype wanted.
+        name: The name of the field, for messages.
+        source: The dtype of the arrays.
+        target: The dtype to cast to.
         allow_loss: Whether values may change: be rounded, cut off or wrapped, as NumPy does.
 
     Raises:
@@ -52,17 +52,17 @@ class Cast:
             )
         self.name = name
         self.target = target
-        # NumPy calls this safe, though a float has fewer bits than such an integer.
+        # NumPy calls this cast safe, though a float has fewer bits than such an integer.
         rounds = source.kind in "iu" and source.itemsize == 8 and target.kind in "fc"
         self._safe = allow_loss or moved or (np.can_cast(source, target, "safe") and not rounds)
 
     @property
     def safe(self) -> bool:
-        """Whether no value is refused."""
+        """Whether the cast never refuses a value."""
         return self._safe
 
     def __call__(self, values: Array) -> Array:
-        """`values` in the target's dtype, C-contiguous; the same array if it is that already.
+        """`values` in the target dtype, C-contiguous; the array itself if it already is.
 
         Args:
             values: Shape `(rows, ...)`.
@@ -72,7 +72,7 @@ class Cast:
         """
         if values.dtype == self.target:
             return np.ascontiguousarray(values)
-        # What is out of range is found below, or was allowed.
+        # Values out of range are found below, unless loss is allowed.
         with np.errstate(invalid="ignore", over="ignore"):
             numbers = values.real if self.target.kind not in "cS" else values
             cast = np.ascontiguousarray(numbers.astype(self.target))
@@ -93,15 +93,15 @@ class Cast:
             )
 
     def _lost(self, values: Array, cast: Array) -> npt.NDArray[np.bool_]:
-        """Where the cast has changed a value more than it may."""
+        """A mask of the values that the cast changed more than it may."""
         return _differ(values, cast)
 
 
 def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:
-    """Where a cast has changed a value."""
+    """A mask of the values that a cast changed."""
     source, target = values.dtype, cast.dtype
     if source.kind == "c":
-        # Part by part: what one of them is says nothing about the other.
+        # Real and imaginary parts are compared separately.
         imaginary = _differ(values.imag, cast.imag) if target.kind == "c" else values.imag != 0
         return _differ(values.real, cast.real) | imaginary
     if target.kind == "S":
@@ -110,12 +110,12 @@ def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:
     with np.errstate(invalid="ignore", over="ignore"):
         differ: npt.NDArray[np.bool_] = cast.real.astype(source) != values
     if source.kind in "iu" and target.kind in "iu":
-        # -1 becomes the largest of those without a sign, and comes back as -1.
+        # -1 wraps to the largest unsigned value, and back to -1.
         differ |= (values < 0) != (cast < 0)
     if source.kind == "f":
-        # NaN stays NaN, where there is one.
+        # NaN stays NaN if the target has one.
         differ &= ~(np.isnan(values) & (np.isnan(cast) if target.kind in "fc" else False))
-    # Beyond the range of integers, what a cast gives is up to the machine, and so is the way back.
+    # Beyond the range of integers, the result of a cast depends on the machine, in both directions.
     if source.kind == "f" and target.kind in "iu":
         real = values.astype(np.float64)
         differ |= ~((real >= float(np.iinfo(target).min)) & (real < 2.0 ** _value_bits(target)))
@@ -125,5 +125,5 @@ def _differ(values: Array, cast: Array) -> npt.NDArray[np.bool_]:
 
 
 def _value_bits(dtype: np.dtype[Any]) -> int:
-    """Bits of an integer's value: the first power of two beyond its range."""
+    """The number of value bits of an integer dtype, without the sign bit."""
     return int(np.iinfo(dtype).max).bit_length()

@@ -1,8 +1,8 @@
 """Direct I/O: writes and reads that bypass the page cache.
 
-A file that is larger than memory gains nothing from the page cache, and fresh pages for all of it
-cost more time of the processor than the disk needs. Where a file system cannot do without, plain
-reads and writes take their place.
+A file that is larger than memory gains nothing from the page cache, and allocating pages for all of
+it takes more CPU time than the disk takes. On file systems without direct I/O, plain reads and
+writes are used.
 """
 
 import errno
@@ -24,15 +24,15 @@ from headrace.writing.flushing import FileFlusher
 Array = npt.NDArray[Any]
 
 PAGE = 4096
-"""Bytes. Places, lengths and addresses have to be multiples of a disk's blocks: at most this."""
+"""Bytes. Offsets, lengths and addresses must be multiples of this, the largest block of disks."""
 
 LEAST_BYTES = 1 << 16
 MOST_BYTES = 1 << 22
-"""Of a buffer: a disk gets this much at once."""
+"""Bytes of a buffer, which are written at once."""
 
 
 def write_at(descriptor: int, values: Array, place: int) -> None:
-    """Writes all bytes of a C-contiguous array to a place of a file."""
+    """Writes all bytes of a C-contiguous array at an offset of a file."""
     data = values.reshape(-1).view(np.uint8).data
     while len(data):
         written = os.pwrite(descriptor, data, place)
@@ -41,14 +41,15 @@ def write_at(descriptor: int, values: Array, place: int) -> None:
 
 
 class Stretches:
-    """Parts of a file that are written from their first byte to their last, side by side.
+    """Parts of a file, each of which is written sequentially.
 
     Args:
         path: The file.
-        starts: Where each begins, by its name: multiples of `PAGE`.
-        sizes: Bytes of the buffer of each; one without is written through the page cache.
-        digest: Of the file, whose bytes before the first stretch are there already. It takes
-            what is written where it stands, which is then not read again.
+        starts: The offset of each part, by its name: multiples of `PAGE`.
+        sizes: Bytes of the buffer of each part; parts without one use the page cache.
+        digest: The digest of the file, whose bytes before the first part exist already. It is
+            updated with bytes as they are written, as long as they follow its position, so that
+            they need not be read again.
     """
 
     def __init__(
@@ -75,10 +76,10 @@ class Stretches:
             self._ends = ends.pop_all()
 
     def put(self, name: str, values: Array) -> None:
-        """Writes what comes next in a stretch.
+        """Writes the next bytes of a part.
 
         Args:
-            name: Of the stretch.
+            name: The name of the part.
             values: A C-contiguous array.
         """
         data = values.reshape(-1).view(np.uint8)
@@ -96,15 +97,15 @@ class Stretches:
                 self._write(name, buffer)
 
     def close(self) -> None:
-        """Writes what is left, and ends.
+        """Writes the bytes left in buffers, and closes the file.
 
         Raises:
-            OSError: If what was written does not reach the disk.
+            OSError: If the bytes do not reach the disk.
         """
         with self._ends:
             for name, filled in self._filled.items():
                 if filled:
-                    # Part of a page: that is no business of a disk's.
+                    # Part of a page, which direct I/O cannot write.
                     self._write_plain(name, self._buffers[name][:filled])
 
     def _write(self, name: str, data: npt.NDArray[np.uint8]) -> None:
@@ -127,7 +128,7 @@ class Stretches:
 
 
 def _write_direct(descriptor: int, data: npt.NDArray[np.uint8], place: int) -> int:
-    """Writes whole pages past the page cache; gives how many bytes the system took that way."""
+    """Writes whole pages past the page cache; returns the bytes that were written."""
     done = 0
     while done < len(data):
         try:
@@ -150,10 +151,10 @@ def sha256_of(path: Path, buffer_bytes: int = MOST_BYTES) -> str:
 
 
 class Digest:
-    """The SHA-256 of a file from its first byte on: of what is written to it, or read from it.
+    """The SHA-256 of a file, computed from bytes as they are written to it or read from it.
 
     Attributes:
-        place: Bytes that were worked on.
+        place: The number of bytes digested so far.
     """
 
     def __init__(self) -> None:
@@ -161,18 +162,17 @@ class Digest:
         self._sha = hashlib.sha256()
 
     def update(self, data: npt.NDArray[np.uint8]) -> None:
-        """Takes the bytes that come next in the file."""
+        """Digests the next bytes of the file."""
         self._sha.update(data.data)
         self.place += len(data)
 
     def read(self, path: Path, buffer_bytes: int = MOST_BYTES, stop: int | None = None) -> None:
-        """Reads on from where it stands.
+        """Reads and digests the file from `place` on.
 
         Args:
             path: The file.
-            buffer_bytes: How much of it is read at once. There are two buffers: one is filled
-                while the other is worked on.
-            stop: Where to stop; None for the file's end.
+            buffer_bytes: Bytes of each of two buffers: one is filled while the other is digested.
+            stop: The offset to stop at; None for the end of the file.
         """
         buffers = [_aligned(max(PAGE, buffer_bytes // PAGE * PAGE)) for _ in range(2)]
         stop = path.stat().st_size if stop is None else stop
@@ -194,7 +194,7 @@ class Digest:
 
 
 def _read(descriptors: Sequence[int], buffer: npt.NDArray[np.uint8], place: int) -> int:
-    """Reads through the first descriptor, or through the last where that is not possible."""
+    """Reads through the first descriptor, or the last one if direct I/O is not possible."""
     try:
         return os.preadv(descriptors[0], [buffer.data], place)
     except OSError as error:
@@ -204,7 +204,7 @@ def _read(descriptors: Sequence[int], buffer: npt.NDArray[np.uint8], place: int)
 
 
 def open_direct(path: Path, mode: Literal["rb", "r+b"]) -> FileIO | None:
-    """Opens a file for reads or writes past the page cache; None where that cannot be."""
+    """Opens a file for direct I/O; None if the file system does not support it."""
     if not hasattr(os, "O_DIRECT"):
         return None
     import fcntl
@@ -222,5 +222,5 @@ def open_direct(path: Path, mode: Literal["rb", "r+b"]) -> FileIO | None:
 
 
 def _aligned(size: int) -> npt.NDArray[np.uint8]:
-    """Memory that begins at a page."""
+    """Memory that starts at a page boundary."""
     return np.frombuffer(mmap.mmap(-1, size), np.uint8)

@@ -1,4 +1,4 @@
-"""How values are stored in a file: uncompressed, or in compressed chunks; and their checksum."""
+"""Encodes values for a file: uncompressed or as compressed chunks, with their checksum."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Encoder(NamedTuple):
     """A compressor.
 
     Attributes:
-        code: The filter that undoes it.
+        code: The ID of HDF5's filter.
         encode: Compresses bytes at a level.
-        levels: The levels that there are, the usual one first; none where it has none.
-        plugin: Whether h5py needs hdf5plugin to read what it wrote.
+        levels: The levels, the default first; empty for a compressor without levels.
+        plugin: Whether h5py needs hdf5plugin to read the chunks.
     """
 
     code: int
@@ -32,7 +32,7 @@ class Encoder(NamedTuple):
 
 
 def _codec(name: str, *, leveled: bool = True) -> Callable[[Bytes, int], bytes]:
-    """A compressor of imagecodecs, which is imported when it is used."""
+    """A compressor of imagecodecs, which is imported at the first use."""
 
     def encode(data: Bytes, level: int) -> bytes:
         function = getattr(import_module("imagecodecs"), name)
@@ -48,15 +48,15 @@ ENCODERS = {
     "lz4": Encoder(LZ4, _codec("lz4h5_encode", leveled=False), plugin=True),
     "bzip2": Encoder(BZIP2, _codec("bz2_encode"), (9, *range(1, 10)), plugin=True),
 }
-"""The compressors, by the names that h5py and hdf5plugin know them by."""
+"""The compressors, by their names in h5py and hdf5plugin."""
 
 
 class Encoded(NamedTuple):
-    """Values of some rows of a field, as they go into the file.
+    """The encoded values of some rows of a field.
 
     Attributes:
-        values: An array of them, or the bytes of a chunk.
-        mask: Bit i says that filter i was skipped; shape `(1,)`.
+        values: An array of values, or the bytes of a chunk.
+        mask: Bit i is set if filter i was skipped; shape `(1,)`.
     """
 
     values: Array
@@ -72,7 +72,7 @@ class Storage:
 
     Attributes:
         compression: A name in `ENCODERS`; None for contiguous values.
-        level: Of the compressor.
+        level: The level of the compressor.
         chunk_rows: Samples in a chunk.
     """
 
@@ -95,13 +95,13 @@ class Storage:
         if encoder.code == DEFLATE:
             plist.set_deflate(self.level)
         else:
-            # Optional, since libhdf5 need not have it: the chunks come compressed.
+            # Optional, since libhdf5 need not have the filter: chunks are compressed before.
             parameters = (self.level,) if encoder.levels else ()
             plist.set_filter(encoder.code, h5z.FLAG_OPTIONAL, parameters)
         return plist
 
     def encode(self, values: Array) -> Encoded:
-        """The values of a chunk, or of any rows where they are contiguous.
+        """Encodes the values of a chunk, or of any rows of contiguous storage.
 
         Args:
             values: C-contiguous, shape `(rows, ...)`; a last chunk may have fewer rows.
@@ -125,7 +125,7 @@ class Storage:
 def checksum_of(values: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
     """The CRC-32 of the bytes of C-contiguous values, shape `(1,)`.
 
-    As `zlib.crc32` gives it, but at the speed of memory.
+    The value of `zlib.crc32`, computed at the speed of memory.
     """
     import imagecodecs
 

@@ -1,4 +1,4 @@
-"""A thread that brings a file to the disk while it is being written."""
+"""A thread that flushes a file to the disk while it is being written."""
 
 import os
 import threading
@@ -8,19 +8,19 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 STEP_BYTES = 1 << 26
-"""The system itself begins much later, with gigabytes."""
+"""Bytes after which to flush: the system itself would wait for gigabytes."""
 
 
 class Flusher:
-    """A thread that has what was written brought to the disk, every so many bytes.
+    """A thread that flushes written bytes to the disk, each time some megabytes were written.
 
-    The thread does not refer to the flusher, and ends when nothing else does any more, also where
-    an interrupt came before it could be closed.
+    The thread holds no reference to the flusher, and ends when the flusher is garbage, even if an
+    interrupt prevented `close()`.
 
     Args:
-        flush: Brings it there.
-        seconds: After how long it is also done for fewer bytes; None for never.
-        ended: What the thread does last of all.
+        flush: Flushes to the disk.
+        seconds: Time after which fewer bytes are flushed, too; None for never.
+        ended: Called by the thread when it ends.
     """
 
     def __init__(
@@ -42,26 +42,26 @@ class Flusher:
             raise
 
     def note(self, nbytes: int) -> None:
-        """Notes that so many more bytes were written.
+        """Counts bytes that were written.
 
         Raises:
-            OSError: What went wrong with those before.
+            OSError: The error of an earlier flush.
         """
         self._work.note(nbytes)
 
     def close(self, last: Callable[[], None] | None = None) -> None:
-        """Ends the thread; what is not on the disk yet has to be brought there by `fsync`.
+        """Ends the thread; the caller has to `fsync` bytes that are not on the disk yet.
 
         Args:
-            last: What the thread does before it ends.
+            last: Called by the thread before it ends.
 
         Raises:
-            OSError: What went wrong.
+            OSError: The error of a flush.
         """
         self._work.end(last)
-        # An interrupt in the midst of a finalizer is lost.
+        # An interrupt inside a finalizer is lost.
         self._forgotten.detach()
-        # The garbage collector may run this in the thread itself.
+        # The garbage collector may call this in the flushing thread.
         if threading.current_thread() is not self._thread:
             self._thread.join()
         if self._work.error is not None:
@@ -69,10 +69,10 @@ class Flusher:
 
 
 class _Work:
-    """What a flusher shares with its thread.
+    """The state that a flusher shares with its thread.
 
-    It has no lock that an interrupt, or the garbage collector, could come in the midst of: a
-    `SimpleQueue` may be used anywhere.
+    It has no lock, which an interrupt or the garbage collector could find held: a `SimpleQueue` is
+    reentrant.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class _Work:
         self._seconds = seconds
         self._ended = ended
         self._last: Callable[[], None] | None = None
-        # A count that two threads change at once may be too low: then a flush comes later.
+        # If two threads change the count at once, it may be too low: then a flush comes later.
         self._waiting = 0
         self._orders: SimpleQueue[str] = SimpleQueue()
 
@@ -113,7 +113,7 @@ class _Work:
     def _run_until_end(self) -> None:
         while True:
             try:
-                # After an error there is nothing to do but to wait for the end.
+                # After an error the thread only waits for the end.
                 order = self._orders.get(timeout=None if self.error else self._seconds)
             except Empty:
                 order = "flush"
@@ -129,7 +129,7 @@ class _Work:
 
 
 class FileFlusher(Flusher):
-    """A thread that brings a file to the disk while it is written.
+    """A thread that flushes a file to the disk while it is written.
 
     Args:
         path: The file.
@@ -141,10 +141,10 @@ class FileFlusher(Flusher):
 
 
 def sync_data(descriptor: int) -> None:
-    """Brings the data of a file to the disk, and lets them leave the page cache.
+    """Flushes the data of a file to the disk, and drops them from the page cache.
 
-    A file larger than memory would push out everything else; and memory that is used again costs
-    less than fresh memory does.
+    A file larger than memory would evict everything else from the cache, and pages that are reused
+    cost less than new ones.
     """
     getattr(os, "fdatasync", os.fsync)(descriptor)
     if hasattr(os, "posix_fadvise"):

@@ -1,4 +1,4 @@
-"""Writes an HDF5 file of known length: laid out at once, then filled."""
+"""Writes an HDF5 file of known length: first the layout, then the values."""
 
 import os
 import re
@@ -21,10 +21,10 @@ from headrace.writing.encoders import Encoded, Storage
 from headrace.writing.flushing import FileFlusher
 
 VERSION = ("v110", "v110")
-"""Of the file format: read by every HDF5 since 2016, and its index of chunks has a checksum."""
+"""The version of the file format, which every HDF5 since 2016 reads; it has checksums."""
 
 ALIGNMENT = PAGE
-"""Bytes. Contiguous values begin at a page, as direct and mapped reads want it."""
+"""Bytes. Contiguous values start at a page boundary, for direct and mapped reads."""
 
 _ERRNO = re.compile(r"errno = (\d+)")
 
@@ -33,14 +33,14 @@ class FileWriter:
     """Writes a file from its first row to its last.
 
     Args:
-        path: The file, which is made anew.
-        fields: What is in it, under the names of the datasets.
+        path: The file, which is created.
+        fields: The datasets.
         rows: Samples, at least one.
         storage: How the values are stored.
-        buffer: Bytes of memory for what goes to the disk at once.
+        buffer: Bytes of memory for write buffers.
         notes: Attributes, as for `set_attributes`.
-        digest: Of the file. Where values are contiguous, it takes most of them as they are
-            written; the caller continues reading from where it stands.
+        digest: The digest of the file. It is updated with contiguous values as they are written;
+            the caller has it read the rest.
 
     Raises:
         TypeNotSupportedError: If HDF5 has no such type.
@@ -85,8 +85,8 @@ class FileWriter:
         """Writes the next rows of all fields.
 
         Args:
-            row: The first one; of compressed fields, that of a chunk.
-            encoded: What `storage.encode` made of them.
+            row: The first row; for compressed fields, the first row of a chunk.
+            encoded: The result of `storage.encode`.
         """
         for name, (values, mask) in encoded.items():
             if self._stretches is not None:
@@ -95,7 +95,7 @@ class FileWriter:
             assert self._file is not None
             assert self._flusher is not None
             offset = (row, *(0 for _ in self._fields[name].shape))
-            # h5py 3.14 takes its lock for most calls into libhdf5, and not for this one.
+            # h5py 3.14 holds its lock in most calls of libhdf5, but not in this one.
             with system_errors(), phil:
                 self._file[name].id.write_direct_chunk(offset, values, filter_mask=int(mask[0]))
             self._flusher.note(values.nbytes)
@@ -104,7 +104,7 @@ class FileWriter:
         """Ends writing.
 
         Raises:
-            OSError: If what was written does not reach the disk.
+            OSError: If the bytes do not reach the disk.
         """
         stretches, self._stretches = self._stretches, None
         flusher, self._flusher = self._flusher, None
@@ -123,9 +123,9 @@ class FileWriter:
 
 
 def _buffers(fields: Sequence[Field], total: int) -> dict[str, int]:
-    """Bytes of the buffer of each field: a share of `total` like its share of a row.
+    """Bytes of the buffer of each field, in proportion to the field's bytes in a row.
 
-    Fields of small shares have none: the page cache gathers their pieces better.
+    Fields with a small share have none: the page cache is better for small pieces.
     """
     row_bytes = sum(field.nbytes for field in fields)
     shares = {field.name: total * field.nbytes // row_bytes for field in fields}
@@ -136,7 +136,7 @@ def _buffers(fields: Sequence[Field], total: int) -> dict[str, int]:
 
 @contextmanager
 def system_errors() -> Iterator[None]:
-    """Turns what libhdf5 says of a system call that failed into what the system said.
+    """Turns libhdf5's errors about failed system calls into `OSError` with the errno.
 
     Raises:
         OSError: With the number of the system's error.
@@ -151,14 +151,14 @@ def system_errors() -> Iterator[None]:
 
 
 def make_file(path: Path, fields: Sequence[Field], rows: int, storage: Storage) -> h5py.File:
-    """A new file with a dataset for each field, and no values in it yet.
+    """A new file with an empty dataset for each field.
 
     Raises:
-        TypeNotSupportedError: If HDF5 has no such type, or none so large.
+        TypeNotSupportedError: If HDF5 has no such type, or its values are too large.
     """
     file = _new_file(path, ALIGNMENT if storage.compression is None else 1)
     try:
-        # What comes first in the file can be worked on for its digest as it is written.
+        # The first dataset in the file is digested as it is written.
         for field in sorted(fields, key=lambda field: -field.nbytes):
             *groups, name = field.name.encode().split(b"/")
             _dataset(_group(file, groups), name, field, rows, storage)
@@ -172,7 +172,7 @@ def _dataset(
     group: h5g.GroupID, name: bytes, field: Field, rows: int, storage: Storage
 ) -> h5d.DatasetID:
     kind = _type_of(field)
-    # No chunk may be larger than the most that there can be.
+    # HDF5 limits the size of a chunk.
     most = max(rows, storage.chunk_rows)
     try:
         space = h5s.create_simple((rows, *field.shape), (most, *field.shape))
@@ -186,7 +186,7 @@ def _dataset(
 
 
 def offsets_of(path: Path, names: Iterable[str]) -> dict[str, int]:
-    """Where the values of contiguous datasets begin in a file, in bytes."""
+    """The byte offsets of the values of contiguous datasets in a file."""
     with system_errors(), h5py.File(path, "r", locking=False) as file:
         return {name: file[name].id.get_offset() for name in names}
 
@@ -204,7 +204,7 @@ def _new_file(path: Path, alignment: int) -> h5py.File:
 
 
 def _group(file: h5py.File, names: Sequence[bytes]) -> h5g.GroupID:
-    """The group of this path, made where it is not there."""
+    """The group at this path, created if it does not exist."""
     group = file["/"].id
     for name in names:
         there = group.links.exists(name)
@@ -217,16 +217,16 @@ def _group(file: h5py.File, names: Sequence[bytes]) -> h5g.GroupID:
 
 
 def _utf8() -> h5p.PropLCID:
-    """Properties of a name."""
+    """Creation properties for a name in UTF-8."""
     plist = h5p.create(h5p.LINK_CREATE)
     plist.set_char_encoding(h5t.CSET_UTF8)
     return plist
 
 
 def _untimed(kind: h5p.PropClassID) -> h5p.PropOCID:
-    """Properties of an object that does not note when it was made.
+    """Creation properties of an object without a time stamp.
 
-    The same values make the same file, whenever they are written.
+    So the same values always make the same bytes.
     """
     plist = h5p.create(kind)
     plist.set_obj_track_times(False)
@@ -234,7 +234,7 @@ def _untimed(kind: h5p.PropClassID) -> h5p.PropOCID:
 
 
 def check_types(fields: Iterable[Field]) -> None:
-    """Makes sure that HDF5 has types for the values of all fields.
+    """Checks that HDF5 has types for the values of all fields.
 
     Raises:
         TypeNotSupportedError: If not.
