@@ -72,8 +72,10 @@ test-tensorflow: $(TENSORFLOW)/.stamp
 test-torch: $(TORCH)/.stamp
 	@KERAS_BACKEND=torch $(TORCH)/bin/python $(PYTEST) tests/keras $(ARGS)
 
-# Of the sources, what libhdf5 itself does. The Keras tests run again only where there is a newer
-# Keras than the pinned one.
+# Of the sources, the tests in which libhdf5 reads. The Keras tests run again only where there is a
+# newer Keras than the pinned one.
+LIBHDF5 := $(addprefix tests/sources/test_hdf5,.py _filters.py _members.py _opening.py _types.py)
+
 test-newest: $(NEWEST)/.stamp ## tests with the newest Keras and h5py that are allowed
 	@$(NEWEST)/bin/python -m pip uninstall --quiet --yes keras-nightly
 	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
@@ -82,7 +84,7 @@ test-newest: $(NEWEST)/.stamp ## tests with the newest Keras and h5py that are a
 	@newest=$$($(NEWEST)/bin/python -m pip list --format=freeze | grep '^keras='); \
 	keras=$$(grep -qx "$$newest" constraints.txt || echo tests/keras); \
 	KERAS_BACKEND=jax $(NEWEST)/bin/python $(PYTEST) $$keras \
-	$(filter-out %_hostile.py,$(wildcard tests/sources/test_hdf5*.py)) $(ARGS)
+	$(LIBHDF5) $(ARGS)
 
 # The Keras tests that notice when Keras changes.
 NIGHTLY := $(addprefix tests/keras/test_,adapt.py fit.py insides.py matrix.py position.py \

@@ -161,7 +161,7 @@ def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any
     """An array for rows of the data, as `numpy.empty` makes it.
 
     Raises:
-        OutOfMemoryError: If the system refuses the memory.
+        OutOfMemoryError: If the operating system reports an error the memory.
     """
     try:
         return np.empty(shape, dtype)

@@ -141,7 +141,7 @@ class Staging:
 
         Raises:
             OptionError: If a file that may not be replaced has appeared at the target.
-            WriteError: If the system refuses; the old target is unchanged.
+            WriteError: If the operating system reports an error; the old target is unchanged.
         """
         with write_errors(self.target):
             sync_all(self.path)
@@ -316,7 +316,7 @@ def write_errors(target: Path) -> Iterator[None]:
 
     Raises:
         DiskFullError: If the disk is full.
-        WriteError: If the system refuses for another reason.
+        WriteError: If the operating system reports another error.
     """
     try:
         yield

@@ -50,7 +50,7 @@ class WrittenNote:
         """Replaces the previous record.
 
         Raises:
-            OSError: If the system refuses; the previous record is still there.
+            OSError: If the operating system reports an error; the previous record is still there.
         """
         try:
             replace_text(self._path, text)
@@ -211,7 +211,7 @@ class Store:
         Raises:
             ShapeError: If there are no rows.
             DataError: If rows are missing; they can still be written.
-            WriteError: If the system refuses; what was flushed is safe.
+            WriteError: If the operating system reports an error; what was flushed is safe.
         """
         self.check_process()
         self._while_quiet(self._close_whole)

@@ -68,7 +68,7 @@ class Writer:
             OptionError: If the batch lacks a field, or has values of another kind.
             ShapeError: If shapes do not fit, or a file of fixed length has no room.
             LossError: If a value would change; names the row of the batch.
-            WriteError: If the system refuses, as on a full disk.
+            WriteError: If the operating system reports an error, as on a full disk.
         """
         self._store.check_open()
         values = {
@@ -118,7 +118,7 @@ class Writer:
         Raises:
             ShapeError: If there are no rows.
             DataError: If rows of a field are missing; they can still be written.
-            WriteError: If the system refuses; `create(..., resume=True)` goes on.
+            WriteError: If writing fails; `create(..., resume=True)` continues from flushed rows.
         """
         if not self._finalizer.alive:
             return
@@ -167,7 +167,7 @@ class Writer:
             missing = [name for name in names if name not in batch]
             if missing:
                 raise OptionError(
-                    f"The batch has nothing for {some_of(missing)}. Expected an array for each "
+                    f"The batch lacks {some_of(missing)}. Expected an array for each "
                     "field; w[name][rows] = ... writes one field alone."
                 )
             return {name: batch[name] for name in names}
@@ -230,7 +230,7 @@ class FieldWriter:
             ShapeError: If the value does not fit.
             LossError: If a value would change.
             OptionError: If it is of another kind than the field.
-            WriteError: If the system refuses, as on a full disk.
+            WriteError: If the operating system reports an error, as on a full disk.
         """
         store = self._writer._store
         store.check_open()
@@ -244,7 +244,7 @@ class FieldWriter:
         return self._writer._store.gaps(self.name)
 
     def __repr__(self) -> str:
-        return f"<Column {self.name!r} of {self._writer!r}>"
+        return f"<FieldWriter {self.name!r} of {self._writer!r}>"
 
 
 def _forgotten(store: Store) -> None:

@@ -103,7 +103,7 @@ def pack(
         LossError: If a dtype cannot hold a value; a `DataError` that names the row.
         TypeNotSupportedError: If HDF5 has no such type.
         DiskFullError: If the disk has no room; found out before the work if possible.
-        WriteError: If the system refuses to write.
+        WriteError: If the operating system reports an error to write.
         MemoryBudgetError: If `memory` is too small; says the least that works.
         StateError: If `resume` finds a pack of other data or with other options.
 

@@ -93,7 +93,7 @@ class Stats(Mapping[str, FieldStats]):
         Raises:
             MissingDependencyError: If matplotlib is not installed.
             OptionError: If the name ends otherwise, or is that of a file that the data are in.
-            WriteError: If the system refuses to write.
+            WriteError: If the operating system reports an error to write.
 
         Example:
 
