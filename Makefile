@@ -22,8 +22,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SECONDS := 60
 
-# Processes that run tests; `make JOBS=0 ARGS=--pdb test` runs them in this one.
-JOBS := 2
+# Processes that run tests, one more than cores, since some tests wait;
+# `make JOBS=0 ARGS=--pdb test` runs them in this one.
+JOBS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST := -m pytest -n $(JOBS) --dist worksteal
 
 # What `make check` runs of the tests.
