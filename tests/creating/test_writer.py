@@ -271,7 +271,7 @@ def test_batches_that_do_not_fit_are_refused_as_a_whole(tmp_path):
             writer.write((image[0], label[:1]))
         with refused(LossError, "Row 1: 'image' holds -1.0, which uint8 turns into"):
             writer.write((np.array([image[0], image[1] * 0 - 1.0]), label[:2]))
-        with refused(OptionError, "nothing for label"):
+        with refused(OptionError, "lacks label"):
             writer.write({"image": image})
         with refused(FieldNotFoundError, "no field 'labels'", "Did you mean 'label'?"):
             writer.write({"image": image, "labels": label})
