@@ -60,7 +60,9 @@ class Dialect:
         for name in ("delimiter", "quote", "comment", "decimal", "thousands"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or len(value.encode()) != 1):
-                raise OptionError(f"Expected {name}= to be one ASCII character. Received: {value!r}")
+                raise OptionError(
+                    f"Expected {name}= to be one ASCII character. Received: {value!r}"
+                )
         if self.decimal == self.thousands or self.delimiter in (self.quote, self.comment):
             raise OptionError(
                 "Expected decimal= and thousands=, and delimiter=, quote= and comment=, to be "

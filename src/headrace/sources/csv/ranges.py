@@ -188,9 +188,7 @@ class RowFinder:
         self._last = int(chunk[-1])
         return lines, ends, full
 
-    def _beside_comments(
-        self, chunk: Bytes, lines: Offsets, before: int, after: int
-    ) -> Offsets:
+    def _beside_comments(self, chunk: Bytes, lines: Offsets, before: int, after: int) -> Offsets:
         """The line ends that end a row or a comment: quotes in comments mean nothing."""
         found = []
         start = 0
@@ -288,9 +286,7 @@ def rows_of(text: bytes, dialect: Dialect) -> list[tuple[int, int, int]]:
     return found
 
 
-def _chunks(
-    file: File, start: int, size: int, newline: int
-) -> Iterator[tuple[int, Bytes, int]]:
+def _chunks(file: File, start: int, size: int, newline: int) -> Iterator[tuple[int, Bytes, int]]:
     """The text in chunks: offset, bytes, and the byte behind them."""
     memory = np.empty(min(CHUNK_BYTES, max(size - start, 0)) + 1, np.uint8)
     for offset in range(start, size, CHUNK_BYTES):

@@ -1,0 +1,20 @@
+"""Tables: columns of numbers, text and dates, and how they become fields."""
+
+from headrace.sources.tables.encoders import (
+    DateEncoder,
+    Encoder,
+    MatrixEncoder,
+    NumberEncoder,
+    TextEncoder,
+)
+from headrace.sources.tables.values import KINDS, Values
+
+__all__ = [
+    "KINDS",
+    "DateEncoder",
+    "Encoder",
+    "MatrixEncoder",
+    "NumberEncoder",
+    "TextEncoder",
+    "Values",
+]
