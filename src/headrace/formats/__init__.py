@@ -2,6 +2,7 @@
 
 from headrace.formats.arrays import from_arrays, side_by_side
 from headrace.formats.base import Description, Format, Location
+from headrace.formats.csv.from_csv import from_csv
 from headrace.formats.hdf5.from_hdf5 import from_hdf5
 from headrace.formats.opening import open, open_files, rows_between  # noqa: A004 - as in `gzip.open`
 from headrace.formats.table import FORMATS, format_of, open_location, register
@@ -15,6 +16,7 @@ __all__ = [
     "Location",
     "format_of",
     "from_arrays",
+    "from_csv",
     "from_hdf5",
     "open",
     "open_files",

@@ -8,12 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+from headrace.formats.fields import with_fields
 from headrace.formats.mixing import Setting
 from headrace.manifest import Note
 from headrace.sources import Source
-from headrace.spec import Column
+from headrace.spec import Column, Structure, leaves, map_structure
 
 HEAD_BYTES = 512
 """How many first bytes of a file `Format.recognises` is given."""
@@ -39,6 +40,18 @@ class Description:
         """A copy that names another file, and has a note behind the summary."""
         document = {**self.document, "file": file}
         return replace(self, document=document, summary=f"{self.summary}; {note}")
+
+
+class Samples(NamedTuple):
+    """What a location gives for x, y and sample_weight.
+
+    Attributes:
+        source: Reads the fields.
+        structure: x, y and sample_weight as nests of names of fields.
+    """
+
+    source: Source
+    structure: tuple[Structure, ...]
 
 
 class Location(ABC):
@@ -75,6 +88,28 @@ class Location(ABC):
             ShapeError: If the columns differ in length, and some end before `end`.
             TypeNotSupportedError: If a column holds what no source can read.
         """
+
+    def samples(self, parts: tuple[Structure, Structure, Structure], end: int | None) -> Samples:
+        """The fields that x, y and sample_weight become, and a source for them.
+
+        Args:
+            parts: x, y and sample_weight as nests of names of columns.
+            end: As for `source`.
+
+        Raises:
+            As `source`; TypeNotSupportedError and DataError: If a column is no field.
+        """
+        names = list(dict.fromkeys(name for part in parts for name in leaves(part)))
+        source = with_fields(self.source(names, end), repr(self.path))
+        return Samples(source, tuple(map_structure(str, part) for part in parts))
+
+    def unnamed_x(self, taken: Sequence[str]) -> Structure:
+        """What x is if the user does not name it; None by default: the only column left.
+
+        Args:
+            taken: The columns of y and sample_weight.
+        """
+        del taken
 
     def column(self, name: str) -> Column:
         """What a column holds.
@@ -152,6 +187,18 @@ class Format(ABC):
             MissingFileError, NoPermissionError, FileFormatError: If it cannot be opened. An
                 error may also come when something is asked of the location.
         """
+
+    def open_all(self, paths: Sequence[str], options: Mapping[str, Any]) -> list[Location]:
+        """The locations of several files, whose rows follow each other; one each by default.
+
+        Raises:
+            As `open`.
+        """
+        opened: dict[str, Location] = {}
+        for path in paths:
+            if path not in opened:
+                opened[path] = self.open(path, **options)
+        return [opened[path] for path in paths]
 
     def files(self, path: str) -> list[str]:
         """The files whose rows, one after the other, `path` stands for: itself by default."""

@@ -8,15 +8,14 @@ from typing import Any
 from headrace.dataset import Dataset
 from headrace.errors import DataError, FieldNotFoundError, OptionError, check_integer, some_of
 from headrace.formats.base import Format, Location
-from headrace.formats.fields import with_fields
-from headrace.formats.table import format_of, open_as
+from headrace.formats.table import check_options, format_of
 from headrace.loading import SourceRows, View
 from headrace.manifest import Note
 from headrace.order import Span
 from headrace.pipeline import Pipeline
 from headrace.sources import Source
 from headrace.sources.paths import Paths, find_files
-from headrace.spec import Field, Spec, Structure, check_names, check_weights, leaves, map_structure
+from headrace.spec import Field, Spec, Structure, check_names, check_weights, leaves
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,14 @@ def open_files(paths: Paths, options: dict[str, Any], kind: Format | None = None
     found = find_files(paths)
     if kind is None:
         kind = format_of(found[0]) if _is_path(found[0]) else _format_for_objects()
-    opened: dict[str, Location] = {}
-    locations = []
-    for path in found:
-        for file in kind.files(os.fspath(path)) if _is_path(path) else [path]:
-            # Opening raises the error for what is not a path.
-            if not _is_path(file) or file not in opened:
-                opened[file] = open_as(kind, file, options)
-            locations.append(opened[file])
-    return Opened(kind, tuple(locations))
+    files = [
+        file
+        for path in found
+        # Opening raises the error for what is not a path.
+        for file in (kind.files(os.fspath(path)) if _is_path(path) else [path])
+    ]
+    check_options(kind, options)
+    return Opened(kind, tuple(kind.open_all(files, options)))
 
 
 def _is_path(value: Any) -> bool:
@@ -149,14 +147,10 @@ def dataset_of(
     opened = open_files(paths, options, kind)
     note = opened.first.note()
     structure = _structure(opened.first, parts, note)
-    names = list(dict.fromkeys(name for part in structure for name in leaves(part)))
     # Of several files, only the sum of their rows is known to the user.
     cut = end if len(opened.locations) == 1 else None
-    sources = {
-        id(location): with_fields(location.source(names, cut), repr(location.path))
-        for location in opened.each
-    }
-    rows = [(location, sources[id(location)]) for location in opened.locations]
+    samples = {id(location): location.samples(structure, cut) for location in opened.each}
+    rows = [(location, samples[id(location)].source) for location in opened.locations]
     _check_alike(rows)
     fields = rows[0][1].fields
     view = View(
@@ -165,8 +159,8 @@ def dataset_of(
         mixed=all(known.shuffled is not None for known in _notes(note, opened)),
     )
     used = rows_between(start, end, len(view))
-    as_tuples = [map_structure(str, part) for part in structure]
-    return Dataset(Pipeline(view.part(used.start, used.stop), Spec(fields, *as_tuples)))
+    named = samples[id(opened.first)].structure
+    return Dataset(Pipeline(view.part(used.start, used.stop), Spec(fields, *named)))
 
 
 def _notes(first: Note, opened: Opened) -> Iterator[Note]:
@@ -185,6 +179,9 @@ def _structure(
     if x is not None and x is not ...:
         return parts
     taken = [name.strip("/") for name in (*leaves(y), *leaves(sample_weight))]
+    unnamed = location.unnamed_x(taken)
+    if unnamed is not None:
+        return unnamed, y, sample_weight
     # A user who takes a member of a table does not want the rest of it, the target among it, as x.
     left = [
         name

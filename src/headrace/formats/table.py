@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from headrace.errors import (
     some_of,
 )
 from headrace.formats.base import HEAD_BYTES, Format, Location
+from headrace.formats.csv import CSV
 from headrace.formats.hdf5 import HDF5
 from headrace.formats.numpy import NumPy
 from headrace.formats.shards import Shards
 from headrace.sources.file import opening_error
 from headrace.sources.signatures import looks_like
 
-FORMATS: list[Format] = [Shards(), HDF5(), NumPy()]
+FORMATS: list[Format] = [Shards(), HDF5(), NumPy(), CSV()]
 """All formats, in the order in which `recognises` is called."""
 
 _PLUGINS = "headrace.formats"
@@ -125,6 +127,16 @@ def open_as(known: Format, path: str, options: dict[str, Any]) -> Location:
     Raises:
         UnknownOptionError: If it has no such option.
     """
+    check_options(known, options)
+    return known.open(path, **options)
+
+
+def check_options(known: Format, options: Iterable[str]) -> None:
+    """Makes sure that a format has some options.
+
+    Raises:
+        UnknownOptionError: If it has no such option.
+    """
     for name in options:
         if name not in known.options:
             there = some_of(list(known.options)) if known.options else "none"
@@ -132,4 +144,3 @@ def open_as(known: Format, path: str, options: dict[str, Any]) -> Location:
                 f"{known.name} files have no option {name!r}."
                 f"{did_you_mean(name, known.options)} There are: {there}."
             )
-    return known.open(path, **options)

@@ -2,7 +2,7 @@
 
 import csv
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from headrace.errors import FileFormatError, OptionError
@@ -29,7 +29,7 @@ _ONE_BYTE = ("utf-8", "ascii", "latin", "iso8859", "iso-8859", "cp125", "windows
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the text of CSV files is written.
+    r"""How the text of CSV files is written.
 
     Attributes:
         delimiter: The character between two values.
@@ -39,7 +39,7 @@ class Dialect:
         decimal: The decimal point.
         thousands: The separator of thousands in numbers; None for none.
         encoding: The encoding, as Python names it.
-        newline: What ends a line: `b"\\n"` (also of files with `b"\\r\\n"`), or `b"\\r"`.
+        newline: What ends a line: `b"\n"` (also of files with `b"\r\n"`), or `b"\r"`.
         na: What counts as a missing value.
         names: The columns of files without a header; None where the first line names them.
         skip: Lines in front of the header, or of the first row.
@@ -80,7 +80,7 @@ class Dialect:
         """Whether bytes below 128 are ASCII characters, so that rows can be cut before decoding."""
         return self.encoding.lower().replace("_", "-").startswith(_ONE_BYTE)
 
-    def reader(self, lines: Sequence[str]) -> "csv._reader":
+    def reader(self, lines: Sequence[str]) -> Iterator[list[str]]:
         """Python's own reader of records, which defines what the values of a record are."""
         quote = self.quote
         return csv.reader(
@@ -145,7 +145,7 @@ def names_of(record: Sequence[str], path: str) -> tuple[str, ...]:
     twice = sorted(name for name, group in itertools.groupby(sorted(names)) if len([*group]) > 1)
     if twice:
         raise FileFormatError(
-            f"The header of {path!r} names {twice[0]!r} more than once. Give names= with a name for "
-            "each column, and skip=1 to leave the header out."
+            f"The header of {path!r} names {twice[0]!r} more than once. Give names= with a name "
+            "for each column, and skip=1 to leave the header out."
         )
     return tuple(names)

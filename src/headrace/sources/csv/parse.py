@@ -157,7 +157,7 @@ def _values(column: pa.ChunkedArray, kind: str) -> Values:
 
 def _zero(kind: str) -> Any:
     """What is put where a value is missing."""
-    return {"bool": False, "date": datetime(1970, 1, 1)}.get(kind, 0)
+    return {"bool": False, "date": np.datetime64(0, "us")}.get(kind, 0)
 
 
 def _column_by_column(
@@ -324,9 +324,10 @@ def _row_by_row(text: bytes, rows: int, layout: Layout, line: int) -> tuple[dict
                 try:
                     value.encode()
                 except UnicodeEncodeError:
+                    shown = value.encode("utf-8", "surrogateescape")
                     bad[row] = (
-                        f"line {lines[-1]}, column {name!r}: {value.encode('utf-8', 'surrogateescape')!r} "
-                        f"is no text in {layout.dialect.encoding}. Say encoding=, such as 'cp1252'"
+                        f"line {lines[-1]}, column {name!r}: {shown!r} is no text in "
+                        f"{layout.dialect.encoding}. Say encoding=, such as 'cp1252'"
                     )
                     value = ""
             columns[name].append(value)

@@ -202,7 +202,8 @@ class RowFinder:
             else:
                 piece = chunk[start:end]
                 follow = int(chunk[end]) if is_end else after
-                self._quotes.outside(piece, piece[:0], before, follow) if len(piece) else None
+                if len(piece):
+                    self._quotes.outside(piece, lines[:0], before, follow)
                 outside = not self._quotes.inside
             if is_end:
                 if outside:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,8 +104,8 @@ def _decoded(text: bytes, dialect: Dialect, path: str) -> str:
         return text.decode(dialect.encoding)
     except UnicodeDecodeError as error:
         raise FileFormatError(
-            f"The header of {path!r} is no text in {dialect.encoding}: {error}. Say encoding=, such "
-            "as 'cp1252'."
+            f"The header of {path!r} is no text in {dialect.encoding}: {error}. Say "
+            "encoding=, such as 'cp1252'."
         ) from None
 
 
@@ -199,7 +200,7 @@ class CSVTable:
             raise field_not_found(name, self.names, self.where)
         found = self.kinds[name]
         kind = found.kind or "float"
-        dtypes = {"int": np.int64, "float": np.float64, "bool": np.bool_, "date": "M8[us]"}
+        dtypes: dict[str, Any] = {"int": "i8", "float": "f8", "bool": "?", "date": "M8[us]"}
         dtype = np.dtype(dtypes[kind]) if kind in dtypes else None
         return Column(
             name, {"int": "number", "float": "number"}.get(kind, kind), (), dtype, found.missing
