@@ -101,9 +101,9 @@ def test_what_is_wrong_is_said(file, tmp_path):
 
 
 def test_a_file_that_no_format_recognises_is_described(tmp_path, records):
-    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
-    with refused(FileFormatError, "looks like CSV text", "HDF5", "records"):
-        hr.open(tmp_path / "a.csv")
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4" + bytes(100))
+    with refused(FileFormatError, "looks like a ZIP archive", "HDF5", "records"):
+        hr.open(tmp_path / "a.zip")
 
 
 def test_info_describes_its_columns(file, capsys):

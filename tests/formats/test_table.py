@@ -147,9 +147,9 @@ def test_columns_that_are_no_fields_are_refused(column, error, words, monkeypatc
 
 
 def test_the_location_of_an_unknown_file_is_an_error(tmp_path):
-    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
-    with refused(FileFormatError, "looks like CSV text"):
-        open_location(tmp_path / "a.csv")
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4" + bytes(100))
+    with refused(FileFormatError, "looks like a ZIP archive"):
+        open_location(tmp_path / "a.zip")
 
 
 def test_verify_says_which_files_of_numpy_are_broken(archive, tmp_path):

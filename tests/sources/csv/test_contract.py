@@ -20,11 +20,8 @@ def columns(rows=ROWS):
     return {
         "count": rng.integers(-(10**12), 10**12, rows),
         "value": rng.normal(size=rows),
-        "city": np.array(["Aix", "Köln", "a,b", 'say "hi"', "two\nlines"])[
-            rng.integers(0, 5, rows)
-        ],
-        "day": np.datetime64("2013-01-01T00:00:00", "us")
-        + np.arange(rows) * np.timedelta64(1, "h"),
+        "city": cities[rng.integers(0, 5, rows)],
+        "day": start + np.arange(rows) * np.timedelta64(1, "h"),
         "late": rng.random(rows) < 0.5,
     }
 

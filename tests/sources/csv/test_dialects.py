@@ -205,7 +205,7 @@ def test_a_bad_row_is_an_error_or_skipped(csv, line, reason):
     loader = data.batch(64, on_error="skip")
     assert sum(len(x) for x, _ in loader) == 40_001
     bad = loader.report().bad
-    assert bad["rows"] == 1
+    assert bad["count"] == 1
     assert reason in str(bad)
 
 
