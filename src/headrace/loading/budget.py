@@ -218,6 +218,8 @@ class _Needs:
         everything = self._smallest(len(self._fields))
         if self.bytes_of(everything) + self.beside <= total:
             return everything
+        if self._view.reads_whole_rows:
+            return ()
         count = 0
         while (
             count < len(self._fields)

@@ -168,6 +168,11 @@ class View:
         )
 
     @property
+    def reads_whole_rows(self) -> bool:
+        """Whether reading one field costs as much as all; see `Source.reads_whole_rows`."""
+        return any(part.source.reads_whole_rows for part in self.parts)
+
+    @property
     def fetches(self) -> int:
         """How many fetches are worth having in flight; see `Source.fetches`."""
         return max(part.source.fetches for part in self.parts)

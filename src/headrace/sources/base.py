@@ -144,6 +144,14 @@ class Source(ABC):
     """How many `StagedRead.fetch` calls to keep in flight. It is 0 for local files, which the
     system reads ahead after `announce`. It does not apply to `read_rows`."""
 
+    @property
+    def reads_whole_rows(self) -> bool:
+        """Whether reading one of the fields costs about as much as reading all of them.
+
+        Then it is of no use to keep some fields in memory and to read the others again and again.
+        """
+        return False
+
     def in_memory(self, names: Sequence[str]) -> bool:  # noqa: ARG002 - by default
         """Whether the rows are in this process's memory already, so that caching is useless."""
         return False

@@ -20,6 +20,8 @@ from headrace.sources.csv.dialect import Dialect, detected, names_of
 from headrace.sources.csv.infer import Found, kinds_in
 from headrace.sources.csv.ranges import Ranges, rows_of, scan
 from headrace.sources.file import File
+from headrace.sources.signatures import HEAD_BYTES as SIGNATURE_BYTES
+from headrace.sources.signatures import looks_like
 from headrace.sources.tables import KINDS
 from headrace.spec import Column
 
@@ -65,6 +67,8 @@ def open_csv(path: str, known: Dialect, delimiter: str | None) -> CSVFile:
     file = File(path)
     size = file.identity.size
     head = _head(file, min(size, HEAD_BYTES))
+    if b"\0" in head[:SIGNATURE_BYTES] and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise FileFormatError(f"{path!r} is no CSV text: it looks like {looks_like(head)}.")
     dialect, bom = detected(known, head, delimiter)
     if not dialect.is_ascii_like:
         raise FileFormatError(
