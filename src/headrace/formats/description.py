@@ -119,7 +119,11 @@ def _column(name: str, source: Source) -> dict[str, Any]:
     path = source.read_paths()[name]
     size = sum(one.nbytes for one in source.fields if one.name == name)
     offsets = source.block_offsets([name])
-    blocks = "" if source.addressable([name]) else f"{len(offsets) - 1:,} blocks"
+    blocks = (
+        ""
+        if source.addressable([name])
+        else f"{len(offsets) - 1:,} block{'s' * (len(offsets) != 2)}"
+    )
     return _object(
         name,
         field=True,

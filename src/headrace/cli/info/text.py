@@ -90,7 +90,7 @@ def _tree(known: Mapping[str, Any], width: int, strokes: _Strokes) -> Iterator[s
     root, *others = known["objects"]
     below: dict[str, list[Any]] = {}
     for item in others:
-        below.setdefault(item["name"].rpartition("/")[0], []).append(item)
+        below.setdefault(_parts(item)[0], []).append(item)
     rows = list(_rows(root, below, "", strokes))
     if not rows:
         yield "The file is empty."
@@ -115,13 +115,18 @@ def _rows(
     children = [] if group["content"] else below.get(group["name"], [])
     hidden = Counter(item["alike"] for item in children if item["alike"] != item["name"])
     children = [item for item in children if item["alike"] in (None, item["name"])]
+    said: list[tuple[str, str]] = []
     more = group["objects"] - group["listed"]
     for number, item in enumerate(children):
         last = number == len(children) - 1 and not more
         further = indent + (strokes.nothing if last else strokes.down)
         name = indent + (strokes.last if last else strokes.branch)
-        name += printable(item["name"].rpartition("/")[2])
-        yield _row(name, item, further)
+        name += printable(_parts(item)[1])
+        row = _row(name, item, further)
+        if item["kind"] == "column":
+            # Columns of a table are read alike: one of them says how.
+            said, row = row.details, row._replace(details=[d for d in row.details if d not in said])
+        yield row
         if item["kind"] == "group":
             yield from _rows(item, below, further, strokes)
         if hidden[item["name"]]:
@@ -129,6 +134,12 @@ def _rows(
             yield _Row((text,), [], "")
     if children and more:
         yield _Row((f"{indent}{strokes.last}and {more:,} more (--limit shows more)",), [], "")
+
+
+def _parts(item: Mapping[str, Any]) -> tuple[str, str]:
+    """The group that an object is in, and its name there; a table has no groups."""
+    group, _, name = item["name"].rpartition("/")
+    return ("", item["name"]) if item["kind"] == "column" else (group, name)
 
 
 def _row(name: str, item: Mapping[str, Any], indent: str) -> _Row:
@@ -164,12 +175,13 @@ def _dataset(name: str, item: Mapping[str, Any]) -> tuple[tuple[str, ...], list[
     in_file = "" if stored is None else format_bytes(stored)
     if filters and item["ratio"] is not None:
         in_file += f" ({item['ratio']:.0%})" if item["ratio"] >= 0.01 else " (<1%)"
+    dtype = f"{item['dtype']}, gaps" if item.get("missing") else item["dtype"]
     shape = "no data" if item["shape"] is None else str(tuple(item["shape"]))
     in_memory = "" if decoded is None else format_bytes(decoded)
     details = []
     if item["path"]:
         details = [("stored", item["stored"]), ("read", f"{item['path']}: {item['reason']}")]
-    return (name, shape, printable(item["dtype"]), in_memory, in_file), details
+    return (name, shape, printable(dtype), in_memory, in_file), details
 
 
 def _members(item: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from headrace.errors import FieldNotFoundError, MissingDependencyError, OptionError, some_of
-from headrace.formats.base import Format, Location, Samples
+from headrace.formats.base import HEAD_BYTES, Format, Location, Samples
 from headrace.sources import Source
 from headrace.sources.csv.dialect import DELIMITERS, NA, Dialect
 from headrace.spec import Column, Structure
@@ -43,7 +43,9 @@ class CSV(Format):
             return False
         if path.suffix.lower() in SUFFIXES:
             return True
-        lines = start.splitlines()[:-1]
+        lines = start.splitlines()
+        if len(start) == HEAD_BYTES:
+            lines.pop()  # which may be cut off
         return len(lines) > 1 and any(
             lines[0].count(one) == lines[1].count(one) > 0 for one in map(str.encode, DELIMITERS)
         )

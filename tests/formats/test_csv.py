@@ -1,0 +1,138 @@
+"""CSV files in every command, as any other format."""
+
+import gzip
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+import headrace as hr
+from headrace.cli import main
+from headrace.errors import FileFormatError, HeadraceError, OptionError, UnknownOptionError
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=900).round(5), "b": rng.integers(0, 50, 900)})
+    frame["city"] = np.array(["Aix", "Bonn", "Como"])[rng.integers(0, 3, 900)]
+    frame["y"] = (frame["a"] * 20 + frame["b"] > 25).astype(int)
+    return frame
+
+
+@pytest.fixture
+def file(table, tmp_path):
+    path = tmp_path / "table.csv"
+    table.to_csv(path, index=False)
+    return str(path)
+
+
+def test_info_lists_the_columns(file, capsys):
+    """With their types; how they are read is said once; 80 columns wide."""
+    assert main(["info", file]) == 0
+    out = capsys.readouterr().out
+    assert "900 rows, 4 columns" in out
+    assert "parsed ranges" in out
+    assert out.count("├─") + out.count("└─") == 4
+    assert max(map(len, out.splitlines()[1:])) <= 80
+    assert main(["info", file, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    types = {item["name"]: item["type"] for item in found["objects"][1:]}
+    assert types == {"a": "number", "b": "number", "city": "text", "y": "number"}
+
+
+def test_columns_with_a_slash_are_no_groups(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("km/h,b\n1,2\n3,4\n")
+    assert main(["info", str(tmp_path / "a.csv")]) == 0
+    assert "km/h" in capsys.readouterr().out
+
+
+def test_fit_learns(file, capsys):
+    assert main(["fit", file, "--x", "a", "--y", "y", "--epochs", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["history"]["accuracy"][-1] > 0.7
+
+
+def test_stats_are_those_of_pandas(file, table):
+    found = hr.stats(hr.from_csv(file, x=["a", "b"], y="y"))
+    assert found["y"].classes == table["y"].value_counts().to_dict()
+    channels = found["x"].channels
+    np.testing.assert_allclose([c.mean for c in channels], table[["a", "b"]].mean(), rtol=1e-6)
+    np.testing.assert_allclose([c.max for c in channels], table[["a", "b"]].max(), rtol=1e-6)
+
+
+def test_pack_writes_what_was_read(file, table, tmp_path):
+    out = tmp_path / "out.h5"
+    packed = hr.pack(hr.from_csv(file, x=["a", "b"], y="y"), out)
+    with h5py.File(out) as opened:
+        np.testing.assert_array_equal(opened["x"], table[["a", "b"]].to_numpy(np.float32))
+    assert packed.spec.y == "y"
+    assert hr.verify(out).ok
+
+
+def test_verify_reads_everything(file, tmp_path):
+    assert hr.verify(file).ok
+    (tmp_path / "bad.csv").write_text("a,b\n" + "1,2\n" * 100 + "3\n")
+    found = hr.verify(tmp_path / "bad.csv")
+    assert not found.ok
+    assert "line 102" in str(found)
+
+
+def test_text_splits_and_balances(file, table):
+    data = hr.from_csv(file, x=["a", "b"], y="y")
+    parts = data.split(by="city")
+    assert {name: len(part) for name, part in parts.items()} == dict(table["city"].value_counts())
+    train, val = data.split(0.8, stratify="city", seed=0)
+    assert (len(train), len(val)) == (720, 180)
+    assert len(data.filter(lambda city: city == "Bonn")) == (table["city"] == "Bonn").sum()
+    assert len(data.balance("city")) > 0
+
+
+def test_any_order_of_batches_holds_every_row_once(file, table):
+    data = hr.from_csv(file, x=["a", "b"], y="y")
+    for shuffle in (False, True, "exact", "batch"):
+        loader = data.batch(64, shuffle=shuffle, seed=0, memory="5MB", workers=2)
+        rows = np.concatenate([x for x, _ in loader])
+        order = np.lexsort(rows.T)
+        wanted = table[["a", "b"]].to_numpy(np.float32)
+        np.testing.assert_array_equal(rows[order], wanted[np.lexsort(wanted.T)])
+        assert (shuffle is False) == np.array_equal(rows, wanted)
+
+
+def test_options_reach_the_format(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("1;2,5\n3;4,5\n")
+    data = hr.open(path, x="v", y="n", delimiter=";", decimal=",", names="n,v")
+    assert data[:][0].tolist() == [2.5, 4.5]
+    with pytest.raises(UnknownOptionError, match="decimal"):
+        hr.open(path, x="v", decimel=",")
+    for wrong in ({"fill": "0"}, {"types": 3}, {"delimiter": "ab"}, {"encoding": "utf-99"}):
+        with pytest.raises(OptionError, match="Expected"):
+            hr.from_csv(path, x="v", **wrong)
+
+
+def test_the_content_decides(table, tmp_path):
+    """Whatever the name is; and text that is none is not taken for a table."""
+    table.to_csv(tmp_path / "data", index=False)
+    assert len(hr.open(tmp_path / "data", x="a")) == 900
+    (tmp_path / "poem.txt").write_text("Roses are red\nViolets are blue\nSo are you\n")
+    with pytest.raises(FileFormatError, match="no format"):
+        hr.open(tmp_path / "poem.txt", x="a")
+
+
+def test_compressed_files_say_what_to_do(table, tmp_path):
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(table.to_csv(index=False).encode()))
+    with pytest.raises(HeadraceError, match="gzip data; decompress it first"):
+        hr.from_csv(path, x="a")
+
+
+def test_a_file_that_changes_is_an_error(file):
+    data = hr.from_csv(file, x="a")
+    with Path(file).open("a") as more:
+        more.write("1,2,Aix,0\n")
+    with pytest.raises(HeadraceError, match="since it was opened"):
+        data[:]
