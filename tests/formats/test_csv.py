@@ -1,12 +1,15 @@
 """CSV files in every command, as any other format."""
 
+import bz2
 import gzip
 import json
+import lzma
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import headrace as hr
@@ -123,11 +126,46 @@ def test_the_content_decides(table, tmp_path):
         hr.open(tmp_path / "poem.txt", x="a")
 
 
-def test_compressed_files_say_what_to_do(table, tmp_path):
+COMPRESSED = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_compressed_files_are_unpacked_once(table, tmp_path, monkeypatch, suffix):
+    """To a copy that later programs use; one of a file that changed is made anew."""
+    monkeypatch.setenv("HEADRACE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / f"a.csv.{suffix}"
+    path.write_bytes(COMPRESSED[suffix](table.to_csv(index=False).encode()))
+    with pytest.warns(UserWarning, match="a plain copy of .* was made"):
+        data = hr.open(path, x="b")
+    np.testing.assert_array_equal(data[:][0], table["b"])
+    assert hr.from_csv(path, x="b")[:][0].tolist() == table["b"].tolist()
+    path.write_bytes(COMPRESSED[suffix](table[:50].to_csv(index=False).encode()))
+    with pytest.warns(UserWarning, match="a plain copy"):
+        assert len(hr.from_csv(path, x="b")) == 50
+
+
+def test_a_truncated_compressed_file_is_an_error_and_leaves_no_copy(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADRACE_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "a.csv.gz"
-    path.write_bytes(gzip.compress(table.to_csv(index=False).encode()))
-    with pytest.raises(HeadraceError, match="gzip data; decompress it first"):
-        hr.from_csv(path, x="a")
+    path.write_bytes(gzip.compress(table.to_csv(index=False).encode())[:-20])
+    with pytest.raises(FileFormatError, match=r"a\.csv\.gz' is damaged, or truncated"):
+        hr.from_csv(path, x="b")
+    assert list((tmp_path / "cache" / "csv").iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_wide_encodings_are_read_from_a_copy(tmp_path, monkeypatch, encoding):
+    monkeypatch.setenv("HEADRACE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "a.csv"
+    path.write_bytes("nom,n\nCaf\u00e9,1\nNo\u00ebl,2\n".encode(encoding))
+    with pytest.warns(UserWarning, match="a plain copy"):
+        data = hr.from_csv(path, x="nom", y="n", encoding=encoding)
+    assert data[:][0].tolist() == ["Caf\u00e9", "No\u00ebl"]
 
 
 def test_a_file_that_changes_is_an_error(file):

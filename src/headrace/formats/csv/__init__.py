@@ -15,6 +15,7 @@ from headrace.sources.csv.dialect import DELIMITERS, NA, Dialect
 from headrace.spec import Column, Structure
 
 SUFFIXES = frozenset({".csv", ".tsv", ".tab"})
+PACKED_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zst"})
 MATRIX = "x"
 """The name of the field that a list of columns becomes."""
 
@@ -39,6 +40,10 @@ class CSV(Format):
     }
 
     def recognises(self, path: Path, start: bytes) -> bool:
+        if path.suffix.lower() in PACKED_SUFFIXES and Path(path.stem).suffix.lower() in SUFFIXES:
+            return True
+        if start.startswith((b"\xff\xfe", b"\xfe\xff")) and path.suffix.lower() in SUFFIXES:
+            return True
         if not start or b"\0" in start:
             return False
         if path.suffix.lower() in SUFFIXES:

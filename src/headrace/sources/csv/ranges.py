@@ -215,20 +215,21 @@ class RowFinder:
         return np.array(found, np.int64)
 
 
-def scan(file: File, dialect: Dialect, start: int, line: int, size: int) -> Ranges:
+def scan(file: File, path: str, dialect: Dialect, start: int, line: int) -> Ranges:
     """Counts the rows of a file, and cuts it into ranges of whole rows.
 
     Args:
         file: The file.
+        path: Its name for messages.
         dialect: How its text is written.
         start: The byte at which the first row starts.
         line: The number of its line, from 1.
-        size: Bytes of the file.
 
     Raises:
         FileFormatError: If a quoted value does not end.
     """
     finder = RowFinder(dialect)
+    size = file.identity.size
     offsets, rows, lines = [start], [0], [line]
     count, opened = 0, line
     for offset, chunk, after in _chunks(file, start, size, dialect.newline[0]):
@@ -246,7 +247,7 @@ def scan(file: File, dialect: Dialect, start: int, line: int, size: int) -> Rang
         line += len(line_ends)
     if finder.inside:
         raise FileFormatError(
-            f"A quoted value of {file.path!r} does not end: its row starts in line {opened}, and "
+            f"A quoted value of {path!r} does not end: its row starts in line {opened}, and "
             "the file ends inside the quotes. Close the quotes there, or give quote=None if quotes "
             "are ordinary characters in this file."
         )

@@ -161,7 +161,7 @@ class CSVSource(Source):
         for (start, stop), block in zip(places, blocks, strict=True):
             count = int(self._rows[block + 1] - self._rows[block])
             values, wrong = parse(text[start:stop], count, layout, int(self._line[block]))
-            path = self._table.files[self._file[block]].file.path
+            path = self._table.files[self._file[block]].path
             reasons |= {base + row: f"{path!r}, {why}" for row, why in wrong.items()}
             parsed.append(values)
             base += count
@@ -169,7 +169,7 @@ class CSVSource(Source):
 
     def _missing(self, row: int, name: str) -> str:
         block = int(np.searchsorted(self._rows, row, side="right")) - 1
-        path = self._table.files[self._file[block]].file.path
+        path = self._table.files[self._file[block]].path
         number = row - int(self._rows[block])
         text, _ = self._fetch([block])
         one = self._table.files[self._file[block]]
@@ -189,7 +189,7 @@ class CSVSource(Source):
         )
 
     def files(self) -> tuple[str, ...]:
-        return tuple(one.file.path for one in self._table.files)
+        return tuple(path for one in self._table.files for path in {one.path, one.file.path})
 
     def read_paths(self) -> dict[str, ReadPath]:
         return {

@@ -1,7 +1,7 @@
 """`CSVTable`: one or more CSV files as one table: their columns, rows and ranges."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from headrace.errors import (
 from headrace.sources.csv.dialect import Dialect, detected, names_of
 from headrace.sources.csv.infer import Found, kinds_in
 from headrace.sources.csv.ranges import Ranges, rows_of, scan
+from headrace.sources.csv.unpacked import compression_of, plain_copy
 from headrace.sources.file import File
 from headrace.sources.signatures import HEAD_BYTES as SIGNATURE_BYTES
 from headrace.sources.signatures import looks_like
@@ -41,7 +42,8 @@ class CSVFile:
     """One file of a table.
 
     Attributes:
-        file: The file.
+        path: The file that the user named.
+        file: This file, or a plain copy of it.
         dialect: How its text is written.
         names: Its columns, in its own order.
         start: The byte at which its first row starts.
@@ -49,6 +51,7 @@ class CSVFile:
         head: Its first rows, for finding out what the columns hold.
     """
 
+    path: str
     file: File
     dialect: Dialect
     names: tuple[str, ...]
@@ -65,16 +68,18 @@ def open_csv(path: str, known: Dialect, delimiter: str | None) -> CSVFile:
         FileFormatError: If it holds nothing, or its header cannot be used.
     """
     file = File(path)
-    size = file.identity.size
-    head = _head(file, min(size, HEAD_BYTES))
-    if b"\0" in head[:SIGNATURE_BYTES] and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise FileFormatError(f"{path!r} is no CSV text: it looks like {looks_like(head)}.")
+    head = _head(file, min(file.identity.size, HEAD_BYTES))
+    if compression_of(head):
+        file = File(plain_copy(path))
+        head = _head(file, min(file.identity.size, HEAD_BYTES))
     dialect, bom = detected(known, head, delimiter)
     if not dialect.is_ascii_like:
-        raise FileFormatError(
-            f"{path!r} is encoded as {dialect.encoding}, whose rows cannot be cut before they are "
-            "decoded. Rewrite it as UTF-8."
-        )
+        file = File(plain_copy(path, dialect.encoding))
+        head = _head(file, min(file.identity.size, HEAD_BYTES))
+        dialect, bom = detected(replace(known, encoding="utf-8"), head, delimiter)
+    if b"\0" in head[:SIGNATURE_BYTES]:
+        raise FileFormatError(f"{path!r} is no CSV text: it looks like {looks_like(head)}.")
+    size = file.identity.size
     rows = rows_of(head[bom:], dialect)
     while len(rows) < 2 + dialect.skip and len(head) < min(size, LARGEST_HEADER):
         head = _head(file, min(size, len(head) * 8))
@@ -94,7 +99,7 @@ def open_csv(path: str, known: Dialect, delimiter: str | None) -> CSVFile:
         first, _, line = rows[0]
     whole = rows if is_whole else rows[:-1]
     sample = head[bom + first : bom + whole[-1][1]] if whole else b""
-    return CSVFile(file, dialect, names, bom + first, line + 1, sample)
+    return CSVFile(path, file, dialect, names, bom + first, line + 1, sample)
 
 
 def _head(file: File, size: int) -> bytes:
@@ -150,23 +155,20 @@ class CSVTable:
         if lacking or more:
             what = f"lacks {some_of(lacking)}" if lacking else f"has {some_of(more)} as well"
             raise DataError(
-                f"The files differ in their columns: {other.file.path!r} {what}, beside "
-                f"{self.files[0].file.path!r}. Leave it out, or rewrite one of them."
+                f"The files differ in their columns: {other.path!r} {what}, beside "
+                f"{self.files[0].path!r}. Leave it out, or rewrite one of them."
             )
 
     @property
     def where(self) -> str:
         """The files, for messages."""
-        first = repr(self.files[0].file.path)
+        first = repr(self.files[0].path)
         return first if len(self.files) == 1 else f"{first} and {len(self.files) - 1} more files"
 
     @cached_property
     def ranges(self) -> list[Ranges]:
         """The ranges of each file, found by one pass over it."""
-        return [
-            scan(one.file, one.dialect, one.start, one.line, one.file.identity.size)
-            for one in self.files
-        ]
+        return [scan(one.file, one.path, one.dialect, one.start, one.line) for one in self.files]
 
     @cached_property
     def kinds(self) -> dict[str, Found]:
