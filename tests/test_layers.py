@@ -17,7 +17,8 @@ LAYERS = [
     {"errors", "forks"},
     {"html"},
     {"spec", "lists", "resources", "progress", "locks", "function_digest"},
-    {"sources", "order", "transform", "staging", "manifest"},
+    {"staging", "manifest"},
+    {"sources", "order", "transform"},
     {"loading", "writing"},
     {"splits", "pipeline"},
     {"dataset"},
@@ -36,6 +37,7 @@ THREADS = [
     "loading/prefetch/threads.py",
     "packing/targets.py",
     "packing/verify.py",
+    "sources/csv/table.py",
     "writing/direct.py",
     "writing/flushing.py",
 ]

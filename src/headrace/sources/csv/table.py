@@ -1,6 +1,7 @@
 """`CSVTable`: one or more CSV files as one table: their columns, rows and ranges."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from headrace.errors import (
     field_not_found,
     some_of,
 )
+from headrace.resources import cpu_count
 from headrace.sources.csv.dialect import Dialect, detected, names_of
 from headrace.sources.csv.infer import Found, kinds_in
 from headrace.sources.csv.ranges import Ranges, rows_of, scan
@@ -118,6 +120,10 @@ def _decoded(text: bytes, dialect: Dialect, path: str) -> str:
         ) from None
 
 
+def _scanned(one: CSVFile) -> Ranges:
+    return scan(one.file, one.path, one.dialect, one.start, one.line)
+
+
 class CSVTable:
     """The rows of files, one after the other, as one table.
 
@@ -135,7 +141,12 @@ class CSVTable:
         delimiter: str | None = None,
         types: Mapping[str, str] | None = None,
     ) -> None:
-        self.files = [open_csv(path, dialect, delimiter) for path in paths]
+        first = open_csv(paths[0], dialect, delimiter)
+        known = {paths[0]: first}
+        for path in paths[1:]:
+            if path not in known:
+                known[path] = open_csv(path, dialect, first.dialect.delimiter)
+        self.files = [known[path] for path in paths]
         self.names = self.files[0].names
         self._types = dict(types or {})
         for name, kind in self._types.items():
@@ -168,7 +179,10 @@ class CSVTable:
     @cached_property
     def ranges(self) -> list[Ranges]:
         """The ranges of each file, found by one pass over it."""
-        return [scan(one.file, one.path, one.dialect, one.start, one.line) for one in self.files]
+        each = {id(one): one for one in self.files}
+        with ThreadPoolExecutor(cpu_count()) as threads:
+            found = dict(zip(each, threads.map(_scanned, each.values()), strict=True))
+        return [found[id(one)] for one in self.files]
 
     @cached_property
     def kinds(self) -> dict[str, Found]:

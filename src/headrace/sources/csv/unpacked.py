@@ -25,14 +25,13 @@ COPY_BYTES = 1 << 20
 _ERRORS = (EOFError, OSError, lzma.LZMAError, UnicodeError)
 
 
-def _zstd(path: str) -> IO[bytes]:
+def _zstd(path: str) -> Any:
     import pyarrow as pa
 
-    stream: Any = pa.CompressedInputStream(pa.OSFile(path), "zstd")
-    return stream  # type: ignore[no-any-return]
+    return pa.CompressedInputStream(pa.OSFile(path), "zstd")
 
 
-_OPENERS: dict[bytes, tuple[str, Callable[[str], IO[bytes]]]] = {
+_OPENERS: dict[bytes, tuple[str, Callable[[str], Any]]] = {
     b"\x1f\x8b": ("gzip", gzip.GzipFile),
     b"BZh": ("bzip2", bz2.BZ2File),
     b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
