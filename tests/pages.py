@@ -124,6 +124,10 @@ def make_all_files(folder: Path) -> None:
             file["user_id"] = np.arange(1500) // 15
             file["part"] = np.array([b"train"] * 1200 + [b"val"] * 300)
             file["fold"] = np.arange(1500) // 15 % 3
+    (folder / "logs").mkdir(exist_ok=True)
+    for name in ("logs/1.csv", "logs/2.csv"):
+        rows = (f"{a:.3f},{b:.3f},{a > b:d}" for a, b in rng.normal(size=(200, 2)))
+        (folder / name).write_text("\n".join(["speed,wind,clear", *rows]) + "\n")
     with h5py.File(folder / "jets.h5", "w") as file:
         file["jets"] = np.zeros(100, [("pt", "f4"), ("mass", "f4"), ("tag", "i1")])
 
@@ -142,7 +146,7 @@ def make_old_data(folder: Path) -> None:
     """What the loaders of tutorials read: tables, folders of pictures, a file for each sample."""
     make_all_files(folder)
     rng = np.random.default_rng(0)
-    (folder / "logs").mkdir()
+    (folder / "logs").mkdir(exist_ok=True)
     for number in range(2):
         rows = rng.random((50, 4))
         lines = [",".join(f"{v:.3f}" for v in row) + f",{i % 2}" for i, row in enumerate(rows)]

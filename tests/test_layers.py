@@ -37,6 +37,7 @@ THREADS = [
     "loading/prefetch/threads.py",
     "packing/targets.py",
     "packing/verify.py",
+    "sources/csv/source.py",
     "sources/csv/table.py",
     "writing/direct.py",
     "writing/flushing.py",

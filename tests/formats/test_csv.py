@@ -38,7 +38,7 @@ def test_info_lists_the_columns(file, capsys):
     assert main(["info", file]) == 0
     out = capsys.readouterr().out
     assert "900 rows, 4 columns" in out
-    assert "parsed ranges" in out
+    assert "parsed blocks" in out
     assert out.count("├─") + out.count("└─") == 4
     assert max(len(line) for line in out.splitlines() if line[:1] in "├│└") <= 80
     assert main(["info", file, "--json"]) == 0

@@ -12,7 +12,7 @@ from tests.cli.info.helpers import named
 from tests.files import damage, gzip, images, overwrite, write
 
 
-@pytest.mark.parametrize("content", [None, b"", b"id,name\n1,Tom\n", bytes(5000)])
+@pytest.mark.parametrize("content", [None, b"", b"%PDF-1.7\n", bytes(5000)])
 def test_what_is_no_hdf5_file_is_exit_code_2(headrace, path, content):
     """One line on stderr says what it is instead."""
     if content is not None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from headrace.sources.csv import ranges, source
+from headrace.sources import tables
+from headrace.sources.csv import ranges
 from headrace.sources.csv.dialect import Dialect
 from headrace.sources.csv.source import CSVSource, encoder_of
 from headrace.sources.csv.table import CSVTable
@@ -68,7 +69,7 @@ class TestCSV(SourceTests):
     def source(cls, files):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ranges, "RANGE_BYTES", 1000)
-            patch.setattr(source, "GROUP_BYTES", 5000)
+            patch.setattr(tables.source, "GROUP_BYTES", 5000)
             table = CSVTable(files, Dialect())
             matrix = MatrixEncoder("x", ("value", "count"), np.dtype(np.float32))
             names = ("count", "city", "day", "late")

@@ -7,6 +7,7 @@ from headrace.sources.tables.encoders import (
     NumberEncoder,
     TextEncoder,
 )
+from headrace.sources.tables.source import Parsed, TableSource, joined
 from headrace.sources.tables.values import KINDS, Values
 
 __all__ = [
@@ -15,6 +16,9 @@ __all__ = [
     "Encoder",
     "MatrixEncoder",
     "NumberEncoder",
+    "Parsed",
+    "TableSource",
     "TextEncoder",
     "Values",
+    "joined",
 ]
