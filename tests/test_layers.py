@@ -37,8 +37,8 @@ THREADS = [
     "loading/prefetch/threads.py",
     "packing/targets.py",
     "packing/verify.py",
-    "sources/csv/source.py",
     "sources/csv/table.py",
+    "sources/parquet.py",
     "writing/direct.py",
     "writing/flushing.py",
 ]

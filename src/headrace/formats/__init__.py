@@ -5,6 +5,7 @@ from headrace.formats.base import Description, Format, Location
 from headrace.formats.csv.from_csv import from_csv
 from headrace.formats.hdf5.from_hdf5 import from_hdf5
 from headrace.formats.opening import open, open_files, rows_between  # noqa: A004 - as in `gzip.open`
+from headrace.formats.parquet.from_parquet import from_parquet
 from headrace.formats.table import FORMATS, format_of, open_location, register
 from headrace.spec import Column
 
@@ -18,6 +19,7 @@ __all__ = [
     "from_arrays",
     "from_csv",
     "from_hdf5",
+    "from_parquet",
     "open",
     "open_files",
     "open_location",

@@ -17,11 +17,12 @@ from headrace.formats.base import HEAD_BYTES, Format, Location
 from headrace.formats.csv import CSV
 from headrace.formats.hdf5 import HDF5
 from headrace.formats.numpy import NumPy
+from headrace.formats.parquet import Parquet
 from headrace.formats.shards import Shards
 from headrace.sources.file import opening_error
 from headrace.sources.signatures import looks_like
 
-FORMATS: list[Format] = [Shards(), HDF5(), NumPy(), CSV()]
+FORMATS: list[Format] = [Shards(), HDF5(), NumPy(), Parquet(), CSV()]
 """All formats, in the order in which `recognises` is called."""
 
 _PLUGINS = "headrace.formats"

@@ -6,8 +6,7 @@ import pytest
 from headrace.sources import tables
 from headrace.sources.csv import ranges
 from headrace.sources.csv.dialect import Dialect
-from headrace.sources.csv.source import CSVSource, encoder_of
-from headrace.sources.csv.table import CSVTable
+from headrace.sources.csv.table import CSVSource, CSVTable
 from headrace.sources.tables import MatrixEncoder
 from headrace.testing import SourceTests
 
@@ -73,7 +72,7 @@ class TestCSV(SourceTests):
             table = CSVTable(files, Dialect())
             matrix = MatrixEncoder("x", ("value", "count"), np.dtype(np.float32))
             names = ("count", "city", "day", "late")
-            yield CSVSource(table, [matrix, *(encoder_of(table, name) for name in names)])
+            yield CSVSource(table, [matrix, *map(table.encoder, names)])
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -2,22 +2,16 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
-from headrace.errors import FieldNotFoundError, MissingDependencyError, OptionError, some_of
-from headrace.formats.base import HEAD_BYTES, Format, Location, Samples
-from headrace.sources import Source
+from headrace.errors import OptionError, some_of
+from headrace.formats.base import HEAD_BYTES, Format, Location
+from headrace.formats.tables import TableLocation
 from headrace.sources.csv.dialect import DELIMITERS, NA, Dialect
-from headrace.spec import Column, Structure
 
 SUFFIXES = frozenset({".csv", ".tsv", ".tab"})
 PACKED_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zst"})
-MATRIX = "x"
-"""The name of the field that a list of columns becomes."""
 
 
 class CSV(Format):
@@ -62,102 +56,23 @@ class CSV(Format):
         return [CSVLocation(paths, options)]
 
 
-class CSVLocation(Location):
+class CSVLocation(TableLocation):
     """Files as one table."""
 
     format_name: ClassVar[str] = "CSV"
-    column_word: ClassVar[str] = "column"
 
     def __init__(self, paths: Sequence[str], options: Mapping[str, Any]) -> None:
-        super().__init__(paths[0])
-        self._paths = [os.path.realpath(path) for path in paths]
         known = dict(options)
-        self._fill = _checked_fill(known.pop("fill", None))
+        super().__init__(paths[0], known.pop("fill", None))
+        self._paths = [os.path.realpath(path) for path in paths]
         self._types = _checked_types(known.pop("types", None))
         self._delimiter = known.pop("delimiter", None)
         self._dialect = _dialect(self._delimiter, **known)
 
-    @cached_property
-    def table(self) -> Any:
-        """The table."""
-        try:
-            from headrace.sources.csv.table import CSVTable
-        except ImportError as error:
-            raise MissingDependencyError(
-                "Reading CSV files needs pyarrow, which is not installed. Install it with: "
-                'pip install "headrace[tables]"'
-            ) from error
+    def _open(self) -> Any:
+        from headrace.sources.csv.table import CSVTable
+
         return CSVTable(self._paths, self._dialect, self._delimiter, self._types)
-
-    def names(self) -> list[str]:
-        return list(self.table.names)
-
-    def column(self, name: str) -> Column:
-        found: Column = self.table.column(name)
-        return found
-
-    def source(self, names: Sequence[str], end: int | None = None) -> Source:
-        from headrace.sources.csv.source import CSVSource, encoder_of
-
-        del end
-        return CSVSource(self.table, [encoder_of(self.table, n, self._fill) for n in names])
-
-    def samples(self, parts: tuple[Structure, Structure, Structure], end: int | None) -> Samples:
-        """As for all formats, but that a list of columns of numbers is one float32 matrix."""
-        from headrace.sources.csv.source import CSVSource, encoder_of
-        from headrace.sources.tables import Encoder, MatrixEncoder
-
-        del end
-        encoders: dict[str, Encoder] = {}
-
-        def fields(structure: Structure, part: str) -> Structure:
-            if isinstance(structure, list):
-                name = part
-                while name in self.table.names:
-                    name += "_"
-                self._check_numbers(structure, part)
-                encoders[name] = MatrixEncoder(
-                    name, tuple(structure), np.dtype(np.float32), self._fill
-                )
-                return name
-            if isinstance(structure, tuple):
-                return tuple(fields(one, f"{part}.{i}") for i, one in enumerate(structure))
-            if isinstance(structure, Mapping):
-                return {key: fields(one, f"{part}.{key}") for key, one in structure.items()}
-            if structure is not None and structure not in encoders:
-                encoders[structure] = encoder_of(self.table, structure, self._fill)
-            return structure
-
-        named = tuple(
-            fields(p, part) for p, part in zip(parts, ("x", "y", "sample_weight"), strict=True)
-        )
-        return Samples(CSVSource(self.table, list(encoders.values())), named)
-
-    def unnamed_x(self, taken: Sequence[str]) -> Structure:
-        left = [name for name in self.table.names if name not in taken]
-        if not left:
-            raise FieldNotFoundError(f"Which column of {self.table.where} is x? None is left.")
-        return left
-
-    def _check_numbers(self, names: Sequence[str], part: str) -> None:
-        """Makes sure that columns can be one matrix of numbers."""
-        others = [
-            f"{name!r} ({self.column(name).type})"
-            for name in names
-            if self.column(name).type not in ("number", "bool")
-        ]
-        if others:
-            raise OptionError(
-                f"{part} would be a matrix of numbers, and of {self.table.where} these columns "
-                f"hold others: {', '.join(others[:6])}{' ...' * (len(others) > 6)}. Name "
-                f"columns of numbers with {part}=[...], or say what they hold with types=."
-            )
-
-
-def _checked_fill(fill: Any) -> float | None:
-    if fill is not None and (isinstance(fill, bool) or not isinstance(fill, (int, float))):
-        raise OptionError(f"Expected fill= to be a number. Received: {fill!r}")
-    return fill
 
 
 def _checked_types(types: Any) -> dict[str, str] | None:

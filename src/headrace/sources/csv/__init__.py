@@ -1,5 +1,5 @@
 """CSV files: rows are counted and cut into ranges once, and ranges are parsed when needed.
 
-`dialect` says how the text is written, `ranges` finds the rows, `infer` finds the types of the
-columns, and `table` holds all that about some files. `parse` parses text, `source` fills arrays.
+`dialect` says how the text is written, `files` looks at the start of a file, `ranges` finds the
+rows, and `infer` the types of the columns. `parse` parses text; `table` puts all that together.
 """

@@ -1,130 +1,50 @@
-"""`CSVTable`: one or more CSV files as one table: their columns, rows and ranges."""
+"""`CSVTable`: CSV files as one table; and `CSVSource`, which reads its columns into fields."""
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from headrace.errors import (
-    DataError,
-    FileFormatError,
-    OptionError,
-    did_you_mean,
-    field_not_found,
-    some_of,
-)
+from headrace.errors import DataError, OptionError, did_you_mean, field_not_found, some_of
 from headrace.resources import cpu_count
-from headrace.sources.csv.dialect import Dialect, detected, names_of
+from headrace.sources.base import Source
+from headrace.sources.csv.dialect import Dialect
+from headrace.sources.csv.files import HEAD_BYTES, CSVFile, open_csv
 from headrace.sources.csv.infer import Found, kinds_in
+from headrace.sources.csv.parse import Layout, parse
 from headrace.sources.csv.ranges import Ranges, rows_of, scan
-from headrace.sources.csv.unpacked import compression_of, plain_copy
-from headrace.sources.file import File
-from headrace.sources.signatures import HEAD_BYTES as SIGNATURE_BYTES
-from headrace.sources.signatures import looks_like
-from headrace.sources.tables import KINDS
+from headrace.sources.tables import (
+    KINDS,
+    DateEncoder,
+    Encoder,
+    NumberEncoder,
+    Parsed,
+    Table,
+    TableSource,
+    TextEncoder,
+    Values,
+    joined,
+)
+from headrace.sources.tables.source import GROUP_BYTES
 from headrace.spec import Column
 
-HEAD_BYTES = 1 << 16
-"""Bytes at the start of a file that tell its dialect, header and kinds of values."""
-
-LARGEST_HEADER = 1 << 26
 SAMPLED_FILES = 64
 SAMPLED_RANGES = 8
 """So many files, and ranges of each, are looked at for the kinds of values."""
 
-Integers = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class CSVFile:
-    """One file of a table.
-
-    Attributes:
-        path: The file that the user named.
-        file: This file, or a plain copy of it.
-        dialect: How its text is written.
-        names: Its columns, in its own order.
-        start: The byte at which its first row starts.
-        line: The number of the line in which that is.
-        head: Its first rows, for finding out what the columns hold.
-    """
-
-    path: str
-    file: File
-    dialect: Dialect
-    names: tuple[str, ...]
-    start: int
-    line: int
-    head: bytes
-
-
-def open_csv(path: str, known: Dialect, delimiter: str | None) -> CSVFile:
-    """Looks at the start of a file.
-
-    Raises:
-        MissingFileError, NoPermissionError: If it cannot be opened.
-        FileFormatError: If it holds nothing, or its header cannot be used.
-    """
-    file = File(path)
-    head = _head(file, min(file.identity.size, HEAD_BYTES))
-    if compression_of(head):
-        file = File(plain_copy(path))
-        head = _head(file, min(file.identity.size, HEAD_BYTES))
-    dialect, bom = detected(known, head, delimiter)
-    if not dialect.is_ascii_like:
-        file = File(plain_copy(path, dialect.encoding))
-        head = _head(file, min(file.identity.size, HEAD_BYTES))
-        dialect, bom = detected(replace(known, encoding="utf-8"), head, delimiter)
-    if b"\0" in head[:SIGNATURE_BYTES]:
-        raise FileFormatError(f"{path!r} is no CSV text: it looks like {looks_like(head)}.")
-    size = file.identity.size
-    rows = rows_of(head[bom:], dialect)
-    while len(rows) < 2 + dialect.skip and len(head) < min(size, LARGEST_HEADER):
-        head = _head(file, min(size, len(head) * 8))
-        rows = rows_of(head[bom:], dialect)
-    is_whole = len(head) == size
-    rows = rows[dialect.skip :]
-    if not rows:
-        raise FileFormatError(f"{path!r} holds no rows. Leave it out, or write it again.")
-    if dialect.names is None:
-        start, end, before = rows.pop(0)
-        text = head[bom + start : bom + end].removesuffix(b"\r")
-        (record,) = dialect.reader([_decoded(text, dialect, path)])
-        names = names_of(record, path)
-        first, line = (rows[0][0], rows[0][2]) if rows else (len(head) - bom, before + 1)
-    else:
-        names = dialect.names
-        first, _, line = rows[0]
-    whole = rows if is_whole else rows[:-1]
-    sample = head[bom + first : bom + whole[-1][1]] if whole else b""
-    return CSVFile(path, file, dialect, names, bom + first, line + 1, sample)
-
-
-def _head(file: File, size: int) -> bytes:
-    out = np.empty(size, np.uint8)
-    file.read_into(out, 0)
-    return out.tobytes()
-
-
-def _decoded(text: bytes, dialect: Dialect, path: str) -> str:
-    try:
-        return text.decode(dialect.encoding)
-    except UnicodeDecodeError as error:
-        raise FileFormatError(
-            f"The header of {path!r} is no text in {dialect.encoding}: {error}. Say "
-            "encoding=, such as 'cp1252'."
-        ) from None
+_SCRATCH = 4
+"""Bytes that parsing holds for each byte of text, at most: the text, and columns of 8 bytes."""
 
 
 def _scanned(one: CSVFile) -> Ranges:
     return scan(one.file, one.path, one.dialect, one.start, one.line)
 
 
-class CSVTable:
+class CSVTable(Table):
     """The rows of files, one after the other, as one table.
 
     Args:
@@ -225,3 +145,152 @@ class CSVTable:
         return Column(
             name, {"int": "number", "float": "number"}.get(kind, kind), (), dtype, found.missing
         )
+
+    def encoder(self, name: str, fill: float | None = None) -> Encoder:
+        if name not in self.kinds:
+            raise field_not_found(name, self.names, self.where)
+        kind = self.kinds[name].kind or "float"
+        if kind == "text":
+            return TextEncoder(name, self._width(name))
+        if kind == "date":
+            return DateEncoder(name)
+        dtypes: dict[str, Any] = {"int": np.int64, "float": np.float64, "bool": np.bool_}
+        return NumberEncoder(name, np.dtype(dtypes[kind]), fill)
+
+    def _width(self, name: str) -> int:
+        """The most characters of a column of text; reads all files once."""
+        probe = CSVSource(self, [])
+
+        def width(block: int) -> int:
+            texts = probe._parse([block], [name], []).values[name].texts
+            return max(map(len, texts or ()), default=0)
+
+        with ThreadPoolExecutor(cpu_count()) as threads:
+            return max(threads.map(width, range(len(probe._size))), default=0)
+
+    def source(self, encoders: Sequence[Encoder]) -> Source:
+        return CSVSource(self, encoders)
+
+
+class CSVSource(TableSource):
+    """Some fields of CSV files.
+
+    Args:
+        table: The files.
+        encoders: What makes the fields of the columns.
+    """
+
+    def __init__(self, table: CSVTable, encoders: Sequence[Encoder]) -> None:
+        ranges = table.ranges
+        counts = np.concatenate([np.diff(r.rows) for r in ranges])
+        rows = np.append(0, np.cumsum(counts))
+        super().__init__(encoders, rows, np.concatenate([np.diff(r.offsets) for r in ranges]))
+        self._table = table
+        self._file = np.repeat(np.arange(len(ranges)), [len(r.lines) for r in ranges])
+        self._start = np.concatenate([r.offsets[:-1] for r in ranges])
+        self._line = np.concatenate([r.lines for r in ranges])
+
+    def scratch(self, names: Sequence[str]) -> int:
+        del names
+        return _SCRATCH * max(GROUP_BYTES, int(self._size.max(initial=0)))
+
+    def _alike(self, one: int, other: int) -> bool:
+        """Whether two blocks are of files whose rows are written in the same way."""
+        a, b = (self._table.files[self._file[number]] for number in (one, other))
+        return a is b or (a.names == b.names and a.dialect == b.dialect)
+
+    def _parse(
+        self, blocks: Sequence[int], columns: Sequence[str], encoders: Sequence[Encoder]
+    ) -> Parsed:
+        began = time.perf_counter_ns()
+        text, places = self._fetch(blocks)
+        fetched = time.perf_counter_ns()
+        rows = int((self._rows[np.add(blocks, 1)] - self._rows[blocks]).sum())
+        layout = self._layout(blocks[0], columns, encoders)
+        values, bad = parse(text, rows, layout, 0)
+        if bad:
+            values, bad = self._one_by_one(text, places, blocks, layout)
+        parsed = time.perf_counter_ns()
+        for number in {int(self._file[block]) for block in blocks}:
+            self._table.files[number].file.check_unchanged()
+        return Parsed(values, bad, fetched - began, parsed - fetched, len(text))
+
+    def _fetch(self, blocks: Sequence[int]) -> tuple[bytes, list[tuple[int, int]]]:
+        """The text of blocks, each ended by a line end; and where each is in it."""
+        sizes = self._size[blocks]
+        text = np.empty(int(sizes.sum()) + len(blocks), np.uint8)
+        places = []
+        at = 0
+        for block, size in zip(blocks, sizes.tolist(), strict=True):
+            one = self._table.files[self._file[block]]
+            one.file.read_into(text[at : at + size], int(self._start[block]))
+            places.append((at, at + size))
+            at += size
+            # The last line of a file may lack it.
+            newline = one.dialect.newline[0]
+            if text[at - 1] != newline:
+                text[at] = newline
+                at += 1
+        return text[:at].tobytes(), places
+
+    def _layout(self, block: int, columns: Sequence[str], encoders: Sequence[Encoder]) -> Layout:
+        one = self._table.files[self._file[block]]
+        kinds = {name: self._table.kinds[name].kind or "float" for name in columns}
+        wide = {
+            name
+            for encoder in encoders
+            if encoder.field.dtype != np.float32
+            for name in encoder.inputs
+        }
+        for name in columns:
+            if kinds[name] == "float" and name not in wide:
+                # Numbers of single precision need no detour over double ones.
+                kinds[name] = "float32"
+        return Layout(one.dialect, one.names, kinds)
+
+    def _one_by_one(
+        self,
+        text: bytes,
+        places: Sequence[tuple[int, int]],
+        blocks: Sequence[int],
+        layout: Layout,
+    ) -> tuple[dict[str, Values], dict[int, str]]:
+        """Parses each block by itself, so that errors name its file and its lines."""
+        parsed = []
+        reasons: dict[int, str] = {}
+        base = 0
+        for (start, stop), block in zip(places, blocks, strict=True):
+            count = int(self._rows[block + 1] - self._rows[block])
+            values, wrong = parse(text[start:stop], count, layout, int(self._line[block]))
+            path = self._table.files[self._file[block]].path
+            reasons |= {base + row: f"{path!r}, {why}" for row, why in wrong.items()}
+            parsed.append(values)
+            base += count
+        return {name: joined([part[name] for part in parsed]) for name in parsed[0]}, reasons
+
+    def _place(self, block: int, row: int) -> str:
+        one = self._table.files[self._file[block]]
+        text, _ = self._fetch([block])
+        line = int(self._line[block]) + rows_of(text, one.dialect)[row][2]
+        return f"{one.path!r}, line {line}"
+
+    def _encoder(self, name: str) -> Encoder:
+        return self._table.encoder(name)
+
+    def _with(self, encoders: Sequence[Encoder]) -> Source:
+        return CSVSource(self._table, encoders)
+
+    def files(self) -> tuple[str, ...]:
+        return tuple(path for one in self._table.files for path in {one.path, one.file.path})
+
+    def _how(self) -> str:
+        return "text, parsed by pyarrow block by block"
+
+    def fingerprint(self) -> str:
+        digest = blake2b(digest_size=8)
+        for one in self._table.files:
+            digest.update(f"{one.dialect} {one.names} {one.file.identity.size}".encode())
+            digest.update(one.file.sample())
+        kinds = {name: found.kind for name, found in self._table.kinds.items()}
+        digest.update(f"{self._encoders} {kinds}".encode())
+        return digest.hexdigest()

@@ -8,6 +8,7 @@ from headrace.sources.tables.encoders import (
     TextEncoder,
 )
 from headrace.sources.tables.source import Parsed, TableSource, joined
+from headrace.sources.tables.table import Table
 from headrace.sources.tables.values import KINDS, Values
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MatrixEncoder",
     "NumberEncoder",
     "Parsed",
+    "Table",
     "TableSource",
     "TextEncoder",
     "Values",

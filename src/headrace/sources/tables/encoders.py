@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,12 @@ class Encoder(ABC):
 
 @dataclass(frozen=True)
 class NumberEncoder(Encoder):
-    """A column of numbers or booleans as they are; `fill` in place of what is missing."""
+    """A column of numbers, booleans or vectors as they are; `fill` in place of what is missing."""
 
     name: str
     dtype: np.dtype[Any]
     fill: float | None = None
+    shape: tuple[int, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -51,8 +52,8 @@ class NumberEncoder(Encoder):
 
     @property
     def field(self) -> Field:  # type: ignore[override]
-        """A number for each row."""
-        return Field(self.name, (), self.dtype)
+        """A number, or a vector, for each row."""
+        return Field(self.name, self.shape, self.dtype)
 
     def encode(self, values: Mapping[str, Values], out: Array) -> Missing:
         """Copies the numbers."""
@@ -116,9 +117,10 @@ class TextEncoder(Encoder):
 
 @dataclass(frozen=True)
 class DateEncoder(Encoder):
-    """A column of dates, as `datetime64[us]`; a missing one is "not a time"."""
+    """A column of dates, as `datetime64` of some unit; a missing one is "not a time"."""
 
     name: str
+    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype("M8[us]"))
 
     @property
     def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -128,7 +130,7 @@ class DateEncoder(Encoder):
     @property
     def field(self) -> Field:  # type: ignore[override]
         """A date for each row."""
-        return Field(self.name, (), np.dtype("M8[us]"))
+        return Field(self.name, (), self.dtype)
 
     def encode(self, values: Mapping[str, Values], out: Array) -> Missing:
         """Copies the dates."""
