@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from headrace.cli import main
@@ -128,6 +129,7 @@ def make_all_files(folder: Path) -> None:
     for name in ("logs/1.csv", "logs/2.csv"):
         rows = (f"{a:.3f},{b:.3f},{a > b:d}" for a, b in rng.normal(size=(200, 2)))
         (folder / name).write_text("\n".join(["speed,wind,clear", *rows]) + "\n")
+        pd.read_csv(folder / name).to_parquet((folder / name).with_suffix(".parquet"))
     with h5py.File(folder / "jets.h5", "w") as file:
         file["jets"] = np.zeros(100, [("pt", "f4"), ("mass", "f4"), ("tag", "i1")])
 

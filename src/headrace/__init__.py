@@ -13,7 +13,7 @@ from headrace import errors
 from headrace.creating import create
 from headrace.dataset import Dataset
 from headrace.errors import HeadraceError
-from headrace.formats import from_arrays, from_csv, from_hdf5, from_parquet, open  # noqa: A004 - as in `gzip.open`
+from headrace.formats import from_arrays, from_csv, from_hdf5, from_parquet, from_table, open  # noqa: A004 - as in `gzip.open`
 from headrace.joining import concat
 from headrace.keras import connect_when_imported as _connect_when_imported
 from headrace.legacy import evaluate_generator, fit_generator, predict_generator
@@ -47,6 +47,7 @@ __all__ = [
     "from_hdf5",
     "from_parquet",
     "from_sequence",
+    "from_table",
     "open",
     "pack",
     "predict_generator",

@@ -3,6 +3,7 @@
 from headrace.formats.arrays import from_arrays, side_by_side
 from headrace.formats.base import Description, Format, Location
 from headrace.formats.csv.from_csv import from_csv
+from headrace.formats.from_table import from_table
 from headrace.formats.hdf5.from_hdf5 import from_hdf5
 from headrace.formats.opening import open, open_files, rows_between  # noqa: A004 - as in `gzip.open`
 from headrace.formats.parquet.from_parquet import from_parquet
@@ -20,6 +21,7 @@ __all__ = [
     "from_csv",
     "from_hdf5",
     "from_parquet",
+    "from_table",
     "open",
     "open_files",
     "open_location",

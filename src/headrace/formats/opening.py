@@ -23,11 +23,9 @@ class Opened:
     """The files that a call names, opened as one format.
 
     Attributes:
-        kind: The format.
         locations: The files, one after the other; a file that is named twice is there twice.
     """
 
-    kind: Format
     locations: tuple[Location, ...]
 
     @property
@@ -63,7 +61,7 @@ def open_files(paths: Paths, options: dict[str, Any], kind: Format | None = None
         for file in (kind.files(os.fspath(path)) if _is_path(path) else [path])
     ]
     check_options(kind, options)
-    return Opened(kind, tuple(kind.open_all(files, options)))
+    return Opened(tuple(kind.open_all(files, options)))
 
 
 def _is_path(value: Any) -> bool:
@@ -139,12 +137,34 @@ def dataset_of(
         options: The options of the format.
         kind: The format; None for that of the first file.
     """
+    _check_parts(parts, end)
+    return dataset_in(open_files(paths, options, kind).locations, parts, start, end)
+
+
+def _check_parts(parts: tuple[Structure, Structure, Structure], end: int | None) -> None:
     for part, names in zip(("x", "y", "sample_weight"), parts, strict=True):
         check_names(part, names)
     check_weights(*parts[1:])
     if end is not None:
         check_integer("end", end)
-    opened = open_files(paths, options, kind)
+
+
+def dataset_in(
+    locations: Sequence[Location],
+    parts: tuple[Structure, Structure, Structure],
+    start: int,
+    end: int | None,
+) -> Dataset:
+    """The samples in locations, one after the other.
+
+    Args:
+        locations: Of one format.
+        parts: x, y and sample_weight as names of columns; x may be `...`.
+        start: First row used.
+        end: Row before which to stop; None for the end.
+    """
+    _check_parts(parts, end)
+    opened = Opened(tuple(locations))
     note = opened.first.note()
     structure = _structure(opened.first, parts, note)
     # Of several files, only the sum of their rows is known to the user.

@@ -69,7 +69,8 @@ def _dtype(kind: Any) -> np.dtype[Any] | None:
     if pa.types.is_boolean(kind):
         return np.dtype(np.bool_)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return np.dtype(kind.to_pandas_dtype())
+        found: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+        return found
     if pa.types.is_decimal(kind):
         return np.dtype(np.float64)
     if pa.types.is_date32(kind):
