@@ -108,8 +108,8 @@ def tar():
 CONTENT = {
     "an empty file": b"",
     "only zeros; its download": bytes(5000),
-    "CSV text that starts with 'id,name'": b"id,name\n1,Tom\n",
-    "CSV text that starts with 'id;age'": b"\xef\xbb\xbfid;age\n1;2\n",
+    "CSV text that starts with 'id,name'": b"id,name\n1 Tom\n",
+    "CSV text that starts with 'id;age'": b"\xef\xbb\xbfid;age\n1 2\n",
     "text that starts with 'Dear all'": b"Dear all\nhere is the data\n",
     "a ZIP archive (.npz": npz(),
     "gzip data; decompress it first": gzip.compress(b"data"),

@@ -194,11 +194,9 @@ class Format(ABC):
         Raises:
             As `open`.
         """
-        opened: dict[str, Location] = {}
-        for path in paths:
-            if path not in opened:
-                opened[path] = self.open(path, **options)
-        return [opened[path] for path in paths]
+        # Each once; `open` raises the error for what is no path.
+        opened = {path: self.open(path, **options) for path in paths if isinstance(path, str)}
+        return [opened[p] if isinstance(p, str) else self.open(p, **options) for p in paths]
 
     def files(self, path: str) -> list[str]:
         """The files whose rows, one after the other, `path` stands for: itself by default."""
