@@ -114,7 +114,6 @@ CONTENT = {
     "a ZIP archive (.npz": npz(),
     "gzip data; decompress it first": gzip.compress(b"data"),
     "a tar archive; unpack it first": tar(),
-    "a Parquet file": b"PAR1\x15\x04",
     "a PNG image": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
     "a JPEG image": b"\xff\xd8\xff\xe0\0\x10JFIF",
     "a Python pickle": pickle.dumps({"x": 1}, protocol=2),
