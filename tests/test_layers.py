@@ -38,7 +38,7 @@ THREADS = [
     "packing/targets.py",
     "packing/verify.py",
     "sources/csv/table.py",
-    "sources/parquet.py",
+    "sources/tables/source.py",
     "writing/direct.py",
     "writing/flushing.py",
 ]

@@ -134,6 +134,9 @@ class Dataset:
     def split(self, *, by: str | npt.ArrayLike) -> dict[Any, "Dataset"]: ...
 
     @overload
+    def split(self, *, at: Any, on: str | npt.ArrayLike) -> tuple["Dataset", ...]: ...
+
+    @overload
     def split(
         self,
         first: float | str | Sequence[float],
@@ -145,7 +148,13 @@ class Dataset:
     ) -> tuple["Dataset", ...]: ...
 
     def split(
-        self, *sizes: Any, seed: int | None = None, stratify: Any = None, by: Any = None
+        self,
+        *sizes: Any,
+        seed: int | None = None,
+        stratify: Any = None,
+        by: Any = None,
+        at: Any = None,
+        on: Any = None,
     ) -> Any:
         """Splits the data set into disjoint parts that together contain every row.
 
@@ -170,6 +179,10 @@ class Dataset:
                 so a key stays in its part when rows are added, moved or stored with another
                 dtype; parts get about their shares of the keys, and may be empty. With names or
                 without sizes, the keys are the names of the parts; 1,000 at most.
+            at: With `on`, in place of all others: a date, a number or text, or several in ascending
+                order. Rows whose value is below the first one form the first part; a row with just
+                that value is in the second part. So the past trains, and the future validates.
+            on: A field, or an array with a value for each row, that is compared with `at`.
 
         The fields need not be among x, y and sample_weight. Their values are those in the files,
         before `map`. NaN is not allowed as a class or key.
@@ -197,10 +210,13 @@ class Dataset:
         train, val = data.split(0.8, by="user_id")
         train, val = data.split("train", "val", by="part")
         folds = data.split(by="fold")      # {0: ..., 1: ..., 2: ...}
+        young, old = data.split(at=30, on="meta/age")
         ```
         """
         self.check_each_once("split()")
-        made = splits.split(self.pipeline.view, sizes, seed=seed, stratify=stratify, by=by)
+        made = splits.split(
+            self.pipeline.view, sizes, seed=seed, stratify=stratify, by=by, at=at, on=on
+        )
         if isinstance(made, dict):
             return {name: self._with(view=view) for name, view in made.items()}
         return tuple(self._with(view=view) for view in made)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
@@ -12,10 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.errors import DataError, FileFormatError, ReadError, some_of
-from headrace.resources import cpu_count
 from headrace.sources.base import Source
 from headrace.sources.file import File
-from headrace.sources.tables import Encoder, Parsed, Table, TableSource
+from headrace.sources.tables import Encoder, Parsed, Table, TableSource, named, text_width
 from headrace.sources.tables.arrow import (
     column_of,
     encoder_of,
@@ -62,8 +60,7 @@ class ParquetTable(Table):
 
     @property
     def where(self) -> str:
-        first = repr(self.files[0].path)
-        return first if len(self.files) == 1 else f"{first} and {len(self.files) - 1} more files"
+        return named([file.path for file in self.files])
 
     def column(self, name: str) -> Column:
         kind = known_column(self.types, name, self.names, self.where)
@@ -86,18 +83,8 @@ class ParquetTable(Table):
 
     def encoder(self, name: str, fill: float | None = None) -> Encoder:
         found = self.column(name)
-        return encoder_of(found, fill, 0 if found.dtype is not None else self._width(name))
-
-    def _width(self, name: str) -> int:
-        """The most characters of a column of text; reads it once."""
-        probe = ParquetSource(self, [])
-
-        def width(block: int) -> int:
-            texts = probe._parse([block], [name], []).values[name].texts
-            return max(map(len, texts or ()), default=0)
-
-        with ThreadPoolExecutor(cpu_count()) as threads:
-            return max(threads.map(width, range(len(probe._size))), default=0)
+        width = 0 if found.dtype is not None else text_width(ParquetSource(self, []), name)
+        return encoder_of(found, fill, width)
 
     def source(self, encoders: Sequence[Encoder]) -> Source:
         return ParquetSource(self, encoders)

@@ -44,7 +44,7 @@ class Grouping:
         """Whether `given` is the name of a field."""
         return self._field is not None
 
-    def _runs(self) -> Iterator[tuple[int, Values]]:
+    def runs(self) -> Iterator[tuple[int, Values]]:
         """Runs of values, each with the position of its first row."""
         start = 0
         if self._columns is None:
@@ -64,7 +64,7 @@ class Grouping:
             TypeNotSupportedError: If they are neither numbers nor text.
             DataError: If a value is NaN.
         """
-        for start, values in self._runs():
+        for start, values in self.runs():
             if values[:1].size != len(values[:1]):
                 raise ShapeError(
                     f"{self.name} has shape {values.shape[1:]} in each row. Expected one value."
@@ -77,7 +77,7 @@ class Grouping:
         Raises:
             ShapeError: If rows have several values and are not one-hot.
         """
-        for start, values in self._runs():
+        for start, values in self.runs():
             if values.ndim == 2 and values.shape[1] > 1:
                 yield self._of_one_hot(values, start)
                 continue

@@ -16,6 +16,7 @@ from headrace.splits.classes import MOST_CLASSES, Classes
 from headrace.splits.grouping import Grouping
 from headrace.splits.keys import about_uneven_parts, parts_of_keys
 from headrace.splits.sizes import cumulated, flat, split_edges
+from headrace.splits.times import split_at
 
 MOST_NAMES = 1000
 """The most parts that a field may name; a field with more values has keys."""
@@ -25,10 +26,23 @@ _PIECE = 1 << 15
 
 
 def split(
-    view: View, sizes: Sequence[Any], *, seed: int | None, stratify: Any, by: Any
+    view: View,
+    sizes: Sequence[Any],
+    *,
+    seed: int | None,
+    stratify: Any,
+    by: Any,
+    at: Any = None,
+    on: Any = None,
 ) -> list[View] | dict[Any, View]:
     """Disjoint parts that together contain every row; see `Dataset.split`."""
     check_integer("seed", seed, 0, or_none=True)
+    if at is not None or on is not None:
+        if at is None or on is None:
+            raise OptionError("Expected at= and on= together: split(at='2024-01-01', on='date').")
+        if sizes or seed is not None or stratify is not None or by is not None:
+            raise OptionError("Expected at= and on= without sizes, seed=, stratify= and by=.")
+        return split_at(view, on, at)
     if stratify is not None and by is not None:
         raise OptionError("Expected stratify= or by=, not both: they decide on the same rows.")
     sizes = flat(sizes)

@@ -28,6 +28,8 @@ from headrace.sources.tables import (
     TextEncoder,
     Values,
     joined,
+    named,
+    text_width,
 )
 from headrace.sources.tables.source import GROUP_BYTES
 from headrace.spec import Column
@@ -92,9 +94,7 @@ class CSVTable(Table):
 
     @property
     def where(self) -> str:
-        """The files, for messages."""
-        first = repr(self.files[0].path)
-        return first if len(self.files) == 1 else f"{first} and {len(self.files) - 1} more files"
+        return named([one.path for one in self.files])
 
     @cached_property
     def ranges(self) -> list[Ranges]:
@@ -151,22 +151,11 @@ class CSVTable(Table):
             raise field_not_found(name, self.names, self.where)
         kind = self.kinds[name].kind or "float"
         if kind == "text":
-            return TextEncoder(name, self._width(name))
+            return TextEncoder(name, text_width(CSVSource(self, []), name))
         if kind == "date":
             return DateEncoder(name)
         dtypes: dict[str, Any] = {"int": np.int64, "float": np.float64, "bool": np.bool_}
         return NumberEncoder(name, np.dtype(dtypes[kind]), fill)
-
-    def _width(self, name: str) -> int:
-        """The most characters of a column of text; reads all files once."""
-        probe = CSVSource(self, [])
-
-        def width(block: int) -> int:
-            texts = probe._parse([block], [name], []).values[name].texts
-            return max(map(len, texts or ()), default=0)
-
-        with ThreadPoolExecutor(cpu_count()) as threads:
-            return max(threads.map(width, range(len(probe._size))), default=0)
 
     def source(self, encoders: Sequence[Encoder]) -> Source:
         return CSVSource(self, encoders)

@@ -7,8 +7,8 @@ from headrace.sources.tables.encoders import (
     NumberEncoder,
     TextEncoder,
 )
-from headrace.sources.tables.source import Parsed, TableSource, joined
-from headrace.sources.tables.table import Table
+from headrace.sources.tables.source import Parsed, TableSource, joined, text_width
+from headrace.sources.tables.table import Table, named
 from headrace.sources.tables.values import KINDS, Values
 
 __all__ = [
@@ -23,4 +23,6 @@ __all__ = [
     "TextEncoder",
     "Values",
     "joined",
+    "named",
+    "text_width",
 ]

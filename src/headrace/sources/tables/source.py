@@ -3,11 +3,13 @@
 import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from headrace.resources import cpu_count
 from headrace.sources.base import Arrays, BadRow, Read, ReadPath, ReadStats, Source
 from headrace.sources.tables.encoders import Encoder, inputs_of
 from headrace.sources.tables.values import Values
@@ -161,3 +163,19 @@ def joined(parts: Sequence[Values]) -> Values:
     bases = itertools.accumulate([0, *map(len, texts[:-1])])
     codes = [part.data + base for part, base in zip(parts, bases, strict=True)]
     return Values(np.concatenate(codes), missing, list(itertools.chain.from_iterable(texts)))
+
+
+def text_width(source: TableSource, name: str) -> int:
+    """The most characters of a column of text; reads it once, in threads.
+
+    Args:
+        source: Any source of the table.
+        name: The column.
+    """
+
+    def width(block: int) -> int:
+        texts = source._parse([block], [name], []).values[name].texts
+        return max(map(len, texts or ()), default=0)
+
+    with ThreadPoolExecutor(cpu_count()) as threads:
+        return max(threads.map(width, range(len(source._size))), default=0)

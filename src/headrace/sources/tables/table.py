@@ -46,3 +46,8 @@ class Table(ABC):
     @abstractmethod
     def source(self, encoders: Sequence[Encoder]) -> Source:
         """A source of the fields that encoders make."""
+
+
+def named(paths: Sequence[str]) -> str:
+    """The files of a table, for messages: the first one, and how many more there are."""
+    return repr(paths[0]) + (f" and {len(paths) - 1} more files" if len(paths) > 1 else "")
