@@ -47,6 +47,13 @@ def test_info_lists_the_columns(file, capsys):
     assert types == {"a": "number", "b": "number", "city": "text", "y": "number"}
 
 
+def test_info_shows_which_columns_have_gaps(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n,3\n4,5\n")
+    assert main(["info", str(tmp_path / "a.csv")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ["int64, gaps" in line for line in lines if "int64" in line] == [True, False]
+
+
 def test_columns_with_a_slash_are_no_groups(tmp_path, capsys):
     (tmp_path / "a.csv").write_text("km/h,b\n1,2\n3,4\n")
     assert main(["info", str(tmp_path / "a.csv")]) == 0

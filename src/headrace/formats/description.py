@@ -13,7 +13,7 @@ from headrace.formats.roles import Roles, guess
 from headrace.formats.sorted_rows import is_column_of_classes, sorted_rows
 from headrace.resources import format_bytes
 from headrace.sources import Source
-from headrace.spec import Field
+from headrace.spec import Column, Field
 
 _WORD = re.compile(r"[\w./][\w./ -]*", re.ASCII)
 """Names that `headrace fit` takes as they are."""
@@ -67,7 +67,7 @@ def _describe_columns(location: Location, setting: Setting, limit: int | None) -
     for name in looked_at:
         try:
             sources[name] = location.source([name])
-            objects.append(_column(name, sources[name]))
+            objects.append(_column(location.column(name), sources[name]))
         except (DataError, ReadError) as error:
             damaged = isinstance(error, (FileFormatError, ReadError))
             damage += [str(error)] * damaged
@@ -114,8 +114,8 @@ def _object(name: str, kind: str = "column", **known: Any) -> dict[str, Any]:
     return {"name": name, "kind": kind, **usual, "content": None, **known}
 
 
-def _column(name: str, source: Source) -> dict[str, Any]:
-    found = next(column for column in source.columns if column.name == name)
+def _column(found: Column, source: Source) -> dict[str, Any]:
+    name = found.name
     path = source.read_paths()[name]
     size = sum(one.nbytes for one in source.fields if one.name == name)
     offsets = source.block_offsets([name])

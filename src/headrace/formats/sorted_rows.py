@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace.errors import ChangedFileError, MemoryBudgetError, ReadError
+from headrace.errors import BadSampleError, ChangedFileError, MemoryBudgetError, ReadError
 from headrace.formats.advice import Advice
 from headrace.formats.mixing import Setting, mixes_well, mixing, view_of
 from headrace.formats.roles import Roles
@@ -70,6 +70,8 @@ def sorted_rows(
             found = _runs(source, name)
         except ChangedFileError:
             raise
+        except BadSampleError:
+            continue  # a single row without a value, or one that cannot be read
         except ReadError as error:
             yield Advice("damaged", (name,), str(error))
             continue
