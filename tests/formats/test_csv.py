@@ -52,6 +52,7 @@ def test_info_shows_which_columns_have_gaps(tmp_path, capsys):
     assert main(["info", str(tmp_path / "a.csv")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert ["int64, gaps" in line for line in lines if "int64" in line] == [True, False]
+    assert hr.verify(tmp_path / "a.csv").ok
 
 
 def test_columns_with_a_slash_are_no_groups(tmp_path, capsys):

@@ -56,8 +56,14 @@ class TableLocation(Location):
         return found
 
     def source(self, names: Sequence[str], end: int | None = None) -> Source:
+        """As for all formats; gaps are 0 or NaN, since `info` and `verify` take them for no fault."""
         del end
-        found: Source = self.table.source([self.table.encoder(n, self._fill) for n in names])
+        encoders = []
+        for name in names:
+            dtype = self.table.column(name).dtype
+            gap = np.nan if dtype is not None and dtype.kind == "f" else 0
+            encoders.append(self.table.encoder(name, gap if self._fill is None else self._fill))
+        found: Source = self.table.source(encoders)
         return found
 
     def samples(self, parts: tuple[Structure, Structure, Structure], end: int | None) -> Samples:
