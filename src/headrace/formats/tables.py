@@ -56,7 +56,7 @@ class TableLocation(Location):
         return found
 
     def source(self, names: Sequence[str], end: int | None = None) -> Source:
-        """As for all formats; gaps are 0 or NaN, since `info` and `verify` take them for no fault."""
+        """As for all formats; gaps are 0 or NaN: `info` and `verify` take them for no fault."""
         del end
         encoders = []
         for name in names:
